@@ -1,0 +1,74 @@
+# Finds what the build uses and turns each AUTO into ON or OFF.
+#
+# The library itself: C++20, Highway (SIMD), nlohmann_json (safetensors headers; headers only),
+# and where wanted OpenMP (threads) and MPI (the communicator).
+# The tool on top: Boost.Program_options, fmt, oneDNN (the trainer's convolutions, and bench's rival),
+# zlib (gzipped data sets). The tests: GoogleTest.
+
+find_package(PkgConfig QUIET)
+find_package(hwy CONFIG QUIET)
+if(NOT TARGET hwy::hwy)
+  pkg_check_modules(syncbn_hwy REQUIRED IMPORTED_TARGET libhwy)
+  add_library(hwy::hwy ALIAS PkgConfig::syncbn_hwy)
+endif()
+find_package(nlohmann_json 3.9 REQUIRED)
+find_package(Threads REQUIRED)
+
+# syncbn_resolve(OPTION reason found...): AUTO becomes whether every `found` variable holds; ON with
+# one missing is an error. The reason for an OFF is kept in OPTION_WHY for the summary.
+function(syncbn_resolve option needs)
+  set(missing "")
+  foreach(found IN LISTS ARGN)
+    if(NOT ${found})
+      string(REPLACE "_FOUND" "" name ${found})
+      list(APPEND missing ${name})
+    endif()
+  endforeach()
+  if("${${option}}" STREQUAL "AUTO")
+    if(missing)
+      set(${option} OFF PARENT_SCOPE)
+      list(JOIN missing ", " missing)
+      set(${option}_WHY "not found: ${missing}" PARENT_SCOPE)
+    else()
+      set(${option} ON PARENT_SCOPE)
+    endif()
+  elseif(${option} AND missing)
+    list(JOIN missing ", " missing)
+    message(FATAL_ERROR "${option} is ON, and ${needs} is needed: not found: ${missing}. "
+                        "Install it or set ${option}=OFF.")
+  elseif(NOT ${option})
+    set(${option}_WHY "switched off" PARENT_SCOPE)
+  endif()
+endfunction()
+
+if(SYNCBN_MPI)
+  set(MPI_CXX_SKIP_MPICXX TRUE)
+  find_package(MPI 3.0 QUIET COMPONENTS CXX)
+endif()
+syncbn_resolve(SYNCBN_MPI "an MPI-3 library" MPI_CXX_FOUND)
+
+if(SYNCBN_OPENMP)
+  find_package(OpenMP QUIET COMPONENTS CXX)
+endif()
+syncbn_resolve(SYNCBN_OPENMP "OpenMP" OpenMP_CXX_FOUND)
+
+if(SYNCBN_TOOL OR SYNCBN_TESTS)  # to the tests an oracle
+  find_package(dnnl QUIET MODULE)
+endif()
+if(SYNCBN_TOOL)
+  find_package(Boost 1.70 QUIET COMPONENTS program_options)
+  find_package(fmt QUIET)
+  find_package(ZLIB QUIET)
+endif()
+syncbn_resolve(SYNCBN_TOOL "Boost.Program_options, fmt, oneDNN and zlib"
+               Boost_FOUND fmt_FOUND dnnl_FOUND ZLIB_FOUND)
+
+if(SYNCBN_TESTS)
+  find_package(GTest QUIET)
+endif()
+syncbn_resolve(SYNCBN_TESTS "GoogleTest" GTest_FOUND)
+
+if(SYNCBN_DOCS)
+  find_package(Doxygen QUIET)
+endif()
+syncbn_resolve(SYNCBN_DOCS "Doxygen" Doxygen_FOUND)

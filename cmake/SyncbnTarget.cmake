@@ -1,0 +1,21 @@
+# What every target of ours is compiled with.
+
+add_library(syncbn_flags INTERFACE)
+target_compile_features(syncbn_flags INTERFACE cxx_std_20)
+target_include_directories(syncbn_flags INTERFACE "${PROJECT_SOURCE_DIR}/include"
+                                                  "${PROJECT_SOURCE_DIR}/src")
+# No contraction: a*b+c rounds the same wherever the compiler meets it. Kernels ask for fused
+# multiply-adds by name.
+target_compile_options(syncbn_flags INTERFACE
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU,Clang>:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+    -ffp-contract=off>
+  $<$<COMPILE_LANG_AND_ID:C,GNU,Clang>:-Wall -Wextra -Wpedantic -Wshadow>)
+
+# syncbn_add_part(NAME source...): one directory of src as an object library syncbn_NAME, whose
+# objects become part of the library syncbn.
+function(syncbn_add_part name)
+  add_library(syncbn_${name} OBJECT ${ARGN})
+  set_target_properties(syncbn_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(syncbn_${name} PRIVATE syncbn_flags)
+  target_sources(syncbn PRIVATE $<TARGET_OBJECTS:syncbn_${name}>)
+endfunction()

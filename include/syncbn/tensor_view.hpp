@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+
+#include "syncbn/dtype.hpp"
+
+namespace syncbn {
+
+/// Order of a dense tensor's axes in memory, slowest first.
+enum class Layout : std::uint8_t {
+  channels_first,  ///< [N, C, S], PyTorch's contiguous NCHW
+  channels_last,   ///< [N, S, C], PyTorch's channels_last NHWC
+};
+
+constexpr std::string_view to_string(Layout layout) {
+  return layout == Layout::channels_first ? "channels_first" : "channels_last";
+}
+
+/// Sizes of an activation tensor: samples, channels, and the product of the spatial sizes (1 for a
+/// dense layer's [N, C]). n may be 0: an empty shard takes part in every exchange.
+struct Shape {
+  std::int64_t n = 0;
+  std::int64_t c = 1;
+  std::int64_t s = 1;
+
+  constexpr std::int64_t size() const { return n * c * s; }
+  constexpr std::int64_t per_channel() const { return n * s; }
+  friend constexpr bool operator==(const Shape&, const Shape&) = default;
+};
+
+namespace detail {
+
+template <class T>
+constexpr DType dtype_of() {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
+                "for 16-bit elements pass a pointer and the DType");
+  return std::is_same_v<T, double> ? DType::f64 : DType::f32;
+}
+
+/// Throws InvalidArgument unless c >= 1, n, s >= 0, the size in bytes fits and data is given.
+void validate_view(const void* data, DType dtype, const Shape& shape);
+
+}  // namespace detail
+
+/// Read-only view of a dense tensor in host memory. Owns nothing: the memory must outlive the call
+/// the view is passed to. Elements are aligned to their own size.
+class ConstTensorView {
+ public:
+  ConstTensorView(const void* data, DType dtype, Shape shape,
+                  Layout layout = Layout::channels_first)
+      : data_(data), shape_(shape), dtype_(dtype), layout_(layout) {
+    detail::validate_view(data, dtype, shape);
+  }
+  template <class T>
+  requires std::is_floating_point_v<T> ConstTensorView(const T* data, Shape shape,
+                                                       Layout layout = Layout::channels_first)
+      : ConstTensorView(data, detail::dtype_of<T>(), shape, layout) {}
+
+  const void* data() const { return data_; }
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  Layout layout() const { return layout_; }
+
+ private:
+  const void* data_;
+  Shape shape_;
+  DType dtype_;
+  Layout layout_;
+};
+
+/// As ConstTensorView, and the elements may be written.
+class TensorView {
+ public:
+  TensorView(void* data, DType dtype, Shape shape, Layout layout = Layout::channels_first)
+      : data_(data), shape_(shape), dtype_(dtype), layout_(layout) {
+    detail::validate_view(data, dtype, shape);
+  }
+  template <class T>
+  requires std::is_floating_point_v<T> TensorView(T* data, Shape shape,
+                                                  Layout layout = Layout::channels_first)
+      : TensorView(data, detail::dtype_of<T>(), shape, layout) {}
+
+  operator ConstTensorView() const { return {data_, dtype_, shape_, layout_}; }
+
+  void* data() const { return data_; }
+  DType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  Layout layout() const { return layout_; }
+
+ private:
+  void* data_;
+  Shape shape_;
+  DType dtype_;
+  Layout layout_;
+};
+
+}  // namespace syncbn
