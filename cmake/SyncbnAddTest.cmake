@@ -1,0 +1,60 @@
+# syncbn_add_test(NAME SOURCES file... [LIBRARIES lib...] [TIMEOUT seconds] [LABELS label...]
+#                 [RANKS n...])
+#
+# A GoogleTest executable made of SOURCES, registered as the CTest test NAME. Its main, and what
+# `syncbn::test::on_ranks` means in it, come from tests/support.
+#
+# With RANKS the same sources also become a program for mpirun (when there is MPI), registered once
+# per count as NAME/mpi/n; NAME itself then runs them with 1 to 4 threads as ranks. Every entry has
+# a time-out (120 s unless given) and reserves as many processors as it has ranks.
+function(syncbn_add_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS;RANKS")
+  if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
+    message(FATAL_ERROR "syncbn_add_test(${name}): SOURCES missing or unknown argument "
+                        "'${arg_UNPARSED_ARGUMENTS}'")
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  string(REPLACE "/" "_" target "${name}")
+
+  add_library(${target}_objects OBJECT ${arg_SOURCES})
+  target_link_libraries(${target}_objects PUBLIC syncbn_test_flags GTest::gtest GTest::gmock
+                                                 ${arg_LIBRARIES})
+
+  add_executable(${target}_test)
+  target_link_libraries(${target}_test PRIVATE ${target}_objects syncbn_test_threads)
+  add_test(NAME ${name} COMMAND ${target}_test)
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS 2
+                                          LABELS "${arg_LABELS}")
+
+  if(arg_RANKS AND SYNCBN_MPI)
+    add_executable(${target}_mpi_test)
+    target_link_libraries(${target}_mpi_test PRIVATE ${target}_objects syncbn_test_mpi)
+    foreach(ranks IN LISTS arg_RANKS)
+      syncbn_add_mpi_run(${name}/mpi/${ranks} ${ranks} TIMEOUT ${arg_TIMEOUT}
+                         LABELS mpi ${arg_LABELS} COMMAND ${target}_mpi_test)
+    endforeach()
+  endif()
+endfunction()
+
+# syncbn_add_mpi_run(NAME ranks [TIMEOUT seconds] [LABELS label...] COMMAND program [argument...])
+#
+# CTest entry NAME: mpirun with that many ranks. The environment lets Open MPI run as root and with
+# more ranks than cores, and yield while it waits; other MPIs ignore it.
+function(syncbn_add_mpi_run name ranks)
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "LABELS;COMMAND")
+  list(POP_FRONT arg_COMMAND program)
+  if(TARGET ${program})
+    set(program "$<TARGET_FILE:${program}>")
+  endif()
+  add_test(NAME ${name} COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks}
+                                ${MPIEXEC_PREFLAGS} ${program} ${arg_COMMAND})
+  set_tests_properties(${name} PROPERTIES
+    TIMEOUT ${arg_TIMEOUT} PROCESSORS ${ranks} LABELS "${arg_LABELS}"
+    ENVIRONMENT "${syncbn_mpi_environment}")
+endfunction()
+
+set(syncbn_mpi_environment OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+    OMPI_MCA_hwloc_base_binding_policy=none OMP_NUM_THREADS=1)

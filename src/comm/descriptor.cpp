@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/descriptor.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace syncbn::comm {
+namespace {
+
+constexpr std::size_t name_words = descriptor_words - 8;
+constexpr std::size_t bytes_per_word = 4;
+
+struct Unpacked {
+  std::string name;
+  Descriptor what;  // its layer is left empty: see name
+  std::int64_t sequence = 0;
+
+  auto key() const {
+    return std::tuple(sequence, what.pass, name, what.channels, what.dtype, what.shared);
+  }
+  friend bool operator<(const Unpacked& a, const Unpacked& b) { return a.key() < b.key(); }
+};
+
+Unpacked unpack(std::span<const double> words) {
+  Unpacked result;
+  result.sequence = static_cast<std::int64_t>(words[0]);
+  result.what.pass = static_cast<Pass>(words[1]);
+  result.what.channels = static_cast<std::int64_t>(words[2]);
+  result.what.dtype = static_cast<DType>(words[3]);
+  for (std::size_t i = 0; i < 4; ++i) {
+    result.what.shared |= static_cast<std::uint64_t>(words[4 + i]) << (16 * i);
+  }
+  for (std::size_t i = 0; i < name_words; ++i) {
+    const auto word = static_cast<std::uint32_t>(words[8 + i]);
+    for (std::size_t k = 0; k < bytes_per_word; ++k) {
+      if (const char c = static_cast<char>(word >> (8 * k) & 0xff); c != 0) {
+        result.name += c;
+      }
+    }
+  }
+  return result;
+}
+
+// "rank 3", "ranks 0-2, 5".
+std::string rank_list(const std::vector<int>& ranks) {
+  std::string text(ranks.size() == 1 ? "rank " : "ranks ");
+  for (std::size_t i = 0; i < ranks.size();) {
+    std::size_t last = i;
+    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) {
+      ++last;
+    }
+    text += i == 0 ? "" : ", ";
+    text += std::to_string(ranks[i]);
+    if (last > i) {
+      text += '-';
+      text += std::to_string(ranks[last]);
+    }
+    i = last + 1;
+  }
+  return text;
+}
+
+std::string_view to_string(Pass pass) {
+  switch (pass) {
+    case Pass::forward:
+      return "forward";
+    case Pass::second_sums:
+      return "second sums about the mean";
+    case Pass::backward:
+      return "backward";
+    case Pass::infer:
+      return "infer with batch statistics";
+    case Pass::all_reduce:
+      return "all_reduce";
+    case Pass::split:
+      return "split";
+  }
+  return "?";
+}
+
+std::string describe(std::string_view name, const Descriptor& what) {
+  std::string text(to_string(what.pass));
+  if (name.empty()) {
+    return text + " of " + std::to_string(what.channels) + " values";
+  }
+  return text + " of '" + std::string(name) + "' (C=" + std::to_string(what.channels) + ", " +
+         std::string(syncbn::to_string(what.dtype)) + ")";
+}
+
+}  // namespace
+
+std::string describe(const Descriptor& what) {
+  return describe(what.layer, what);
+}
+
+void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words) {
+  words[0] = static_cast<double>(sequence);
+  words[1] = static_cast<double>(what.pass);
+  words[2] = static_cast<double>(what.channels);
+  words[3] = static_cast<double>(what.dtype);
+  for (std::size_t i = 0; i < 4; ++i) {
+    words[4 + i] = static_cast<double>((what.shared >> (16 * i)) & 0xffff);
+  }
+  const std::string_view name = what.layer.substr(0, name_words * bytes_per_word);
+  for (std::size_t i = 0; i < name_words; ++i) {
+    std::uint32_t word = 0;
+    for (std::size_t k = 0; k < bytes_per_word && i * bytes_per_word + k < name.size(); ++k) {
+      word |= static_cast<std::uint32_t>(static_cast<unsigned char>(name[i * bytes_per_word + k]))
+              << (8 * k);
+    }
+    words[8 + i] = static_cast<double>(word);
+  }
+}
+
+std::string describe_disagreement(std::span<const double> packed) {
+  std::map<Unpacked, std::vector<int>> who;
+  for (std::size_t rank = 0; rank * descriptor_words < packed.size(); ++rank) {
+    who[unpack(packed.subspan(rank * descriptor_words, descriptor_words))].push_back(
+        static_cast<int>(rank));
+  }
+  const Unpacked& first = who.begin()->first;
+  const bool only_shared = std::ranges::all_of(who, [&](const auto& entry) {
+    Unpacked other = entry.first;
+    other.what.shared = first.what.shared;
+    return other.key() == first.key();
+  });
+
+  std::string text = "the ranks disagree on what they exchange:";
+  for (const auto& [unpacked, ranks] : who) {
+    text += "\n  " + rank_list(ranks) + ": exchange #" + std::to_string(unpacked.sequence) + ", " +
+            describe(unpacked.name, unpacked.what);
+    if (only_shared) {
+      text += ", running statistics or options " + std::to_string(unpacked.what.shared % 100000);
+    }
+  }
+  return text +
+         (only_shared
+              ? "\nThe layer's running mean or its eps, momentum or activation differ. Load the "
+                "same "
+                "state and give the same options on every rank."
+              : "\nEvery rank must call the same layers, with the same channels and type, in the "
+                "same order. Did a rank skip a layer, or use another model or mode?");
+}
+
+}  // namespace syncbn::comm

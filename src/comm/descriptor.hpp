@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "syncbn/dtype.hpp"
+
+namespace syncbn::comm {
+
+/// What an exchange is for.
+enum class Pass : std::uint8_t { forward, second_sums, backward, infer, all_reduce, split };
+
+/// What a rank believes it is exchanging. The ranks' descriptors must be equal.
+struct Descriptor {
+  Pass pass = Pass::all_reduce;
+  std::string_view layer = {};  ///< empty outside of a layer
+  std::int64_t channels = 0;    ///< for all_reduce and split: the number of values
+  DType dtype = DType::f64;
+  std::uint64_t shared = 0;  ///< fingerprint of what the ranks must share beyond the message
+};
+
+/// "forward of 'bn1' (C=64, f32)".
+std::string describe(const Descriptor& what);
+
+/// A descriptor as a fixed number of small integers in doubles, so that a sum can carry it. Layer
+/// names are cut after 96 bytes.
+inline constexpr std::size_t descriptor_words = 8 + 24;
+void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words);
+
+/// The table of who did what, from every rank's packed descriptor: ranks that agree share a line.
+/// Ends in advice that fits the difference.
+std::string describe_disagreement(std::span<const double> packed);
+
+}  // namespace syncbn::comm

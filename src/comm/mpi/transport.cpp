@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MPI_Iallreduce, polled, on duplicates of the user's communicator.
+//
+// Non-blocking, because MPI has no other way to give up waiting. One duplicate for each message
+// length, because MPI does not check that lengths agree: with Open MPI 4.1 ranks of different
+// lengths get MPI_SUCCESS with wrong numbers, or a broken heap. Kept apart, such ranks wait for
+// each other and end at the deadline, each saying what it was doing. Messages are staged in memory
+// of ours, which outlives an abandoned request.
+
+#include "comm/transport.hpp"
+
+#include <climits>
+#include <cstddef>
+#include <map>
+#include <sched.h>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <mpi.h>
+
+#include "syncbn/error.hpp"
+#include "syncbn/mpi.hpp"
+
+#include "comm/group.hpp"
+
+namespace syncbn {
+namespace comm {
+namespace {
+
+void check(int code, const char* doing) {
+  if (code == MPI_SUCCESS) {
+    return;
+  }
+  char text[MPI_MAX_ERROR_STRING] = {};
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw CommError(std::string(doing) + " failed (" + std::string(text, std::size_t(length)) + ")");
+}
+
+/// A communicator of ours, freed with its owner unless MPI is finalized by then.
+class OwnedComm {
+ public:
+  explicit OwnedComm(MPI_Comm comm) : comm_(comm) {}
+  OwnedComm(OwnedComm&& other) noexcept : comm_(std::exchange(other.comm_, MPI_COMM_NULL)) {}
+  OwnedComm& operator=(OwnedComm&&) = delete;
+  ~OwnedComm() {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (comm_ != MPI_COMM_NULL && finalized == 0) {
+      MPI_Comm_free(&comm_);
+    }
+  }
+  MPI_Comm get() const { return comm_; }
+  /// Leaves the communicator to MPI: a collective on it never finished.
+  void abandon() { comm_ = MPI_COMM_NULL; }
+
+ private:
+  MPI_Comm comm_;
+};
+
+OwnedComm duplicate(MPI_Comm comm) {
+  MPI_Comm copy = MPI_COMM_NULL;
+  check(MPI_Comm_dup(comm, &copy), "MPI_Comm_dup");
+  OwnedComm owned(copy);
+  check(MPI_Comm_set_errhandler(copy, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  return owned;
+}
+
+class MpiTransport final : public Transport {
+ public:
+  MpiTransport(OwnedComm comm, std::chrono::milliseconds timeout)
+      : base_(std::move(comm)), timeout_(timeout) {
+    check(MPI_Comm_rank(base_.get(), &rank_), "MPI_Comm_rank");
+    check(MPI_Comm_size(base_.get(), &size_), "MPI_Comm_size");
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  void all_reduce(std::span<double> message) override {
+    if (message.size() > INT_MAX) {
+      throw InvalidArgument(std::to_string(message.size()) +
+                            " values in one message (MPI counts to 2^31 - 1). Send it in pieces.");
+    }
+    OwnedComm& comm = comm_for(message.size());
+    staging_.assign(message.begin(), message.end());
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Iallreduce(MPI_IN_PLACE, staging_.data(), static_cast<int>(message.size()),
+                         MPI_DOUBLE, MPI_SUM, comm.get(), &request),
+          "MPI_Iallreduce");
+    wait(request, comm);
+    std::copy(staging_.begin(), staging_.end(), message.begin());
+  }
+
+  std::unique_ptr<Transport> split(std::span<const int> colors) override {
+    // Blocking, but every rank is here: they have just exchanged the colors.
+    MPI_Comm part = MPI_COMM_NULL;
+    check(MPI_Comm_split(base_.get(), colors[static_cast<std::size_t>(rank_)], rank_, &part),
+          "MPI_Comm_split");
+    OwnedComm owned(part);
+    check(MPI_Comm_set_errhandler(part, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    return std::make_unique<MpiTransport>(std::move(owned), timeout_);
+  }
+
+ private:
+  // Made at a length's first message. Blocking, but every rank comes: Group has just compared what
+  // they are about to send.
+  OwnedComm& comm_for(std::size_t length) {
+    auto known = by_length_.find(length);
+    if (known == by_length_.end()) {
+      known = by_length_.emplace(length, duplicate(base_.get())).first;
+    }
+    return known->second;
+  }
+
+  void wait(MPI_Request request, OwnedComm& comm) {
+    const auto deadline = std::chrono::steady_clock::now() + timeout_;
+    constexpr int polls_between_yields = 256;
+    for (int polls = 1;; ++polls) {
+      int done = 0;
+      check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "the all-reduce");
+      if (done != 0) {
+        return;
+      }
+      if (polls % polls_between_yields == 0) {
+        if (std::chrono::steady_clock::now() > deadline) {
+          give_up(comm);
+        }
+        sched_yield();
+      }
+    }
+  }
+
+  [[noreturn]] void give_up(OwnedComm& comm) {
+    comm.abandon();
+    new std::vector<double>(std::move(staging_));  // MPI may still write there
+    throw CommError("not all ranks came within " + in_seconds(timeout_) +
+                    " (one is stuck, has ended, or is in another exchange; see what the others "
+                    "report)");
+  }
+
+  OwnedComm base_;
+  std::map<std::size_t, OwnedComm> by_length_;
+  std::vector<double> staging_;
+  std::chrono::milliseconds timeout_;
+  int rank_ = 0;
+  int size_ = 1;
+};
+
+}  // namespace
+}  // namespace comm
+
+Communicator mpi_communicator(MPI_Comm comm, std::chrono::milliseconds timeout) {
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  if (initialized == 0) {
+    throw NotConfigured("mpi_communicator before MPI_Init. Initialize MPI first.");
+  }
+  return Communicator(std::make_shared<comm::Group>(
+      std::make_unique<comm::MpiTransport>(comm::duplicate(comm), timeout)));
+}
+
+}  // namespace syncbn

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "syncbn/communicator.hpp"
+
+#include <cmath>
+#include <numeric>
+
+#include <gtest/gtest.h>
+
+#include "syncbn/error.hpp"
+
+#include "support/on_ranks.hpp"
+
+namespace syncbn {
+namespace {
+
+TEST(Communicator, SelfIsAGroupOfOne) {
+  const Communicator self = Communicator::self();
+  std::vector<double> data = {1, 2};
+  self.all_reduce(data);
+  EXPECT_EQ(data, (std::vector<double>{1, 2}));
+  EXPECT_EQ(self.size(), 1);
+  EXPECT_EQ(self.split(3).size(), 1);
+  EXPECT_EQ(self.counters().exchanges, 0);
+}
+
+TEST(Communicator, AllReduceSumsOverRanks) {
+  test::on_ranks([](const Communicator& group) {
+    const double ranks = group.size();
+    for (const std::size_t length : {0, 1, 2, 129, 4097, 2}) {
+      std::vector<double> data(length);
+      for (std::size_t i = 0; i < length; ++i) {
+        data[i] = static_cast<double>(i) + group.rank();
+      }
+      group.all_reduce(data);
+      for (std::size_t i = 0; i < length; ++i) {
+        ASSERT_EQ(data[i], ranks * static_cast<double>(i) + ranks * (ranks - 1) / 2);
+      }
+    }
+  });
+}
+
+TEST(Communicator, AllRanksGetTheSameBits) {
+  test::on_ranks([](const Communicator& group) {
+    std::vector<double> data(1000);
+    for (std::size_t i = 0; i < data.size(); ++i) {
+      data[i] = std::sin(static_cast<double>(i + 1) * (group.rank() + 1)) * std::exp(group.rank());
+    }
+    group.all_reduce(data);
+    const std::vector<double> all = group.all_gather(data);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      ASSERT_EQ(all[i], data[i % data.size()]);
+    }
+  });
+}
+
+TEST(Communicator, InfinityAndNaNTravel) {
+  test::on_ranks([](const Communicator& group) {
+    std::vector<double> data = {group.rank() == 0 ? HUGE_VAL : 1.0,
+                                group.rank() == 0 ? std::nan("") : 1.0, 1.0};
+    group.all_reduce(data);
+    EXPECT_TRUE(std::isinf(data[0]));
+    EXPECT_TRUE(std::isnan(data[1]));
+    EXPECT_EQ(data[2], group.size());
+  });
+}
+
+TEST(Communicator, SplitMakesGroupsByColorInRankOrder) {
+  test::on_ranks([](const Communicator& group) {
+    const int color = group.rank() % 2;
+    const Communicator half = group.split(color);
+    EXPECT_EQ(half.size(), (group.size() + 1 - color) / 2);
+    EXPECT_EQ(half.rank(), group.rank() / 2);
+    std::vector<double> ranks = {static_cast<double>(group.rank())};
+    half.all_reduce(ranks);
+    double expected = 0;
+    for (int rank = color; rank < group.size(); rank += 2) {
+      expected += rank;
+    }
+    EXPECT_EQ(ranks[0], expected);
+
+    const Communicator again = group.split(0);
+    EXPECT_EQ(again.size(), group.size());
+    EXPECT_EQ(again.rank(), group.rank());
+  });
+}
+
+TEST(Communicator, CountsWhatItDid) {
+  test::on_ranks([](const Communicator& group) {
+    std::vector<double> data(10);
+    group.all_reduce(data);
+    const Counters first = group.counters();
+    group.all_reduce(data);
+    const Counters second = group.counters();
+    if (group.size() > 1) {
+      EXPECT_EQ(first.exchanges, 2) << "the first time for a length is preceded by a check";
+      EXPECT_EQ(second.exchanges, 3);
+      EXPECT_EQ(second.bytes - first.bytes, 8 * (10 + 8));
+      EXPECT_GT(second.seconds, first.seconds);
+    }
+  });
+}
+
+TEST(Communicator, CopiesShareTheGroup) {
+  test::on_ranks([](const Communicator& group) {
+    const Communicator copy = group;
+    std::vector<double> data = {1};
+    copy.all_reduce(data);
+    group.all_reduce(data);
+    EXPECT_EQ(data[0], group.size() * group.size());
+    EXPECT_EQ(copy.counters().exchanges, group.counters().exchanges);
+  });
+}
+
+}  // namespace
+}  // namespace syncbn

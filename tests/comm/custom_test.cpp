@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdexcept>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/communicator.hpp"
+#include "syncbn/error.hpp"
+
+#include "support/on_ranks.hpp"
+
+namespace syncbn {
+namespace {
+
+using testing::HasSubstr;
+
+/// A communicator whose callback is another communicator's transport, counted.
+Communicator wrap(const Communicator& inner, int& calls) {
+  return Communicator::custom(inner.rank(), inner.size(), [inner, &calls](std::span<double> data) {
+    ++calls;
+    inner.all_reduce(data);
+  });
+}
+
+TEST(CustomCommunicator, ExchangesThroughTheCallback) {
+  test::on_ranks([](const Communicator& inner) {
+    int calls = 0;
+    const Communicator group = wrap(inner, calls);
+    std::vector<double> data = {1, 2};
+    group.all_reduce(data);
+    EXPECT_EQ(data[1], 2 * inner.size());
+    EXPECT_EQ(calls, inner.size() == 1 ? 0 : 2);
+  });
+}
+
+TEST(CustomCommunicator, ACallbackThatDoesNotSumIsCaught) {
+  // What a program gets that forgets the exchange: the negative control of the fingerprint.
+  const Communicator group = Communicator::custom(0, 2, [](std::span<double>) {});
+  std::vector<double> data = {1};
+  EXPECT_THROW(group.all_reduce(data), CommError);
+}
+
+TEST(CustomCommunicator, AnExceptionBecomesACommErrorAndTheGroupUnusable) {
+  const Communicator group = Communicator::custom(
+      1, 2, [](std::span<double>) { throw std::runtime_error("the network is down"); });
+  std::vector<double> data = {1};
+  for (int call = 0; call < 2; ++call) {
+    try {
+      group.all_reduce(data);
+      FAIL() << "nothing thrown";
+    } catch (const CommError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("the network is down"));
+    }
+  }
+}
+
+TEST(CustomCommunicator, CannotBeSplit) {
+  test::on_ranks([](const Communicator& inner) {
+    int calls = 0;
+    const Communicator group = wrap(inner, calls);
+    if (inner.size() == 1) {
+      EXPECT_EQ(group.split(0).size(), 1);
+    } else {
+      EXPECT_THROW(group.split(0), NotConfigured);
+    }
+  });
+}
+
+TEST(CustomCommunicator, BadRanksAndEmptyCallbacksAreRefused) {
+  const Communicator::AllReduce sum = [](std::span<double>) {};
+  EXPECT_THROW(Communicator::custom(2, 2, sum), InvalidArgument);
+  EXPECT_THROW(Communicator::custom(-1, 2, sum), InvalidArgument);
+  EXPECT_THROW(Communicator::custom(0, 0, sum), InvalidArgument);
+  EXPECT_THROW(Communicator::custom(0, 1, nullptr), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace syncbn

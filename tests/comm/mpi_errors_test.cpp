@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// mpirun -n 2 comm_mpi_errors_test MODE: MPI's own failures, each in a job of its own, because a
+// communicator is not usable afterwards.
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <mpi.h>
+
+#include "syncbn/error.hpp"
+#include "syncbn/mpi.hpp"
+
+namespace {
+
+using syncbn::Communicator;
+
+void expect(bool condition, const std::string& what) {
+  if (!condition) {
+    std::fprintf(stderr, "failed: %s\n", what.c_str());
+    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
+}
+
+// A request was abandoned: MPI_Finalize could wait for it for ever. mpirun calls that a failure, so
+// the test goes by what is printed.
+void end_without_finalize() {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  std::printf("rank %d passed\n", rank);
+  std::fflush(stdout);
+  std::this_thread::sleep_for(std::chrono::seconds(1));  // let the other rank print
+  std::_Exit(0);
+}
+
+std::string all_reduce_failure(const Communicator& group, std::size_t length) {
+  std::vector<double> data(length, 1.0);
+  try {
+    group.all_reduce(data);
+    return "";
+  } catch (const syncbn::CommError& error) {
+    return error.what();
+  }
+}
+
+// Our duplicate outlives the caller's communicator, and the caller's keeps its error handler.
+void freed() {
+  MPI_Comm own = MPI_COMM_NULL;
+  MPI_Comm_dup(MPI_COMM_WORLD, &own);
+  const Communicator group = syncbn::mpi_communicator(own);
+  MPI_Errhandler handler = MPI_ERRHANDLER_NULL;
+  MPI_Comm_get_errhandler(own, &handler);
+  expect(handler == MPI_ERRORS_ARE_FATAL, "the caller's error handler is untouched");
+  MPI_Errhandler_free(&handler);
+  MPI_Comm_free(&own);
+  expect(all_reduce_failure(group, 5).empty(), "usable after the caller freed its communicator");
+}
+
+// Rank 1 never comes: rank 0 is told at the deadline, and the communicator stays unusable.
+void absent() {
+  const Communicator group =
+      syncbn::mpi_communicator(MPI_COMM_WORLD, std::chrono::milliseconds(300));
+  expect(all_reduce_failure(group, 5).empty(), "both ranks come");
+  if (group.rank() == 0) {
+    const auto start = std::chrono::steady_clock::now();
+    const std::string message = all_reduce_failure(group, 5);
+    const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
+    expect(message.find("within 0.3 s") != std::string::npos, "the deadline is named: " + message);
+    expect(waited.count() < 10, "the deadline is kept");
+    expect(all_reduce_failure(group, 5).find("unusable") != std::string::npos, "unusable after");
+  } else {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+  end_without_finalize();
+}
+
+// Known lengths that differ: no wrong sum, no broken heap, but the deadline.
+void lengths() {
+  const Communicator group =
+      syncbn::mpi_communicator(MPI_COMM_WORLD, std::chrono::milliseconds(500));
+  expect(all_reduce_failure(group, 5).empty() && all_reduce_failure(group, 5000).empty(),
+         "both lengths work");
+  const std::string message = all_reduce_failure(group, group.rank() == 0 ? 5 : 5000);
+  expect(message.find(group.rank() == 0 ? "of 5 values" : "of 5000 values") != std::string::npos,
+         "each rank says what it was in: " + message);
+  end_without_finalize();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  MPI_Init(&argc, &argv);
+  const std::string mode = argc == 2 ? argv[1] : "";
+  if (mode == "freed") {
+    freed();
+  } else if (mode == "absent") {
+    absent();
+  } else if (mode == "lengths") {
+    lengths();
+  } else {
+    expect(false, "a mode: freed, absent or lengths");
+  }
+  MPI_Finalize();
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/communicator.hpp"
+#include "syncbn/error.hpp"
+
+namespace syncbn {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+std::string all_reduce_failure(const Communicator& group) {
+  std::vector<double> data(3);
+  try {
+    group.all_reduce(data);
+    return "";
+  } catch (const CommError& error) {
+    return error.what();
+  }
+}
+
+TEST(ThreadRanks, AMissingRankIsNamedAtTheDeadline) {
+  std::vector<Communicator> group = Communicator::threads(3, std::chrono::milliseconds(200));
+  std::string first;
+  std::thread other([&] { first = all_reduce_failure(group[0]); });
+  const std::string second = all_reduce_failure(group[2]);
+  other.join();
+  EXPECT_THAT(first,
+              AllOf(HasSubstr("rank 1 did not come within 0.2 s"), HasSubstr("rank 0 of 3")));
+  EXPECT_THAT(second, HasSubstr("rank 1 did not come"));
+}
+
+TEST(ThreadRanks, ALatecomerIsToldThatItMissedTheExchange) {
+  std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(50));
+  EXPECT_THAT(all_reduce_failure(group[0]), HasSubstr("rank 1 did not come"));
+  EXPECT_THAT(all_reduce_failure(group[1]), HasSubstr("rank 1 did not come"));
+}
+
+TEST(ThreadRanks, ARankThatLeavesIsReportedAtOnce) {
+  std::vector<Communicator> group = Communicator::threads(2, std::chrono::minutes(10));
+  const auto start = std::chrono::steady_clock::now();
+  std::thread leaver([own = std::move(group[1])]() mutable {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    own = Communicator::self();
+  });
+  EXPECT_THAT(all_reduce_failure(group[0]), HasSubstr("rank 1 left the group"));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  leaver.join();
+}
+
+TEST(ThreadRanks, LeavingAfterTheLastExchangeHarmsNobody) {
+  for (int trial = 0; trial < 200; ++trial) {
+    std::vector<Communicator> group = Communicator::threads(3);
+    std::vector<std::thread> threads;
+    for (Communicator& own : group) {
+      threads.emplace_back([mine = std::move(own)] { EXPECT_EQ(all_reduce_failure(mine), ""); });
+    }
+    group.clear();
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+  }
+}
+
+TEST(ThreadRanks, NoRanksIsRefused) {
+  EXPECT_THROW(Communicator::threads(0), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace syncbn
