@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <initializer_list>
+#include <span>
+
+namespace syncbn {
+
+/// Replaces `file` by the concatenated parts, or throws FileError and leaves it as it was: written
+/// to a new file beside it, flushed to the disk, renamed over it, the directory flushed.
+void write_atomically(const std::filesystem::path& file,
+                      std::initializer_list<std::span<const std::byte>> parts);
+
+}  // namespace syncbn
