@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// (x - mean) * scale + shift, for the kernel that writes it and for those that need to know again
+// where relu let it pass.
+
+#if defined(SYNCBN_KERNELS_CPU_NORMALIZED_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef SYNCBN_KERNELS_CPU_NORMALIZED_INL
+#undef SYNCBN_KERNELS_CPU_NORMALIZED_INL
+#else
+#define SYNCBN_KERNELS_CPU_NORMALIZED_INL
+#endif
+
+#include <cstddef>
+
+#include <hwy/highway.h>
+
+#include "kernels/cpu/coefficients-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace syncbn::kernels::cpu::HWY_NAMESPACE {
+
+/// Places of the coefficients in a kernel's; further ones follow.
+enum : std::size_t { mean_hi, mean_lo, scale, shift, normalized_coefficients };
+
+template <class C>
+void set_normalized(C& channel, double mean, double scale_value, double shift_value) {
+  using F = typename C::LaneType;
+  const Pair<F> pair(mean);
+  channel.lane[mean_hi] = pair.hi;
+  channel.lane[mean_lo] = pair.lo;
+  channel.lane[scale] = static_cast<F>(scale_value);
+  channel.lane[shift] = static_cast<F>(shift_value);
+}
+
+/// x - mean
+template <class D, class K>
+HWY_INLINE hn::Vec<D> centered(D d, hn::Vec<D> x, const K& k) {
+  return hn::Sub(hn::Sub(x, k.template lane<mean_hi>(d)), k.template lane<mean_lo>(d));
+}
+
+/// From x - mean.
+template <class D, class K>
+HWY_INLINE hn::Vec<D> normalized(D d, hn::Vec<D> x_centered, const K& k) {
+  return hn::MulAdd(x_centered, k.template lane<scale>(d), k.template lane<shift>(d));
+}
+
+}  // namespace syncbn::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SYNCBN_KERNELS_CPU_NORMALIZED_INL

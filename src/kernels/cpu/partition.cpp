@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/partition.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace syncbn::kernels::cpu {
+namespace {
+
+// Elements in a block: enough to be worth handing to a thread, few enough to spread a middling
+// tensor over many of them. Large tensors have larger blocks, to keep partial sums few.
+constexpr std::int64_t min_block = std::int64_t{1} << 16;
+constexpr std::int64_t blocks_by_planes = 256;
+constexpr std::int64_t blocks_by_columns = 64;
+
+// Fewest rows over which a block by columns sums, unless the tensor has fewer.
+constexpr std::int64_t rows_per_sum = 64;
+
+// Cuts of planes and rows fall on multiples of this, so that vectors of any length end there.
+constexpr std::int64_t grain = 64;
+
+// Columns that a row of the matrix should at least have.
+constexpr std::int64_t wide_row = 512;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Into how many cuts an extent falls if none may be longer than `longest`.
+std::int64_t cuts(std::int64_t extent, std::int64_t longest) {
+  return divide_up(extent, std::clamp<std::int64_t>(longest, 1, extent));
+}
+
+// Cut i of `count`, all of the same number of `step`s, give or take one.
+Range cut(std::int64_t extent, std::int64_t count, std::int64_t i, std::int64_t step = 1) {
+  const std::int64_t steps = divide_up(extent, step);
+  return {std::min(extent, steps * i / count * step),
+          std::min(extent, steps * (i + 1) / count * step)};
+}
+
+// How many rows of `columns` to lay side by side: as many as make a wide row, if possible so many
+// that vectors of 16 lanes fit evenly.
+std::int64_t rows_abreast(std::int64_t columns, std::int64_t rows) {
+  const std::int64_t fit = wide_row / columns;
+  const std::int64_t even = 16 / std::gcd(columns, std::int64_t{16});
+  return std::clamp<std::int64_t>(fit >= even ? fit / even * even : fit, 1, rows);
+}
+
+}  // namespace
+
+Extents extents_of(const ConstTensorView& x) {
+  const Shape& shape = x.shape();
+  if (shape.c == 1) {
+    return {1, 1, shape.size()};
+  }
+  if (x.layout() == Layout::channels_last) {
+    return {shape.n * shape.s, shape.c, 1};
+  }
+  return {shape.n, shape.c, shape.s};
+}
+
+Planes::Planes(const Extents& extents) : extents_(extents) {
+  const std::int64_t block = std::max(min_block, extents.size() / blocks_by_planes);
+  const std::int64_t plane = std::min(extents.plane, block);
+  const std::int64_t channels =
+      std::min(extents.channels, std::clamp<std::int64_t>(block / plane, 1, max_channels));
+  plane_cuts_ = cuts(extents.plane, plane);
+  channel_cuts_ = cuts(extents.channels, channels);
+  row_cuts_ = cuts(extents.rows, block / (channels * plane));
+}
+
+Planes::Block Planes::block(std::int64_t i) const {
+  const std::int64_t plane = i % plane_cuts_;
+  const std::int64_t channel = i / plane_cuts_ % channel_cuts_;
+  const std::int64_t row = i / plane_cuts_ / channel_cuts_;
+  return {cut(extents_.rows, row_cuts_, row), cut(extents_.channels, channel_cuts_, channel),
+          cut(extents_.plane, plane_cuts_, plane, grain), row * plane_cuts_ + plane};
+}
+
+Columns::Columns(const Extents& extents) : extents_(extents) {
+  const std::int64_t once = extents.channels * extents.plane;
+  width_ = once * rows_abreast(once, extents.rows);
+  const std::int64_t block = std::max(min_block, extents.size() / blocks_by_columns);
+  const std::int64_t columns = std::clamp(block / rows_per_sum, std::min(width_, wide_row), width_);
+  column_cuts_ = cuts(width_, columns);
+  row_cuts_ = cuts(divide_up(extents.size(), width_), block / columns);
+}
+
+std::int64_t Columns::padded_width() const {
+  return divide_up(width_, grain) * grain;
+}
+
+Columns::Block Columns::block(std::int64_t i) const {
+  const std::int64_t row = i / column_cuts_;
+  return {cut(divide_up(extents_.size(), width_), row_cuts_, row),
+          cut(width_, column_cuts_, i % column_cuts_, grain), row};
+}
+
+}  // namespace syncbn::kernels::cpu

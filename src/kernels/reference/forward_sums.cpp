@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/visit_dtype.hpp"
+
+#include "kernels/reference/elements.hpp"
+#include "kernels/reference/reference.hpp"
+
+namespace syncbn::kernels::reference {
+namespace {
+
+template <class T>
+void sum_channel(const ForwardSums& arguments, std::int64_t c) {
+  long double sum = 0;
+  long double sum_sq = 0;
+  for_each_element(arguments.x, c, [&](std::int64_t i) {
+    const long double d = static_cast<long double>(load<T>(arguments.x.data(), i)) -
+                          static_cast<long double>(arguments.pivot[c]);
+    sum += d;
+    sum_sq += d * d;
+  });
+  arguments.sum[c] = static_cast<double>(sum);
+  arguments.sum_sq[c] = static_cast<double>(sum_sq);
+}
+
+}  // namespace
+
+void forward_sums(const ForwardSums& arguments) {
+  visit_dtype(arguments.x.dtype(), [&]<class T>() {
+    for (std::int64_t c = 0; c < arguments.x.shape().c; ++c) {
+      sum_channel<T>(arguments, c);
+    }
+  });
+}
+
+}  // namespace syncbn::kernels::reference

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/visit_dtype.hpp"
+
+#include "kernels/reference/elements.hpp"
+#include "kernels/reference/reference.hpp"
+
+namespace syncbn::kernels::reference {
+namespace {
+
+template <class T>
+void normalize_channel(const Normalize& arguments, std::int64_t c) {
+  for_each_element(arguments.x, c, [&](std::int64_t i) {
+    const double x = load<T>(arguments.x.data(), i);
+    double z = (x - arguments.mean[c]) * arguments.scale[c] + arguments.shift[c];
+    if (arguments.residual != nullptr) {
+      z += load<T>(arguments.residual, i);
+    }
+    store<T>(arguments.y, i, arguments.relu && z < 0 ? 0 : z);
+  });
+}
+
+}  // namespace
+
+void normalize(const Normalize& arguments) {
+  visit_dtype(arguments.x.dtype(), [&]<class T>() {
+    for (std::int64_t c = 0; c < arguments.x.shape().c; ++c) {
+      normalize_channel<T>(arguments, c);
+    }
+  });
+}
+
+}  // namespace syncbn::kernels::reference

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The kernels written to be read: one thread, one element at a time, in double, sums in long
+// double. The other backends are tested against them.
+
+#include "kernels/kernels.hpp"
+
+namespace syncbn::kernels::reference {
+
+void forward_sums(const ForwardSums& arguments);
+void normalize(const Normalize& arguments);
+void backward_sums(const BackwardSums& arguments);
+void input_gradient(const InputGradient& arguments);
+
+}  // namespace syncbn::kernels::reference

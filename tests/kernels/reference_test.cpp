@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The oracle itself, on numbers that can be checked in the head.
+
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernels/kernels.hpp"
+
+namespace syncbn::kernels {
+namespace {
+
+using testing::ElementsAre;
+
+const Kernels& reference = select(Backend::reference);
+
+// Two samples of two channels at three positions: channel 0 is 1..6, channel 1 is ten times that.
+constexpr Shape shape{2, 2, 3};
+const std::vector<float> first = {1, 2, 3, 10, 20, 30, 4, 5, 6, 40, 50, 60};
+const std::vector<float> last = {1, 10, 2, 20, 3, 30, 4, 40, 5, 50, 6, 60};
+
+const std::vector<double> mean = {3, 30};
+const std::vector<double> scale = {2, -0.5};
+const std::vector<double> shift = {1, 0};
+
+ConstTensorView view(const std::vector<float>& values, Layout layout) {
+  return {values.data(), shape, layout};
+}
+
+TEST(ReferenceTest, SumsAboutThePivot) {
+  const std::vector<float> pivot = {3, 40};
+  for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+    std::vector<double> sum(2), sum_sq(2);
+    const auto& x = layout == Layout::channels_first ? first : last;
+    reference.forward_sums({view(x, layout), pivot.data(), sum.data(), sum_sq.data()});
+    EXPECT_THAT(sum, ElementsAre(-2 - 1 + 0 + 1 + 2 + 3, -30 - 20 - 10 + 0 + 10 + 20));
+    EXPECT_THAT(sum_sq, ElementsAre(4 + 1 + 0 + 1 + 4 + 9, 900 + 400 + 100 + 0 + 100 + 400));
+  }
+}
+
+TEST(ReferenceTest, Normalizes) {
+  std::vector<float> y(12);
+  Normalize arguments{view(first, Layout::channels_first),
+                      mean.data(),
+                      scale.data(),
+                      shift.data(),
+                      nullptr,
+                      false,
+                      y.data()};
+  reference.normalize(arguments);
+  EXPECT_THAT(y, ElementsAre(-3, -1, 1, 10, 5, 0, 3, 5, 7, -5, -10, -15));
+  arguments.relu = true;
+  reference.normalize(arguments);
+  EXPECT_THAT(y, ElementsAre(0, 0, 1, 10, 5, 0, 3, 5, 7, 0, 0, 0));
+  const std::vector<float> residual = {0, 2, 0, 0, 0, -1, 0, 0, 0, 0, 0, 20};
+  arguments.residual = residual.data();
+  reference.normalize(arguments);
+  EXPECT_THAT(y, ElementsAre(0, 1, 1, 10, 5, 0, 3, 5, 7, 0, 0, 5));
+}
+
+TEST(ReferenceTest, SumsGradientsThatReluLetPass) {
+  const std::vector<float> dy = {1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2};
+  const std::vector<float> y = {1, 0, -1, 1, 0, -1, 0, 1, 0, 0, 1, 0};
+  std::vector<double> sum_dz(2), sum_dz_x(2);
+  Upstream upstream{view(first, Layout::channels_first),
+                    dy.data(),
+                    nullptr,
+                    mean.data(),
+                    scale.data(),
+                    shift.data(),
+                    false};
+  reference.backward_sums({upstream, sum_dz.data(), sum_dz_x.data()});
+  EXPECT_THAT(sum_dz, ElementsAre(9, 9));
+  EXPECT_THAT(sum_dz_x, ElementsAre(-2 - 1 + 0 + 2 + 4 + 6, -20 - 10 + 0 + 20 + 40 + 60));
+
+  // Normalized: -3 -1 1 3 5 7 and 10 5 0 -5 -10 -15, so that 1 2 2 2 and 1 1 pass.
+  upstream.relu = true;
+  reference.backward_sums({upstream, sum_dz.data(), sum_dz_x.data()});
+  EXPECT_THAT(sum_dz, ElementsAre(7, 2));
+  EXPECT_THAT(sum_dz_x, ElementsAre(0 + 2 + 4 + 6, -20 - 10));
+
+  upstream.y = y.data();
+  reference.backward_sums({upstream, sum_dz.data(), sum_dz_x.data()});
+  EXPECT_THAT(sum_dz, ElementsAre(1 + 2, 1 + 2));
+  EXPECT_THAT(sum_dz_x, ElementsAre(-2 + 4, -20 + 40));
+}
+
+TEST(ReferenceTest, GivesTheInputGradient) {
+  const std::vector<float> dy = {1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2};
+  const std::vector<double> mean_dz = {1, 0};
+  const std::vector<double> slope = {0.5, 0.1};
+  std::vector<float> dx(12), dresidual(12);
+  reference.input_gradient({{view(first, Layout::channels_first), dy.data(), nullptr, mean.data(),
+                             scale.data(), shift.data(), true},
+                            mean_dz.data(),
+                            slope.data(),
+                            dx.data(),
+                            dresidual.data()});
+  EXPECT_THAT(dresidual, ElementsAre(0, 0, 1, 1, 1, 0, 2, 2, 2, 0, 0, 0));
+  // Channel 0: 2 ((dz - 1) - (x - 3) / 2); channel 1: -(dz - (x - 30) / 10) / 2.
+  EXPECT_THAT(dx, ElementsAre(0, -1, 0, -1.5, -1, 0, 1, 0, -1, 0.5, 1, 1.5));
+}
+
+TEST(ReferenceTest, SumsOfNothingAreZero) {
+  std::vector<double> sum = {1, 1}, sum_sq = {1, 1};
+  const std::vector<float> pivot = {3, 40};
+  const ConstTensorView nothing(first.data(), {0, 2, 3});
+  reference.forward_sums({nothing, pivot.data(), sum.data(), sum_sq.data()});
+  EXPECT_THAT(sum, ElementsAre(0, 0));
+  EXPECT_THAT(sum_sq, ElementsAre(0, 0));
+}
+
+}  // namespace
+}  // namespace syncbn::kernels

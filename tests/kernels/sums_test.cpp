@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Both kernels that sum, against the reference.
+//
+// A term computed in double has a relative error of at most 4 u (u = 2^-53): the difference has u,
+// its square 2 u from it and u of its own, one more for second order. Summing n terms in any order
+// adds at most (n - 1) u times the sum of their magnitudes (Higham, Accuracy and Stability, 4.2).
+// The reference has 11 bits more and rounds once at the end. Together: (n + 4) u sum|terms|.
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "kernels/problem.hpp"
+
+namespace syncbn::test {
+namespace {
+
+const kernels::Kernels& cpu = kernels::select(Backend::cpu);
+const kernels::Kernels& reference = kernels::select(Backend::reference);
+
+class SumsTest : public testing::TestWithParam<TypeAndLayout> {
+ protected:
+  template <class Body>
+  void on_shapes(Body body) {
+    for (const Shape& shape : awkward_shapes()) {
+      SCOPED_TRACE(to_text(shape));
+      body(Problem(std::get<DType>(GetParam()), shape, std::get<Layout>(GetParam())));
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, SumsTest, testing::ValuesIn(types_and_layouts()),
+                         [](const auto& of) { return name_of(of.param); });
+
+// Per channel, how far each of the sums may be off.
+Sums no_error(const Problem& problem) {
+  const auto channels = static_cast<std::size_t>(problem.x.shape().c);
+  return {std::vector<double>(channels), std::vector<double>(channels)};
+}
+
+Sums rounding(Sums magnitudes, const Shape& shape) {
+  const double relative = (static_cast<double>(shape.per_channel()) + 4) * 0x1p-53;
+  for (auto* values : {&magnitudes.first, &magnitudes.second}) {
+    for (double& value : *values) {
+      value *= relative;
+    }
+  }
+  return magnitudes;
+}
+
+Sums forward_tolerance(const Problem& problem) {
+  Sums magnitudes = no_error(problem);
+  for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
+    const auto i = static_cast<std::size_t>(c);
+    const double d = problem.x.at(n, c, s) - static_cast<double>(problem.pivot[i]);
+    magnitudes.first[i] += std::fabs(d);
+    magnitudes.second[i] += d * d;
+  });
+  return rounding(magnitudes, problem.x.shape());
+}
+
+// Where the recomputed z is as good as 0, kernel and reference may disagree on whether dy passes:
+// z's error is below 6 u |x - mean| |scale| + 3 u |shift| + 2 u^2 |mean| |scale|, see
+// elementwise_test.cpp.
+bool either_way(const Problem& problem, std::int64_t c, double x) {
+  const auto i = static_cast<std::size_t>(c);
+  const double u = unit_of_arithmetic(problem.x.dtype());
+  const double scaled = (x - problem.mean[i]) * problem.scale[i];
+  const double error = 6 * std::fabs(scaled) + 3 * std::fabs(problem.shift[i]) +
+                       2 * u * std::fabs(problem.mean[i] * problem.scale[i]);
+  return std::fabs(scaled + problem.shift[i]) <= 1.01 * u * error;
+}
+
+Sums backward_tolerance(const Problem& problem, bool relu, bool from_y) {
+  Sums magnitudes = no_error(problem);
+  Sums undecided = no_error(problem);
+  for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
+    const auto i = static_cast<std::size_t>(c);
+    const double x = problem.x.at(n, c, s);
+    const double dy = std::fabs(problem.dy.at(n, c, s));
+    const double product = dy * std::fabs(x - problem.mean[i]);
+    magnitudes.first[i] += dy;
+    magnitudes.second[i] += product;
+    if (relu && !from_y && either_way(problem, c, x)) {
+      undecided.first[i] += dy;
+      undecided.second[i] += product;
+    }
+  });
+  Sums tolerance = rounding(magnitudes, problem.x.shape());
+  for (std::size_t i = 0; i < tolerance.first.size(); ++i) {
+    tolerance.first[i] += undecided.first[i];
+    tolerance.second[i] += undecided.second[i];
+  }
+  return tolerance;
+}
+
+void expect_near(const Sums& got, const Sums& expected, const Sums& tolerance) {
+  for (std::size_t c = 0; c < expected.first.size(); ++c) {
+    ASSERT_NEAR(got.first[c], expected.first[c], tolerance.first[c]) << "channel " << c;
+    ASSERT_NEAR(got.second[c], expected.second[c], tolerance.second[c]) << "channel " << c;
+  }
+}
+
+TEST_P(SumsTest, ForwardAgreesWithTheReference) {
+  on_shapes([](const Problem& problem) {
+    const Sums expected = forward_sums(reference, problem);
+    const Sums tolerance = forward_tolerance(problem);
+    on_every_target([&] { expect_near(forward_sums(cpu, problem), expected, tolerance); });
+  });
+}
+
+TEST_P(SumsTest, BackwardAgreesWithTheReference) {
+  on_shapes([](const Problem& problem) {
+    for (const auto& [relu, from_y] : {std::pair{false, false}, {true, false}, {true, true}}) {
+      const Sums expected = backward_sums(reference, problem, relu, from_y);
+      const Sums tolerance = backward_tolerance(problem, relu, from_y);
+      on_every_target(
+          [&] { expect_near(backward_sums(cpu, problem, relu, from_y), expected, tolerance); });
+    }
+  });
+}
+
+// y is not read without relu: there may be none.
+TEST_P(SumsTest, WithoutReluTheMaskDoesNotMatter) {
+  const Problem problem(std::get<DType>(GetParam()), {3, 5, 40}, std::get<Layout>(GetParam()));
+  const Sums with = backward_sums(cpu, problem, false, true);
+  const Sums without = backward_sums(cpu, problem, false, false);
+  EXPECT_EQ(with.first, without.first);
+  EXPECT_EQ(with.second, without.second);
+}
+
+// The tolerance is worth something: it notices a single element left out.
+TEST_P(SumsTest, ToleranceNoticesAMissingElement) {
+  Problem problem(std::get<DType>(GetParam()), {40, 33, 67}, std::get<Layout>(GetParam()));
+  const Sums tolerance = forward_tolerance(problem);
+  const Sums whole = forward_sums(cpu, problem);
+  problem.x.set(7, 3, 66, static_cast<double>(problem.pivot[3]));  // a difference of 0
+  const Sums without = forward_sums(cpu, problem);
+  EXPECT_GT(std::fabs(whole.first[3] - without.first[3]), 100 * tolerance.first[3]);
+  EXPECT_GT(std::fabs(whole.second[3] - without.second[3]), 100 * tolerance.second[3]);
+}
+
+}  // namespace
+}  // namespace syncbn::test

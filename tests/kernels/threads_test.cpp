@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
+#include <omp.h>
+
+#include <gtest/gtest.h>
+
+#include "kernels/cpu/partition.hpp"
+#include "kernels/problem.hpp"
+
+namespace syncbn::test {
+namespace {
+
+const kernels::Kernels& cpu = kernels::select(Backend::cpu);
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  const auto bytes = static_cast<std::size_t>(a.shape().size()) * size_of(a.dtype());
+  return std::memcmp(a.view().data(), b.view().data(), bytes) == 0;
+}
+
+struct Results {
+  Sums forward, backward;
+  Tensor y;
+  Gradients gradients;
+
+  explicit Results(const Problem& of)
+      : forward(forward_sums(cpu, of)),
+        backward(backward_sums(cpu, of, true, false)),
+        y(normalize(cpu, of, true, true)),
+        gradients(input_gradient(cpu, of, true, false, true)) {}
+};
+
+void expect_same_bits(const Results& a, const Results& b) {
+  EXPECT_EQ(a.forward.first, b.forward.first);
+  EXPECT_EQ(a.forward.second, b.forward.second);
+  EXPECT_EQ(a.backward.first, b.backward.first);
+  EXPECT_EQ(a.backward.second, b.backward.second);
+  EXPECT_TRUE(same_bits(a.y, b.y));
+  EXPECT_TRUE(same_bits(a.gradients.dx, b.gradients.dx));
+  EXPECT_TRUE(same_bits(a.gradients.dresidual, b.gradients.dresidual));
+}
+
+Results with_threads(int threads, const Problem& of) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(threads);
+  Results results(of);
+  omp_set_num_threads(before);
+  return results;
+}
+
+class ThreadsTest : public testing::TestWithParam<TypeAndLayout> {};
+INSTANTIATE_TEST_SUITE_P(, ThreadsTest, testing::ValuesIn(types_and_layouts()),
+                         [](const auto& of) { return name_of(of.param); });
+
+TEST_P(ThreadsTest, ResultsDoNotDependOnTheirNumber) {
+  const auto [dtype, layout] = GetParam();
+  for (const Shape shape : {Shape{61, 37, 120}, Shape{1, 3, 70001}, Shape{700, 300, 1}}) {
+    SCOPED_TRACE(to_text(shape));
+    const Problem of(dtype, shape, layout);
+    const Results one = with_threads(1, of);
+    for (const int threads : {2, 3, 5}) {
+      SCOPED_TRACE(threads);
+      expect_same_bits(with_threads(threads, of), one);
+    }
+  }
+}
+
+// The shapes above do fall into several parts.
+TEST(PartsTest, ThereIsSomethingToCombine) {
+  using kernels::cpu::Columns;
+  using kernels::cpu::Planes;
+  EXPECT_GT(Planes({61, 37, 120}).parts(), 1);
+  EXPECT_GT(Planes({1, 3, 70001}).parts(), 1);
+  EXPECT_GT(Columns({61 * 120, 37, 1}).parts(), 1);
+  EXPECT_GT(Columns({70001, 3, 1}).parts(), 1);
+  EXPECT_GT(Columns({700, 300, 1}).parts(), 1);
+}
+
+}  // namespace
+}  // namespace syncbn::test
