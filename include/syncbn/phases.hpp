@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Batch norm cut at its two exchanges, for a host program that brings its own all-reduce:
+//
+//   forward_sums -> (sum over the group) -> finalize -> normalize
+//   backward_sums -> (sum over the group) -> input_gradient
+//
+// BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. They are
+// local, hold no state and may be called from several threads at once on different data. Work
+// inside is spread over OpenMP threads; the result does not depend on how many.
+//
+// Every function throws InvalidArgument if shapes, types or lengths do not fit together, before
+// anything is written.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "syncbn/backend.hpp"
+#include "syncbn/tensor_view.hpp"
+
+namespace syncbn {
+
+/// Elementwise function fused behind the normalization (and behind the residual add).
+enum class Activation : std::uint8_t { none, relu };
+
+/// Doubles in either pass's message: two per channel, and the element count.
+constexpr std::size_t sums_length(std::int64_t channels) {
+  return 2 * static_cast<std::size_t>(channels) + 1;
+}
+
+/// Statistics of a global batch, per channel, in double whatever the tensors' type.
+struct Statistics {
+  std::vector<double> mean;    ///< [C]                          [units of x]
+  std::vector<double> var;     ///< [C] biased: divided by count [units of x^2]
+  std::vector<double> invstd;  ///< [C] 1 / sqrt(var + eps)
+  double count = 0;            ///< elements per channel in the whole group, an exact integer
+};
+
+/// gamma and beta, [C] each. Both empty means 1 and 0.
+struct Affine {
+  std::span<const double> gamma;
+  std::span<const double> beta;
+};
+
+/// sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }, of this shard.
+///
+/// `pivot` [C] must have the same bits on every rank whose sums are added; the closer it is to the
+/// mean, the less is lost (see pivot_is_far). One read of x.
+void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<double> sums,
+                  Backend backend = Backend::cpu);
+
+/// Whether the reduced `sums` lost too much to a pivot far from the mean: the rounding of the
+/// accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64). Then take the sums
+/// once more about the mean (nearest_pivot). The answer depends on nothing but the arguments, so it
+/// is the same on every rank.
+bool pivot_is_far(std::span<const double> sums, double eps, DType dtype);
+
+/// The mean that the reduced `sums` about `pivot` give, rounded to float in place; 0 where it is
+/// not finite.
+void move_pivot_to_mean(std::span<const double> sums, std::span<float> pivot);
+
+/// Statistics from reduced `sums` about `pivot`. With a count of 0: mean = pivot, var = 0.
+/// Reuses the storage of `out`.
+void finalize(std::span<const double> sums, std::span<const float> pivot, double eps,
+              Statistics& out);
+
+/// y = activation((x - mean) * invstd * gamma + beta [+ residual]). One read of x (and residual),
+/// one write of y. y may be x or residual. All tensors have x's shape, type and layout.
+void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
+               Activation activation, std::optional<ConstTensorView> residual, TensorView y,
+               Backend backend = Backend::cpu);
+
+/// What both backward phases need to know of the forward pass they belong to.
+struct BackwardContext {
+  ConstTensorView x;
+  ConstTensorView dy;
+  const Statistics& statistics;
+  Affine affine;
+  Activation activation = Activation::none;
+  /// The forward's output. Needed with relu when a residual was added; otherwise relu's mask is
+  /// recomputed from x and y is not read.
+  std::optional<ConstTensorView> y;
+};
+
+/// sums = { sum(dz) [C], sum(dz * (x - mean)) [C], elements per channel }, of this shard, where dz
+/// is dy taken back through the activation. One read of x and dy (and y if given).
+///
+/// The shard's own parameter gradients are dgamma = sums[C + c] * invstd[c], dbeta = sums[c].
+void backward_sums(const BackwardContext& context, std::span<double> sums,
+                   Backend backend = Backend::cpu);
+
+/// dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n) with a, b, n from the reduced
+/// sums. `dresidual`, if given, receives dz. One read of x and dy (and y), one write of dx (and
+/// dresidual). dx or dresidual may be dy.
+void input_gradient(const BackwardContext& context, std::span<const double> sums, TensorView dx,
+                    std::optional<TensorView> dresidual, Backend backend = Backend::cpu);
+
+}  // namespace syncbn

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "syncbn/batch_norm.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "syncbn/error.hpp"
+
+namespace syncbn {
+namespace {
+
+std::int64_t validated(std::int64_t channels, const BatchNormOptions& options) {
+  const std::string layer = "layer '" + options.name + "': ";
+  if (channels < 1) {
+    throw InvalidArgument(layer + std::to_string(channels) + " channels (at least 1)");
+  }
+  if (!(options.eps >= 0) || std::isinf(options.eps)) {
+    throw InvalidArgument(layer + "eps = " + std::to_string(options.eps) +
+                          " (a finite number of at least 0)");
+  }
+  if (options.momentum && !(*options.momentum >= 0 && *options.momentum <= 1)) {
+    throw InvalidArgument(layer + "momentum = " + std::to_string(*options.momentum) +
+                          " (between 0 and 1, or none for the average of all batches)");
+  }
+  if (options.name.empty()) {
+    throw InvalidArgument("a layer without a name (messages between ranks go by it)");
+  }
+  return channels;
+}
+
+}  // namespace
+
+BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options)
+    : channels_(validated(channels, options)),
+      group_(std::move(group)),
+      options_(std::move(options)) {
+  const auto c = static_cast<std::size_t>(channels);
+  if (options_.affine) {
+    weight_.assign(c, 1.0);
+    bias_.assign(c, 0.0);
+    weight_grad_.assign(c, 0.0);
+    bias_grad_.assign(c, 0.0);
+  }
+  if (options_.track_running_stats) {
+    running_mean_.assign(c, 0.0);
+    running_var_.assign(c, 1.0);
+  }
+  pivot_.assign(c, 0.0F);
+  sums_.assign(sums_length(channels), 0.0);
+  own_sums_.assign(sums_length(channels), 0.0);
+}
+
+void BatchNorm::zero_grad() {
+  std::ranges::fill(weight_grad_, 0.0);
+  std::ranges::fill(bias_grad_, 0.0);
+}
+
+}  // namespace syncbn

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What users do wrong: one rank's model, order, mode, type or state differs. Every rank must get
+// the message, and layers stay as they were.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/batch_norm.hpp"
+#include "syncbn/error.hpp"
+
+#include "support/on_ranks.hpp"
+#include "support/tensor.hpp"
+
+namespace syncbn {
+namespace {
+
+using test::Tensor;
+using testing::AllOf;
+using testing::HasSubstr;
+
+std::string forward_failure(BatchNorm& layer, DType dtype = DType::f32) {
+  const Tensor x = Tensor::normal(dtype, {2, layer.channels(), 3}, Layout::channels_first, 1);
+  Tensor y(dtype, x.shape(), x.layout());
+  Saved saved;
+  try {
+    layer.forward(x.view(), y.view(), saved);
+    return "";
+  } catch (const CommError& error) {
+    EXPECT_EQ(saved.forward, 0) << "`saved` is as it was";
+    return error.what();
+  }
+}
+
+template <class Body>
+void on_groups(Body&& body) {
+  test::on_ranks([&](const Communicator& group) {
+    if (group.size() > 1) {
+      body(group, group.rank() == group.size() - 1);
+    }
+  });
+}
+
+TEST(Ranks, WithAnotherLayer) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group, {.name = odd ? "layer2.bn1" : "layer1.bn1"});
+    EXPECT_THAT(forward_failure(layer),
+                AllOf(HasSubstr("'layer1.bn1'"), HasSubstr("'layer2.bn1'")));
+    EXPECT_EQ(layer.num_batches_tracked(), 0);
+    EXPECT_EQ(layer.running_mean()[0], 0);
+  });
+}
+
+TEST(Ranks, WithAnotherNumberOfChannels) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(odd ? 8 : 4, group);
+    EXPECT_THAT(forward_failure(layer), AllOf(HasSubstr("C=4"), HasSubstr("C=8")));
+  });
+}
+
+TEST(Ranks, WithAnotherType) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group);
+    EXPECT_THAT(forward_failure(layer, odd ? DType::bf16 : DType::f32),
+                AllOf(HasSubstr("f32"), HasSubstr("bf16")));
+  });
+}
+
+TEST(Ranks, WithOtherRunningStatistics) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group);
+    ASSERT_EQ(forward_failure(layer), "");
+    if (odd) {
+      layer.running_mean()[3] += 0.5;  // as after loading another checkpoint
+    }
+    EXPECT_THAT(forward_failure(layer), HasSubstr("running mean"));
+  });
+}
+
+TEST(Ranks, WithOtherOptions) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group, {.eps = odd ? 1e-3 : 1e-5});
+    EXPECT_THAT(forward_failure(layer), HasSubstr("eps"));
+  });
+}
+
+TEST(Ranks, InAnotherMode) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group, {.track_running_stats = false});
+    ASSERT_EQ(forward_failure(layer), "");
+    const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Tensor y = x;
+    std::string message;
+    if (odd) {
+      try {
+        layer.infer(x.view(), y.view());
+      } catch (const CommError& error) {
+        message = error.what();
+      }
+    } else {
+      message = forward_failure(layer);
+    }
+    EXPECT_THAT(message, AllOf(HasSubstr("forward of"), HasSubstr("infer")));
+  });
+}
+
+TEST(Ranks, OneInTheBackwardOfAnotherForward) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group);
+    const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Tensor y = x, dx = x;
+    Saved first, second;
+    layer.forward(x.view(), y.view(), first);
+    layer.forward(x.view(), y.view(), second);
+    EXPECT_THROW(layer.backward(odd ? first : second, x.view(), x.view(), dx.view()), CommError);
+    EXPECT_EQ(layer.bias_grad()[0], 0);
+  });
+}
+
+TEST(Ranks, OneSkipsALayer) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm one(4, group, {.name = "one"}), two(4, group, {.name = "two"});
+    ASSERT_EQ(forward_failure(one), "");
+    ASSERT_EQ(forward_failure(two), "");
+    EXPECT_THAT(forward_failure(odd ? two : one), AllOf(HasSubstr("'one'"), HasSubstr("'two'")));
+    EXPECT_THAT(forward_failure(one), HasSubstr("unusable"));
+  });
+}
+
+}  // namespace
+}  // namespace syncbn
