@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SYNCBN_C_SYNCBN_H
+#define SYNCBN_C_SYNCBN_H
+
+/*
+ * C ABI of syncbn: the layer and the phases of syncbn/batch_norm.hpp and syncbn/phases.hpp, whose
+ * documentation holds here too.
+ *
+ * Every call returns a status; on failure syncbn_last_error() says what happened, in the calling
+ * thread, until its next failing call. Handles that a function gives out are released by their
+ * _free function, which takes NULL. A call that fails gives out no handle. Nothing is printed and
+ * nothing exits.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum syncbn_status {
+  SYNCBN_OK = 0,
+  SYNCBN_INVALID_ARGUMENT = 1, /* wrong shape, null pointer, value out of range; nothing changed */
+  SYNCBN_NOT_CONFIGURED = 2,   /* the object or build was not set up for this; nothing changed */
+  SYNCBN_FILE_ERROR = 3,       /* a file cannot be read, written or understood; nothing changed */
+  SYNCBN_COMM_ERROR = 4,       /* a collective failed; the communicator is unusable */
+  SYNCBN_INTERNAL_ERROR = 5    /* anything else: out of memory, a defect */
+} syncbn_status;
+
+/* Choices are plain ints, so that any value can be passed, and refused. */
+typedef int syncbn_dtype;
+enum { SYNCBN_F32 = 0, SYNCBN_F64 = 1, SYNCBN_F16 = 2, SYNCBN_BF16 = 3 };
+
+typedef int syncbn_layout;
+enum {
+  SYNCBN_CHANNELS_FIRST = 0, /* [N, C, S] */
+  SYNCBN_CHANNELS_LAST = 1   /* [N, S, C] */
+};
+
+typedef int syncbn_activation;
+enum { SYNCBN_NONE = 0, SYNCBN_RELU = 1 };
+
+typedef int syncbn_backend;
+enum { SYNCBN_CPU = 0, SYNCBN_REFERENCE = 1 };
+
+/* View of a dense tensor: n samples, c channels, s = product of the spatial sizes (1 for none).
+ * n = 0 is an empty shard. The memory stays the caller's. */
+typedef struct syncbn_tensor {
+  void* data;
+  syncbn_dtype dtype;
+  syncbn_layout layout;
+  int64_t n;
+  int64_t c;
+  int64_t s;
+} syncbn_tensor;
+
+typedef struct syncbn_communicator syncbn_communicator;
+typedef struct syncbn_batch_norm syncbn_batch_norm;
+typedef struct syncbn_saved syncbn_saved;
+
+/* "major.minor.patch". */
+const char* syncbn_version(void);
+/* Why the calling thread's last failing call failed; "" before any. Valid until its next. */
+const char* syncbn_last_error(void);
+
+/* --- communicators ------------------------------------------------------------------------- */
+
+/* A group of one rank. For MPI see syncbn/c/mpi.h. */
+syncbn_status syncbn_communicator_self(syncbn_communicator** out);
+
+/* `ranks` handles, written to out[0..ranks), one for each thread that acts as a rank. */
+syncbn_status syncbn_communicator_threads(int ranks, double timeout_seconds,
+                                          syncbn_communicator** out);
+
+/* Sums data[0..count) over all ranks in place, the same bits on every rank; returns 0, or another
+ * number if it failed. */
+typedef int (*syncbn_all_reduce)(double* data, size_t count, void* user);
+
+/* Any other collective library, through its all-reduce. */
+syncbn_status syncbn_communicator_custom(int rank, int size, syncbn_all_reduce all_reduce,
+                                         void* user, syncbn_communicator** out);
+
+/* Collective. The sub-group of the ranks that gave the same color. */
+syncbn_status syncbn_communicator_split(const syncbn_communicator* group, int color,
+                                        syncbn_communicator** out);
+/* Collective. Sums data[0..count) over the ranks in place. */
+syncbn_status syncbn_communicator_all_reduce(const syncbn_communicator* group, double* data,
+                                             size_t count);
+int syncbn_communicator_rank(const syncbn_communicator* group);
+int syncbn_communicator_size(const syncbn_communicator* group);
+/* Layers made from it keep the group alive. */
+void syncbn_communicator_free(syncbn_communicator* group);
+
+/* --- the layer ------------------------------------------------------------------------------ */
+
+typedef struct syncbn_options {
+  const char* name;        /* names the layer in messages; equal on every rank */
+  double eps;              /* 1e-5 */
+  double momentum;         /* 0.1; negative: running statistics are the average of all batches */
+  int affine;              /* 1 */
+  int track_running_stats; /* 1 */
+  syncbn_activation activation;  /* SYNCBN_NONE */
+  int group_parameter_gradients; /* 0: a rank's own share; 1: the group's sum */
+  syncbn_backend backend;        /* SYNCBN_CPU */
+} syncbn_options;
+
+/* The values in the comments above, and the name "batch_norm". */
+syncbn_options syncbn_default_options(void);
+
+/* `options` may be NULL for the defaults. */
+syncbn_status syncbn_batch_norm_new(int64_t channels, const syncbn_communicator* group,
+                                    const syncbn_options* options, syncbn_batch_norm** out);
+void syncbn_batch_norm_free(syncbn_batch_norm* layer);
+
+/* What a backward needs of its forward. One for each forward that waits for its backward. */
+syncbn_status syncbn_saved_new(syncbn_saved** out);
+void syncbn_saved_free(syncbn_saved* saved);
+
+/* Collective. y = activation(normalized x [+ residual]). residual may be NULL. y may be x. */
+syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
+                                        const syncbn_tensor* residual, const syncbn_tensor* y,
+                                        syncbn_saved* saved);
+
+/* Collective. Writes dx, adds to the parameter gradients. y and dresidual go together: both for a
+ * forward with a residual, both NULL for one without. dx may be dy. */
+syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
+                                         const syncbn_tensor* x, const syncbn_tensor* y,
+                                         const syncbn_tensor* dy, const syncbn_tensor* dx,
+                                         const syncbn_tensor* dresidual);
+
+/* Local: with the running statistics. Collective without track_running_stats. */
+syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
+                                      const syncbn_tensor* residual, const syncbn_tensor* y);
+
+/* Parameters, gradients and running statistics: [C] doubles of the layer's, to read and write; NULL
+ * where the options left them out. Valid until the layer is freed. */
+double* syncbn_batch_norm_weight(syncbn_batch_norm* layer);
+double* syncbn_batch_norm_bias(syncbn_batch_norm* layer);
+double* syncbn_batch_norm_weight_grad(syncbn_batch_norm* layer);
+double* syncbn_batch_norm_bias_grad(syncbn_batch_norm* layer);
+double* syncbn_batch_norm_running_mean(syncbn_batch_norm* layer);
+double* syncbn_batch_norm_running_var(syncbn_batch_norm* layer);
+int64_t syncbn_batch_norm_num_batches_tracked(const syncbn_batch_norm* layer);
+/* Forwards that had to take their sums twice, because the running mean was far from the batch's. */
+int64_t syncbn_batch_norm_pivot_retries(const syncbn_batch_norm* layer);
+void syncbn_batch_norm_zero_grad(syncbn_batch_norm* layer);
+
+/* Local. A safetensors file with PyTorch's names; written atomically. */
+syncbn_status syncbn_batch_norm_save(const syncbn_batch_norm* layer, const char* file);
+syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file);
+
+/* --- the phases: forward_sums, (all-reduce), finalize, normalize;
+ *                 backward_sums, (all-reduce), input_gradient -------------------------------- */
+
+/* Doubles in either message: 2 * channels + 1. */
+size_t syncbn_sums_length(int64_t channels);
+
+/* sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count }. pivot [C], same bits on all ranks.
+ */
+syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* pivot, double* sums,
+                                  syncbn_backend backend);
+
+/* From summed-up sums: mean, var (biased), invstd [C] each and the count. If the pivot was so far
+ * from the mean that accuracy is lost, moves it there, sets *again to 1 and writes nothing else:
+ * take the sums and their all-reduce once more. Pass again = NULL the second time, to go on
+ * regardless. */
+syncbn_status syncbn_finalize(int64_t channels, const double* sums, float* pivot, double eps,
+                              syncbn_dtype dtype, double* mean, double* var, double* invstd,
+                              double* count, int* again);
+
+/* gamma and beta [C] may both be NULL for 1 and 0; residual may be NULL. */
+syncbn_status syncbn_normalize(const syncbn_tensor* x, const double* mean, const double* invstd,
+                               const double* gamma, const double* beta,
+                               syncbn_activation activation, const syncbn_tensor* residual,
+                               const syncbn_tensor* y, syncbn_backend backend);
+
+/* sums = { sum(dz) [C], sum(dz * (x - mean)) [C], count }. y is needed with SYNCBN_RELU behind a
+ * residual, and may be NULL otherwise. */
+syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
+                                   const double* mean, const double* invstd, const double* gamma,
+                                   const double* beta, syncbn_activation activation,
+                                   const syncbn_tensor* y, double* sums, syncbn_backend backend);
+
+/* dx from summed-up sums. dresidual may be NULL. */
+syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
+                                    const double* mean, const double* invstd, const double* gamma,
+                                    const double* beta, syncbn_activation activation,
+                                    const syncbn_tensor* y, const double* sums,
+                                    const syncbn_tensor* dx, const syncbn_tensor* dresidual,
+                                    syncbn_backend backend);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

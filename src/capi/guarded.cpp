@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capi/guarded.hpp"
+
+#include <exception>
+#include <string>
+
+#include "syncbn/error.hpp"
+#include "syncbn/version.hpp"
+
+namespace syncbn::capi {
+namespace {
+
+thread_local std::string last_error;
+
+}  // namespace
+
+syncbn_status status_of_current_exception() {
+  try {
+    throw;
+  } catch (const InvalidArgument& error) {
+    last_error = error.what();
+    return SYNCBN_INVALID_ARGUMENT;
+  } catch (const NotConfigured& error) {
+    last_error = error.what();
+    return SYNCBN_NOT_CONFIGURED;
+  } catch (const FileError& error) {
+    last_error = error.what();
+    return SYNCBN_FILE_ERROR;
+  } catch (const CommError& error) {
+    last_error = error.what();
+    return SYNCBN_COMM_ERROR;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return SYNCBN_INTERNAL_ERROR;
+  } catch (...) {
+    last_error = "an exception of unknown type";
+    return SYNCBN_INTERNAL_ERROR;
+  }
+}
+
+void require(const void* pointer, const char* name) {
+  if (pointer == nullptr) {
+    throw InvalidArgument(std::string(name) + " is NULL");
+  }
+}
+
+}  // namespace syncbn::capi
+
+const char* syncbn_version(void) {
+  return syncbn::version().data();
+}
+
+const char* syncbn_last_error(void) {
+  return syncbn::capi::last_error.c_str();
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capi/handles.hpp"
+
+#include <string>
+
+#include "syncbn/error.hpp"
+
+#include "capi/guarded.hpp"
+
+namespace syncbn::capi {
+namespace {
+
+[[noreturn]] void throw_unknown(const char* type, int value) {
+  throw InvalidArgument(std::to_string(value) + " is no " + type);
+}
+
+Layout to_layout(syncbn_layout layout) {
+  switch (layout) {
+    case SYNCBN_CHANNELS_FIRST:
+      return Layout::channels_first;
+    case SYNCBN_CHANNELS_LAST:
+      return Layout::channels_last;
+  }
+  throw_unknown("syncbn_layout", layout);
+}
+
+}  // namespace
+
+DType to_dtype(syncbn_dtype dtype) {
+  switch (dtype) {
+    case SYNCBN_F32:
+      return DType::f32;
+    case SYNCBN_F64:
+      return DType::f64;
+    case SYNCBN_F16:
+      return DType::f16;
+    case SYNCBN_BF16:
+      return DType::bf16;
+  }
+  throw_unknown("syncbn_dtype", dtype);
+}
+
+Activation to_activation(syncbn_activation activation) {
+  switch (activation) {
+    case SYNCBN_NONE:
+      return Activation::none;
+    case SYNCBN_RELU:
+      return Activation::relu;
+  }
+  throw_unknown("syncbn_activation", activation);
+}
+
+Backend to_backend(syncbn_backend backend) {
+  switch (backend) {
+    case SYNCBN_CPU:
+      return Backend::cpu;
+    case SYNCBN_REFERENCE:
+      return Backend::reference;
+  }
+  throw_unknown("syncbn_backend", backend);
+}
+
+TensorView to_view(const syncbn_tensor* tensor, const char* name) {
+  require(tensor, name);
+  try {
+    return {tensor->data,
+            to_dtype(tensor->dtype),
+            {tensor->n, tensor->c, tensor->s},
+            to_layout(tensor->layout)};
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument(std::string(name) + ": " + error.what());
+  }
+}
+
+std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name) {
+  if (tensor == nullptr) {
+    return std::nullopt;
+  }
+  return to_view(tensor, name);
+}
+
+std::chrono::milliseconds to_timeout(double seconds) {
+  constexpr double longest = 1e9;
+  if (!(seconds > 0 && seconds <= longest)) {
+    throw InvalidArgument("a timeout of " + std::to_string(seconds) + " s (above 0, at most 1e9)");
+  }
+  return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+}
+
+}  // namespace syncbn::capi

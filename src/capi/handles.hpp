@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+#include "syncbn/batch_norm.hpp"
+#include "syncbn/c/syncbn.h"
+#include "syncbn/communicator.hpp"
+
+// What is behind the opaque pointers.
+
+struct syncbn_communicator {
+  syncbn::Communicator group;
+};
+
+struct syncbn_batch_norm {
+  syncbn::BatchNorm layer;
+};
+
+struct syncbn_saved {
+  syncbn::Saved saved;
+};
+
+namespace syncbn::capi {
+
+// The C enums and structs as ours. Each throws InvalidArgument for what is out of range or NULL.
+
+DType to_dtype(syncbn_dtype dtype);
+Activation to_activation(syncbn_activation activation);
+Backend to_backend(syncbn_backend backend);
+TensorView to_view(const syncbn_tensor* tensor, const char* name);
+std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
+std::chrono::milliseconds to_timeout(double seconds);
+
+}  // namespace syncbn::capi

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "syncbn/error.hpp"
+
+#include "capi/guarded.hpp"
+#include "capi/handles.hpp"
+
+using namespace syncbn;
+using capi::guarded;
+using capi::require;
+using capi::to_optional_view;
+using capi::to_view;
+
+namespace {
+
+BatchNormOptions to_options(const syncbn_options& options) {
+  require(options.name, "options.name");
+  BatchNormOptions result;
+  result.name = options.name;
+  result.eps = options.eps;
+  result.momentum = options.momentum;
+  if (options.momentum < 0) {
+    result.momentum.reset();
+  }
+  result.affine = options.affine != 0;
+  result.track_running_stats = options.track_running_stats != 0;
+  result.activation = capi::to_activation(options.activation);
+  result.parameter_gradients =
+      options.group_parameter_gradients != 0 ? GradientScope::group : GradientScope::local;
+  result.backend = capi::to_backend(options.backend);
+  return result;
+}
+
+double* data_or_null(std::span<double> values) {
+  return values.empty() ? nullptr : values.data();
+}
+
+}  // namespace
+
+syncbn_options syncbn_default_options(void) {
+  const BatchNormOptions defaults;
+  return {.name = "batch_norm",
+          .eps = defaults.eps,
+          .momentum = *defaults.momentum,
+          .affine = defaults.affine,
+          .track_running_stats = defaults.track_running_stats,
+          .activation = SYNCBN_NONE,
+          .group_parameter_gradients = 0,
+          .backend = SYNCBN_CPU};
+}
+
+syncbn_status syncbn_batch_norm_new(int64_t channels, const syncbn_communicator* group,
+                                    const syncbn_options* options, syncbn_batch_norm** out) {
+  return guarded([&] {
+    require(group, "group");
+    require(out, "out");
+    *out = new syncbn_batch_norm{
+        BatchNorm(channels, group->group,
+                  to_options(options != nullptr ? *options : syncbn_default_options()))};
+  });
+}
+
+void syncbn_batch_norm_free(syncbn_batch_norm* layer) {
+  delete layer;
+}
+
+syncbn_status syncbn_saved_new(syncbn_saved** out) {
+  return guarded([&] {
+    require(out, "out");
+    *out = new syncbn_saved{};
+  });
+}
+
+void syncbn_saved_free(syncbn_saved* saved) {
+  delete saved;
+}
+
+syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
+                                        const syncbn_tensor* residual, const syncbn_tensor* y,
+                                        syncbn_saved* saved) {
+  return guarded([&] {
+    require(layer, "layer");
+    require(saved, "saved");
+    if (residual != nullptr) {
+      layer->layer.forward(to_view(x, "x"), to_view(residual, "residual"), to_view(y, "y"),
+                           saved->saved);
+    } else {
+      layer->layer.forward(to_view(x, "x"), to_view(y, "y"), saved->saved);
+    }
+  });
+}
+
+syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
+                                         const syncbn_tensor* x, const syncbn_tensor* y,
+                                         const syncbn_tensor* dy, const syncbn_tensor* dx,
+                                         const syncbn_tensor* dresidual) {
+  return guarded([&] {
+    require(layer, "layer");
+    require(saved, "saved");
+    if ((y == nullptr) != (dresidual == nullptr)) {
+      throw InvalidArgument(
+          "y and dresidual go together (both for a forward with a residual, else both NULL)");
+    }
+    if (y != nullptr) {
+      layer->layer.backward(saved->saved, to_view(x, "x"), to_view(y, "y"), to_view(dy, "dy"),
+                            to_view(dx, "dx"), to_view(dresidual, "dresidual"));
+    } else {
+      layer->layer.backward(saved->saved, to_view(x, "x"), to_view(dy, "dy"), to_view(dx, "dx"));
+    }
+  });
+}
+
+syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
+                                      const syncbn_tensor* residual, const syncbn_tensor* y) {
+  return guarded([&] {
+    require(layer, "layer");
+    if (residual != nullptr) {
+      layer->layer.infer(to_view(x, "x"), to_view(residual, "residual"), to_view(y, "y"));
+    } else {
+      layer->layer.infer(to_view(x, "x"), to_view(y, "y"));
+    }
+  });
+}
+
+double* syncbn_batch_norm_weight(syncbn_batch_norm* layer) {
+  return data_or_null(layer->layer.weight());
+}
+
+double* syncbn_batch_norm_bias(syncbn_batch_norm* layer) {
+  return data_or_null(layer->layer.bias());
+}
+
+double* syncbn_batch_norm_weight_grad(syncbn_batch_norm* layer) {
+  return data_or_null(layer->layer.weight_grad());
+}
+
+double* syncbn_batch_norm_bias_grad(syncbn_batch_norm* layer) {
+  return data_or_null(layer->layer.bias_grad());
+}
+
+double* syncbn_batch_norm_running_mean(syncbn_batch_norm* layer) {
+  return data_or_null(layer->layer.running_mean());
+}
+
+double* syncbn_batch_norm_running_var(syncbn_batch_norm* layer) {
+  return data_or_null(layer->layer.running_var());
+}
+
+int64_t syncbn_batch_norm_num_batches_tracked(const syncbn_batch_norm* layer) {
+  return layer->layer.num_batches_tracked();
+}
+
+int64_t syncbn_batch_norm_pivot_retries(const syncbn_batch_norm* layer) {
+  return layer->layer.pivot_retries();
+}
+
+void syncbn_batch_norm_zero_grad(syncbn_batch_norm* layer) {
+  layer->layer.zero_grad();
+}
+
+syncbn_status syncbn_batch_norm_save(const syncbn_batch_norm* layer, const char* file) {
+  return guarded([&] {
+    require(layer, "layer");
+    require(file, "file");
+    layer->layer.save(file);
+  });
+}
+
+syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file) {
+  return guarded([&] {
+    require(layer, "layer");
+    require(file, "file");
+    layer->layer.load(file);
+  });
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include <mpi.h>
+
+#include "syncbn/c/mpi.h"
+
+#include "capi/expect.h"
+
+/* Rank r holds r + 1 samples of one channel, all of value r: the whole batch's moments are known.
+ */
+int main(int argc, char** argv) {
+  int rank, size;
+  MPI_Init(&argc, &argv);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+
+  syncbn_communicator *world = NULL, *alone = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_saved* saved = NULL;
+  EXPECT_OK(syncbn_communicator_mpi(MPI_COMM_WORLD, 30, &world));
+  EXPECT(syncbn_communicator_rank(world) == rank && syncbn_communicator_size(world) == size);
+  EXPECT_OK(syncbn_batch_norm_new(1, world, NULL, &layer));
+  EXPECT_OK(syncbn_saved_new(&saved));
+
+  double count = 0, sum = 0, squares = 0;
+  for (int r = 0; r < size; ++r) {
+    count += r + 1;
+    sum += (r + 1) * r;
+    squares += (r + 1) * r * r;
+  }
+  const double mean = sum / count;
+  const double var = squares / count - mean * mean;
+
+  float x[64], y[64];
+  for (int i = 0; i <= rank; ++i) x[i] = (float)rank;
+  syncbn_tensor tx = {x, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, rank + 1, 1, 1};
+  syncbn_tensor ty = {y, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, rank + 1, 1, 1};
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, &ty, saved));
+  EXPECT(fabs(y[rank] - (rank - mean) / sqrt(var + 1e-5)) < 2e-6);
+
+  double one = 1;
+  EXPECT_OK(syncbn_communicator_split(world, rank, &alone));
+  EXPECT(syncbn_communicator_size(alone) == 1);
+  EXPECT_OK(syncbn_communicator_all_reduce(world, &one, 1));
+  EXPECT(one == size);
+
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(alone);
+  syncbn_communicator_free(world);
+  MPI_Finalize();
+  return 0;
+}

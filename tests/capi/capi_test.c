@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "capi/expect.h"
+
+enum { N = 4, C = 3, S = 5, SIZE = N * C * S };
+
+static float sample(int i) {
+  return 2.0f + 1.5f * (float)sin(0.7 * i);
+}
+
+static syncbn_tensor tensor(float* data, int64_t n) {
+  syncbn_tensor t = {data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, n, C, S};
+  return t;
+}
+
+/* Mean and variance of channel c of x [n, C, S], from the definition. */
+static void moments(const float* x, int n, int c, double* mean, double* var) {
+  double sum = 0, squares = 0;
+  for (int i = 0; i < n; ++i) {
+    for (int s = 0; s < S; ++s) sum += x[(i * C + c) * S + s];
+  }
+  *mean = sum / (n * S);
+  for (int i = 0; i < n; ++i) {
+    for (int s = 0; s < S; ++s) squares += pow(x[(i * C + c) * S + s] - *mean, 2);
+  }
+  *var = squares / (n * S);
+}
+
+struct rank {
+  syncbn_communicator* group;
+  float x[SIZE], y[SIZE], dx[SIZE];
+};
+
+static void* act_as_rank(void* argument) {
+  struct rank* self = argument;
+  syncbn_options options = syncbn_default_options();
+  syncbn_batch_norm* layer = NULL;
+  syncbn_saved* saved = NULL;
+  options.name = "bn1";
+  EXPECT_OK(syncbn_batch_norm_new(C, self->group, &options, &layer));
+  EXPECT_OK(syncbn_saved_new(&saved));
+  syncbn_tensor x = tensor(self->x, N), y = tensor(self->y, N), dx = tensor(self->dx, N);
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, &y, saved));
+  EXPECT_OK(syncbn_batch_norm_backward(layer, saved, &x, NULL, &y, &dx, NULL));
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(layer);
+  return NULL;
+}
+
+static void two_thread_ranks_normalize_as_one_batch(void) {
+  syncbn_communicator* handles[2];
+  struct rank ranks[2];
+  pthread_t thread;
+  float batch[2 * SIZE];
+  for (int i = 0; i < 2 * SIZE; ++i) batch[i] = sample(i) + (i >= SIZE ? 3.0f : 0.0f);
+  EXPECT_OK(syncbn_communicator_threads(2, 30, handles));
+  for (int r = 0; r < 2; ++r) {
+    ranks[r].group = handles[r];
+    memcpy(ranks[r].x, batch + r * SIZE, sizeof ranks[r].x);
+    EXPECT(syncbn_communicator_rank(handles[r]) == r);
+    EXPECT(syncbn_communicator_size(handles[r]) == 2);
+  }
+  EXPECT(pthread_create(&thread, NULL, act_as_rank, &ranks[1]) == 0);
+  act_as_rank(&ranks[0]);
+  EXPECT(pthread_join(thread, NULL) == 0);
+  for (int c = 0; c < C; ++c) {
+    double mean, var;
+    moments(batch, 2 * N, c, &mean, &var);
+    for (int i = 0; i < 2 * N; ++i) {
+      for (int s = 0; s < S; ++s) {
+        const int at = ((i % N) * C + c) * S + s;
+        const double expected = (batch[(i * C + c) * S + s] - mean) / sqrt(var + 1e-5);
+        EXPECT(fabs(ranks[i / N].y[at] - expected) < 2e-6);
+      }
+    }
+  }
+  for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
+}
+
+static void the_phases_are_the_layer(void) {
+  float x[SIZE], y[SIZE], dx[SIZE], layer_y[SIZE], layer_dx[SIZE], pivot[C] = {0};
+  double sums[2 * C + 1], mean[C], var[C], invstd[C], count;
+  int again = 0;
+  for (int i = 0; i < SIZE; ++i) x[i] = 1e4f + sample(i);
+  syncbn_tensor tx = tensor(x, N), ty = tensor(y, N), tdx = tensor(dx, N);
+  syncbn_tensor tlayer_y = tensor(layer_y, N), tlayer_dx = tensor(layer_dx, N);
+
+  EXPECT(syncbn_sums_length(C) == 2 * C + 1);
+  EXPECT_OK(syncbn_forward_sums(&tx, pivot, sums, SYNCBN_CPU));
+  EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, &again));
+  EXPECT(again == 1); /* a mean of 1e4 is far from a pivot of 0 */
+  EXPECT_OK(syncbn_forward_sums(&tx, pivot, sums, SYNCBN_CPU));
+  EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, NULL));
+  EXPECT(count == N * S);
+  EXPECT_OK(syncbn_normalize(&tx, mean, invstd, NULL, NULL, SYNCBN_RELU, NULL, &ty, SYNCBN_CPU));
+  EXPECT_OK(syncbn_backward_sums(&tx, &ty, mean, invstd, NULL, NULL, SYNCBN_RELU, NULL, sums,
+                                 SYNCBN_CPU));
+  EXPECT_OK(syncbn_input_gradient(&tx, &ty, mean, invstd, NULL, NULL, SYNCBN_RELU, NULL, sums, &tdx,
+                                  NULL, SYNCBN_CPU));
+
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_saved* saved = NULL;
+  syncbn_options options = syncbn_default_options();
+  options.activation = SYNCBN_RELU;
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
+  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, &tlayer_y, saved));
+  EXPECT_OK(syncbn_batch_norm_backward(layer, saved, &tx, NULL, &tlayer_y, &tlayer_dx, NULL));
+  EXPECT(memcmp(y, layer_y, sizeof y) == 0);
+  EXPECT(memcmp(dx, layer_dx, sizeof dx) == 0);
+  EXPECT(syncbn_batch_norm_pivot_retries(layer) == 1);
+  EXPECT(syncbn_batch_norm_num_batches_tracked(layer) == 1);
+  EXPECT(syncbn_batch_norm_bias_grad(layer)[0] > 0);
+  syncbn_batch_norm_zero_grad(layer);
+  EXPECT(syncbn_batch_norm_bias_grad(layer)[0] == 0);
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(self);
+}
+
+static int failing_all_reduce(double* data, size_t count, void* user) {
+  (void)data;
+  (void)count;
+  return *(int*)user;
+}
+
+static void errors_have_a_code_and_a_message(void) {
+  float x[SIZE] = {0};
+  int code = 7;
+  double value = 1;
+  syncbn_communicator *self = NULL, *custom = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_saved* saved = NULL;
+  syncbn_tensor good = tensor(x, N), bad = tensor(x, N), null_data = tensor(NULL, N);
+  bad.dtype = 99;
+
+  EXPECT(syncbn_communicator_self(NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT(syncbn_batch_norm_new(0, self, NULL, &layer) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(layer == NULL && strstr(syncbn_last_error(), "0 channels") != NULL);
+  EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layer));
+  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT(syncbn_batch_norm_forward(layer, &bad, NULL, &good, saved) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "99 is no syncbn_dtype") != NULL);
+  EXPECT(syncbn_batch_norm_forward(layer, &null_data, NULL, &good, saved) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_forward(layer, NULL, NULL, &good, saved) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_backward(layer, saved, &good, NULL, &good, &good, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_backward(layer, saved, &good, &good, &good, &good, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_load(layer, "/nonexistent/file") == SYNCBN_FILE_ERROR);
+  EXPECT(syncbn_batch_norm_load(NULL, "file") == SYNCBN_INVALID_ARGUMENT);
+
+  EXPECT_OK(syncbn_communicator_custom(0, 2, failing_all_reduce, &code, &custom));
+  EXPECT(syncbn_communicator_all_reduce(custom, &value, 1) == SYNCBN_COMM_ERROR);
+  EXPECT(strstr(syncbn_last_error(), "returned 7") != NULL);
+  EXPECT(syncbn_communicator_threads(2, -1, &custom) == SYNCBN_INVALID_ARGUMENT);
+
+  syncbn_communicator_free(custom);
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(self);
+  syncbn_communicator_free(NULL);
+  syncbn_batch_norm_free(NULL);
+  syncbn_saved_free(NULL);
+}
+
+int main(void) {
+  EXPECT(strlen(syncbn_version()) >= 5);
+  EXPECT(strcmp(syncbn_last_error(), "") == 0);
+  two_thread_ranks_normalize_as_one_batch();
+  the_phases_are_the_layer();
+  errors_have_a_code_and_a_message();
+  puts("passed");
+  return 0;
+}
