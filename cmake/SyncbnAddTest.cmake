@@ -28,6 +28,9 @@ function(syncbn_add_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS 2
                                           LABELS "${arg_LABELS}")
 
+  if(arg_RANKS)  # four ranks as threads leave no processor for threads of their own
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT OMP_NUM_THREADS=1)
+  endif()
   if(arg_RANKS AND SYNCBN_MPI)
     add_executable(${target}_mpi_test)
     target_link_libraries(${target}_mpi_test PRIVATE ${target}_objects syncbn_test_mpi)

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+
+#include "syncbn/batch_norm.hpp"
+
+#include "trainer/layers.hpp"
+
+namespace syncbn::trainer {
+namespace {
+
+/// The optimizer trains gamma and beta in float, as all parameters; BatchNorm is given them before
+/// each pass.
+class BatchNormLayer final : public Layer {
+ public:
+  BatchNormLayer(const std::string& name, std::int64_t pixels, std::int64_t channels,
+                 const Communicator& group, const BatchNormOptions& options)
+      : prefix_(name + "."), pixels_(pixels), batch_norm_(channels, group, options) {
+    const auto c = static_cast<std::size_t>(channels);
+    const std::vector<double> gradient(c);
+    parameters_ = {Parameter{prefix_ + "weight", {channels}, std::vector<float>(c, 1.0F), gradient},
+                   Parameter{prefix_ + "bias", {channels}, std::vector<float>(c, 0.0F), gradient}};
+  }
+
+  std::int64_t output_size() const override { return pixels_ * batch_norm_.channels(); }
+
+  void forward(const Pass& pass, const float* x, float* y) override {
+    std::ranges::copy(parameters_[0].value, batch_norm_.weight().begin());
+    std::ranges::copy(parameters_[1].value, batch_norm_.bias().begin());
+    if (pass.mode == Mode::infer) {
+      batch_norm_.infer(view(pass, x), view(pass, y));
+    } else {
+      batch_norm_.forward(view(pass, x), view(pass, y), saved_);
+    }
+  }
+
+  void backward(const Pass& pass, const float* x, const float*, const float* dy,
+                float* dx) override {
+    batch_norm_.zero_grad();
+    batch_norm_.backward(saved_, view(pass, x), view(pass, dy), view(pass, dx));
+    std::ranges::copy(batch_norm_.weight_grad(), parameters_[0].gradient.begin());
+    std::ranges::copy(batch_norm_.bias_grad(), parameters_[1].gradient.begin());
+  }
+
+  std::span<Parameter> parameters() override { return parameters_; }
+  bool is_batch_norm() const override { return true; }
+
+  void save_state(StateDict& state) const override { batch_norm_.save_state(state, prefix_); }
+  void load_state(const StateDict& state) override { batch_norm_.load_state(state, prefix_); }
+
+ private:
+  Shape shape(const Pass& pass) const { return {pass.size(), batch_norm_.channels(), pixels_}; }
+  ConstTensorView view(const Pass& pass, const float* data) const {
+    return {data, shape(pass), Layout::channels_last};
+  }
+  TensorView view(const Pass& pass, float* data) const {
+    return {data, shape(pass), Layout::channels_last};
+  }
+
+  std::string prefix_;
+  std::int64_t pixels_;
+  BatchNorm batch_norm_;
+  Saved saved_;
+  std::array<Parameter, 2> parameters_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> batch_norm_layer(const std::string& name, std::int64_t pixels,
+                                        std::int64_t channels, syncbn::Activation activation,
+                                        const Communicator& group) {
+  BatchNormOptions options;
+  options.name = name;
+  options.activation = activation;
+  return std::make_unique<BatchNormLayer>(name, pixels, channels, group, options);
+}
+
+}  // namespace syncbn::trainer

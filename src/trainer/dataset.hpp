@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace syncbn::trainer {
+
+/// Labels are 0 to classes - 1, as in MNIST and Fashion-MNIST.
+inline constexpr std::int64_t classes = 10;
+
+/// Grey images and their labels.
+class Dataset {
+ public:
+  /// `images` and `labels` are IDX files. Throws FileError, also where the two do not fit together.
+  Dataset(const std::filesystem::path& images, const std::filesystem::path& labels);
+
+  std::int64_t size() const { return size_; }
+  std::int64_t height() const { return height_; }
+  std::int64_t width() const { return width_; }
+  std::span<const std::uint8_t> labels() const { return labels_; }
+
+  /// How often each grey value comes up in all images.
+  std::array<std::int64_t, 256> histogram() const;
+  /// CRC-32 of pixels and labels, to tell data sets apart.
+  std::uint32_t checksum() const;
+
+  /// Image `sample`, its pixels mapped through `value_of`, into `out` [height * width].
+  void image(std::int64_t sample, std::span<const float, 256> value_of, float* out) const;
+
+ private:
+  std::int64_t size_, height_, width_;
+  std::vector<std::uint8_t> pixels_;  ///< [size, height, width]
+  std::vector<std::uint8_t> labels_;  ///< [size]
+};
+
+/// A data set as it is published: one part to train with, one to test with.
+struct Split {
+  Dataset train;
+  Dataset test;
+};
+
+/// Reads {train,t10k}-{images-idx3,labels-idx1}-ubyte from `directory`, each with or without .gz.
+Split load_split(const std::filesystem::path& directory);
+
+/// Grey value to network input: scaled to the standard deviation that `data` have. Black stays 0,
+/// so that a black background adds nothing to sums, their rounding errors included.
+std::array<float, 256> grey_scale(const Dataset& data);
+
+}  // namespace syncbn::trainer

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "syncbn/state.hpp"
+
+namespace syncbn::trainer {
+
+/// `values` as a tensor of that shape.
+StateTensor floats(const std::vector<float>& values, const std::vector<std::int64_t>& shape);
+
+/// The values of a tensor. Throws FileError if it is missing, of another shape, or not finite.
+std::vector<float> read_floats(const StateDict& state, const std::string& name,
+                               const std::vector<std::int64_t>& shape);
+
+}  // namespace syncbn::trainer

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "syncbn/communicator.hpp"
+#include "syncbn/phases.hpp"
+
+#include "trainer/dnn.hpp"
+#include "trainer/layer.hpp"
+#include "trainer/random.hpp"
+
+namespace syncbn::trainer {
+
+/// How weights are drawn: from a normal distribution of this standard deviation. Biases start at 0.
+struct Initialization {
+  Random random;
+  double deviation;
+};
+
+std::unique_ptr<Layer> dense_layer(const std::string& name, std::int64_t inputs,
+                                   std::int64_t outputs, dnn::Bias bias,
+                                   const Initialization& initialization);
+
+/// 3x3 filters, output as large as the input.
+std::unique_ptr<Layer> convolution_layer(const std::string& name, dnn::Image input,
+                                         std::int64_t filters, dnn::Bias bias,
+                                         const Initialization& initialization);
+
+/// `pixels` is 1 behind a dense layer.
+std::unique_ptr<Layer> batch_norm_layer(const std::string& name, std::int64_t pixels,
+                                        std::int64_t channels, syncbn::Activation activation,
+                                        const Communicator& group);
+
+std::unique_ptr<Layer> activation_layer(dnn::Function function, std::int64_t width);
+
+std::unique_ptr<Layer> average_pool_layer(dnn::Image input);
+
+/// Sets each element to 0 with the given probability and scales the others to keep the mean.
+/// `layer` tells its draws from those of the other layers.
+std::unique_ptr<Layer> dropout_layer(double probability, std::int64_t width, std::uint64_t seed,
+                                     std::uint64_t layer);
+
+}  // namespace syncbn::trainer

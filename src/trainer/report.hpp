@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace syncbn::trainer {
+
+/// Where this rank's time went [s].
+struct Times {
+  double total = 0;
+  double layers = 0;      ///< forward and backward of all layers but batch norm, and the loss
+  double batch_norm = 0;  ///< batch norm layers without their exchange
+  double batch_norm_exchange = 0;  ///< waiting for other ranks included
+  double gradient_exchange = 0;    ///< the same
+  double update = 0;               ///< optimizer
+
+  Times& operator+=(const Times& other);
+  /// In the total, both exchanges; 0 of nothing.
+  double exchange_share() const;
+  /// In the total, batch norm layers with their exchange.
+  double batch_norm_share() const;
+};
+
+struct StepReport {
+  std::int64_t step = 0;    ///< from 1
+  std::int64_t epoch = 0;   ///< from 1
+  std::int64_t steps = 0;   ///< of the whole run
+  std::int64_t images = 0;  ///< in the global batch
+  double loss = 0;          ///< mean over the global batch, before the step's update
+  double learning_rate = 0;
+  Times times;
+  std::optional<double> test_accuracy;  ///< at the end of an epoch and of the run
+};
+
+/// What `run` did, from where it resumed.
+struct RunReport {
+  std::int64_t steps = 0;
+  std::int64_t images = 0;
+  Times times;
+  double test_accuracy = 0;
+  std::int64_t test_images = 0;
+};
+
+/// Told about a run as it goes on, on the rank it was given to.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void on_step(const StepReport& report) = 0;
+};
+
+}  // namespace syncbn::trainer

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "syncbn/communicator.hpp"
+
+#include "trainer/checkpoint.hpp"
+#include "trainer/dataset.hpp"
+#include "trainer/model.hpp"
+#include "trainer/report.hpp"
+#include "trainer/sampler.hpp"
+#include "trainer/sgd.hpp"
+#include "trainer/train_options.hpp"
+
+namespace syncbn::trainer {
+
+/// Data-parallel training. Each step takes the same global batch whatever the number of ranks, each
+/// rank a shard of it, and the gradients and losses of all samples are summed over the ranks in one
+/// all-reduce of doubles. With Norm::sync (and Norm::none) the losses are those of one rank, up to
+/// rounding.
+///
+/// Prints nothing. Errors of the files are thrown on all ranks.
+class Trainer {
+ public:
+  /// Collective, with the same options on all ranks. Reads the data and, if there is one, the
+  /// checkpoint to resume from.
+  Trainer(const TrainOptions& options, const Communicator& ranks);
+
+  /// Steps done so far: 0, or those of the checkpoint.
+  std::int64_t steps_done() const { return step_; }
+  std::int64_t steps() const { return steps_; }
+  std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }
+  const Dataset& training_data() const { return data_.train; }
+  std::int64_t parameter_count() const;
+
+  /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite; the
+  /// last checkpoint is then from before.
+  RunReport run(Observer& observer);
+
+ private:
+  StepReport train_step();
+  double global_loss(std::span<const std::int64_t> batch);
+  double exchange_gradients(double loss, std::int64_t images);
+  double evaluate();
+  std::int64_t count_correct_in_shard();
+  bool checkpoint_is_due() const;
+  void save();
+  void load_images(const Dataset& data, std::span<const std::int64_t> samples);
+  RunIdentity identity() const;
+  Trained trained();
+
+  TrainOptions options_;
+  Communicator exchange_;  ///< of gradients: batch norm's messages are counted apart
+  Split data_;
+  std::array<float, 256> value_of_;
+  Communicator norm_group_;
+  Model model_;
+  Sgd sgd_;
+  Sampler sampler_;
+  std::int64_t steps_;
+  std::int64_t step_ = 0;
+
+  // Reused from step to step.
+  std::vector<float> images_;           ///< [shard, height * width]
+  std::vector<std::uint8_t> labels_;    ///< [shard]
+  std::vector<float> logit_gradients_;  ///< [shard, classes]
+  std::vector<double> message_;         ///< all gradients, and the loss
+};
+
+}  // namespace syncbn::trainer

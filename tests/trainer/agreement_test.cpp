@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/agreement.hpp"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "syncbn/error.hpp"
+
+#include "support/on_ranks.hpp"
+
+namespace syncbn::trainer {
+namespace {
+
+std::string refusal(const Communicator& ranks, const std::function<void()>& work) {
+  try {
+    agree(ranks, work);
+    return "";
+  } catch (const FileError& error) {
+    return error.what();
+  }
+}
+
+TEST(Agreement, IsReachedWhenAllSucceed) {
+  test::on_ranks([](const Communicator& ranks) {
+    int calls = 0;
+    agree(ranks, [&] { ++calls; });
+    EXPECT_EQ(calls, 1);
+  });
+}
+
+TEST(Agreement, TellsAllWhoFailedAndWhy) {
+  test::on_ranks([](const Communicator& ranks) {
+    const int last = ranks.size() - 1;
+    const std::string why = refusal(ranks, [&] {
+      if (ranks.rank() == last) {
+        throw FileError("no data");
+      }
+    });
+    EXPECT_EQ(why, last == 0 ? "no data" : "rank " + std::to_string(last) + ": no data");
+    agree(ranks, [] {});  // and goes on
+  });
+}
+
+TEST(Agreement, ListsDifferentReasons) {
+  test::on_ranks([](const Communicator& ranks) {
+    if (ranks.size() < 3) {
+      return;
+    }
+    const std::string why = refusal(ranks, [&] {
+      if (ranks.rank() > 0) {
+        throw std::runtime_error(ranks.rank() == 1 ? "b\xc3\xa4" : "a, a longer text");
+      }
+    });
+    EXPECT_EQ(why, ranks.size() == 3 ? "rank 2: a, a longer text; rank 1: b\xc3\xa4"
+                                     : "ranks 2, 3: a, a longer text; rank 1: b\xc3\xa4");
+  });
+}
+
+TEST(Agreement, SaysOnceWhatAllHave) {
+  test::on_ranks([](const Communicator& ranks) {
+    EXPECT_EQ(refusal(ranks, [] { throw FileError("no data"); }), "no data");
+  });
+}
+
+}  // namespace
+}  // namespace syncbn::trainer
