@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Text from the command line becomes numbers and enums here; the rest of the tool sees values.
+
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "app/command.hpp"
+
+namespace syncbn::app {
+
+/// The command line cannot be used. Messages name the option, the value and what is accepted.
+class UsageError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// A word that an option accepts, and what it stands for.
+template <class T>
+struct Word {
+  const char* text;
+  T value;
+};
+
+/// The numbers that an option accepts.
+template <class T>
+struct Range {
+  T min = std::numeric_limits<T>::lowest();
+  T max = std::numeric_limits<T>::max();
+  bool min_excluded = false;
+  bool max_excluded = false;
+};
+
+/// The options of one subcommand. Each is bound to a variable, whose value at that time is the
+/// default; --help is written from the same declarations.
+///
+///   int batch = 32;
+///   Mode mode = Mode::sync;
+///   CommandLine line("demo", "Show how options are declared.");
+///   line.section("Work");
+///   line.number("batch-size", batch, {.min = 1}, "N", "samples per step");
+///   line.choice("mode", mode, mode_words, "what to do");
+///   line.example("syncbn demo --mode local", "without exchange");
+///   if (!line.parse(arguments, world)) return 0;
+class CommandLine {
+ public:
+  /// Has --help and --timeout from the start.
+  CommandLine(std::string_view command, std::string_view purpose);
+  ~CommandLine();
+
+  /// Caption in --help for the options that follow.
+  void section(std::string_view caption);
+
+  /// `name` is without dashes. `unit` stands for the value in --help: "N", "SECONDS".
+  /// T: int, std::int64_t, std::uint64_t or double (finite).
+  template <class T>
+  void number(std::string_view name, T& value, const Range<std::type_identity_t<T>>& range,
+              std::string_view unit, std::string_view meaning);
+  /// Empty until given. `if_absent` tells what then happens.
+  template <class T>
+  void number(std::string_view name, std::optional<T>& value,
+              const Range<std::type_identity_t<T>>& range, std::string_view unit,
+              std::string_view meaning, std::string_view if_absent);
+  /// One word of `words`: a static array, e.g. of Word<DType>.
+  template <class T, std::size_t n>
+  void choice(std::string_view name, T& value, const Word<T> (&words)[n], std::string_view meaning);
+  /// One or more, separated by commas; none twice.
+  template <class T, std::size_t n>
+  void choices(std::string_view name, std::vector<T>& values, const Word<T> (&words)[n],
+               std::string_view meaning);
+  void flag(std::string_view name, bool& value, std::string_view meaning);
+  void text(std::string_view name, std::string& value, std::string_view unit,
+            std::string_view meaning);
+  /// An empty path means none.
+  void path(std::string_view name, std::filesystem::path& value, std::string_view unit,
+            std::string_view meaning);
+
+  /// Options that contradict each other.
+  void exclude(std::string_view one, std::string_view other);
+  /// Shown at the end of --help.
+  void example(std::string_view command, std::string_view effect);
+
+  /// Stores what `arguments` give. Throws UsageError. If they ask for --help: prints it on rank 0
+  /// and returns false, then the command is done.
+  [[nodiscard]] bool parse(const Arguments& arguments, const World& world);
+
+  /// Whether the user gave the option. After parse.
+  bool given(std::string_view name) const;
+
+  std::string help() const;
+
+ private:
+  using Take = std::function<void(const std::string& text)>;
+  void add(std::string_view name, std::string_view unit, std::string meaning, Take take);
+
+  struct Description;
+  std::unique_ptr<Description> description_;
+};
+
+/// The value of --timeout in the arguments of any subcommand, or the default: needed before the
+/// communicator is made, and so before the subcommand parses. Throws UsageError.
+std::chrono::milliseconds timeout_of(const Arguments& arguments);
+
+/// The word nearest to `text`, if it is near enough to be a slip: " Did you mean 'sync'?", or "".
+std::string did_you_mean(std::string_view text, std::span<const std::string> words);
+
+namespace args {
+
+/// `text` as a number in `range`. Throws UsageError naming `option`. T as for CommandLine::number.
+template <class T>
+T to_number(std::string_view option, const std::string& text, const Range<T>& range);
+
+template <class T>
+std::string number_text(T value);
+
+/// Index of `text` in `words`. Throws UsageError naming `option` and the words.
+std::size_t index_of(std::string_view option, std::string_view text,
+                     std::span<const std::string> words);
+
+/// The parts of `text` between commas, one of which may be empty.
+std::vector<std::string> split(std::string_view text);
+
+/// "f32, f64, f16".
+std::string join(std::span<const std::string> words);
+
+/// Throws UsageError if `index` is already in `indices`.
+void refuse_repetition(std::string_view option, std::string_view word, std::size_t index,
+                       std::span<const std::size_t> indices);
+
+template <class T, std::size_t n>
+std::vector<std::string> texts(const Word<T> (&words)[n]) {
+  std::vector<std::string> result;
+  for (const Word<T>& word : words) {
+    result.emplace_back(word.text);
+  }
+  return result;
+}
+
+template <class T, std::size_t n>
+std::string text_of(const T& value, const Word<T> (&words)[n]) {
+  for (const Word<T>& word : words) {
+    if (word.value == value) {
+      return word.text;
+    }
+  }
+  return {};
+}
+
+inline std::string with_default(std::string_view meaning, const std::string& value) {
+  return std::string(meaning) + " (default: " + value + ")";
+}
+
+}  // namespace args
+
+template <class T>
+void CommandLine::number(std::string_view name, T& value,
+                         const Range<std::type_identity_t<T>>& range, std::string_view unit,
+                         std::string_view meaning) {
+  add(name, unit, args::with_default(meaning, args::number_text(value)),
+      [&value, range, option = std::string(name)](const std::string& text) {
+        value = args::to_number<T>(option, text, range);
+      });
+}
+
+template <class T>
+void CommandLine::number(std::string_view name, std::optional<T>& value,
+                         const Range<std::type_identity_t<T>>& range, std::string_view unit,
+                         std::string_view meaning, std::string_view if_absent) {
+  add(name, unit, args::with_default(meaning, std::string(if_absent)),
+      [&value, range, option = std::string(name)](const std::string& text) {
+        value = args::to_number<T>(option, text, range);
+      });
+}
+
+template <class T, std::size_t n>
+void CommandLine::choice(std::string_view name, T& value, const Word<T> (&words)[n],
+                         std::string_view meaning) {
+  const std::vector<std::string> accepted = args::texts(words);
+  add(name, "WORD",
+      args::with_default(std::string(meaning) + ": " + args::join(accepted),
+                         args::text_of(value, words)),
+      [&value, &words, accepted, option = std::string(name)](const std::string& text) {
+        value = words[args::index_of(option, text, accepted)].value;
+      });
+}
+
+template <class T, std::size_t n>
+void CommandLine::choices(std::string_view name, std::vector<T>& values, const Word<T> (&words)[n],
+                          std::string_view meaning) {
+  const std::vector<std::string> accepted = args::texts(words);
+  std::vector<std::string> defaults;
+  for (const T& value : values) {
+    defaults.push_back(args::text_of(value, words));
+  }
+  add(name, "WORD,..",
+      args::with_default(std::string(meaning) + ": some of " + args::join(accepted),
+                         defaults.empty() ? "none" : args::join(defaults)),
+      [&values, &words, accepted, option = std::string(name)](const std::string& text) {
+        std::vector<std::size_t> indices;
+        values.clear();
+        for (const std::string& part : args::split(text)) {
+          const std::size_t index = args::index_of(option, part, accepted);
+          args::refuse_repetition(option, part, index, indices);
+          indices.push_back(index);
+          values.push_back(words[index].value);
+        }
+      });
+}
+
+}  // namespace syncbn::app

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "app/args.hpp"
+#include "app/bench/report.hpp"
+#include "app/command.hpp"
+#include "app/report_file.hpp"
+#include "app/threads.hpp"
+#include "app/words.hpp"
+
+namespace syncbn::app {
+namespace {
+
+using namespace bench;
+
+constexpr Word<Rival> rival_words[] = {{"onednn", Rival::onednn}, {"local", Rival::local}};
+
+struct Request {
+  BenchOptions options;
+  std::string shapes = "resnet50";
+  std::int64_t batch = 32;
+  int threads = thread_count();
+  std::filesystem::path json;
+  std::filesystem::path csv;
+};
+
+void declare(CommandLine& command, Request& request) {
+  command.section("What to time");
+  command.text("shapes", request.shapes, "SHAPES",
+               "resnet50: the shapes of its 53 layers for 224x224 pixels; or "
+               "NxCxHxW,..: samples of a rank, channels, height, width");
+  command.number("batch", request.batch, {.min = 1, .max = 1 << 20}, "N",
+                 "samples of a rank, with --shapes resnet50");
+  command.choice("dtype", request.options.dtype, dtype_words, "element type");
+  command.choice("layout", request.options.layout, layout_words, "memory order");
+  command.choices("compare", request.options.rivals, rival_words,
+                  "also time batch norm without exchange: oneDNN's, or this library's");
+  command.number("threads", request.threads, {.min = 1, .max = 4096}, "N",
+                 "OpenMP threads of each rank");
+  command.section("How long");
+  command.number("repeat", request.options.repetitions, {.min = 1, .max = 1000000}, "N",
+                 "repetitions, at least");
+  command.number("min-time", request.options.min_seconds, {.min = 0, .max = 86400}, "SECONDS",
+                 "per shape, at least");
+  command.section("Output");
+  command.path("json", request.json, "FILE", "also write all figures as JSON");
+  command.path("csv", request.csv, "FILE", "also write them as CSV");
+  command.example("mpirun -n 2 syncbn bench --compare onednn", "ResNet-50's layers, two ranks");
+  command.example("syncbn bench --shapes 64x256x14x14,4096x512 --dtype bf16 --csv bench.csv",
+                  "two shapes of your own");
+}
+
+void apply(const CommandLine& command, const Request& request) {
+  if (command.given("batch") && !is_network(request.shapes)) {
+    throw UsageError(
+        "--batch and --shapes NxCxHxW contradict each other: N is the batch. Leave out --batch.");
+  }
+  if (!set_thread_count(request.threads)) {
+    throw UsageError("--threads must be 1 (this build has no OpenMP).");
+  }
+}
+
+/// Tells who waits at a terminal how far we are.
+void show_progress(const Communicator& world, std::size_t done,
+                   const std::vector<LayerShape>& all) {
+  if (world.rank() != 0 || isatty(STDERR_FILENO) == 0) {
+    return;
+  }
+  if (done < all.size()) {
+    fmt::print(stderr, "\r[{}/{}] {:<40}", done + 1, all.size(), all[done].text);
+  } else {
+    fmt::print(stderr, "\r{:<60}\r", "");
+  }
+  std::fflush(stderr);
+}
+
+}  // namespace
+
+int run_bench(const Arguments& arguments, const World& world) {
+  Request request;
+  CommandLine command("bench",
+                      "Times a batch norm layer and its phases over these ranks, beside copying\n"
+                      "memory and, if wanted, batch norm without exchange, in the same run.");
+  declare(command, request);
+  if (!command.parse(arguments, world)) {
+    return 0;
+  }
+  apply(command, request);
+  const std::vector<LayerShape> shapes = parse_shapes(request.shapes, request.batch);
+  const Communicator& ranks = world.communicator;
+  require_writable(ranks, request.json);
+  require_writable(ranks, request.csv);
+  set_thread_count(request.threads);
+
+  BenchReport report{request.options, ranks.size(), request.threads, world.transport, {}};
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    show_progress(ranks, i, shapes);
+    report.layers.push_back(time_layer(shapes[i], request.options, ranks));
+  }
+  show_progress(ranks, shapes.size(), shapes);
+
+  if (ranks.rank() == 0) {
+    std::fputs(report_text(report).c_str(), stdout);
+  }
+  write_report(ranks, request.json, report_json(report));
+  write_report(ranks, request.csv, report_csv(report));
+  return 0;
+}
+
+}  // namespace syncbn::app

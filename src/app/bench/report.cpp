@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/bench/report.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "syncbn/backend.hpp"
+#include "syncbn/version.hpp"
+
+#include "app/table.hpp"
+
+namespace syncbn::app::bench {
+namespace {
+
+constexpr Phase own_phases[] = {Phase::sums, Phase::exchange, Phase::normalize, Phase::forward,
+                                Phase::backward};
+
+struct RivalColumns {
+  Rival rival;
+  const char* name;
+  Phase forward;
+  Phase backward;
+};
+constexpr RivalColumns rivals[] = {
+    {Rival::onednn, "oneDNN", Phase::onednn_forward, Phase::onednn_backward},
+    {Rival::local, "local", Phase::local_forward, Phase::local_backward}};
+
+bool has(const BenchReport& report, Rival rival) {
+  return std::ranges::count(report.options.rivals, rival) > 0;
+}
+
+/// Three digits: "123", "12.3", "1.23", "0.123".
+std::string three_digits(double value) {
+  const int decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
+  return fmt::format("{:.{}f}", value, decimals);
+}
+
+/// "12.3 ms".
+std::string time_text(double seconds) {
+  struct Unit {
+    const char* name;
+    double seconds;
+  };
+  for (const Unit unit : {Unit{"s", 1}, Unit{"ms", 1e-3}, Unit{"us", 1e-6}}) {
+    if (seconds >= 0.9995 * unit.seconds) {
+      return fmt::format("{} {}", three_digits(seconds / unit.seconds), unit.name);
+    }
+  }
+  return fmt::format("{:.0f} ns", seconds * 1e9);
+}
+
+std::string time_cell(const LayerTimes& times, Phase phase) {
+  const Summary& summary = times.phases.at(phase);
+  return fmt::format("{} ±{:>3.0f}%", time_text(summary.median), 100 * summary.spread());
+}
+
+/// Sum of the medians over all layers of the network.
+double network_seconds(const BenchReport& report, Phase phase) {
+  return std::accumulate(report.layers.begin(), report.layers.end(), 0.0,
+                         [&](double sum, const LayerTimes& times) {
+                           return sum + times.layer.layers * times.phases.at(phase).median;
+                         });
+}
+
+int network_layers(const BenchReport& report) {
+  return std::accumulate(report.layers.begin(), report.layers.end(), 0,
+                         [](int sum, const LayerTimes& times) { return sum + times.layer.layers; });
+}
+
+std::string times_table(const BenchReport& report) {
+  Table table({{"shape per rank", Align::left},
+               {"layers"},
+               {"sums"},
+               {"exchange"},
+               {"normalize"},
+               {"forward"},
+               {"backward"}});
+  for (const LayerTimes& times : report.layers) {
+    std::vector<std::string> row = {times.layer.text, fmt::format("{}", times.layer.layers)};
+    for (const Phase phase : own_phases) {
+      row.push_back(time_cell(times, phase));
+    }
+    table.add(row);
+  }
+  if (report.layers.size() > 1) {
+    std::vector<std::string> row = {"all", fmt::format("{}", network_layers(report))};
+    for (const Phase phase : own_phases) {
+      row.push_back(time_text(network_seconds(report, phase)) + "      ");  // no spread
+    }
+    table.add_rule();
+    table.add(row);
+  }
+  return table.text();
+}
+
+std::string bandwidth_cell(const LayerTimes& times, Phase phase, DType dtype) {
+  const double own = times.bandwidth(phase, dtype);
+  return fmt::format("{} {:>4.0f}%", three_digits(own),
+                     100 * own / times.bandwidth(Phase::copy, dtype));
+}
+
+/// "64.7 ms x4.90": its time and how many of ours that is.
+std::string rival_cell(double seconds, double own) {
+  return fmt::format("{} x{:.2f}", time_text(seconds), seconds / own);
+}
+
+std::string comparison_table(const BenchReport& report) {
+  std::vector<Column> columns = {
+      {"shape per rank", Align::left}, {"copy GB/s"}, {"forward GB/s"}, {"backward GB/s"}};
+  for (const RivalColumns& rival : rivals) {
+    if (has(report, rival.rival)) {
+      columns.push_back({fmt::format("{} forward", rival.name)});
+      columns.push_back({fmt::format("{} backward", rival.name)});
+    }
+  }
+  Table table(columns);
+  const DType dtype = report.options.dtype;
+  for (const LayerTimes& times : report.layers) {
+    std::vector<std::string> row = {times.layer.text,
+                                    three_digits(times.bandwidth(Phase::copy, dtype)),
+                                    bandwidth_cell(times, Phase::forward, dtype),
+                                    bandwidth_cell(times, Phase::backward, dtype)};
+    for (const RivalColumns& rival : rivals) {
+      for (const auto& [theirs, ours] :
+           {std::pair(rival.forward, Phase::forward), std::pair(rival.backward, Phase::backward)}) {
+        if (has(report, rival.rival)) {
+          const auto found = times.phases.find(theirs);
+          row.push_back(found == times.phases.end()
+                            ? "none"
+                            : rival_cell(found->second.median, times.phases.at(ours).median));
+        }
+      }
+    }
+    table.add(row);
+  }
+  return table.text();
+}
+
+std::string network_comparison(const BenchReport& report) {
+  std::string text;
+  for (const RivalColumns& rival : rivals) {
+    const bool everywhere = std::ranges::all_of(report.layers, [&](const LayerTimes& times) {
+      return times.phases.contains(rival.forward);
+    });
+    if (has(report, rival.rival) && everywhere && report.layers.size() > 1) {
+      const double theirs =
+          network_seconds(report, rival.forward) + network_seconds(report, rival.backward);
+      const double ours =
+          network_seconds(report, Phase::forward) + network_seconds(report, Phase::backward);
+      text += fmt::format("{} layers, forward and backward: synchronized {}, {} {} (x{:.2f})\n",
+                          network_layers(report), time_text(ours), rival.name, time_text(theirs),
+                          theirs / ours);
+    }
+  }
+  return text;
+}
+
+std::string legend(const BenchReport& report) {
+  std::size_t fewest = report.layers.front().phases.begin()->second.count;
+  for (const LayerTimes& times : report.layers) {
+    fewest = std::min(fewest, times.phases.begin()->second.count);
+  }
+  std::string text = fmt::format(
+      "\n"
+      "times     median of {} repetitions or more, each that of the slowest rank;\n"
+      "          ± half the distance of the quartiles\n"
+      "GB/s      forward counts 2 reads and 1 write of x, backward 4 reads and 1 write, copy 1 and "
+      "1;\n"
+      "          in % of copy. Tensors take turns, so that they come from memory, not from a "
+      "cache\n",
+      fewest);
+  if (has(report, Rival::onednn)) {
+    const LayerTimes& first = report.layers.front();
+    text += first.phases.contains(Phase::onednn_forward)
+                ? fmt::format("oneDNN    {}, on each rank's own samples; x: its time / ours\n",
+                              first.rival_text)
+                : fmt::format("oneDNN    none: {}\n", first.rival_text);
+  }
+  if (has(report, Rival::local)) {
+    text += "local     the same layer without exchange; x: its time / ours\n";
+  }
+  return text;
+}
+
+nlohmann::ordered_json to_json(const LayerTimes& times, DType dtype) {
+  nlohmann::ordered_json phases;
+  for (const auto& [phase, summary] : times.phases) {
+    nlohmann::ordered_json entry = {{"repetitions", summary.count},
+                                    {"median", summary.median},
+                                    {"lower_quartile", summary.lower_quartile},
+                                    {"upper_quartile", summary.upper_quartile},
+                                    {"min", summary.min},
+                                    {"max", summary.max}};
+    if (passes(phase) > 0) {
+      entry["gb_per_s"] = times.bandwidth(phase, dtype);
+    }
+    phases[std::string(to_string(phase))] = entry;
+  }
+  nlohmann::ordered_json layer = {
+      {"shape", times.layer.text},       {"samples", times.layer.shape.n},
+      {"channels", times.layer.shape.c}, {"positions", times.layer.shape.s},
+      {"layers", times.layer.layers},    {"phases", phases}};
+  if (!times.rival_text.empty()) {
+    layer["onednn"] = times.rival_text;
+  }
+  return layer;
+}
+
+}  // namespace
+
+std::string report_text(const BenchReport& report) {
+  return fmt::format("syncbn bench: {} rank{} of {} thread{}, {}, {}, {}\n\n", report.ranks,
+                     report.ranks == 1 ? "" : "s", report.threads, report.threads == 1 ? "" : "s",
+                     to_string(report.options.dtype), to_string(report.options.layout),
+                     instruction_set()) +
+         times_table(report) + "\n" + comparison_table(report) + legend(report) +
+         network_comparison(report);
+}
+
+std::string report_json(const BenchReport& report) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const LayerTimes& times : report.layers) {
+    layers.push_back(to_json(times, report.options.dtype));
+  }
+  const nlohmann::ordered_json whole = {{"version", version()},
+                                        {"ranks", report.ranks},
+                                        {"threads", report.threads},
+                                        {"transport", report.transport},
+                                        {"instruction_set", instruction_set()},
+                                        {"dtype", to_string(report.options.dtype)},
+                                        {"layout", to_string(report.options.layout)},
+                                        {"layers", layers}};
+  return whole.dump(2) + "\n";
+}
+
+std::string report_csv(const BenchReport& report) {
+  std::string text =
+      "shape,layers,phase,repetitions,median_s,lower_quartile_s,upper_quartile_s,min_s,max_s,"
+      "gb_per_s\n";
+  for (const LayerTimes& times : report.layers) {
+    for (const auto& [phase, summary] : times.phases) {
+      text += fmt::format(
+          "{},{},{},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.9g},{}\n", times.layer.text,
+          times.layer.layers, to_string(phase), summary.count, summary.median,
+          summary.lower_quartile, summary.upper_quartile, summary.min, summary.max,
+          passes(phase) == 0 ? ""
+                             : fmt::format("{:.4g}", times.bandwidth(phase, report.options.dtype)));
+    }
+  }
+  return text;
+}
+
+}  // namespace syncbn::app::bench

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <cstdio>
+
+#include "app/args.hpp"
+#include "app/check/layer_run.hpp"
+#include "app/check/report.hpp"
+#include "app/command.hpp"
+#include "app/report_file.hpp"
+#include "app/words.hpp"
+
+namespace syncbn::app {
+namespace {
+
+using namespace check;
+
+constexpr Case control_case = {.shape = {16, 31, 9}};
+
+void run_cases(const Communicator& world, Outcome& outcome) {
+  SharedBits bits;
+  for (std::size_t i = 0; i < outcome.cases.size(); ++i) {
+    run_case(outcome.cases[i], i, outcome.seed, world, outcome.findings, bits);
+  }
+  outcome.findings.merge(world);
+  outcome.same_bits = bits.same_on_all(world);
+  if (world.size() > 1) {
+    outcome.control = run_local(control_case, outcome.seed, world);
+  }
+}
+
+}  // namespace
+
+int run_check(const Arguments& arguments, const World& world) {
+  Selection selection;
+  std::uint64_t seed = 1;
+  std::filesystem::path json;
+  CommandLine command(
+      "check",
+      "Proves that these ranks give the result of one process that holds the whole batch:\n"
+      "outputs, input and parameter gradients and running statistics against an oracle in "
+      "extended\n"
+      "precision, and that batch norm without the exchange would not. Exit code 1 on any miss.");
+  command.section("What to check");
+  command.choices("dtype", selection.dtypes, dtype_words, "element types");
+  command.choices("layout", selection.layouts, layout_words, "memory orders");
+  command.flag("quick", selection.quick, "a third of the cases");
+  command.number("seed", seed, {}, "N", "of the random batches");
+  command.section("Output");
+  command.path("json", json, "FILE", "also write the report as JSON");
+  command.example("mpirun -n 4 syncbn check", "everything, over four ranks");
+  command.example("srun syncbn check --dtype f32,bf16 --json check.json",
+                  "two types, on a cluster");
+  if (!command.parse(arguments, world)) {
+    return 0;
+  }
+  require_writable(world.communicator, json);
+
+  const auto start = std::chrono::steady_clock::now();
+  Outcome outcome;
+  outcome.selection = selection;
+  outcome.seed = seed;
+  outcome.ranks = world.communicator.size();
+  outcome.transport = world.transport;
+  outcome.cases = make_cases(selection);
+  run_cases(world.communicator, outcome);
+  outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  if (world.communicator.rank() == 0) {
+    std::fputs(report_text(outcome).c_str(), stdout);
+  }
+  write_report(world.communicator, json, report_json(outcome));
+  return passed(outcome) ? 0 : 1;
+}
+
+}  // namespace syncbn::app

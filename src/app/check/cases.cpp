@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/check/cases.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "app/check/tolerance.hpp"
+
+namespace syncbn::app::check {
+namespace {
+
+// Odd sizes, so that vectors and blocks of every length have tails. [N, C, S]
+constexpr Shape small_shapes[] = {{13, 1, 49}, {29, 3, 1},  {11, 3, 25},  {9, 31, 9},
+                                  {8, 64, 16}, {7, 127, 5}, {12, 2048, 1}};
+constexpr Shape large_shape = {9, 64, 196};
+
+constexpr double all_ratios[] = {0, 1, 1e2, 1e3, 1e4, 1e6};
+constexpr double few_ratios[] = {0, 1e2, 1e4, 1e6};
+
+struct Fusion {
+  Activation activation;
+  bool residual;
+};
+constexpr Fusion all_fusions[] = {{Activation::none, false},
+                                  {Activation::relu, true},
+                                  {Activation::relu, false},
+                                  {Activation::none, true}};
+
+std::span<const double> ratios(const Selection& selection) {
+  return selection.quick ? std::span<const double>(few_ratios) : all_ratios;
+}
+
+class Enumeration {
+ public:
+  explicit Enumeration(const Selection& selection) : selection_(selection) {}
+
+  void add(DType dtype, Layout layout, const Shape& shape, std::span<const double> mean_over_std) {
+    for (const double ratio : mean_over_std) {
+      if (ratio > largest_mean_over_std(dtype)) {
+        continue;
+      }
+      for (int i = 0; i < (selection_.quick ? 1 : 2); ++i, ++turn_) {
+        const Fusion& fusion = all_fusions[turn_ % 4];
+        cases_.push_back({.dtype = dtype,
+                          .layout = layout,
+                          .shape = shape,
+                          .mean_over_std = ratio,
+                          .activation = fusion.activation,
+                          .residual = fusion.residual,
+                          .scope = turn_ % 3 == 0 ? GradientScope::local : GradientScope::group,
+                          .sharding = static_cast<Sharding>((turn_ + turn_ / 4) % 4)});
+      }
+    }
+    ++turn_;  // the next shape's combinations are others
+  }
+
+  std::vector<Case> take() { return std::move(cases_); }
+
+ private:
+  const Selection& selection_;
+  std::vector<Case> cases_;
+  std::size_t turn_ = 0;  ///< fusions, shardings and scopes take turns: all pairs come up
+};
+
+std::string shards_text(const Case& one, int ranks) {
+  std::vector<std::int64_t> sizes;
+  for (int rank = 0; rank < ranks; ++rank) {
+    sizes.push_back(shard_of(one.sharding, one.shape.n, rank, ranks).size());
+  }
+  return fmt::format("{}", fmt::join(sizes, "+"));
+}
+
+}  // namespace
+
+Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks) {
+  const auto cut = [&](std::int64_t part, std::int64_t whole) { return samples * part / whole; };
+  const std::int64_t r = rank;
+  const std::int64_t p = ranks;
+  if (p > 1) {
+    switch (sharding) {
+      case Sharding::even:
+        break;
+      case Sharding::growing: {
+        const std::int64_t whole = p * (p + 1) / 2;
+        return {cut(r * (r + 1) / 2, whole), cut((r + 1) * (r + 2) / 2, whole)};
+      }
+      case Sharding::first_empty: {
+        return {cut(std::max<std::int64_t>(r - 1, 0), p - 1), cut(r, p - 1)};
+      }
+      case Sharding::last_alone: {
+        return {0, r == p - 1 ? samples : 0};
+      }
+    }
+  }
+  return {cut(r, p), cut(r + 1, p)};
+}
+
+std::string describe(const Case& one, int ranks) {
+  return fmt::format("{} {}x{}x{} {}, |mean|/std {:.0e}{}{}, shards {}", to_string(one.dtype),
+                     one.shape.n, one.shape.c, one.shape.s, to_string(one.layout),
+                     one.mean_over_std, one.activation == Activation::relu ? ", relu" : "",
+                     one.residual ? ", residual" : "", shards_text(one, ranks));
+}
+
+double largest_mean_over_std(DType dtype) {
+  const double spacing = 2 * precision_of(dtype).element;  // of values near 1
+  double largest = 0;
+  for (const double ratio : all_ratios) {
+    if (ratio * spacing <= 1) {
+      largest = ratio;
+    }
+  }
+  return largest;
+}
+
+std::vector<Case> make_cases(const Selection& selection) {
+  constexpr double large_ratios[] = {0, 1e4};
+  Enumeration cases(selection);
+  for (const DType dtype : selection.dtypes) {
+    for (const Layout layout : selection.layouts) {
+      for (const Shape& shape : small_shapes) {
+        cases.add(dtype, layout, shape, ratios(selection));
+      }
+      cases.add(dtype, layout, large_shape, large_ratios);
+    }
+  }
+  return cases.take();
+}
+
+}  // namespace syncbn::app::check

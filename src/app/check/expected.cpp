@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/check/expected.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "app/check/tolerance.hpp"
+
+namespace syncbn::app::check {
+namespace {
+
+using Real = long double;
+
+double magnitude(Real value) {
+  return static_cast<double>(std::fabs(value));
+}
+
+/// One channel of a step. Spans are of its elements.
+class Channel {
+ public:
+  Channel(const Case& one, double gamma, double beta, double eps, std::span<const double> x,
+          std::span<const double> residual)
+      : relu_(one.activation == Activation::relu),
+        precision_(precision_of(one.dtype)),
+        beta_(beta),
+        x_(x),
+        residual_(residual) {
+    const Real n = static_cast<Real>(x.size());
+    for (const double value : x) {
+      mean_ += value / n;
+    }
+    for (const double value : x) {
+      var_ += (value - mean_) * (value - mean_) / n;
+    }
+    invstd_ = 1 / std::sqrt(var_ + static_cast<Real>(eps));
+    scale_ = gamma * invstd_;
+    known_.count = static_cast<double>(n);
+    known_.mean = magnitude(mean_);
+    known_.invstd = magnitude(invstd_);
+    known_.scale = magnitude(scale_);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      known_.farthest = std::max(known_.farthest, magnitude(x[i] - mean_));
+      known_.z_terms = std::max(known_.z_terms, magnitude((x[i] - mean_) * scale_) +
+                                                    std::fabs(beta) + std::fabs(residual_at(i)));
+    }
+  }
+
+  Real z(std::size_t i) const { return (x_[i] - mean_) * scale_ + beta_ + residual_at(i); }
+
+  void forward(std::span<double> y) const {
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      y[i] = static_cast<double>(relu_ ? std::max<Real>(z(i), 0) : z(i));
+    }
+  }
+
+  /// dy becomes dz.
+  void through_activation(std::span<double> dy) const {
+    for (std::size_t i = 0; relu_ && i < dy.size(); ++i) {
+      dy[i] = z(i) > 0 ? dy[i] : 0;
+    }
+  }
+
+  void remove_undecided(std::span<double> dy) const {
+    const double undecided = tolerance().z() + precision_.smallest;
+    for (std::size_t i = 0; relu_ && i < dy.size(); ++i) {
+      dy[i] = magnitude(z(i)) > undecided ? dy[i] : 0;
+    }
+  }
+
+  void backward(std::span<const double> dz, std::span<double> dx) {
+    const Real n = static_cast<Real>(dz.size());
+    for (std::size_t i = 0; i < dz.size(); ++i) {
+      bias_grad_ += dz[i];
+      centered_ += dz[i] * (x_[i] - mean_);
+      known_.sum_dz += std::fabs(dz[i]);
+      known_.sum_dz_x += magnitude(dz[i] * (x_[i] - mean_));
+    }
+    const Real mean_dz = bias_grad_ / n;
+    const Real slope = centered_ / n * invstd_ * invstd_;
+    known_.slope = magnitude(slope);
+    for (std::size_t i = 0; i < dz.size(); ++i) {
+      const Real bent = (x_[i] - mean_) * slope;
+      dx[i] = static_cast<double>(scale_ * (dz[i] - mean_dz - bent));
+      known_.dx_terms =
+          std::max(known_.dx_terms,
+                   magnitude(scale_) * (std::fabs(dz[i]) + magnitude(mean_dz) + magnitude(bent)));
+    }
+  }
+
+  double weight_grad() const { return static_cast<double>(centered_ * invstd_); }
+  double bias_grad() const { return static_cast<double>(bias_grad_); }
+  double mean() const { return static_cast<double>(mean_); }
+  double unbiased_var() const {
+    return static_cast<double>(var_ * known_.count / (known_.count - 1));
+  }
+  double var_and_eps() const { return static_cast<double>(1 / (invstd_ * invstd_)); }
+
+  const Magnitudes& magnitudes() const { return known_; }
+  Tolerance tolerance() const { return {precision_, known_}; }
+
+ private:
+  double residual_at(std::size_t i) const { return residual_.empty() ? 0 : residual_[i]; }
+
+  bool relu_;
+  Precision precision_;
+  Real beta_;
+  std::span<const double> x_;
+  std::span<const double> residual_;
+  Real mean_ = 0, var_ = 0, invstd_ = 0, scale_ = 0;
+  Real bias_grad_ = 0, centered_ = 0;
+  Magnitudes known_;
+};
+
+void append(Exact& to, double tolerance, double scale) {
+  to.tolerance.push_back(tolerance);
+  to.scale.push_back(scale);
+}
+
+void append(Exact& to, double value, double tolerance, double scale) {
+  to.values.push_back(value);
+  append(to, tolerance, scale);
+}
+
+void append_channel(Expected& to, const Channel& channel, bool residual) {
+  const Magnitudes& known = channel.magnitudes();
+  const Tolerance tolerance = channel.tolerance();
+  append(to.y, tolerance.y(), known.z_terms);
+  append(to.dx, tolerance.dx(), known.dx_terms);
+  if (residual) {
+    append(to.dresidual, 0, 1);
+  }
+  append(to.weight_grad, channel.weight_grad(), tolerance.weight_grad(),
+         known.invstd * known.sum_dz_x);
+  append(to.bias_grad, channel.bias_grad(), tolerance.bias_grad(), known.sum_dz);
+  append(to.mean, channel.mean(), tolerance.mean(), known.mean + 1 / known.invstd);
+  append(to.unbiased_var, channel.unbiased_var(), tolerance.unbiased_var(), channel.var_and_eps());
+}
+
+}  // namespace
+
+Expected expect(const Case& one, const Parameters& parameters, double eps, Batch& batch) {
+  Expected expected;
+  expected.y.values.resize(batch.x.size());
+  expected.dx.values.resize(batch.x.size());
+  Values dz(batch.x.size());
+  const auto per_channel = static_cast<std::size_t>(one.shape.per_channel());
+  for (std::size_t c = 0; c < parameters.gamma.size(); ++c) {
+    const auto part = [&](auto& whole) {
+      return std::span(whole).subspan(c * per_channel, whole.empty() ? 0 : per_channel);
+    };
+    const std::span<const double> residual =
+        one.residual ? part(batch.residual) : std::span<double>();
+    Channel channel(one, parameters.gamma[c], parameters.beta[c], eps, part(batch.x), residual);
+    channel.forward(part(expected.y.values));
+    channel.remove_undecided(part(batch.dy));
+    std::ranges::copy(part(batch.dy), part(dz).begin());
+    channel.through_activation(part(dz));
+    channel.backward(part(dz), part(expected.dx.values));
+    append_channel(expected, channel, one.residual);
+  }
+  if (one.residual) {
+    expected.dresidual.values = std::move(dz);
+  }
+  return expected;
+}
+
+void update_running(Exact& running, const Exact& newest, double momentum) {
+  for (std::size_t c = 0; c < running.values.size(); ++c) {
+    const double magnitudes = std::fabs(running.values[c]) + std::fabs(newest.values[c]);
+    running.values[c] += momentum * (newest.values[c] - running.values[c]);
+    // Both here and in the layer: a difference, a product and a sum.
+    running.tolerance[c] +=
+        momentum * (newest.tolerance[c] - running.tolerance[c]) + 6 * double_roundoff * magnitudes;
+    running.scale[c] = std::max(running.scale[c], newest.scale[c]);
+  }
+}
+
+}  // namespace syncbn::app::check

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "app/check/batch.hpp"
+
+namespace syncbn::app::check {
+
+/// A quantity as it should be, with what is forgiven in each channel.
+struct Exact {
+  Values values;                  ///< [C, N, S] or [C]
+  std::vector<double> tolerance;  ///< [C] absolute
+  std::vector<double> scale;      ///< [C] sum of the magnitudes of the terms it is made of
+};
+
+/// A training step of one process with the whole batch: batch norm by its definition, the mean
+/// first, then the variance about it, in long double. Shares no code with the library.
+struct Expected {
+  Exact y;
+  Exact dx;
+  Exact dresidual;  ///< empty without a residual
+  Exact weight_grad;
+  Exact bias_grad;
+  Exact mean;          ///< of the batch
+  Exact unbiased_var;  ///< of the batch
+};
+
+/// Changes dy to 0 where rounding decides about relu (see tolerance.hpp).
+Expected expect(const Case& one, const Parameters& parameters, double eps, Batch& batch);
+
+/// running <- (1 - momentum) running + momentum newest, with the tolerance that follows.
+void update_running(Exact& running, const Exact& newest, double momentum);
+
+}  // namespace syncbn::app::check

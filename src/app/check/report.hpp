@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/check/findings.hpp"
+
+namespace syncbn::app::check {
+
+/// Everything that a check finds out.
+struct Outcome {
+  Selection selection;
+  std::uint64_t seed = 0;
+  int ranks = 1;
+  std::string transport;
+  double seconds = 0;
+  std::vector<Case> cases;
+  Findings findings;
+  bool same_bits = true;         ///< results that all ranks have agree to the bit
+  std::optional<Worst> control;  ///< local batch norm; none with a single rank
+};
+
+bool passed(const Outcome& outcome);
+
+/// For the terminal.
+std::string report_text(const Outcome& outcome);
+
+/// For --json.
+std::string report_json(const Outcome& outcome);
+
+}  // namespace syncbn::app::check

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/check/tolerance.hpp"
+
+#include <cmath>
+
+namespace syncbn::app::check {
+
+Precision precision_of(DType dtype) {
+  constexpr double single = 0x1p-24;
+  switch (dtype) {
+    case DType::f64:
+      return {double_roundoff, double_roundoff, 0x1p-1074, 1e-13};
+    case DType::f16:
+      return {0x1p-11, single, 0x1p-24, 1e-9};
+    case DType::bf16:
+      return {0x1p-8, single, 0x1p-133, 1e-9};
+    case DType::f32:
+      break;
+  }
+  return {single, single, 0x1p-149, 1e-9};
+}
+
+double Tolerance::sum() const {
+  return 3 * std::sqrt(channel_.count) * double_roundoff;
+}
+
+double Tolerance::variance() const {
+  return precision_.pivot + sum();
+}
+
+double Tolerance::mean() const {
+  return (precision_.pivot + sum()) / channel_.invstd + 2 * double_roundoff * channel_.mean;
+}
+
+double Tolerance::centered() const {
+  return mean() + 2 * precision_.compute * precision_.compute * channel_.mean;
+}
+
+double Tolerance::z() const {
+  return (6 * precision_.compute + variance() / 2) * channel_.z_terms + channel_.scale * centered();
+}
+
+double Tolerance::y() const {
+  return z() + precision_.element * (channel_.z_terms + z()) + precision_.smallest;
+}
+
+double Tolerance::dx() const {
+  const Magnitudes& t = channel_;
+  const double sums = t.scale / t.count *
+                      (sum() * t.sum_dz +
+                       t.farthest * t.invstd * t.invstd * (sum() * t.sum_dz_x + mean() * t.sum_dz));
+  const double computed = (7 * precision_.compute + 1.5 * variance()) * t.dx_terms +
+                          t.scale * t.slope * centered() + sums;
+  return computed + precision_.element * (t.dx_terms + computed) + precision_.smallest;
+}
+
+double Tolerance::weight_grad() const {
+  return channel_.invstd * ((sum() + variance() / 2 + 4 * double_roundoff) * channel_.sum_dz_x +
+                            mean() * channel_.sum_dz);
+}
+
+double Tolerance::bias_grad() const {
+  return sum() * channel_.sum_dz;
+}
+
+double Tolerance::unbiased_var() const {
+  const double var_and_eps = 1 / (channel_.invstd * channel_.invstd);
+  return (variance() + 4 * double_roundoff) * var_and_eps * channel_.count / (channel_.count - 1);
+}
+
+}  // namespace syncbn::app::check

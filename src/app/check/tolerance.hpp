@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How far a result may be from the exact one: first-order rounding analysis (Higham, Accuracy and
+// Stability of Numerical Algorithms, ch. 3) of what syncbn/phases.hpp promises. Nothing is tuned.
+//
+//   e  unit round-off of the type that x and y are stored in: f32 2^-24, f64 2^-53, f16 2^-11,
+//      bf16 2^-8
+//   c  unit round-off of the elementwise arithmetic: 2^-53 for f64, 2^-24 for all others
+//   w  2^-53, of the sums and statistics
+//   n  elements per channel;  r = 3 sqrt(n) w, a sum of n terms relative to that of their
+//   magnitudes
+//      (rounding errors of either sign)
+//   p  variance error that a pivot off the mean may cause, relative to var + eps, before the sums
+//      are taken again: 1e-9, for f64 1e-13 (pivot_is_far)
+//   h  smallest positive number of the stored type: an underflow loses at most half of it
+//
+// Statistics. var + eps is off by v = p + r, invstd by v/2, both relative. The mean is off by
+//   m = (p + r) / invstd + 2 w |mean|    (the second term: it is held in double)
+//
+// y = (x - mean) s + beta [+ residual] with s = gamma invstd. The subtraction rounds twice, once
+// for each half of the mean (which leave out 2 c^2 |mean|); s, the product, beta, and two sums
+// round once each. Relative to A = max(|(x - mean) s| + |beta| + |residual|) that is
+//   z: 6c + v/2, and |s| (m + 2 c^2 |mean|);    y: e more, and h
+//
+// dx = s ((dz - a/n) - (x - mean) k) with k = invstd^2 b/n, relative to
+// D = max |s| (|dz| + |a/n| + |(x - mean) k|): the last term is rounded most, 7 times;
+//   7c + e + 3v/2, and |s k| (m + 2 c^2 |mean|), and what a and b are off:
+//   |s| (r sum|dz| / n + max|x - mean| invstd^2 (r B + m sum|dz|) / n),  B = sum|dz (x - mean)|
+//
+// dgamma = b invstd, relative to B invstd:  r + v/2 + 4w, and invstd m sum|dz|
+// dbeta = a, relative to sum|dz|:           r
+// dresidual = dz: exact
+//
+// running_mean: m;  running_var, unbiased:  v + 4w of var + eps. Each carried through the update.
+//
+// relu. Where |z| is within its tolerance of 0, rounding decides whether the gradient passes. There
+// the check gives dy = 0, so that both answers are the same.
+
+#include "syncbn/dtype.hpp"
+
+namespace syncbn::app::check {
+
+struct Precision {
+  double element = 0;   ///< e
+  double compute = 0;   ///< c
+  double smallest = 0;  ///< h
+  double pivot = 0;     ///< p
+};
+
+Precision precision_of(DType dtype);
+
+inline constexpr double double_roundoff = 0x1p-53;  ///< w
+
+/// One channel of the exact result, as far as rounding depends on it. Names as above.
+struct Magnitudes {
+  double count = 0;  ///< n
+  double mean = 0;   ///< |mean|
+  double invstd = 0;
+  double scale = 0;     ///< |s|
+  double z_terms = 0;   ///< A
+  double dx_terms = 0;  ///< D
+  double slope = 0;     ///< |k|
+  double farthest = 0;  ///< max |x - mean|
+  double sum_dz = 0;    ///< sum |dz|
+  double sum_dz_x = 0;  ///< B
+};
+
+/// All absolute.
+class Tolerance {
+ public:
+  Tolerance(const Precision& precision, const Magnitudes& channel)
+      : precision_(precision), channel_(channel) {}
+
+  double z() const;
+  double y() const;
+  double dx() const;
+  double weight_grad() const;
+  double bias_grad() const;
+  double mean() const;
+  /// Of var n/(n-1).
+  double unbiased_var() const;
+
+ private:
+  double sum() const;       ///< r
+  double variance() const;  ///< v
+  double centered() const;  ///< of x - mean, besides the relative part
+
+  Precision precision_;
+  Magnitudes channel_;
+};
+
+}  // namespace syncbn::app::check

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include <mpi.h>
+
+#include <fmt/format.h>
+
+#include "syncbn/mpi.hpp"
+
+#include "app/session.hpp"
+
+namespace syncbn::app {
+namespace {
+
+// For all_same alone, so that its messages meet no others.
+MPI_Comm session_comm = MPI_COMM_NULL;
+
+std::string library_name() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> buffer{};
+  int length = 0;
+  MPI_Get_library_version(buffer.data(), &length);
+  const std::string_view whole(buffer.data(), static_cast<std::size_t>(length));
+  // "Open MPI v4.1.4, package: ...", "MPICH Version:      4.0.2\nMPICH Release date: ..."
+  std::string name;
+  for (const char c : whole.substr(0, whole.find_first_of(",\n"))) {
+    const bool blank = c == ' ' || c == '\t' || c == ':';
+    if (!blank) {
+      name += c;
+    } else if (!name.empty() && name.back() != ' ') {
+      name += ' ';
+    }
+  }
+  return name;
+}
+
+const char* level_name(int level) {
+  switch (level) {
+    case MPI_THREAD_SINGLE:
+      return "single";
+    case MPI_THREAD_FUNNELED:
+      return "funneled";
+    case MPI_THREAD_SERIALIZED:
+      return "serialized";
+    default:
+      return "multiple";
+  }
+}
+
+std::string transport_name() {
+  int major = 0;
+  int minor = 0;
+  int level = MPI_THREAD_SINGLE;
+  MPI_Get_version(&major, &minor);
+  MPI_Query_thread(&level);
+  return fmt::format("{} (MPI {}.{}, thread level {})", library_name(), major, minor,
+                     level_name(level));
+}
+
+}  // namespace
+
+Session::Session(int& argc, char**& argv) {
+  int provided = MPI_THREAD_SINGLE;
+  // One thread makes all calls while OpenMP's work beside it.
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+  MPI_Comm_dup(MPI_COMM_WORLD, &session_comm);
+}
+
+Session::~Session() {
+  MPI_Comm_free(&session_comm);
+  MPI_Finalize();
+}
+
+int Session::rank() const {
+  int rank = 0;
+  MPI_Comm_rank(session_comm, &rank);
+  return rank;
+}
+
+int Session::size() const {
+  int size = 1;
+  MPI_Comm_size(session_comm, &size);
+  return size;
+}
+
+World Session::world(std::chrono::milliseconds timeout) const {
+  return {mpi_communicator(MPI_COMM_WORLD, timeout), transport_name()};
+}
+
+std::optional<bool> Session::all_same(std::uint64_t word,
+                                      std::chrono::milliseconds patience) const {
+  // Static: MPI may still write to it when we have given up.
+  static std::array<std::uint64_t, 2> extremes;
+  extremes = {word, ~word};
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Iallreduce(MPI_IN_PLACE, extremes.data(), 2, MPI_UINT64_T, MPI_MAX, session_comm, &request);
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    int done = 0;
+    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (done != 0) {
+      return extremes[0] == ~extremes[1];  // the largest is the smallest
+    }
+    if (std::chrono::steady_clock::now() > deadline) {
+      return std::nullopt;
+    }
+    std::this_thread::yield();
+  }
+}
+
+void Session::abort(int code) const {
+  MPI_Abort(MPI_COMM_WORLD, code);
+  std::_Exit(code);
+}
+
+}  // namespace syncbn::app

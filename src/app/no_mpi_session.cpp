@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
+
+#include "app/session.hpp"
+
+namespace syncbn::app {
+
+Session::Session(int&, char**&) {}
+Session::~Session() = default;
+
+int Session::rank() const {
+  return 0;
+}
+int Session::size() const {
+  return 1;
+}
+
+World Session::world(std::chrono::milliseconds) const {
+  return {Communicator::self(), "none, a single process (this build has no MPI)"};
+}
+
+std::optional<bool> Session::all_same(std::uint64_t, std::chrono::milliseconds) const {
+  return true;
+}
+
+void Session::abort(int code) const {
+  std::_Exit(code);
+}
+
+}  // namespace syncbn::app

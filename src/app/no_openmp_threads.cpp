@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/threads.hpp"
+
+namespace syncbn::app {
+
+int thread_count() {
+  return 1;
+}
+
+bool set_thread_count(int threads) {
+  return threads == 1;
+}
+
+void on_all_threads(const std::function<void(int thread, int threads)>& body) {
+  body(0, 1);
+}
+
+}  // namespace syncbn::app

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <omp.h>
+
+#include "app/threads.hpp"
+
+namespace syncbn::app {
+
+int thread_count() {
+  return omp_get_max_threads();
+}
+
+bool set_thread_count(int threads) {
+  omp_set_num_threads(threads);
+  return true;
+}
+
+void on_all_threads(const std::function<void(int thread, int threads)>& body) {
+#pragma omp parallel
+  body(omp_get_thread_num(), omp_get_num_threads());
+}
+
+}  // namespace syncbn::app

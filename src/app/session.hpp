@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "app/command.hpp"
+
+namespace syncbn::app {
+
+/// MPI from its initialization to its end; in a build without MPI a single process. One a program.
+/// The worlds made from it must be gone before it is.
+class Session {
+ public:
+  Session(int& argc, char**& argv);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  int rank() const;
+  int size() const;
+
+  /// Collective. All processes, with `timeout` for their exchanges.
+  World world(std::chrono::milliseconds timeout) const;
+
+  /// Collective. Whether all ranks give the same word; none if one does not call within `patience`,
+  /// then `abort` is the only thing left to do. Independent of the worlds: works after their
+  /// failure.
+  std::optional<bool> all_same(std::uint64_t word, std::chrono::milliseconds patience) const;
+
+  /// Ends the processes of all ranks, wherever they are, with this exit code.
+  [[noreturn]] void abort(int code) const;
+};
+
+}  // namespace syncbn::app

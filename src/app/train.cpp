@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "syncbn/error.hpp"
+
+#include "app/args.hpp"
+#include "app/command.hpp"
+#include "app/train_progress.hpp"
+#include "trainer/agreement.hpp"
+#include "trainer/step_log.hpp"
+#include "trainer/trainer.hpp"
+
+namespace syncbn::app {
+namespace {
+
+using trainer::Network;
+using trainer::Norm;
+using trainer::Schedule;
+using trainer::TrainOptions;
+using Function = trainer::dnn::Function;
+
+constexpr Word<Network> network_words[] = {{"mlp", Network::mlp}, {"cnn", Network::cnn}};
+constexpr Word<Norm> norm_words[] = {
+    {"none", Norm::none}, {"local", Norm::local}, {"sync", Norm::sync}};
+constexpr Word<std::optional<Function>> activation_words[] = {{"auto", std::nullopt},
+                                                              {"sigmoid", Function::sigmoid},
+                                                              {"tanh", Function::tanh},
+                                                              {"relu", Function::relu}};
+constexpr Word<Schedule> schedule_words[] = {
+    {"constant", Schedule::constant}, {"cosine", Schedule::cosine}, {"step", Schedule::step}};
+
+void declare_network(CommandLine& line, TrainOptions& options) {
+  line.section("Network");
+  line.choice("model", options.network, network_words, "three dense or three convolution layers");
+  line.choice("norm", options.norm, norm_words,
+              "batch norm with statistics of nothing, of each rank's samples, or of all");
+  line.choice("activation", options.activation, activation_words,
+              "behind hidden layers; auto is sigmoid in the mlp, relu in the cnn");
+  line.number("dropout", options.dropout, {}, "P",
+              "probability of dropping an input of a dense layer other than the mlp's first");
+  line.number("init-scale", options.init_scale, {}, "X",
+              "factor on the standard deviation of the initial weights");
+}
+
+void declare_training(CommandLine& line, TrainOptions& options) {
+  line.section("Training");
+  line.path("data", options.data, "DIR", "data set in MNIST's format, gzipped or not");
+  line.number("batch-size", options.batch_size, {}, "N", "samples per step, over all ranks");
+  line.number("learning-rate", options.learning_rate, {}, "X", "at the start");
+  line.number("momentum", options.momentum, {}, "X", "of the gradient descent");
+  line.choice(
+      "schedule", options.schedule, schedule_words,
+      "learning rate over the run: unchanged, half a cosine down to 0, or a tenth after 1/2 "
+      "and again after 3/4");
+  line.number("epochs", options.epochs, {}, "N", "length of the run", "4, without --steps");
+  line.number("steps", options.steps, {}, "N", "length of the run in steps", "by --epochs");
+  line.number("seed", options.seed, {}, "N", "of weights, order and dropout");
+}
+
+void declare_files(CommandLine& line, TrainOptions& options, std::filesystem::path& log) {
+  line.section("Files");
+  line.path("log", log, "FILE", "write a JSON object per step: step, loss, images_per_s, ...");
+  line.path("save", options.save, "FILE",
+            "write a checkpoint (safetensors) after each epoch and at the end");
+  line.number("save-every", options.save_every, {}, "N", "and every so many steps", "off");
+  line.path("resume", options.resume, "FILE",
+            "go on from a checkpoint, with the options of the run that wrote it");
+}
+
+void refuse_misuse(const TrainOptions& options) {
+  try {
+    trainer::validate(options);
+  } catch (const InvalidArgument& error) {
+    throw UsageError(error.what());
+  }
+}
+
+/// What rank 0 shows and writes. The other ranks' shows nothing.
+class Reporter final : public trainer::Observer {
+ public:
+  /// Collective.
+  Reporter(const trainer::Trainer& trainer, const std::filesystem::path& log,
+           const Communicator& ranks) {
+    trainer::agree(ranks, [&] {
+      if (ranks.rank() != 0) {
+        return;
+      }
+      progress_.emplace(trainer.steps_done(), trainer.steps_per_epoch());
+      if (!log.empty()) {
+        log_.emplace(log, trainer.steps_done() + 1);
+      }
+    });
+  }
+
+  void on_step(const trainer::StepReport& report) override {
+    if (log_) {
+      log_->write(report);
+    }
+    if (progress_) {
+      progress_->show(report);
+    }
+  }
+
+ private:
+  std::optional<TrainProgress> progress_;
+  std::optional<trainer::StepLog> log_;
+};
+
+std::string introduction(const TrainOptions& options, const trainer::Trainer& trainer, int ranks) {
+  const trainer::Dataset& data = trainer.training_data();
+  std::string text = fmt::format(
+      "{} with {} parameters, batch norm: {}; {} images of {}x{} from {}\n"
+      "{} rank{}, {} samples a step, {} steps",
+      to_string(options.network), trainer.parameter_count(), to_string(options.norm), data.size(),
+      data.height(), data.width(), options.data.string(), ranks, ranks == 1 ? "" : "s",
+      options.batch_size, trainer.steps());
+  if (!options.resume.empty()) {
+    text += fmt::format(", of which {} done in {}", trainer.steps_done(), options.resume.string());
+  }
+  return text + "\n";
+}
+
+}  // namespace
+
+int run_train(const Arguments& arguments, const World& world) {
+  TrainOptions options;
+  std::filesystem::path log;
+  CommandLine line("train",
+                   "Train an image classifier, data-parallel over all ranks, with synchronized "
+                   "batch norm.");
+  declare_network(line, options);
+  declare_training(line, options);
+  declare_files(line, options, log);
+  line.example("mpirun -n 2 syncbn train", "the cnn on Fashion-MNIST");
+  line.example("mpirun -n 4 syncbn train --norm local --batch-size 16 --log local.jsonl",
+               "what batch norm loses with 4 samples a rank");
+  if (!line.parse(arguments, world)) {
+    return 0;
+  }
+  refuse_misuse(options);
+
+  const Communicator& ranks = world.communicator;
+  trainer::Trainer trainer(options, ranks);
+  Reporter reporter(trainer, log, ranks);
+  if (ranks.rank() == 0) {
+    std::fputs(introduction(options, trainer, ranks.size()).c_str(), stdout);
+    std::fflush(stdout);
+  }
+  const trainer::RunReport run = trainer.run(reporter);
+  if (ranks.rank() == 0) {
+    std::fputs(summary(run).c_str(), stdout);
+  }
+  return 0;
+}
+
+}  // namespace syncbn::app

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/train_progress.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <unistd.h>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace syncbn::app {
+namespace {
+
+constexpr double redraw_seconds = 0.1;
+constexpr std::int64_t bar_width = 30;
+constexpr const char* clear_line = "\r\x1b[K";
+
+double speed(std::int64_t images, double seconds) {
+  return seconds > 0 ? static_cast<double>(images) / seconds : 0;
+}
+
+}  // namespace
+
+TrainProgress::TrainProgress(std::int64_t first_step, std::int64_t steps_per_epoch)
+    : first_step_(first_step),
+      steps_per_epoch_(steps_per_epoch),
+      on_terminal_(isatty(STDERR_FILENO) == 1) {}
+
+TrainProgress::~TrainProgress() {
+  if (bar_is_shown_) {
+    std::fputc('\n', stderr);
+  }
+}
+
+void TrainProgress::show(const trainer::StepReport& report) {
+  loss_sum_ += report.loss * static_cast<double>(report.images);
+  seconds_ += report.times.total;
+  images_ += report.images;
+  if (report.test_accuracy) {
+    print_epoch(report);
+  } else if (on_terminal_ && watch_.seconds() - drawn_at_ >= redraw_seconds) {
+    draw_bar(report);
+  }
+}
+
+void TrainProgress::draw_bar(const trainer::StepReport& report) {
+  drawn_at_ = watch_.seconds();
+  const std::int64_t filled = bar_width * report.step / report.steps;
+  const double per_step = drawn_at_ / static_cast<double>(report.step - first_step_);
+  const std::string bar = fmt::format(
+      "{}step {}/{} [{:#>{}}{:->{}}] loss {:.4f}, {:.0f} images/s, {:.0f} s left", clear_line,
+      report.step, report.steps, "", filled, "", bar_width - filled, report.loss,
+      speed(images_, seconds_), per_step * static_cast<double>(report.steps - report.step));
+  std::fputs(bar.c_str(), stderr);
+  bar_is_shown_ = true;
+}
+
+void TrainProgress::print_epoch(const trainer::StepReport& report) {
+  if (bar_is_shown_) {
+    std::fputs(clear_line, stderr);
+    bar_is_shown_ = false;
+  }
+  const std::int64_t epochs = (report.steps + steps_per_epoch_ - 1) / steps_per_epoch_;
+  const std::string line = fmt::format(
+      "epoch {}/{}, step {}/{}: loss {:.4f}, test accuracy {:.2f} %, {:.0f} images/s\n",
+      report.epoch, epochs, report.step, report.steps, loss_sum_ / static_cast<double>(images_),
+      100 * *report.test_accuracy, speed(images_, seconds_));
+  std::fputs(line.c_str(), stdout);
+  std::fflush(stdout);
+  loss_sum_ = seconds_ = 0;
+  images_ = 0;
+}
+
+std::string summary(const trainer::RunReport& run) {
+  std::string text = fmt::format("\ntest accuracy  {:.2f} % of {} images\n",
+                                 100 * run.test_accuracy, run.test_images);
+  if (run.steps == 0) {
+    return text;
+  }
+  const trainer::Times& times = run.times;
+  const auto steps = static_cast<double>(run.steps);
+  text += fmt::format("speed          {:.0f} images/s in {} steps of {:.2f} ms on average\n",
+                      speed(run.images, times.total), run.steps, 1e3 * times.total / steps);
+  text += "of a step:\n";
+  for (const auto& [part, seconds] : {std::pair{"layers", times.layers},
+                                      {"batch norm", times.batch_norm},
+                                      {"batch norm's exchange", times.batch_norm_exchange},
+                                      {"gradient exchange", times.gradient_exchange},
+                                      {"update", times.update}}) {
+    text += fmt::format("  {:<22}{:>8.3f} ms {:>6.1f} %\n", part, 1e3 * seconds / steps,
+                        100 * seconds / times.total);
+  }
+  text += fmt::format(
+      "batch norm with its exchange {:.1f} %, both exchanges {:.1f} % (waiting for "
+      "other ranks included)\n",
+      100 * times.batch_norm_share(), 100 * times.exchange_share());
+  return text;
+}
+
+}  // namespace syncbn::app

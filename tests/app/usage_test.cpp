@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "app/run_tool.hpp"
+
+namespace syncbn::test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+TEST(Usage, NoCommandShowsTheCommands) {
+  const Ended ended = run_tool("");
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.out, IsEmpty());
+  EXPECT_THAT(ended.err,
+              AllOf(HasSubstr("train"), HasSubstr("check"), HasSubstr("bench"), HasSubstr("info")));
+}
+
+TEST(Usage, HelpOfTheToolGoesToStandardOutput) {
+  for (const char* spelling : {"--help", "-h"}) {
+    const Ended ended = run_tool(spelling);
+    EXPECT_EQ(ended.code, 0);
+    EXPECT_THAT(ended.out, HasSubstr("syncbn COMMAND --help"));
+    EXPECT_THAT(ended.err, IsEmpty());
+  }
+}
+
+TEST(Usage, VersionIsOneLine) {
+  const Ended ended = run_tool("--version");
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_THAT(ended.out, testing::MatchesRegex("syncbn [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+TEST(Usage, EveryCommandHasHelpWithDefaultsAndAnExample) {
+  for (const std::string command : {"train", "check", "bench", "info"}) {
+    const Ended ended = run_tool(command + " --help");
+    EXPECT_EQ(ended.code, 0) << command;
+    EXPECT_THAT(ended.out, StartsWith("syncbn " + command + " [option]..")) << command;
+    EXPECT_THAT(ended.out, HasSubstr("--timeout SECONDS")) << command;
+    EXPECT_THAT(ended.out, HasSubstr("(default: 300)")) << command;
+    EXPECT_THAT(ended.out, HasSubstr("Examples:\n")) << command;
+    EXPECT_THAT(ended.err, IsEmpty()) << command;
+  }
+}
+
+TEST(Usage, InfoTellsWhatTheBuildHas) {
+  const Ended ended = run_tool("info");
+  EXPECT_EQ(ended.code, 0);
+  for (const char* part : {"instructions", "threads", "exchange", "oneDNN", "ranks", "rank 0"}) {
+    EXPECT_THAT(ended.out, HasSubstr(part));
+  }
+}
+
+/// Arguments that are refused, and what the message must say.
+struct Refused {
+  const char* arguments;
+  std::vector<std::string> parts;
+};
+
+void PrintTo(const Refused& refused, std::ostream* out) {
+  *out << refused.arguments;
+}
+
+class UsageRefuses : public testing::TestWithParam<Refused> {};
+
+TEST_P(UsageRefuses, WithExitCode2AndNamesWhatIsAccepted) {
+  const Ended ended = run_tool(GetParam().arguments);
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.out, IsEmpty());
+  for (const std::string& part : GetParam().parts) {
+    EXPECT_THAT(ended.err, HasSubstr(part));
+  }
+  EXPECT_THAT(ended.err, HasSubstr("--help'"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    CommandLine, UsageRefuses,
+    testing::Values(
+        Refused{"chek", {"'chek'", "train, check, bench, info", "Did you mean 'check'?"}},
+        Refused{"--fast", {"'--fast'", "train, check, bench, info"}},
+        Refused{"check --jsn x", {"--jsn", "--dtype, --layout, ", "Did you mean '--json'?"}},
+        Refused{"check --dtyp f32", {"--dtyp", "--dtype"}}, Refused{"check surplus", {"'surplus'"}},
+        Refused{"check -- surplus", {"'surplus'"}},
+        Refused{"check --dtype f8", {"--dtype", "'f8'", "f32, f64, f16, bf16"}},
+        Refused{"check --dtype f32,", {"--dtype", "''"}},
+        Refused{"check --dtype f32,f32", {"--dtype", "'f32' twice"}},
+        Refused{"check --layout NCHW", {"--layout", "channels_first, channels_last"}},
+        Refused{"check --seed", {"--seed", "missing"}},
+        Refused{"check --seed -1", {"--seed", "'-1'", "at least 0"}},
+        Refused{"check --seed 1e3", {"--seed", "'1e3'", "an integer"}},
+        Refused{"check --quick=yes", {"--quick"}},
+        Refused{"check --quick --quick", {"--quick is given twice"}},
+        Refused{"check --timeout 0", {"--timeout", "above 0", "'0'"}},
+        Refused{"check --timeout nan", {"--timeout", "'nan'"}},
+        Refused{"bench --repeat 0", {"--repeat", "from 1 to ", "'0'"}},
+        Refused{"bench --min-time -1", {"--min-time", "from 0 to ", "'-1'"}},
+        Refused{"bench --threads 1.5", {"--threads", "an integer", "'1.5'"}},
+        Refused{"bench --shapes resnet5", {"'resnet5'", "resnet50", "32x64x56x56"}},
+        Refused{"bench --shapes 7", {"'7'", "32x64x56x56"}},
+        Refused{"bench --shapes 4x0", {"--shapes", "from 1 to ", "'0'"}},
+        Refused{"bench --shapes 1000000x1000000", {"--shapes", "2^34"}},
+        Refused{"bench --shapes 4x4 --batch 3", {"--batch", "--shapes", "contradict"}},
+        Refused{"bench --compare pytorch", {"--compare", "'pytorch'", "onednn, local"}},
+        Refused{"train --norm synk", {"--norm", "none, local, sync", "Did you mean 'sync'?"}},
+        Refused{"info --json x", {"--json", "--help, --timeout"}}));
+
+TEST(Failure, APlaceThatCannotBeWrittenIsToldBeforeTheWork) {
+  const Ended ended = run_tool("check --json /nonexistent/report.json");
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.out, IsEmpty());
+  EXPECT_THAT(ended.err, AllOf(StartsWith("syncbn check: "), HasSubstr("/nonexistent")));
+}
+
+}  // namespace
+}  // namespace syncbn::test
