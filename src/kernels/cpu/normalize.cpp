@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+#include <limits>
+
 #include "core/visit_dtype.hpp"
 
 #include "kernels/cpu/cpu.hpp"

@@ -1,0 +1,15 @@
+# Target docs: the API reference, from the public headers, in docs/html of the build directory. A
+# comment that Doxygen cannot follow is an error.
+set(DOXYGEN_GENERATE_LATEX NO)
+set(DOXYGEN_QUIET YES)
+set(DOXYGEN_WARN_AS_ERROR FAIL_ON_WARNINGS)
+set(DOXYGEN_EXTRACT_ALL YES)
+set(DOXYGEN_JAVADOC_AUTOBRIEF YES)
+set(DOXYGEN_HAVE_DOT NO)
+set(DOXYGEN_SORT_MEMBER_DOCS NO)
+set(DOXYGEN_MACRO_EXPANSION YES)
+set(DOXYGEN_STRIP_FROM_PATH "${PROJECT_SOURCE_DIR}/include")
+set(DOXYGEN_STRIP_FROM_INC_PATH "${PROJECT_SOURCE_DIR}/include")
+set(DOXYGEN_EXCLUDE_SYMBOLS "syncbn::detail" "syncbn::comm")
+set(DOXYGEN_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/docs")
+doxygen_add_docs(docs "${PROJECT_SOURCE_DIR}/include" COMMENT "API reference in docs/html")

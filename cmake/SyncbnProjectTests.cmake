@@ -1,0 +1,34 @@
+# Tests of the sources and documents rather than of the build, labelled `project`. One whose program
+# is missing is listed as disabled.
+
+find_package(Python3 3.9 QUIET COMPONENTS Interpreter)
+find_program(SYNCBN_CLANG_FORMAT clang-format-14)  # others format differently
+find_program(SYNCBN_SHELLCHECK shellcheck)
+mark_as_advanced(SYNCBN_CLANG_FORMAT SYNCBN_SHELLCHECK)
+
+function(syncbn_add_project_test name program)
+  add_test(NAME ${name} COMMAND ${program} ${ARGN} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  set_tests_properties(${name} PROPERTIES LABELS project TIMEOUT 300)
+  if(program STREQUAL "" OR "${ARGV}" MATCHES "-NOTFOUND")
+    set_tests_properties(${name} PROPERTIES DISABLED TRUE)
+  endif()
+endfunction()
+
+syncbn_add_project_test(layers "${Python3_EXECUTABLE}" tests/layers_test.py -v)
+if(SYNCBN_TOOL AND SYNCBN_MPI AND SYNCBN_INSTALL)
+  syncbn_add_project_test(readme "${Python3_EXECUTABLE}" tests/readme_test.py
+                          "${PROJECT_BINARY_DIR}" "${PROJECT_BINARY_DIR}/tests/package/moved"
+                          "${PROJECT_BINARY_DIR}/tests/readme" -v)
+  set_tests_properties(readme PROPERTIES
+    FIXTURES_REQUIRED installed PROCESSORS 2
+    ENVIRONMENT "CMAKE_GENERATOR=${CMAKE_GENERATOR};${syncbn_mpi_environment}")
+endif()
+
+syncbn_add_project_test(format "${PROJECT_SOURCE_DIR}/tests/format_test" "${SYNCBN_CLANG_FORMAT}")
+syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
+                        .ci/run launcher/install-packages launcher/processes.bash
+                        launcher/quickstart tests/format_test
+                        tests/package/c99/build_and_run.sh tests/run)
+if(SYNCBN_DOCS)
+  syncbn_add_project_test(docs "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target docs)
+endif()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# To be sourced by a script that must not leave a process behind, however it ends.
+#
+# Whatever the script starts inherits this variable, which is how it is found again, also after it
+# has lost its parent. The script itself does not carry it: /proc shows the environment of the start.
+export SYNCBN_STARTED_BY="${BASH_SOURCE[1]##*/} $$ $EPOCHREALTIME"
+
+still_running() {
+  grep -lszxF "SYNCBN_STARTED_BY=$SYNCBN_STARTED_BY" /proc/[0-9]*/environ | cut -d/ -f3
+}
+
+# contained COMMAND...: runs it, without input, and returns its exit status. A signal to the script
+# ends the command first: a bash that waits in the foreground would not look at the signal.
+contained() {
+  local status=0
+  set -m  # a process group of its own
+  "$@" < /dev/null &
+  contained_pid=$!
+  set +m
+  wait "$contained_pid" || status=$?
+  contained_pid=
+  return "$status"
+}
+
+# The command is asked to end, so that mpirun can end its ranks. What is there five seconds later,
+# or is left when the command has ended, is killed, and seen to be gone.
+end_everything() {
+  local left
+  if [[ -n ${contained_pid:-} ]]; then
+    kill -TERM -- "-$contained_pid" 2> /dev/null || true
+    for _ in {1..50}; do
+      kill -0 "$contained_pid" 2> /dev/null || break
+      sleep 0.1
+    done
+  fi
+  for _ in {1..50}; do
+    mapfile -t left < <(still_running)
+    ((${#left[@]})) || break
+    kill -KILL "${left[@]}" 2> /dev/null || true
+    sleep 0.1
+  done
+}
+
+trap end_everything EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
