@@ -46,8 +46,8 @@ class Communicator {
   using AllReduce = std::function<void(std::span<double> data)>;
 
   /// Any other collective library. Every rank passes its own rank, the common size and its
-  /// callback. Whether a missing rank is noticed is up to the callback. Such a group cannot be
-  /// split.
+  /// callback, which is not called in a group of one. Whether a missing rank is noticed is up to
+  /// the callback. Such a group cannot be split.
   static Communicator custom(int rank, int size, AllReduce all_reduce);
 
   int rank() const;

@@ -72,6 +72,8 @@ std::string_view to_string(Pass pass) {
       return "infer with batch statistics";
     case Pass::all_reduce:
       return "all_reduce";
+    case Pass::all_gather:
+      return "all_gather";
     case Pass::split:
       return "split";
   }
@@ -117,6 +119,16 @@ std::string describe_disagreement(std::span<const double> packed) {
   for (std::size_t rank = 0; rank * descriptor_words < packed.size(); ++rank) {
     who[unpack(packed.subspan(rank * descriptor_words, descriptor_words))].push_back(
         static_cast<int>(rank));
+  }
+  const std::vector<double> nothing(descriptor_words, 0.0);
+  if (who.contains(unpack(nothing))) {
+    return "the all-reduce did not add up the ranks' messages";
+  }
+  if (who.size() == 1) {
+    return "the ranks disagree on what they exchange: " +
+           describe(who.begin()->first.name, who.begin()->first.what) +
+           ", with names that differ after " + std::to_string(name_words * bytes_per_word) +
+           " bytes";
   }
   const Unpacked& first = who.begin()->first;
   const bool only_shared = std::ranges::all_of(who, [&](const auto& entry) {

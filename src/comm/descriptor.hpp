@@ -13,7 +13,15 @@
 namespace syncbn::comm {
 
 /// What an exchange is for.
-enum class Pass : std::uint8_t { forward, second_sums, backward, infer, all_reduce, split };
+enum class Pass : std::uint8_t {
+  forward,
+  second_sums,
+  backward,
+  infer,
+  all_reduce,
+  all_gather,
+  split
+};
 
 /// What a rank believes it is exchanging. The ranks' descriptors must be equal.
 struct Descriptor {

@@ -37,7 +37,7 @@ std::uint64_t message_fingerprint(const Descriptor& what, std::int64_t sequence,
 }  // namespace
 
 void Group::exchange(const Descriptor& what, std::vector<double>& payload) {
-  if (!failure_.empty()) {
+  if (failed_) {
     throw CommError("this communicator is unusable (an earlier exchange failed: " + failure_ +
                     "). Make a new one.");
   }
@@ -45,11 +45,17 @@ void Group::exchange(const Descriptor& what, std::vector<double>& payload) {
     return;
   }
   const std::size_t length = payload.size();
+  failed_ = true;  // until it has succeeded
   try {
     exchange_checked(what, payload);
+    failed_ = false;
   } catch (const std::exception& error) {
-    payload.resize(length);
     failure_ = error.what();
+  } catch (...) {
+    failure_ = "an exception of unknown type";
+  }
+  if (failed_) {
+    payload.resize(length);
     throw CommError("rank " + std::to_string(rank()) + " of " + std::to_string(size()) + ", " +
                     describe(what) + ": " + failure_);
   }
@@ -96,7 +102,13 @@ std::shared_ptr<Group> Group::split(int color) {
   colors[static_cast<std::size_t>(rank())] = color;
   exchange({.pass = Pass::split, .channels = size()}, colors);
   const std::vector<int> integers(colors.begin(), colors.end());
-  return std::make_shared<Group>(transport_->split(integers));
+  try {
+    return std::make_shared<Group>(transport_->split(integers));
+  } catch (const CommError& error) {
+    failed_ = true;
+    failure_ = error.what();
+    throw;
+  }
 }
 
 }  // namespace syncbn::comm

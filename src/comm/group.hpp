@@ -32,6 +32,9 @@ class Group {
   int size() const { return transport_->size(); }
   const Counters& counters() const { return counters_; }
 
+  /// 0, 1, 2, ... from call to call.
+  std::int64_t count_unnamed_layer() { return unnamed_layers_++; }
+
   /// Collective. Sums `payload` over the ranks, the same bits on each. One message, 8 words longer
   /// than the payload, whose capacity grows by them the first time. On failure throws CommError;
   /// the payload keeps its size, not its values, and the group is unusable.
@@ -47,8 +50,10 @@ class Group {
 
   std::unique_ptr<Transport> transport_;
   std::int64_t sequence_ = 0;
+  std::int64_t unnamed_layers_ = 0;
   std::unordered_set<std::uint64_t> known_;  ///< fingerprints of (layer, channels, length) in use
-  std::string failure_;
+  bool failed_ = false;
+  std::string failure_;  ///< why
   Counters counters_;
 };
 

@@ -183,7 +183,7 @@ std::vector<Communicator> Communicator::threads(int ranks, std::chrono::millisec
   if (ranks < 1) {
     throw InvalidArgument(std::to_string(ranks) + " threads as ranks (at least 1)");
   }
-  const auto board = std::make_shared<comm::Board>(ranks, timeout);
+  const auto board = std::make_shared<comm::Board>(ranks, comm::validated(timeout));
   std::vector<Communicator> group;
   for (int rank = 0; rank < ranks; ++rank) {
     group.emplace_back(

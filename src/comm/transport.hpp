@@ -27,6 +27,10 @@ class Transport {
   virtual std::unique_ptr<Transport> split(std::span<const int> colors) = 0;
 };
 
+/// `timeout` if it is above 0, at most a year, so that it can be added to any clock. Throws
+/// InvalidArgument for others.
+std::chrono::milliseconds validated(std::chrono::milliseconds timeout);
+
 /// For messages: "0.5 s".
 std::string in_seconds(std::chrono::milliseconds time);
 

@@ -84,6 +84,42 @@ TEST(Communicator, SplitMakesGroupsByColorInRankOrder) {
   });
 }
 
+TEST(Communicator, SplitTakesAnyColor) {
+  test::on_ranks([](const Communicator& group) {
+    const Communicator half = group.split(group.rank() % 2 == 0 ? -32766 : 1 << 30);
+    EXPECT_EQ(half.rank(), group.rank() / 2);
+    std::vector<double> one = {1};
+    half.all_reduce(one);
+    EXPECT_EQ(one[0], half.size());
+  });
+}
+
+TEST(Communicator, ManyLengths) {
+  test::on_ranks([](const Communicator& group) {
+    for (const int round : {1, 2}) {
+      for (std::size_t length = 0; length < 300; ++length) {
+        std::vector<double> data(length, round);
+        group.all_reduce(data);
+        ASSERT_TRUE(length == 0 || data.back() == round * group.size());
+      }
+    }
+  });
+}
+
+TEST(Communicator, GatherAndReduceOfTheSameLengthAreToldApart) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    std::vector<double> data(static_cast<std::size_t>(group.size()), 1.0);
+    if (group.rank() == 0) {
+      EXPECT_THROW(group.all_gather(std::span(data).first(1)), CommError);
+    } else {
+      EXPECT_THROW(group.all_reduce(data), CommError);
+    }
+  });
+}
+
 TEST(Communicator, CountsWhatItDid) {
   test::on_ranks([](const Communicator& group) {
     std::vector<double> data(10);

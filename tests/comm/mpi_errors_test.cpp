@@ -61,10 +61,10 @@ void freed() {
 }
 
 // Rank 1 never comes: rank 0 is told at the deadline, and the communicator stays unusable.
-void absent() {
+void absent(bool from_the_start) {
   const Communicator group =
       syncbn::mpi_communicator(MPI_COMM_WORLD, std::chrono::milliseconds(300));
-  expect(all_reduce_failure(group, 5).empty(), "both ranks come");
+  expect(from_the_start || all_reduce_failure(group, 5).empty(), "both ranks come");
   if (group.rank() == 0) {
     const auto start = std::chrono::steady_clock::now();
     const std::string message = all_reduce_failure(group, 5);
@@ -98,11 +98,13 @@ int main(int argc, char** argv) {
   if (mode == "freed") {
     freed();
   } else if (mode == "absent") {
-    absent();
+    absent(false);
+  } else if (mode == "absent_from_the_start") {
+    absent(true);
   } else if (mode == "lengths") {
     lengths();
   } else {
-    expect(false, "a mode: freed, absent or lengths");
+    expect(false, "a mode: freed, absent, absent_from_the_start or lengths");
   }
   MPI_Finalize();
 }

@@ -66,8 +66,19 @@ TEST(ThreadRanks, LeavingAfterTheLastExchangeHarmsNobody) {
   }
 }
 
-TEST(ThreadRanks, NoRanksIsRefused) {
+TEST(ThreadRanks, TheLongestTimeoutIsLong) {
+  std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds::max());
+  std::thread late([own = std::move(group[1])] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_EQ(all_reduce_failure(own), "");
+  });
+  EXPECT_EQ(all_reduce_failure(group[0]), "");
+  late.join();
+}
+
+TEST(ThreadRanks, NoRanksAndNoTimeAreRefused) {
   EXPECT_THROW(Communicator::threads(0), InvalidArgument);
+  EXPECT_THROW(Communicator::threads(2, std::chrono::milliseconds(0)), InvalidArgument);
 }
 
 }  // namespace

@@ -10,11 +10,16 @@
 
 #include "comm/transport.hpp"
 
+#include <algorithm>
 #include <climits>
 #include <cstddef>
+#include <cstdint>
+#include <iterator>
 #include <map>
-#include <sched.h>
+#include <memory>
+#include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -23,6 +28,7 @@
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
+#include "comm/fingerprint.hpp"
 #include "comm/group.hpp"
 
 namespace syncbn {
@@ -60,11 +66,41 @@ class OwnedComm {
   MPI_Comm comm_;
 };
 
-OwnedComm duplicate(MPI_Comm comm) {
-  MPI_Comm copy = MPI_COMM_NULL;
-  check(MPI_Comm_dup(comm, &copy), "MPI_Comm_dup");
-  OwnedComm owned(copy);
-  check(MPI_Comm_set_errhandler(copy, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+/// Whether the request is done by the deadline. If not, MPI keeps it, and the memory it works on.
+bool finished(MPI_Request request, std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  constexpr int polls_between_yields = 256;
+  for (int polls = 1;; ++polls) {
+    int done = 0;
+    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "a collective");
+    if (done != 0) {
+      return true;
+    }
+    if (polls % polls_between_yields == 0) {
+      if (std::chrono::steady_clock::now() > deadline) {
+        return false;
+      }
+      sched_yield();
+    }
+  }
+}
+
+[[noreturn]] void throw_too_late(std::chrono::milliseconds timeout) {
+  throw CommError("not all ranks came within " + in_seconds(timeout) +
+                  " (one is stuck, has ended, or is in another exchange; see what the others "
+                  "report)");
+}
+
+OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout) {
+  auto copy = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Comm_idup(comm, copy.get(), &request), "MPI_Comm_idup");
+  if (!finished(request, timeout)) {
+    static_cast<void>(copy.release());  // MPI may still write there
+    throw_too_late(timeout);
+  }
+  OwnedComm owned(*copy);
+  check(MPI_Comm_set_errhandler(owned.get(), MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   return owned;
 }
 
@@ -74,6 +110,7 @@ class MpiTransport final : public Transport {
       : base_(std::move(comm)), timeout_(timeout) {
     check(MPI_Comm_rank(base_.get(), &rank_), "MPI_Comm_rank");
     check(MPI_Comm_size(base_.get(), &size_), "MPI_Comm_size");
+    comm_for(std::tuple_size_v<FingerprintWords>);  // of the messages that come before a new length
   }
 
   int rank() const override { return rank_; }
@@ -90,59 +127,53 @@ class MpiTransport final : public Transport {
     check(MPI_Iallreduce(MPI_IN_PLACE, staging_.data(), static_cast<int>(message.size()),
                          MPI_DOUBLE, MPI_SUM, comm.get(), &request),
           "MPI_Iallreduce");
-    wait(request, comm);
+    if (!finished(request, timeout_)) {
+      comm.abandon();
+      new std::vector<double>(std::move(staging_));  // MPI may still write there
+      throw_too_late(timeout_);
+    }
     std::copy(staging_.begin(), staging_.end(), message.begin());
   }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {
+    // MPI takes no negative colors, and one that means none: give it the color's place among all.
+    const std::set<int> distinct(colors.begin(), colors.end());
+    const auto place =
+        std::distance(distinct.begin(), distinct.find(colors[static_cast<std::size_t>(rank_)]));
     // Blocking, but every rank is here: they have just exchanged the colors.
     MPI_Comm part = MPI_COMM_NULL;
-    check(MPI_Comm_split(base_.get(), colors[static_cast<std::size_t>(rank_)], rank_, &part),
-          "MPI_Comm_split");
+    check(MPI_Comm_split(base_.get(), static_cast<int>(place), rank_, &part), "MPI_Comm_split");
     OwnedComm owned(part);
     check(MPI_Comm_set_errhandler(part, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     return std::make_unique<MpiTransport>(std::move(owned), timeout_);
   }
 
  private:
-  // Made at a length's first message. Blocking, but every rank comes: Group has just compared what
-  // they are about to send.
+  // Made at a length's first message, for which Group has just compared what the ranks will send.
+  // MPI has communicators for some thousand lengths; the longest unused one makes room, the same on
+  // every rank.
   OwnedComm& comm_for(std::size_t length) {
     auto known = by_length_.find(length);
     if (known == by_length_.end()) {
-      known = by_length_.emplace(length, duplicate(base_.get())).first;
+      if (by_length_.size() == max_lengths) {
+        by_length_.erase(std::ranges::min_element(
+            by_length_, {}, [](const auto& entry) { return entry.second.last_use; }));
+      }
+      known = by_length_.emplace(length, Channel{duplicate(base_.get(), timeout_), 0}).first;
     }
-    return known->second;
+    known->second.last_use = ++uses_;
+    return known->second.comm;
   }
 
-  void wait(MPI_Request request, OwnedComm& comm) {
-    const auto deadline = std::chrono::steady_clock::now() + timeout_;
-    constexpr int polls_between_yields = 256;
-    for (int polls = 1;; ++polls) {
-      int done = 0;
-      check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "the all-reduce");
-      if (done != 0) {
-        return;
-      }
-      if (polls % polls_between_yields == 0) {
-        if (std::chrono::steady_clock::now() > deadline) {
-          give_up(comm);
-        }
-        sched_yield();
-      }
-    }
-  }
-
-  [[noreturn]] void give_up(OwnedComm& comm) {
-    comm.abandon();
-    new std::vector<double>(std::move(staging_));  // MPI may still write there
-    throw CommError("not all ranks came within " + in_seconds(timeout_) +
-                    " (one is stuck, has ended, or is in another exchange; see what the others "
-                    "report)");
-  }
+  static constexpr std::size_t max_lengths = 256;
+  struct Channel {
+    OwnedComm comm;
+    std::int64_t last_use;
+  };
 
   OwnedComm base_;
-  std::map<std::size_t, OwnedComm> by_length_;
+  std::map<std::size_t, Channel> by_length_;
+  std::int64_t uses_ = 0;
   std::vector<double> staging_;
   std::chrono::milliseconds timeout_;
   int rank_ = 0;
@@ -154,12 +185,19 @@ class MpiTransport final : public Transport {
 
 Communicator mpi_communicator(MPI_Comm comm, std::chrono::milliseconds timeout) {
   int initialized = 0;
+  int finalized = 0;
   MPI_Initialized(&initialized);
-  if (initialized == 0) {
-    throw NotConfigured("mpi_communicator before MPI_Init. Initialize MPI first.");
+  MPI_Finalized(&finalized);
+  if (initialized == 0 || finalized != 0) {
+    throw NotConfigured("mpi_communicator before MPI_Init or after MPI_Finalize.");
   }
+  int between_groups = 0;
+  if (comm == MPI_COMM_NULL || (MPI_Comm_test_inter(comm, &between_groups), between_groups != 0)) {
+    throw InvalidArgument("mpi_communicator of MPI_COMM_NULL or of an intercommunicator.");
+  }
+  timeout = comm::validated(timeout);
   return Communicator(std::make_shared<comm::Group>(
-      std::make_unique<comm::MpiTransport>(comm::duplicate(comm), timeout)));
+      std::make_unique<comm::MpiTransport>(comm::duplicate(comm, timeout), timeout)));
 }
 
 }  // namespace syncbn
