@@ -28,7 +28,9 @@ enum class GradientScope : std::uint8_t {
 /// Names and meanings are those of torch.nn.BatchNorm2d where it has them.
 struct BatchNormOptions {
   /// Names the layer in messages; ranks compare it. Equal on every rank, different per layer.
-  std::string name = "batch_norm";
+  /// Empty: "batch_norm.K", where K counts the group's unnamed layers, so construct these in the
+  /// same order on every rank.
+  std::string name = {};
   double eps = 1e-5;
   /// Weight of the newest batch in the running statistics; none: the average of all batches.
   std::optional<double> momentum = 0.1;
@@ -47,7 +49,8 @@ struct Saved {
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;
   bool had_residual = false;
-  std::int64_t forward = 0;  ///< which forward of the layer it was; 0: none yet
+  std::string layer;         ///< whose forward it was
+  std::int64_t forward = 0;  ///< the how many-th; 0: none yet
 };
 
 /// Batch normalization (Ioffe & Szegedy 2015) with the statistics of the whole group's batch.
@@ -125,6 +128,8 @@ class BatchNorm {
                      ConstTensorView dy, TensorView dx, std::optional<TensorView> dresidual);
   void infer_with(ConstTensorView x, std::optional<ConstTensorView> residual, TensorView y);
   void take_group_statistics(comm::Pass pass, ConstTensorView x);
+  void choose_pivot();
+  std::uint64_t shared_state() const;
   void take_running_statistics();
   void update_running_statistics();
   Affine affine() const { return {weight_, bias_}; }

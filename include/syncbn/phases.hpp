@@ -27,7 +27,8 @@ namespace syncbn {
 /// Elementwise function fused behind the normalization (and behind the residual add).
 enum class Activation : std::uint8_t { none, relu };
 
-/// Doubles in either pass's message: two per channel, and the element count.
+/// Doubles in either pass's message: two per channel, and the element count. (A Communicator adds
+/// eight, to be able to tell when ranks disagree.)
 constexpr std::size_t sums_length(std::int64_t channels) {
   return 2 * static_cast<std::size_t>(channels) + 1;
 }
@@ -36,7 +37,7 @@ constexpr std::size_t sums_length(std::int64_t channels) {
 struct Statistics {
   std::vector<double> mean;    ///< [C]                          [units of x]
   std::vector<double> var;     ///< [C] biased: divided by count [units of x^2]
-  std::vector<double> invstd;  ///< [C] 1 / sqrt(var + eps)
+  std::vector<double> invstd;  ///< [C] 1 / sqrt(var + eps), 0 where that is 0 (as PyTorch)
   double count = 0;            ///< elements per channel in the whole group, an exact integer
 };
 
@@ -54,13 +55,14 @@ void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<dou
                   Backend backend = Backend::cpu);
 
 /// Whether the reduced `sums` lost too much to a pivot far from the mean: the rounding of the
-/// accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64). Then take the sums
-/// once more about the mean (nearest_pivot). The answer depends on nothing but the arguments, so it
-/// is the same on every rank.
-bool pivot_is_far(std::span<const double> sums, double eps, DType dtype);
+/// accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64), and another float
+/// would be nearer. Then take the sums once more about the mean (move_pivot_to_mean). The answer
+/// depends on nothing but the arguments, so it is the same on every rank.
+bool pivot_is_far(std::span<const double> sums, std::span<const float> pivot, double eps,
+                  DType dtype);
 
-/// The mean that the reduced `sums` about `pivot` give, rounded to float in place; 0 where it is
-/// not finite.
+/// Moves `pivot` to the mean that the reduced `sums` about it give, rounded to float; to 0 where
+/// that is not finite.
 void move_pivot_to_mean(std::span<const double> sums, std::span<float> pivot);
 
 /// Statistics from reduced `sums` about `pivot`. With a count of 0: mean = pivot, var = 0.

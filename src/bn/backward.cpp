@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
+// clang-format off
 // backward  sums      a = sum(dz), b = sum(dz * (x - mean)), dz = dy behind the activation
-//                                                               one read of x, dy
-//           exchange  (a, b, n) summed over the group           one all-reduce of 2C + 1 (+ 8)
-//           doubles gradient  dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n)
-//                                                               one read of x, dy, one write of dx
+//                                                                 one read of x, dy
+//           exchange  (a, b, n) summed over the group             one all-reduce of 2C + 1 (+ 8) doubles
+//           gradient  dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n)
+//                                                                 one read of x, dy, one write of dx
 //           dgamma += b * invstd, dbeta += a, of this rank's share or of the group's sums
+// clang-format on
 //
 // With a residual, relu's mask comes from y, which both passes read then.
 
@@ -25,6 +27,10 @@ void validate(const Saved& saved, const BackwardContext& context, const TensorVi
     throw InvalidArgument(
         "layer '" + layer +
         "': `saved` is empty (no forward has filled it). Pass the forward's own.");
+  }
+  if (saved.layer != layer) {
+    throw InvalidArgument("layer '" + layer + "': `saved` is of a forward of layer '" +
+                          saved.layer + "'. Pass the forward's own.");
   }
   require_channels(context.x, channels, layer);
   if (context.x.shape() != saved.shape || context.x.dtype() != saved.dtype ||
@@ -46,6 +52,10 @@ void validate(const Saved& saved, const BackwardContext& context, const TensorVi
   if (dresidual) {
     require_like_x(context.x, *context.y, "y");
     require_like_x(context.x, *dresidual, "dresidual");
+    if (dresidual->data() == dx.data() && context.x.shape().size() != 0) {
+      throw InvalidArgument("layer '" + layer +
+                            "': dx and dresidual are the same memory. Only one of them may be dy.");
+    }
   }
 }
 

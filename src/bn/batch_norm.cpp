@@ -6,6 +6,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/group.hpp"
+
 namespace syncbn {
 namespace {
 
@@ -22,10 +24,14 @@ std::int64_t validated(std::int64_t channels, const BatchNormOptions& options) {
     throw InvalidArgument(layer + "momentum = " + std::to_string(*options.momentum) +
                           " (between 0 and 1, or none for the average of all batches)");
   }
-  if (options.name.empty()) {
-    throw InvalidArgument("a layer without a name (messages between ranks go by it)");
-  }
   return channels;
+}
+
+BatchNormOptions named(BatchNormOptions options, const Communicator& group) {
+  if (options.name.empty()) {
+    options.name = "batch_norm." + std::to_string(group.group().count_unnamed_layer());
+  }
+  return options;
 }
 
 }  // namespace
@@ -33,7 +39,7 @@ std::int64_t validated(std::int64_t channels, const BatchNormOptions& options) {
 BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options)
     : channels_(validated(channels, options)),
       group_(std::move(group)),
-      options_(std::move(options)) {
+      options_(named(std::move(options), group_)) {
   const auto c = static_cast<std::size_t>(channels);
   if (options_.affine) {
     weight_.assign(c, 1.0);

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// forward   sums      n, s = sum(x - K), q = sum((x - K)^2)     one read of x
-//           exchange  (s, q, n) summed over the group           one all-reduce of 2C + 1 (+ 8)
-//           doubles finalize  mean, var, invstd; running statistics     O(C) normalize y one read
-//           of x, one write of y
+// clang-format off
+// forward   sums       n, s = sum(x - K), q = sum((x - K)^2)      one read of x
+//           exchange   (s, q, n) summed over the group            one all-reduce of 2C + 1 (+ 8) doubles
+//           finalize   mean, var, invstd; running statistics      O(C)
+//           normalize  y                                          one read of x, one write of y
+// clang-format on
 //
-// K is the running mean rounded to float, or the last batch mean where none is tracked. If the
-// reduced sums show that it was too far from the mean, the first two steps are repeated about the
-// mean they gave: decided from the reduced values, hence alike on every rank, and at most once.
+// K is the expected mean, rounded to float: the running mean, corrected for its start at 0 (as
+// Adam's moments are: Kingma & Ba 2015, section 3), or the last batch mean where none is tracked.
+// If the reduced sums show that it was too far from the mean, the first two steps are repeated
+// about the mean they gave: decided from the reduced values, hence alike on every rank, and at most
+// once.
 
 #include <algorithm>
 #include <bit>
@@ -15,28 +19,13 @@
 
 #include "syncbn/batch_norm.hpp"
 
+#include "bn/statistics.hpp"
 #include "bn/validate.hpp"
 #include "comm/fingerprint.hpp"
 #include "comm/group.hpp"
 
 namespace syncbn {
 namespace {
-
-/// What a forward shares with the other ranks' beyond its message: the pivot, and the options that
-/// shape the result.
-std::uint64_t shared_state(std::span<const float> pivot, const BatchNormOptions& options) {
-  return comm::Fingerprint()
-      .add(std::as_bytes(pivot))
-      .add(std::bit_cast<std::uint64_t>(options.eps))
-      .add(std::bit_cast<std::uint64_t>(options.momentum.value_or(-1.0)))
-      .add(static_cast<std::uint64_t>(options.activation))
-      .value();
-}
-
-float to_pivot(double mean) {
-  const auto rounded = static_cast<float>(mean);
-  return std::isfinite(rounded) ? rounded : 0.0F;
-}
 
 void validate(const ConstTensorView& x, const std::optional<ConstTensorView>& residual,
               const TensorView& y, std::int64_t channels, const BatchNormOptions& options) {
@@ -76,6 +65,7 @@ void BatchNorm::forward_with(ConstTensorView x, std::optional<ConstTensorView> r
   saved.dtype = x.dtype();
   saved.layout = x.layout();
   saved.had_residual = residual.has_value();
+  saved.layer = options_.name;
   saved.forward = ++forwards_;
 }
 
@@ -90,22 +80,44 @@ void BatchNorm::infer_with(ConstTensorView x, std::optional<ConstTensorView> res
   normalize(x, statistics_, affine(), options_.activation, residual, y, options_.backend);
 }
 
+void BatchNorm::choose_pivot() {
+  const double momentum = options_.momentum.value_or(1.0);
+  const double missing = std::pow(1 - momentum, static_cast<double>(num_batches_tracked_));
+  const double share = missing < 1 ? 1 - missing : 1;
+  std::ranges::transform(running_mean_, pivot_.begin(),
+                         [share](double mean) { return to_pivot(mean / share); });
+}
+
+std::uint64_t BatchNorm::shared_state() const {
+  return comm::Fingerprint()
+      .add(std::as_bytes(std::span(pivot_)))
+      .add(std::as_bytes(std::span(running_mean_)))
+      .add(std::as_bytes(std::span(running_var_)))
+      .add(static_cast<std::uint64_t>(forwards_))
+      .add(std::bit_cast<std::uint64_t>(options_.eps))
+      .add(std::bit_cast<std::uint64_t>(options_.momentum.value_or(-1.0)))
+      .add(static_cast<std::uint64_t>(options_.activation))
+      .add(static_cast<std::uint64_t>(options_.parameter_gradients))
+      .add(static_cast<std::uint64_t>(options_.affine))
+      .value();
+}
+
 void BatchNorm::take_group_statistics(comm::Pass pass, ConstTensorView x) {
   if (options_.track_running_stats) {
-    std::ranges::transform(running_mean_, pivot_.begin(), to_pivot);
+    choose_pivot();
   }
   comm::Descriptor what{.pass = pass,
                         .layer = options_.name,
                         .channels = channels_,
                         .dtype = x.dtype(),
-                        .shared = shared_state(pivot_, options_)};
+                        .shared = shared_state()};
   forward_sums(x, pivot_, sums_, options_.backend);
   group_.group().exchange(what, sums_);
-  if (pivot_is_far(sums_, options_.eps, x.dtype())) {
+  if (pivot_is_far(sums_, pivot_, options_.eps, x.dtype())) {
     ++pivot_retries_;
     move_pivot_to_mean(sums_, pivot_);
     what.pass = comm::Pass::second_sums;
-    what.shared = shared_state(pivot_, options_);
+    what.shared = shared_state();
     forward_sums(x, pivot_, sums_, options_.backend);
     group_.group().exchange(what, sums_);
   }
@@ -118,7 +130,7 @@ void BatchNorm::take_running_statistics() {
   statistics_.var = running_var_;
   statistics_.invstd.resize(running_var_.size());
   std::ranges::transform(running_var_, statistics_.invstd.begin(),
-                         [&](double var) { return 1 / std::sqrt(var + options_.eps); });
+                         [&](double var) { return inverse_std(var, options_.eps); });
 }
 
 void BatchNorm::update_running_statistics() {

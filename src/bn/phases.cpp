@@ -7,7 +7,8 @@
 // Accumulated in double about a pivot K, q carries a relative error of about 3 sqrt(n) u (1 + k^2),
 // u = 2^-53, k = |mean - K| / std (shifted data; Chan, Golub & LeVeque 1983, with sqrt(n) in place
 // of n for rounding errors that do not all point the same way). The share of k is what another
-// pivot can remove, so it alone decides about a retry.
+// pivot can remove, so it alone decides about a retry; none is asked for where a float cannot come
+// nearer.
 
 #include "syncbn/phases.hpp"
 
@@ -16,6 +17,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "bn/statistics.hpp"
 #include "bn/validate.hpp"
 #include "kernels/kernels.hpp"
 
@@ -41,6 +43,14 @@ void validate(const BackwardContext& context) {
   require_like_x(context.x, context.dy, "dy");
   if (context.y) {
     require_like_x(context.x, *context.y, "y");
+  }
+}
+
+void require_sums_about(std::span<const double> sums, std::size_t channels) {
+  if (sums.size() != 2 * channels + 1) {
+    throw InvalidArgument("sums has " + std::to_string(sums.size()) + " values (a pivot of " +
+                          std::to_string(channels) + " channels needs " +
+                          std::to_string(2 * channels + 1) + ")");
   }
 }
 
@@ -80,15 +90,18 @@ void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<dou
   sums.back() = static_cast<double>(x.shape().per_channel());
 }
 
-bool pivot_is_far(std::span<const double> sums, double eps, DType dtype) {
+bool pivot_is_far(std::span<const double> sums, std::span<const float> pivot, double eps,
+                  DType dtype) {
+  require_sums_about(sums, pivot.size());
   const double n = sums.back();
-  const std::size_t channels = sums.size() / 2;
+  const std::size_t channels = pivot.size();
   const double tolerance = dtype == DType::f64 ? 1e-13 : 1e-9;
   const double rounding = 3 * std::sqrt(n) * 0x1p-53;
   for (std::size_t c = 0; c < channels && n > 0; ++c) {
     const double offset = sums[c] / n;
     const double var = std::max(0.0, sums[channels + c] / n - offset * offset);
-    if (rounding * offset * offset > tolerance * (var + eps)) {
+    const bool another_is_nearer = std::fabs(offset) > 0x1p-22 * std::fabs(pivot[c]);
+    if (another_is_nearer && rounding * offset * offset > tolerance * (var + eps)) {
       return true;
     }
   }
@@ -96,21 +109,20 @@ bool pivot_is_far(std::span<const double> sums, double eps, DType dtype) {
 }
 
 void move_pivot_to_mean(std::span<const double> sums, std::span<float> pivot) {
+  require_sums_about(sums, pivot.size());
   const double n = sums.back();
   for (std::size_t c = 0; c < pivot.size() && n > 0; ++c) {
-    const auto mean = static_cast<float>(static_cast<double>(pivot[c]) + sums[c] / n);
-    pivot[c] = std::isfinite(mean) ? mean : 0.0F;
+    pivot[c] = to_pivot(static_cast<double>(pivot[c]) + sums[c] / n);
   }
 }
 
 void finalize(std::span<const double> sums, std::span<const float> pivot, double eps,
               Statistics& out) {
-  const std::size_t channels = pivot.size();
-  if (sums.size() != 2 * channels + 1) {
-    throw InvalidArgument("sums has " + std::to_string(sums.size()) + " values (a pivot of " +
-                          std::to_string(channels) + " channels needs " +
-                          std::to_string(2 * channels + 1) + ")");
+  require_sums_about(sums, pivot.size());
+  if (!(eps >= 0)) {
+    throw InvalidArgument("eps = " + std::to_string(eps) + " (at least 0)");
   }
+  const std::size_t channels = pivot.size();
   out.mean.resize(channels);
   out.var.resize(channels);
   out.invstd.resize(channels);
@@ -121,7 +133,7 @@ void finalize(std::span<const double> sums, std::span<const float> pivot, double
     const double var = sums[channels + c] / n - offset * offset;
     out.mean[c] = static_cast<double>(pivot[c]) + offset;
     out.var[c] = var < 0 ? 0 : var;  // a NaN stays
-    out.invstd[c] = 1 / std::sqrt(out.var[c] + eps);
+    out.invstd[c] = inverse_std(out.var[c], eps);
   }
 }
 

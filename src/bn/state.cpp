@@ -66,8 +66,10 @@ void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
     }
     const std::string name = base + "num_batches_tracked";
     batches = find(state, name).as_integer(name);
-    if (batches < 0) {
-      throw FileError("tensor '" + name + "' is negative");
+    constexpr std::int64_t most = std::int64_t{1} << 53;  // more are not counted exactly
+    if (batches < 0 || batches > most) {
+      throw FileError("tensor '" + name + "' is " + std::to_string(batches) +
+                      " (a number of batches expected)");
     }
   }
   // All is known to be right: take it, without moving the spans that were handed out.

@@ -59,7 +59,9 @@ syncbn_status syncbn_communicator_all_reduce(const syncbn_communicator* group, d
                                              size_t count) {
   return guarded([&] {
     require(group, "group");
-    require(data, "data");
+    if (count != 0) {
+      require(data, "data");
+    }
     group->group.all_reduce({data, count});
   });
 }

@@ -12,28 +12,37 @@ namespace {
 
 thread_local std::string last_error;
 
+/// Without memory for the message there is none.
+void remember(const char* message) noexcept {
+  try {
+    last_error = message;
+  } catch (...) {
+    last_error.clear();
+  }
+}
+
 }  // namespace
 
-syncbn_status status_of_current_exception() {
+syncbn_status status_of_current_exception() noexcept {
   try {
     throw;
   } catch (const InvalidArgument& error) {
-    last_error = error.what();
+    remember(error.what());
     return SYNCBN_INVALID_ARGUMENT;
   } catch (const NotConfigured& error) {
-    last_error = error.what();
+    remember(error.what());
     return SYNCBN_NOT_CONFIGURED;
   } catch (const FileError& error) {
-    last_error = error.what();
+    remember(error.what());
     return SYNCBN_FILE_ERROR;
   } catch (const CommError& error) {
-    last_error = error.what();
+    remember(error.what());
     return SYNCBN_COMM_ERROR;
   } catch (const std::exception& error) {
-    last_error = error.what();
+    remember(error.what());
     return SYNCBN_INTERNAL_ERROR;
   } catch (...) {
-    last_error = "an exception of unknown type";
+    remember("an exception of unknown type");
     return SYNCBN_INTERNAL_ERROR;
   }
 }

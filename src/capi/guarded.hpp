@@ -9,7 +9,7 @@
 namespace syncbn::capi {
 
 /// Turns the exception in flight into a status and keeps its message for syncbn_last_error.
-syncbn_status status_of_current_exception();
+syncbn_status status_of_current_exception() noexcept;
 
 /// Runs `body`; no exception leaves the C ABI.
 template <class Body>

@@ -38,7 +38,7 @@ double* data_or_null(std::span<double> values) {
 
 syncbn_options syncbn_default_options(void) {
   const BatchNormOptions defaults;
-  return {.name = "batch_norm",
+  return {.name = "",
           .eps = defaults.eps,
           .momentum = *defaults.momentum,
           .affine = defaults.affine,

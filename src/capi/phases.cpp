@@ -43,7 +43,7 @@ Statistics to_statistics(const double* mean, const double* invstd, std::size_t c
 }  // namespace
 
 size_t syncbn_sums_length(int64_t channels) {
-  return sums_length(channels);
+  return channels < 1 ? 0 : sums_length(channels);
 }
 
 syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* pivot, double* sums,
@@ -65,6 +65,7 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, float* pivot
       throw InvalidArgument(std::to_string(channels) + " channels (at least 1)");
     }
     const auto c = static_cast<std::size_t>(channels);
+    const DType type = capi::to_dtype(dtype);
     const std::span<const double> summed(sums, sums_length(channels));
     require(sums, "sums");
     require(pivot, "pivot");
@@ -72,7 +73,7 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, float* pivot
       require(out, "mean, var, invstd or count");
     }
     if (again != nullptr) {
-      *again = pivot_is_far(summed, eps, capi::to_dtype(dtype)) ? 1 : 0;
+      *again = pivot_is_far(summed, {pivot, c}, eps, type) ? 1 : 0;
       if (*again == 1) {
         move_pivot_to_mean(summed, {pivot, c});
         return;

@@ -3,6 +3,8 @@
 // What users do wrong: one rank's model, order, mode, type or state differs. Every rank must get
 // the message, and layers stay as they were.
 
+#include <cmath>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -74,6 +76,31 @@ TEST(Ranks, WithOtherRunningStatistics) {
       layer.running_mean()[3] += 0.5;  // as after loading another checkpoint
     }
     EXPECT_THAT(forward_failure(layer), HasSubstr("running mean"));
+  });
+}
+
+TEST(Ranks, WithARunningVarianceThatDiffersInTheLastBit) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group);
+    if (odd) {
+      layer.running_var()[0] = std::nextafter(1.0, 2.0);
+    }
+    EXPECT_THAT(forward_failure(layer), HasSubstr("running statistics"));
+  });
+}
+
+TEST(Ranks, WithUnnamedLayersInAnotherOrder) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm one(4, group), two(4, group);
+    EXPECT_THAT(forward_failure(odd ? two : one),
+                AllOf(HasSubstr("'batch_norm.0'"), HasSubstr("'batch_norm.1'")));
+  });
+}
+
+TEST(Ranks, WithNamesThatDifferBeyondTheMessage) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group, {.name = std::string(100, 'n') + (odd ? "1" : "2")});
+    EXPECT_THAT(forward_failure(layer), HasSubstr("differ after 96 bytes"));
   });
 }
 

@@ -24,6 +24,7 @@
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 #include "support/whole_batch.hpp"
+#include "support/worst.hpp"
 
 namespace syncbn {
 namespace {
@@ -120,7 +121,7 @@ class LayerRun {
   void expect_outputs() const {
     const double u = arithmetic_roundoff(case_.dtype);
     const double u_out = test::epsilon(case_.dtype) / 2;
-    double worst = 0;
+    test::Worst worst;
     each_element(y_.shape(), [&](auto n, auto c, auto s) {
       const long double r = case_.residual ? residual_.at(begin_ + n, c, s) : 0.0;
       const long double z = oracle_.z(begin_ + n, c, s) + r;
@@ -131,16 +132,16 @@ class LayerRun {
       const long double tolerance =
           magnitude * (6 * u + u_out) +
           std::fabs(oracle_.gamma[channel]) * statistics_error(case_) * (1 + magnitude) + 1e-30;
-      worst =
-          std::max(worst, static_cast<double>(std::fabs(y_.at(n, c, s) - expected) / tolerance));
+      worst.see(static_cast<double>(std::fabs(y_.at(n, c, s) - expected) / tolerance));
     });
-    EXPECT_LE(worst, 1) << "y, in units of its tolerance";
+    EXPECT_LE(worst.value(), 1) << "y, in units of its tolerance";
   }
 
   /// `all_y` is the group's output: the activation's mask at values next to 0 is y's.
   void expect_gradients(const Tensor& all_y, const Communicator& group) {
     const WholeBatch::Gradients expected = oracle_.backward(dy_, case_.relu ? &all_y : nullptr);
     expect_input_gradient(expected);
+    expect_residual_gradient(all_y);
     expect_parameter_gradients(expected, group);
   }
 
@@ -159,7 +160,7 @@ class LayerRun {
     const double u = arithmetic_roundoff(case_.dtype);
     const double u_out = test::epsilon(case_.dtype) / 2;
     const long double count = static_cast<long double>(case_.batch.per_channel());
-    double worst = 0;
+    test::Worst worst;
     each_element(dx_.shape(), [&](auto n, auto c, auto s) {
       const auto channel = static_cast<std::size_t>(c);
       const long double reference = expected.dx_at(case_.batch, begin_ + n, c, s);
@@ -170,10 +171,20 @@ class LayerRun {
                    x_hat * std::fabs(expected.gamma[channel]) / count);
       const long double tolerance =
           magnitude * (9 * u + u_out) + scale * 3 * statistics_error(case_) * (3 + x_hat) + 1e-30;
-      worst =
-          std::max(worst, static_cast<double>(std::fabs(dx_.at(n, c, s) - reference) / tolerance));
+      worst.see(static_cast<double>(std::fabs(dx_.at(n, c, s) - reference) / tolerance));
     });
-    EXPECT_LE(worst, 1) << "dx, in units of its tolerance";
+    EXPECT_LE(worst.value(), 1) << "dx, in units of its tolerance";
+  }
+
+  // dz itself: nothing is rounded.
+  void expect_residual_gradient(const Tensor& all_y) const {
+    if (!case_.residual) {
+      return;
+    }
+    each_element(dresidual_.shape(), [&](auto n, auto c, auto s) {
+      const bool stopped = case_.relu && all_y.at(begin_ + n, c, s) <= 0;
+      ASSERT_EQ(dresidual_.at(n, c, s), stopped ? 0 : dy_.at(begin_ + n, c, s));
+    });
   }
 
   // Local shares, summed by the test as a trainer would. Sums of n products in double: each of

@@ -13,6 +13,7 @@
 #include "syncbn/batch_norm.hpp"
 
 #include "support/tensor.hpp"
+#include "support/worst.hpp"
 
 namespace syncbn {
 namespace {
@@ -86,15 +87,15 @@ class OneDnn {
 };
 
 void compare(const Tensor& ours, const Tensor& theirs, double tolerance) {
-  double worst = 0;
+  test::Worst worst;
   for (std::int64_t n = 0; n < ours.shape().n; ++n) {
     for (std::int64_t c = 0; c < ours.shape().c; ++c) {
       for (std::int64_t s = 0; s < ours.shape().s; ++s) {
-        worst = std::max(worst, std::fabs(ours.at(n, c, s) - theirs.at(n, c, s)));
+        worst.see(std::fabs(ours.at(n, c, s) - theirs.at(n, c, s)));
       }
     }
   }
-  EXPECT_LE(worst, tolerance);
+  EXPECT_LE(worst.value(), tolerance);
 }
 
 TEST(OneDnnOracle, AgreesInBothDirections) {

@@ -125,6 +125,20 @@ TEST(Options, OneElementGivesBetaAndNoVariance) {
   });
 }
 
+TEST(Options, AConstantChannelWithoutEpsGivesBeta) {
+  BatchNorm layer(1, Communicator::self(), {.eps = 0});
+  layer.bias()[0] = 7;
+  for (const Tensor& x : {column({3, 3, 3}), column({3})}) {
+    Tensor y = forward(layer, x);
+    EXPECT_DOUBLE_EQ(y.at(0, 0, 0), 7);
+  }
+  layer.running_var()[0] = 0;
+  const Tensor x = column({3});
+  Tensor y = x;
+  layer.infer(x.view(), y.view());
+  EXPECT_DOUBLE_EQ(y.at(0, 0, 0), 7);
+}
+
 TEST(Options, NoElementsAnywhereMoveNothing) {
   test::on_ranks([](const Communicator& group) {
     BatchNorm layer(1, group);
@@ -178,7 +192,6 @@ TEST(Options, BadOnesAreRefused) {
   EXPECT_THAT(layer(1, {.eps = -1}), HasSubstr("eps"));
   EXPECT_THAT(layer(1, {.eps = std::nan("")}), HasSubstr("eps"));
   EXPECT_THAT(layer(1, {.momentum = 1.5}), HasSubstr("momentum"));
-  EXPECT_THAT(layer(1, {.name = ""}), HasSubstr("name"));
 }
 
 TEST(Options, BadTensorsAreRefusedAndChangeNothing) {
@@ -199,9 +212,18 @@ TEST(Options, BadTensorsAreRefusedAndChangeNothing) {
   EXPECT_EQ(layer.num_batches_tracked(), 0);
 
   Tensor good = Tensor::normal(DType::f32, {2, 2, 3}, Layout::channels_first, 1);
+  Tensor other = good;
   layer.forward(good.view(), good.view(), x.view(), saved);
   EXPECT_THAT(message_of([&] { layer.backward(saved, good.view(), good.view(), x.view()); }),
               HasSubstr("added a residual"));
+  EXPECT_THAT(message_of([&] {
+                layer.backward(saved, good.view(), x.view(), good.view(), other.view(),
+                               other.view());
+              }),
+              HasSubstr("the same memory"));
+  BatchNorm stranger(2, Communicator::self(), {.name = "stranger"});
+  EXPECT_THAT(message_of([&] { stranger.backward(saved, good.view(), good.view(), x.view()); }),
+              HasSubstr("of a forward of layer"));
   EXPECT_THAT(message_of([&] {
                 layer.backward(saved, other_type.view(), other_type.view(), other_type.view());
               }),

@@ -34,7 +34,7 @@ TEST(Phases, WithAnAllReduceInBetweenAreTheLayer) {
       std::vector<double> sums(sums_length(5));
       forward_sums(x.view(), pivot, sums);
       group.all_reduce(sums);
-      if (pivot_is_far(sums, 1e-5, DType::f32)) {
+      if (pivot_is_far(sums, pivot, 1e-5, DType::f32)) {
         move_pivot_to_mean(sums, pivot);
         forward_sums(x.view(), pivot, sums);
         group.all_reduce(sums);

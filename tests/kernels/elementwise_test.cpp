@@ -20,6 +20,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/problem.hpp"
+#include "support/worst.hpp"
 
 namespace syncbn::test {
 namespace {
@@ -185,13 +186,13 @@ TEST_P(ElementwiseTest, AFarMeanCostsNothing) {
     const Problem of = problem(shape, 2e4 / 3, 2.0 / 3);
     on_every_target([&] {
       const Tensor y = normalize(cpu, of, false, false);
-      double worst = 0;
+      test::Worst worst;
       for_each(shape, [&](auto n, auto c, auto s) {
         const auto i = static_cast<std::size_t>(c);
         const double exact = (of.x.at(n, c, s) - of.mean[i]) * of.scale[i] + of.shift[i];
-        worst = std::max(worst, std::fabs(y.at(n, c, s) - exact));
+        worst.see(std::fabs(y.at(n, c, s) - exact));
       });
-      EXPECT_LE(worst, 2e-6);
+      EXPECT_LE(worst.value(), 2e-6);
     });
   }
 }

@@ -10,6 +10,7 @@
 #include "syncbn/error.hpp"
 
 #include "support/on_ranks.hpp"
+#include "support/worst.hpp"
 #include "trainer/idx_files.hpp"
 #include "trainer/training_directory.hpp"
 
@@ -24,11 +25,11 @@ using testing::HasSubstr;
 
 double worst_difference(const std::vector<double>& a, const std::vector<double>& b) {
   EXPECT_EQ(a.size(), b.size());
-  double worst = 0;
+  test::Worst worst;
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    worst = std::max(worst, std::abs(a[i] - b[i]) / std::abs(b[i]));
+    worst.see(std::abs(a[i] - b[i]) / std::abs(b[i]));
   }
-  return worst;
+  return worst.value();
 }
 
 /// Rounding in float, gathered over 20 steps.

@@ -6,10 +6,10 @@
  * C ABI of syncbn: the layer and the phases of syncbn/batch_norm.hpp and syncbn/phases.hpp, whose
  * documentation holds here too.
  *
- * Every call returns a status; on failure syncbn_last_error() says what happened, in the calling
- * thread, until its next failing call. Handles that a function gives out are released by their
- * _free function, which takes NULL. A call that fails gives out no handle. Nothing is printed and
- * nothing exits.
+ * Every call that can fail returns a status; on failure syncbn_last_error() says what happened, in
+ * the calling thread, until its next failing call. Handles that a function gives out are released
+ * by their _free function, which takes NULL. A call that fails gives out no handle. Nothing is
+ * printed and nothing exits.
  */
 
 #include <stddef.h>
@@ -95,7 +95,7 @@ void syncbn_communicator_free(syncbn_communicator* group);
 /* --- the layer ------------------------------------------------------------------------------ */
 
 typedef struct syncbn_options {
-  const char* name;        /* names the layer in messages; equal on every rank */
+  const char* name;        /* names the layer in messages; equal on every rank. "": counted */
   double eps;              /* 1e-5 */
   double momentum;         /* 0.1; negative: running statistics are the average of all batches */
   int affine;              /* 1 */
@@ -105,7 +105,7 @@ typedef struct syncbn_options {
   syncbn_backend backend;        /* SYNCBN_CPU */
 } syncbn_options;
 
-/* The values in the comments above, and the name "batch_norm". */
+/* The values in the comments above, and the name "". */
 syncbn_options syncbn_default_options(void);
 
 /* `options` may be NULL for the defaults. */
@@ -153,7 +153,7 @@ syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file)
 /* --- the phases: forward_sums, (all-reduce), finalize, normalize;
  *                 backward_sums, (all-reduce), input_gradient -------------------------------- */
 
-/* Doubles in either message: 2 * channels + 1. */
+/* Doubles in either message: 2 * channels + 1; 0 for less than one channel. */
 size_t syncbn_sums_length(int64_t channels);
 
 /* sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count }. pivot [C], same bits on all ranks.
