@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <random>
 #include <string>
 #include <system_error>
 #include <unistd.h>
@@ -65,8 +66,7 @@ void write_atomically(const std::filesystem::path& file,
                       std::initializer_list<std::span<const std::byte>> parts) {
   const std::filesystem::path directory =
       file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
-  const std::string name = file.string() + "." + std::to_string(::getpid()) + ".tmp";
-  ::unlink(name.c_str());  // of a process with our number that was killed
+  const std::string name = file.string() + "." + std::to_string(std::random_device()()) + ".tmp";
   Descriptor fd(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (fd.get() < 0) {
     throw_errno("create a file beside", file);

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
+#include <set>
 #include <span>
 
 #include <nlohmann/json.hpp>
@@ -38,8 +39,11 @@ constexpr std::string_view metadata_key = "__metadata__";
 }
 
 std::vector<std::byte> read_file(const std::filesystem::path& file) {
+  if (std::filesystem::exists(file) && !std::filesystem::is_regular_file(file)) {
+    throw FileError("cannot read '" + file.string() + "' (it is no regular file)");
+  }
   std::ifstream stream(file, std::ios::binary | std::ios::ate);
-  if (!stream || std::filesystem::is_directory(file)) {
+  if (!stream) {
     throw FileError("cannot open '" + file.string() + "' (" + std::strerror(errno) + ")");
   }
   const std::streamoff size = stream.tellg();
@@ -86,6 +90,35 @@ struct Placed {
   std::uint64_t end = 0;
 };
 
+template <class T>
+std::vector<T> whole_numbers(const json& list, const std::string& name) {
+  if (!list.is_array() ||
+      !std::ranges::all_of(list, [](const json& number) { return number.is_number_integer(); })) {
+    throw Error("tensor '" + name +
+                "' has something else than whole numbers as its shape or offsets");
+  }
+  return list.get<std::vector<T>>();
+}
+
+/// JSON that names nothing twice.
+json parse_header(const char* begin, const char* end) {
+  if (begin == end || *begin != '{') {
+    throw Error("its header is no JSON object");
+  }
+  std::vector<std::set<std::string>> names;
+  const auto refuse_repetition = [&](int, json::parse_event_t event, json& parsed) {
+    if (event == json::parse_event_t::object_start) {
+      names.emplace_back();
+    } else if (event == json::parse_event_t::object_end) {
+      names.pop_back();
+    } else if (event == json::parse_event_t::key && !names.back().insert(parsed).second) {
+      throw Error("its header names " + parsed.dump() + " twice");
+    }
+    return true;
+  };
+  return json::parse(begin, end, refuse_repetition);
+}
+
 Placed parse_entry(const std::string& name, const json& entry) {
   Placed placed{name, {}, 0, 0};
   const auto dtype = dtype_named(entry.at("dtype").get<std::string>());
@@ -93,8 +126,8 @@ Placed parse_entry(const std::string& name, const json& entry) {
     throw Error("tensor '" + name + "' has the unknown type " + entry.at("dtype").dump());
   }
   placed.tensor.dtype = *dtype;
-  placed.tensor.shape = entry.at("shape").get<std::vector<std::int64_t>>();
-  const auto offsets = entry.at("data_offsets").get<std::vector<std::uint64_t>>();
+  placed.tensor.shape = whole_numbers<std::int64_t>(entry.at("shape"), name);
+  const auto offsets = whole_numbers<std::uint64_t>(entry.at("data_offsets"), name);
   if (offsets.size() != 2 || offsets[0] > offsets[1]) {
     throw Error("tensor '" + name + "' has data_offsets that are no begin and end");
   }
@@ -139,6 +172,14 @@ StateDict parse(const json& header, std::span<const std::byte> data) {
   return state;
 }
 
+std::string to_text(const json& header) {
+  try {
+    return header.dump();
+  } catch (const json::exception& error) {
+    throw InvalidArgument(std::string("names or metadata cannot be saved (") + error.what() + ")");
+  }
+}
+
 }  // namespace
 
 StateDict load_safetensors(const std::filesystem::path& file) {
@@ -154,10 +195,7 @@ StateDict load_safetensors(const std::filesystem::path& file) {
   }
   const auto* text = reinterpret_cast<const char*>(bytes.data()) + length_bytes;
   try {
-    const json header = json::parse(text, text + header_length);
-    if (!header.is_object()) {
-      throw Error("its header is no JSON object");
-    }
+    const json header = parse_header(text, text + header_length);
     return parse(header, std::span(bytes).subspan(length_bytes + header_length));
   } catch (const json::exception& error) {
     refuse(file, std::string("its header does not parse: ") + error.what());
@@ -183,7 +221,7 @@ void save_safetensors(const StateDict& state, const std::filesystem::path& file)
                     {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
     data.insert(data.end(), tensor.bytes.begin(), tensor.bytes.end());
   }
-  std::string text = header.dump();
+  std::string text = to_text(header);
   text.resize((text.size() + 7) / 8 * 8, ' ');  // keeps the tensors aligned, as the format asks
   const std::uint64_t length = text.size();
   write_atomically(file,

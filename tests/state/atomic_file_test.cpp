@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -45,6 +46,27 @@ TEST(AtomicFile, AFailureLeavesTheOldFile) {
   EXPECT_EQ(read(scratch / "taken" / "inside"), "kept");
   const std::filesystem::directory_iterator files(scratch.path());
   EXPECT_EQ(std::distance(begin(files), end(files)), 1);
+}
+
+TEST(AtomicFile, SeveralWritersLeaveTheFileOfOneOfThem) {
+  const ScratchDirectory scratch;
+  const std::string a(1 << 18, 'a'), b(1 << 18, 'b');
+  write(scratch / "file", a);
+  std::vector<std::thread> writers;
+  for (const std::string* text : {&a, &b, &a}) {
+    writers.emplace_back([&, text] {
+      for (int i = 0; i < 20; ++i) {
+        EXPECT_NO_THROW(write(scratch / "file", *text));
+      }
+    });
+  }
+  for (int i = 0; i < 100; ++i) {
+    const std::string found = read(scratch / "file");
+    EXPECT_TRUE(found == a || found == b);
+  }
+  for (std::thread& writer : writers) {
+    writer.join();
+  }
 }
 
 TEST(AtomicFile, AKilledWriterLeavesAWholeFile) {

@@ -128,6 +128,17 @@ TEST_F(Safetensors, SaysWhatIsWrong) {
   EXPECT_THAT(
       failure_of(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "12")),
       HasSubstr("cut off"));
+  for (const char* odd : {R"({"w":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})",
+                          R"({"w":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}})",
+                          R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0.5,4]}})",
+                          R"({"w":{"dtype":"F32","shape":{"x":1},"data_offsets":[0,4]}})"}) {
+    EXPECT_THAT(failure_of(file_of(odd, "1234")), HasSubstr("something else than whole numbers"));
+  }
+  EXPECT_THAT(failure_of(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                                 R"("w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                                 "1234")),
+              HasSubstr("\"w\" twice"));
+  EXPECT_THAT(failure_of(file_of(" {}")), HasSubstr("no JSON object"));
   EXPECT_THAT(failure_of(file_of(R"({"w":{"shape":[1],"data_offsets":[0,4]}})", "1234")),
               HasSubstr("dtype"));
   EXPECT_THAT(failure_of(file_of(
@@ -138,6 +149,12 @@ TEST_F(Safetensors, SaysWhatIsWrong) {
 TEST_F(Safetensors, ADirectoryIsNoFile) {
   EXPECT_THROW(load_safetensors(scratch_.path()), FileError);
   EXPECT_THROW(save_safetensors(example(), scratch_ / "none" / "x"), FileError);
+}
+
+TEST_F(Safetensors, NamesThatAreNoTextAreNotSaved) {
+  StateDict state;
+  state.tensors["\xff\xfe"] = StateTensor::from(std::vector<float>{1});
+  EXPECT_THROW(save_safetensors(state, scratch_ / "x"), InvalidArgument);
 }
 
 TEST_F(Safetensors, InconsistentStateIsNotSaved) {
