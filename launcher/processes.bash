@@ -6,8 +6,12 @@
 # has lost its parent. The script itself does not carry it: /proc shows the environment of the start.
 export SYNCBN_STARTED_BY="${BASH_SOURCE[1]##*/} $$ $EPOCHREALTIME"
 
-still_running() {
-  grep -lszxF "SYNCBN_STARTED_BY=$SYNCBN_STARTED_BY" /proc/[0-9]*/environ | cut -d/ -f3
+# Sets `left` to the process numbers. The search itself does not carry the variable.
+find_left() {
+  mapfile -t left < <(env -u SYNCBN_STARTED_BY \
+    grep -lszxF "SYNCBN_STARTED_BY=$SYNCBN_STARTED_BY" /proc/[0-9]*/environ)
+  left=("${left[@]#/proc/}")
+  left=("${left[@]%/environ}")
 }
 
 # contained COMMAND...: runs it, without input, and returns its exit status. A signal to the script
@@ -35,7 +39,7 @@ end_everything() {
     done
   fi
   for _ in {1..50}; do
-    mapfile -t left < <(still_running)
+    find_left
     ((${#left[@]})) || break
     kill -KILL "${left[@]}" 2> /dev/null || true
     sleep 0.1

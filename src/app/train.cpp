@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -33,6 +34,10 @@ constexpr Word<std::optional<Function>> activation_words[] = {{"auto", std::null
 constexpr Word<Schedule> schedule_words[] = {
     {"constant", Schedule::constant}, {"cosine", Schedule::cosine}, {"step", Schedule::step}};
 
+constexpr Word<ProgressStyle> progress_words[] = {{"auto", ProgressStyle::automatic},
+                                                  {"bar", ProgressStyle::bar},
+                                                  {"lines", ProgressStyle::lines}};
+
 void declare_network(CommandLine& line, TrainOptions& options) {
   line.section("Network");
   line.choice("model", options.network, network_words, "three dense or three convolution layers");
@@ -40,33 +45,43 @@ void declare_network(CommandLine& line, TrainOptions& options) {
               "batch norm with statistics of nothing, of each rank's samples, or of all");
   line.choice("activation", options.activation, activation_words,
               "behind hidden layers; auto is sigmoid in the mlp, relu in the cnn");
-  line.number("dropout", options.dropout, {}, "P",
+  line.number("dropout", options.dropout, {.min = 0, .max = 1, .max_excluded = true}, "P",
               "probability of dropping an input of a dense layer other than the mlp's first");
-  line.number("init-scale", options.init_scale, {}, "X",
+  line.number("init-scale", options.init_scale, {.min = 0, .min_excluded = true}, "X",
               "factor on the standard deviation of the initial weights");
 }
 
 void declare_training(CommandLine& line, TrainOptions& options) {
   line.section("Training");
   line.path("data", options.data, "DIR", "data set in MNIST's format, gzipped or not");
-  line.number("batch-size", options.batch_size, {}, "N", "samples per step, over all ranks");
-  line.number("learning-rate", options.learning_rate, {}, "X", "at the start");
-  line.number("momentum", options.momentum, {}, "X", "of the gradient descent");
+  line.number("batch-size", options.batch_size, {.min = 1, .max = 1 << 30}, "N",
+              "samples per step, over all ranks");
+  line.number("learning-rate", options.learning_rate, {.min = 0, .min_excluded = true}, "X",
+              "at the start");
+  line.number("momentum", options.momentum, {.min = 0, .max = 1, .max_excluded = true}, "X",
+              "of the gradient descent");
   line.choice(
       "schedule", options.schedule, schedule_words,
       "learning rate over the run: unchanged, half a cosine down to 0, or a tenth after 1/2 "
       "and again after 3/4");
-  line.number("epochs", options.epochs, {}, "N", "length of the run", "4, without --steps");
-  line.number("steps", options.steps, {}, "N", "length of the run in steps", "by --epochs");
+  line.number("epochs", options.epochs, {.min = 1, .max = 1 << 20}, "N", "length of the run",
+              "4, without --steps");
+  line.number("steps", options.steps, {.min = 1, .max = std::int64_t{1} << 40}, "N",
+              "length of the run in steps", "by --epochs");
   line.number("seed", options.seed, {}, "N", "of weights, order and dropout");
 }
 
-void declare_files(CommandLine& line, TrainOptions& options, std::filesystem::path& log) {
-  line.section("Files");
+void declare_output(CommandLine& line, TrainOptions& options, std::filesystem::path& log,
+                    ProgressStyle& progress) {
+  line.section("Output");
+  line.choice(
+      "progress", progress, progress_words,
+      "how far training is: a bar on standard error, or a line every few seconds; auto is a "
+      "bar on a terminal, which mpirun hides");
   line.path("log", log, "FILE", "write a JSON object per step: step, loss, images_per_s, ...");
   line.path("save", options.save, "FILE",
             "write a checkpoint (safetensors) after each epoch and at the end");
-  line.number("save-every", options.save_every, {}, "N", "and every so many steps", "off");
+  line.number("save-every", options.save_every, {.min = 1}, "N", "and every so many steps", "off");
   line.path("resume", options.resume, "FILE",
             "go on from a checkpoint, with the options of the run that wrote it");
 }
@@ -84,12 +99,12 @@ class Reporter final : public trainer::Observer {
  public:
   /// Collective.
   Reporter(const trainer::Trainer& trainer, const std::filesystem::path& log,
-           const Communicator& ranks) {
+           ProgressStyle progress, const Communicator& ranks) {
     trainer::agree(ranks, [&] {
       if (ranks.rank() != 0) {
         return;
       }
-      progress_.emplace(trainer.steps_done(), trainer.steps_per_epoch());
+      progress_.emplace(trainer.steps_done(), trainer.steps_per_epoch(), progress);
       if (!log.empty()) {
         log_.emplace(log, trainer.steps_done() + 1);
       }
@@ -117,7 +132,7 @@ std::string introduction(const TrainOptions& options, const trainer::Trainer& tr
       "{} rank{}, {} samples a step, {} steps",
       to_string(options.network), trainer.parameter_count(), to_string(options.norm), data.size(),
       data.height(), data.width(), options.data.string(), ranks, ranks == 1 ? "" : "s",
-      options.batch_size, trainer.steps());
+      std::min(options.batch_size, data.size()), trainer.steps());
   if (!options.resume.empty()) {
     text += fmt::format(", of which {} done in {}", trainer.steps_done(), options.resume.string());
   }
@@ -129,15 +144,17 @@ std::string introduction(const TrainOptions& options, const trainer::Trainer& tr
 int run_train(const Arguments& arguments, const World& world) {
   TrainOptions options;
   std::filesystem::path log;
+  ProgressStyle progress = ProgressStyle::automatic;
   CommandLine line("train",
                    "Train an image classifier, data-parallel over all ranks, with synchronized "
                    "batch norm.");
   declare_network(line, options);
   declare_training(line, options);
-  declare_files(line, options, log);
+  declare_output(line, options, log, progress);
   line.example("mpirun -n 2 syncbn train", "the cnn on Fashion-MNIST");
   line.example("mpirun -n 4 syncbn train --norm local --batch-size 16 --log local.jsonl",
                "what batch norm loses with 4 samples a rank");
+  line.exclude("epochs", "steps");
   if (!line.parse(arguments, world)) {
     return 0;
   }
@@ -145,7 +162,7 @@ int run_train(const Arguments& arguments, const World& world) {
 
   const Communicator& ranks = world.communicator;
   trainer::Trainer trainer(options, ranks);
-  Reporter reporter(trainer, log, ranks);
+  Reporter reporter(trainer, log, progress, ranks);
   if (ranks.rank() == 0) {
     std::fputs(introduction(options, trainer, ranks.size()).c_str(), stdout);
     std::fflush(stdout);

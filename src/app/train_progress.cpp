@@ -12,6 +12,7 @@ namespace syncbn::app {
 namespace {
 
 constexpr double redraw_seconds = 0.1;
+constexpr double line_seconds = 5;
 constexpr std::int64_t bar_width = 30;
 constexpr const char* clear_line = "\r\x1b[K";
 
@@ -21,10 +22,12 @@ double speed(std::int64_t images, double seconds) {
 
 }  // namespace
 
-TrainProgress::TrainProgress(std::int64_t first_step, std::int64_t steps_per_epoch)
+TrainProgress::TrainProgress(std::int64_t first_step, std::int64_t steps_per_epoch,
+                             ProgressStyle style)
     : first_step_(first_step),
       steps_per_epoch_(steps_per_epoch),
-      on_terminal_(isatty(STDERR_FILENO) == 1) {}
+      with_bar_(style == ProgressStyle::bar ||
+                (style == ProgressStyle::automatic && isatty(STDERR_FILENO) == 1)) {}
 
 TrainProgress::~TrainProgress() {
   if (bar_is_shown_) {
@@ -38,21 +41,37 @@ void TrainProgress::show(const trainer::StepReport& report) {
   images_ += report.images;
   if (report.test_accuracy) {
     print_epoch(report);
-  } else if (on_terminal_ && watch_.seconds() - drawn_at_ >= redraw_seconds) {
-    draw_bar(report);
+  } else if (watch_.seconds() - shown_at_ >= (with_bar_ ? redraw_seconds : line_seconds)) {
+    shown_at_ = watch_.seconds();
+    if (with_bar_) {
+      draw_bar(report);
+    } else {
+      print_line(report);
+    }
   }
 }
 
+std::string TrainProgress::position(const trainer::StepReport& report) const {
+  const double per_step = watch_.seconds() / static_cast<double>(report.step - first_step_);
+  return fmt::format("loss {:.4f}, {:.0f} images/s, {:.0f} s left", report.loss,
+                     speed(images_, seconds_),
+                     per_step * static_cast<double>(report.steps - report.step));
+}
+
 void TrainProgress::draw_bar(const trainer::StepReport& report) {
-  drawn_at_ = watch_.seconds();
   const std::int64_t filled = bar_width * report.step / report.steps;
-  const double per_step = drawn_at_ / static_cast<double>(report.step - first_step_);
-  const std::string bar = fmt::format(
-      "{}step {}/{} [{:#>{}}{:->{}}] loss {:.4f}, {:.0f} images/s, {:.0f} s left", clear_line,
-      report.step, report.steps, "", filled, "", bar_width - filled, report.loss,
-      speed(images_, seconds_), per_step * static_cast<double>(report.steps - report.step));
+  const std::string bar =
+      fmt::format("{}step {}/{} [{:#>{}}{:->{}}] {}", clear_line, report.step, report.steps, "",
+                  filled, "", bar_width - filled, position(report));
   std::fputs(bar.c_str(), stderr);
   bar_is_shown_ = true;
+}
+
+void TrainProgress::print_line(const trainer::StepReport& report) {
+  const std::string line =
+      fmt::format("step {}/{}: {}\n", report.step, report.steps, position(report));
+  std::fputs(line.c_str(), stdout);
+  std::fflush(stdout);
 }
 
 void TrainProgress::print_epoch(const trainer::StepReport& report) {

@@ -9,12 +9,18 @@
 
 namespace syncbn::app {
 
-/// What a user sees of a training run: a bar on stderr while it is a terminal, and a line on stdout
-/// for each epoch.
+enum class ProgressStyle : std::uint8_t {
+  automatic,  ///< bar if stderr is a terminal, else lines
+  bar,
+  lines,
+};
+
+/// What a user sees of a training run: a line on stdout for each epoch, and in between a bar on
+/// stderr or a line on stdout every few seconds.
 class TrainProgress {
  public:
   /// `first_step` is the number of steps done before this run.
-  TrainProgress(std::int64_t first_step, std::int64_t steps_per_epoch);
+  TrainProgress(std::int64_t first_step, std::int64_t steps_per_epoch, ProgressStyle style);
   /// Ends the bar's line, for what is said next: when training fails, the reason.
   ~TrainProgress();
   TrainProgress(const TrainProgress&) = delete;
@@ -23,15 +29,17 @@ class TrainProgress {
   void show(const trainer::StepReport& report);
 
  private:
+  std::string position(const trainer::StepReport& report) const;
   void draw_bar(const trainer::StepReport& report);
+  void print_line(const trainer::StepReport& report);
   void print_epoch(const trainer::StepReport& report);
 
   std::int64_t first_step_;
   std::int64_t steps_per_epoch_;
-  bool on_terminal_;
+  bool with_bar_;
   bool bar_is_shown_ = false;
   trainer::Stopwatch watch_;
-  double drawn_at_ = -1;  ///< [s] of watch_
+  double shown_at_ = 0;  ///< [s] of watch_
 
   // Of the epoch so far.
   double loss_sum_ = 0;
