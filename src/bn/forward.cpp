@@ -89,6 +89,9 @@ void BatchNorm::choose_pivot() {
 }
 
 std::uint64_t BatchNorm::shared_state() const {
+  if (group_.size() == 1) {
+    return 0;  // nobody to compare with
+  }
   return comm::Fingerprint()
       .add(std::as_bytes(std::span(pivot_)))
       .add(std::as_bytes(std::span(running_mean_)))
