@@ -55,10 +55,10 @@ struct Saved {
 
 /// Batch normalization (Ioffe & Szegedy 2015) with the statistics of the whole group's batch.
 ///
-/// `forward` and `backward` are collective over the group: one all-reduce of 2C + 9 doubles each
-/// (a forward repeats it once if the pivot was far from the mean, see pivot_retries), whatever the
-/// number of ranks. Ranks may hold shards of any size, none included. The result is that of one
-/// rank holding the whole batch, up to rounding.
+/// `forward` and `backward` are collective over the group: one all-reduce of 2C + 9 doubles each,
+/// whatever the number of ranks. (A forward repeats it once if the pivot was far from the mean, see
+/// pivot_retries; before the layer's first comes one of 8.) Ranks may hold shards of any size, none
+/// included. The result is that of one rank holding the whole batch, up to rounding.
 ///
 /// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
 /// running statistics and `saved` as they were; output tensors may have been written.
@@ -88,7 +88,7 @@ class BatchNorm {
                 TensorView dx, TensorView dresidual);
 
   /// Local. Normalizes with the running statistics. Without track_running_stats: collective, with
-  /// the group's batch statistics, changing nothing.
+  /// the group's batch statistics, which also become the pivot of the next sums.
   void infer(ConstTensorView x, TensorView y);
   void infer(ConstTensorView x, ConstTensorView residual, TensorView y);
 
@@ -101,13 +101,14 @@ class BatchNorm {
   std::span<double> bias_grad() { return bias_grad_; }
   void zero_grad();
 
-  /// [C], empty without track_running_stats. The mean also serves as the pivot of the sums, so it
-  /// must have the same bits on every rank; forward throws CommError where it has not.
+  /// [C], empty without track_running_stats. The pivot of the sums follows from the mean, so both
+  /// must have the same bits on every rank; forward throws CommError where they have not.
   std::span<double> running_mean() { return running_mean_; }
   std::span<double> running_var() { return running_var_; }
   std::int64_t num_batches_tracked() const { return num_batches_tracked_; }
 
-  /// How many forwards had to take the sums twice. A few after a start are usual.
+  /// How many times the sums had to be taken twice: usually at most once after a start, and when
+  /// activations jump.
   std::int64_t pivot_retries() const { return pivot_retries_; }
 
   /// Local. Adds `prefix` + weight, bias, running_mean, running_var, num_batches_tracked to

@@ -7,7 +7,7 @@
 namespace syncbn::comm {
 namespace {
 
-constexpr std::size_t name_words = descriptor_words - 8;
+constexpr std::size_t name_words = descriptor_words - descriptor_numbers;
 constexpr std::size_t bytes_per_word = 4;
 
 struct Unpacked {
@@ -31,7 +31,7 @@ Unpacked unpack(std::span<const double> words) {
     result.what.shared |= static_cast<std::uint64_t>(words[4 + i]) << (16 * i);
   }
   for (std::size_t i = 0; i < name_words; ++i) {
-    const auto word = static_cast<std::uint32_t>(words[8 + i]);
+    const auto word = static_cast<std::uint32_t>(words[descriptor_numbers + i]);
     for (std::size_t k = 0; k < bytes_per_word; ++k) {
       if (const char c = static_cast<char>(word >> (8 * k) & 0xff); c != 0) {
         result.name += c;
@@ -110,7 +110,7 @@ void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words
       word |= static_cast<std::uint32_t>(static_cast<unsigned char>(name[i * bytes_per_word + k]))
               << (8 * k);
     }
-    words[8 + i] = static_cast<double>(word);
+    words[descriptor_numbers + i] = static_cast<double>(word);
   }
 }
 

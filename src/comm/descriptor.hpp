@@ -37,7 +37,8 @@ std::string describe(const Descriptor& what);
 
 /// A descriptor as a fixed number of small integers in doubles, so that a sum can carry it. Layer
 /// names are cut after 96 bytes.
-inline constexpr std::size_t descriptor_words = 8 + 24;
+inline constexpr std::size_t descriptor_numbers = 8;  ///< words in front of the name
+inline constexpr std::size_t descriptor_words = descriptor_numbers + 24;
 void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words);
 
 /// The table of who did what, from every rank's packed descriptor: ranks that agree share a line.

@@ -42,7 +42,7 @@ FingerprintWords to_words(std::uint64_t fingerprint) {
   return words;
 }
 
-bool all_equal(std::span<const double, 8> summed, std::uint64_t own, int ranks) {
+bool all_equal(std::span<const double, fingerprint_words> summed, std::uint64_t own, int ranks) {
   const FingerprintWords words = to_words(own);
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (summed[i] != ranks * words[i]) {

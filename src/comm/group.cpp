@@ -81,7 +81,7 @@ void Group::reduce(const Descriptor& what, std::uint64_t print, std::vector<doub
   transport_->all_reduce(payload);
   counters_.exchanges += 1;
   counters_.bytes += static_cast<std::int64_t>(payload.size() * sizeof(double));
-  const auto summed = std::span(payload).last<8>();
+  const auto summed = std::span(payload).last<fingerprint_words>();
   if (!all_equal(summed, print, size())) {
     throw_disagreement(what);
   }

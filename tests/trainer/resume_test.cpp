@@ -20,6 +20,7 @@ using test::barrier;
 using test::losses_of;
 using test::on_ranks;
 using test::read_file;
+using test::refusal;
 using test::TrainingDirectory;
 using testing::HasSubstr;
 
@@ -126,15 +127,6 @@ TEST(Checkpoint, UsesTheNamesOfPyTorch) {
     EXPECT_EQ(state.tensors.at("bn1.num_batches_tracked").as_integer("count"), 4);
     EXPECT_EQ(state.metadata.at("step"), "4");
   });
-}
-
-std::string refusal(const TrainOptions& options, const Communicator& ranks) {
-  try {
-    Trainer(options, ranks);
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
 }
 
 TEST(Resume, RefusesTheCheckpointOfAnotherRun) {

@@ -19,6 +19,7 @@ namespace {
 
 using test::losses_of;
 using test::on_ranks;
+using test::refusal;
 using test::TrainingDirectory;
 using testing::AllOf;
 using testing::HasSubstr;
@@ -132,15 +133,6 @@ TEST(Training, LearnsTheDataSet) {
     EXPECT_GT(Trainer(options, ranks).run(reports).test_accuracy, 0.5);
     EXPECT_LT(reports.all().back().loss, 0.5);
   });
-}
-
-std::string refusal(const TrainOptions& options, const Communicator& ranks) {
-  try {
-    Trainer(options, ranks);
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
 }
 
 TEST(Training, WithoutDataOnOneRankIsRefusedOnAll) {

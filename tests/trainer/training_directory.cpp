@@ -5,6 +5,8 @@
 #include <exception>
 #include <unistd.h>
 
+#include "syncbn/error.hpp"
+
 #include "trainer/idx_files.hpp"
 #include "trainer/trainer.hpp"
 
@@ -70,6 +72,15 @@ std::vector<double> losses_of(const trainer::TrainOptions& options, const Commun
   Losses losses;
   trainer::Trainer(options, ranks).run(losses);
   return losses.values();
+}
+
+std::string refusal(const trainer::TrainOptions& options, const Communicator& ranks) {
+  try {
+    trainer::Trainer(options, ranks);
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
 }
 
 }  // namespace syncbn::test

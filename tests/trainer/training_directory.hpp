@@ -48,4 +48,7 @@ class Losses final : public trainer::Observer {
 /// Collective. Trains from the start or the checkpoint to the end.
 std::vector<double> losses_of(const trainer::TrainOptions& options, const Communicator& ranks);
 
+/// Collective. Why a Trainer cannot be made with these options; "" if it can.
+std::string refusal(const trainer::TrainOptions& options, const Communicator& ranks);
+
 }  // namespace syncbn::test

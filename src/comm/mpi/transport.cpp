@@ -19,7 +19,6 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -110,7 +109,7 @@ class MpiTransport final : public Transport {
       : base_(std::move(comm)), timeout_(timeout) {
     check(MPI_Comm_rank(base_.get(), &rank_), "MPI_Comm_rank");
     check(MPI_Comm_size(base_.get(), &size_), "MPI_Comm_size");
-    comm_for(std::tuple_size_v<FingerprintWords>);  // of the messages that come before a new length
+    comm_for(fingerprint_words);  // of the messages that come before a new length
   }
 
   int rank() const override { return rank_; }
