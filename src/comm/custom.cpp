@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <vector>
+
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
@@ -16,7 +19,16 @@ class CustomTransport final : public Transport {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  void all_reduce(std::span<double> message) override { all_reduce_(message); }
+  std::size_t start(std::span<const double> message) override {
+    const std::size_t place = sums_.take();
+    sums_[place].assign(message.begin(), message.end());
+    all_reduce_(sums_[place]);
+    return place;
+  }
+  void finish(std::size_t started, std::span<double> sum) override {
+    std::ranges::copy(sums_[started], sum.begin());
+    sums_.release(started);
+  }
   std::unique_ptr<Transport> split(std::span<const int>) override {
     if (size_ == 1) {
       return std::make_unique<CustomTransport>(0, 1, all_reduce_);
@@ -28,6 +40,7 @@ class CustomTransport final : public Transport {
 
  private:
   Communicator::AllReduce all_reduce_;
+  InFlight<std::vector<double>> sums_;
   int rank_;
   int size_;
 };

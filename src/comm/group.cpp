@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/group.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <span>
+#include <stdexcept>
 
 #include "syncbn/error.hpp"
 
@@ -10,6 +12,12 @@
 
 namespace syncbn::comm {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
@@ -36,18 +44,16 @@ std::uint64_t message_fingerprint(const Descriptor& what, std::int64_t sequence,
 
 }  // namespace
 
-void Group::exchange(const Descriptor& what, std::vector<double>& payload) {
+template <class Body>
+void Group::guarded(const Descriptor& what, std::vector<double>& payload, std::size_t length,
+                    Body body) {
   if (failed_) {
     throw CommError("this communicator is unusable (an earlier exchange failed: " + failure_ +
                     "). Make a new one.");
   }
-  if (size() == 1) {
-    return;
-  }
-  const std::size_t length = payload.size();
   failed_ = true;  // until it has succeeded
   try {
-    exchange_checked(what, payload);
+    body();
     failed_ = false;
   } catch (const std::exception& error) {
     failure_ = error.what();
@@ -61,36 +67,73 @@ void Group::exchange(const Descriptor& what, std::vector<double>& payload) {
   }
 }
 
-void Group::exchange_checked(const Descriptor& what, std::vector<double>& payload) {
-  const auto start = std::chrono::steady_clock::now();
-  const std::uint64_t print = message_fingerprint(what, ++sequence_, payload.size());
-  if (const std::uint64_t plan = plan_fingerprint(what, payload.size()); !known_.contains(plan)) {
-    std::vector<double> nothing;
-    reduce(what, print, nothing);
-    known_.insert(plan);
+void Group::abandon(std::string_view why) {
+  if (!failed_ && size() > 1) {
+    failed_ = true;
+    failure_ = why;
   }
-  reduce(what, print, payload);
-  counters_.seconds +=
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void Group::reduce(const Descriptor& what, std::uint64_t print, std::vector<double>& payload) {
+void Group::start(const Descriptor& what, std::vector<double>& payload) {
   const std::size_t length = payload.size();
+  guarded(what, payload, length, [&] {
+    if (size() == 1) {
+      return;
+    }
+    const Clock::time_point begin = Clock::now();
+    const std::uint64_t print = message_fingerprint(what, ++sequence_, length);
+    if (const std::uint64_t plan = plan_fingerprint(what, length); !known_.contains(plan)) {
+      std::vector<double> nothing;
+      receive(what, send(print, nothing), nothing);
+      known_.insert(plan);
+    }
+    Pending pending = send(print, payload);
+    pending.seconds = seconds_since(begin);
+    pending_.push_back(pending);
+  });
+}
+
+void Group::finish(const Descriptor& what, std::vector<double>& payload) {
+  if (size() == 1) {
+    return;
+  }
+  const auto found = std::ranges::find(pending_, &payload, &Pending::payload);
+  const std::size_t length =
+      found == pending_.end() ? payload.size() : payload.size() - fingerprint_words;
+  guarded(what, payload, length, [&] {
+    if (found == pending_.end()) {
+      throw std::logic_error("nothing was started");
+    }
+    const Pending pending = *found;
+    pending_.erase(found);
+    const Clock::time_point begin = Clock::now();
+    receive(what, pending, payload);
+    const double seconds = pending.seconds + seconds_since(begin);
+    counters_.seconds += seconds;
+    fastest_ = std::min(fastest_, seconds);
+  });
+}
+
+Group::Pending Group::send(std::uint64_t print, std::vector<double>& payload) {
   const FingerprintWords words = to_words(print);
   payload.insert(payload.end(), words.begin(), words.end());
-  transport_->all_reduce(payload);
+  return {&payload, transport_->start(payload), print, sequence_, 0};
+}
+
+void Group::receive(const Descriptor& what, const Pending& pending, std::vector<double>& payload) {
+  transport_->finish(pending.started, payload);
   counters_.exchanges += 1;
   counters_.bytes += static_cast<std::int64_t>(payload.size() * sizeof(double));
   const auto summed = std::span(payload).last<fingerprint_words>();
-  if (!all_equal(summed, print, size())) {
-    throw_disagreement(what);
+  if (!all_equal(summed, pending.print, size())) {
+    throw_disagreement(what, pending.sequence);
   }
-  payload.resize(length);
+  payload.resize(payload.size() - fingerprint_words);
 }
 
-void Group::throw_disagreement(const Descriptor& what) {
+void Group::throw_disagreement(const Descriptor& what, std::int64_t sequence) {
   std::vector<double> packed(static_cast<std::size_t>(size()) * descriptor_words, 0.0);
-  pack(what, sequence_,
+  pack(what, sequence,
        std::span(packed).subspan(static_cast<std::size_t>(rank()) * descriptor_words,
                                  descriptor_words));
   transport_->all_reduce(packed);

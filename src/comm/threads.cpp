@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ranks as threads of one process. They meet at a board: each posts where its message lies and
-// waits; the last to come sums all messages in rank order, writes the sum into each, and lets the
-// others go. One copy of the algorithm's bytes per rank, no message is moved twice.
+// Ranks as threads of one process. They meet at a board: each posts a copy of its message to the
+// round it belongs to; the last to come sums them in rank order; whoever waits for the round takes
+// a copy of the sum. A round's place is used again when all have taken it.
 
 #include <algorithm>
 #include <condition_variable>
+#include <functional>
+#include <list>
 #include <map>
 #include <mutex>
 #include <string>
@@ -25,36 +27,42 @@ namespace {
 class Board {
  public:
   Board(int ranks, std::chrono::milliseconds timeout)
-      : timeout_(timeout),
-        posted_(static_cast<std::size_t>(ranks)),
-        waiting_(static_cast<std::size_t>(ranks), false),
-        gone_(static_cast<std::size_t>(ranks), false) {}
+      : timeout_(timeout), gone_(static_cast<std::size_t>(ranks), false) {}
 
-  int size() const { return static_cast<int>(posted_.size()); }
+  int size() const { return static_cast<int>(gone_.size()); }
 
-  void all_reduce(int rank, std::span<double> message) {
-    std::unique_lock lock(mutex_);
+  /// Posts the rank's message to the round of that number.
+  void post(int rank, std::int64_t number, std::span<const double> message) {
+    const std::scoped_lock lock(mutex_);
     throw_if_failed();
+    Round& round = round_of(number);
     const auto self = static_cast<std::size_t>(rank);
-    posted_[self] = message;
-    waiting_[self] = true;
-    if (std::ranges::all_of(waiting_, [](bool waits) { return waits; })) {
-      finish_round();
+    round.messages[self].assign(message.begin(), message.end());
+    round.posted[self] = true;
+    if (std::ranges::all_of(round.posted, [](bool posted) { return posted; })) {
+      complete(round);
       throw_if_failed();
-      return;
     }
-    const std::int64_t round = round_;
-    const auto done = [&] { return round_ != round || !failure_.empty() || someone_left(); };
+  }
+
+  /// Waits for the round and takes its sum.
+  void take(std::int64_t number, std::span<double> sum) {
+    std::unique_lock lock(mutex_);
+    Round& round = round_of(number);
+    const auto done = [&] { return round.complete || !failure_.empty() || someone_left(round); };
     const bool in_time = moved_.wait_for(lock, timeout_, done);
-    if (round_ != round) {
+    if (!round.complete) {
+      if (failure_.empty()) {
+        fail(in_time
+                 ? "rank " + list(gone_without(round)) + " left the group"
+                 : "rank " + list(absent(round)) + " did not come within " + in_seconds(timeout_));
+      }
       throw_if_failed();
-      return;
     }
-    if (failure_.empty()) {
-      fail(in_time ? missing(gone_) + " left the group"
-                   : missing_ranks() + " did not come within " + in_seconds(timeout_));
+    std::ranges::copy(round.messages[0], sum.begin());
+    if (++round.taken == size()) {
+      round.number = none;
     }
-    throw_if_failed();
   }
 
   void leave(int rank) {
@@ -85,27 +93,48 @@ class Board {
     int taken = 0;
   };
 
-  void finish_round() {
-    const std::span<double> sum = posted_[0];
+  static constexpr std::int64_t none = -1;
+  struct Round {
+    std::int64_t number = none;
+    std::vector<std::vector<double>> messages;  ///< when it is complete, the first is the sum
+    std::vector<bool> posted;
+    bool complete = false;
+    int taken = 0;
+  };
+
+  Round& round_of(std::int64_t number) {
+    auto found = std::ranges::find(rounds_, number, &Round::number);
+    if (found == rounds_.end()) {
+      found = std::ranges::find(rounds_, none, &Round::number);
+      if (found == rounds_.end()) {
+        found = rounds_.emplace(rounds_.end());
+        found->messages.resize(gone_.size());
+      }
+      found->number = number;
+      found->posted.assign(gone_.size(), false);
+      found->complete = false;
+      found->taken = 0;
+    }
+    return *found;
+  }
+
+  void complete(Round& round) {
+    std::vector<double>& sum = round.messages[0];
     const bool equal = std::ranges::all_of(
-        posted_, [&](std::span<double> message) { return message.size() == sum.size(); });
+        round.messages, [&](const auto& message) { return message.size() == sum.size(); });
     if (!equal) {
       std::string lengths;
-      for (const std::span<double> message : posted_) {
+      for (const std::vector<double>& message : round.messages) {
         lengths += (lengths.empty() ? "" : ", ") + std::to_string(message.size());
       }
       fail("the ranks' messages differ in length (" + lengths +
            " values): they are not in the same exchange");
-    } else {
-      for (std::size_t rank = 1; rank < posted_.size(); ++rank) {
-        std::ranges::transform(sum, posted_[rank], sum.begin(), std::plus<>());
-      }
-      for (std::size_t rank = 1; rank < posted_.size(); ++rank) {
-        std::ranges::copy(sum, posted_[rank].begin());
-      }
+      return;
     }
-    waiting_.assign(waiting_.size(), false);
-    ++round_;
+    for (std::size_t rank = 1; rank < round.messages.size(); ++rank) {
+      std::ranges::transform(sum, round.messages[rank], sum.begin(), std::plus<>());
+    }
+    round.complete = true;
     moved_.notify_all();
   }
 
@@ -120,33 +149,36 @@ class Board {
     }
   }
 
-  bool someone_left() const {
-    return std::ranges::any_of(gone_, [](bool gone) { return gone; });
+  std::vector<bool> absent(const Round& round) const {
+    std::vector<bool> ranks(round.posted);
+    ranks.flip();
+    return ranks;
+  }
+  // Those who posted before they left are not missed.
+  std::vector<bool> gone_without(const Round& round) const {
+    std::vector<bool> ranks = absent(round);
+    std::transform(ranks.begin(), ranks.end(), gone_.begin(), ranks.begin(), std::logical_and<>());
+    return ranks;
+  }
+  bool someone_left(const Round& round) const {
+    return std::ranges::any_of(gone_without(round), [](bool gone) { return gone; });
   }
 
-  static std::string missing(const std::vector<bool>& who) {
+  static std::string list(const std::vector<bool>& who) {
     std::string ranks;
     for (std::size_t rank = 0; rank < who.size(); ++rank) {
       if (who[rank]) {
-        ranks += (ranks.empty() ? "rank " : ", rank ") + std::to_string(rank);
+        ranks += (ranks.empty() ? "" : ", rank ") + std::to_string(rank);
       }
     }
     return ranks;
   }
 
-  std::string missing_ranks() const {
-    std::vector<bool> absent(waiting_);
-    absent.flip();
-    return missing(absent);
-  }
-
   const std::chrono::milliseconds timeout_;
   std::mutex mutex_;
   std::condition_variable moved_;
-  std::vector<std::span<double>> posted_;
-  std::vector<bool> waiting_;  ///< who is in the current round
-  std::vector<bool> gone_;     ///< whose transport was destroyed
-  std::int64_t round_ = 0;
+  std::list<Round> rounds_;
+  std::vector<bool> gone_;  ///< whose transport was destroyed
   std::string failure_;
   std::map<std::pair<std::int64_t, int>, Children> children_;
 };
@@ -160,7 +192,13 @@ class ThreadTransport final : public Transport {
 
   int rank() const override { return rank_; }
   int size() const override { return board_->size(); }
-  void all_reduce(std::span<double> message) override { board_->all_reduce(rank_, message); }
+  std::size_t start(std::span<const double> message) override {
+    board_->post(rank_, rounds_, message);
+    return static_cast<std::size_t>(rounds_++);
+  }
+  void finish(std::size_t started, std::span<double> sum) override {
+    board_->take(static_cast<std::int64_t>(started), sum);
+  }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {
     const int color = colors[static_cast<std::size_t>(rank_)];
@@ -173,6 +211,7 @@ class ThreadTransport final : public Transport {
  private:
   std::shared_ptr<Board> board_;
   int rank_;
+  std::int64_t rounds_ = 0;
   std::int64_t splits_ = 0;
 };
 

@@ -66,7 +66,7 @@ class OwnedComm {
 };
 
 /// Whether the request is done by the deadline. If not, MPI keeps it, and the memory it works on.
-bool finished(MPI_Request request, std::chrono::milliseconds timeout) {
+bool finished(MPI_Request& request, std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   constexpr int polls_between_yields = 256;
   for (int polls = 1;; ++polls) {
@@ -112,26 +112,40 @@ class MpiTransport final : public Transport {
     comm_for(fingerprint_words);  // of the messages that come before a new length
   }
 
+  MpiTransport(const MpiTransport&) = delete;
+  MpiTransport& operator=(const MpiTransport&) = delete;
+  ~MpiTransport() override {
+    if (in_flight_.any()) {  // a pass ended early
+      give_up();
+    }
+  }
+
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  void all_reduce(std::span<double> message) override {
+  std::size_t start(std::span<const double> message) override {
     if (message.size() > INT_MAX) {
       throw InvalidArgument(std::to_string(message.size()) +
                             " values in one message (MPI counts to 2^31 - 1). Send it in pieces.");
     }
-    OwnedComm& comm = comm_for(message.size());
-    staging_.assign(message.begin(), message.end());
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Iallreduce(MPI_IN_PLACE, staging_.data(), static_cast<int>(message.size()),
-                         MPI_DOUBLE, MPI_SUM, comm.get(), &request),
+    const OwnedComm& comm = comm_for(message.size());
+    const std::size_t place = in_flight_.take();
+    Message& sent = in_flight_[place];
+    sent.staging.assign(message.begin(), message.end());
+    check(MPI_Iallreduce(MPI_IN_PLACE, sent.staging.data(), static_cast<int>(message.size()),
+                         MPI_DOUBLE, MPI_SUM, comm.get(), &sent.request),
           "MPI_Iallreduce");
-    if (!finished(request, timeout_)) {
-      comm.abandon();
-      new std::vector<double>(std::move(staging_));  // MPI may still write there
+    return place;
+  }
+
+  void finish(std::size_t started, std::span<double> sum) override {
+    Message& sent = in_flight_[started];
+    if (!finished(sent.request, timeout_)) {
+      give_up();
       throw_too_late(timeout_);
     }
-    std::copy(staging_.begin(), staging_.end(), message.begin());
+    std::ranges::copy(sent.staging, sum.begin());
+    in_flight_.release(started);
   }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {
@@ -164,6 +178,20 @@ class MpiTransport final : public Transport {
     return known->second.comm;
   }
 
+  // Leaves to MPI what it may still be working with: no rank has anything to do with these
+  // communicators and messages any more.
+  void give_up() {
+    for (auto& [length, channel] : by_length_) {
+      channel.comm.abandon();
+    }
+    new InFlight<Message>(std::exchange(in_flight_, {}));
+  }
+
+  struct Message {
+    std::vector<double> staging;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+
   static constexpr std::size_t max_lengths = 256;
   struct Channel {
     OwnedComm comm;
@@ -173,7 +201,7 @@ class MpiTransport final : public Transport {
   OwnedComm base_;
   std::map<std::size_t, Channel> by_length_;
   std::int64_t uses_ = 0;
-  std::vector<double> staging_;
+  InFlight<Message> in_flight_;
   std::chrono::milliseconds timeout_;
   int rank_ = 0;
   int size_ = 1;
