@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,6 +18,12 @@ namespace syncbn {
 
 namespace comm {
 enum class Pass : std::uint8_t;
+}
+namespace bn {
+struct Workspace;
+}
+namespace kernels {
+struct ChannelRange;
 }
 
 /// Whose parameter gradients a backward adds up.
@@ -38,6 +45,11 @@ struct BatchNormOptions {
   bool track_running_stats = true;
   Activation activation = Activation::none;
   GradientScope parameter_gradients = GradientScope::local;
+  /// Into how many blocks of channels a pass is cut, each with a message of its own that travels
+  /// while the next is summed. 0: so that a block stays in the cache between its two passes, and
+  /// not at all where all fit, or where messages are slow (together over a twentieth of a forward).
+  /// Results do not depend on it, beyond rounding.
+  std::int64_t channel_blocks = 0;
   Backend backend = Backend::cpu;
 };
 
@@ -49,16 +61,21 @@ struct Saved {
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;
   bool had_residual = false;
+  bool had_weight = false;
+  bool in_place = false;
+  std::int64_t blocks = 1;   ///< of channels, that its backward is cut into; alike on all ranks
   std::string layer;         ///< whose forward it was
   std::int64_t forward = 0;  ///< the how many-th; 0: none yet
 };
 
 /// Batch normalization (Ioffe & Szegedy 2015) with the statistics of the whole group's batch.
 ///
-/// `forward` and `backward` are collective over the group: one all-reduce of 2C + 9 doubles each,
-/// whatever the number of ranks. (A forward repeats it once if the pivot was far from the mean, see
-/// pivot_retries; before the layer's first comes one of 8.) Ranks may hold shards of any size, none
-/// included. The result is that of one rank holding the whole batch, up to rounding.
+/// `forward` and `backward` are collective over the group: one all-reduce of 2C + 10 doubles each,
+/// whatever the number of ranks; for tensors larger than the cache, from the second step on, one
+/// such for each block of channels (see BatchNormOptions::channel_blocks). (A forward repeats it
+/// once if the pivot was far from the mean, see pivot_retries; before the first of a length comes
+/// one of 8.) Ranks may hold shards of any size, none included. The result is that of one rank
+/// holding the whole batch, up to rounding.
 ///
 /// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
 /// running statistics and `saved` as they were; output tensors may have been written.
@@ -66,31 +83,51 @@ class BatchNorm {
  public:
   /// Local. gamma = 1, beta = 0, running_mean = 0, running_var = 1.
   BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options = {});
+  BatchNorm(BatchNorm&&) noexcept;
+  BatchNorm& operator=(BatchNorm&&) noexcept;
+  ~BatchNorm();
 
   std::int64_t channels() const { return channels_; }
   const BatchNormOptions& options() const { return options_; }
   const Communicator& communicator() const { return group_; }
 
   /// Collective. Normalizes with the group's batch statistics and updates the running ones (their
-  /// variance unbiased, as PyTorch's). y may be x. Fills `saved`.
+  /// variance unbiased, as PyTorch's). y may be x. Fills `saved`. `weight`: see phases.hpp; a
+  /// trainer gives its mask of padding here, and every rank may have its own, or none.
   ///
   /// A global batch of one element per channel gives y = beta and does not move running_var; one of
   /// none moves nothing.
-  void forward(ConstTensorView x, TensorView y, Saved& saved);
+  void forward(ConstTensorView x, TensorView y, Saved& saved, Weight weight = {});
   /// As above with y = activation(normalized + residual).
-  void forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved);
+  void forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
+               Weight weight = {});
 
-  /// Collective. x and `saved` are those of the forward. Writes dx and adds to weight_grad and
-  /// bias_grad. dx may be dy.
-  void backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx);
+  /// Collective. x, `saved` and the weights are those of the forward. Writes dx and adds to
+  /// weight_grad and bias_grad. dx may be dy.
+  void backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
+                Weight weight = {});
   /// For a forward with a residual: y is its output; `dresidual` receives the residual's gradient.
   void backward(const Saved& saved, ConstTensorView x, ConstTensorView y, ConstTensorView dy,
-                TensorView dx, TensorView dresidual);
+                TensorView dx, TensorView dresidual, Weight weight = {});
+
+  /// Collective. Training that keeps one tensor where others keep two (Rota Bulo, Porzi &
+  /// Kontschieder 2018, In-Place Activated BatchNorm): x becomes y, and the backward recovers the
+  /// input from it. Between the two nothing may write there, nor to gamma and beta. For a layer
+  /// without activation or with a leaky_relu whose slope is above 0, and no gamma of 0: else
+  /// throws InvalidArgument before anything is written.
+  ///
+  /// y rounded to its type is what the backward sees: where |beta| is far above |gamma| the input
+  /// is recovered with that much less accuracy, (x - mean) / std to about u |z / gamma|,
+  /// z being y before the activation; a z whose y underflows is lost.
+  void forward_in_place(TensorView x, Saved& saved, Weight weight = {});
+  /// Collective. y is what the forward left. dx may be dy.
+  void backward_in_place(const Saved& saved, ConstTensorView y, ConstTensorView dy, TensorView dx,
+                         Weight weight = {});
 
   /// Local. Normalizes with the running statistics. Without track_running_stats: collective, with
   /// the group's batch statistics, which also become the pivot of the next sums.
-  void infer(ConstTensorView x, TensorView y);
-  void infer(ConstTensorView x, ConstTensorView residual, TensorView y);
+  void infer(ConstTensorView x, TensorView y, Weight weight = {});
+  void infer(ConstTensorView x, ConstTensorView residual, TensorView y, Weight weight = {});
 
   /// gamma and beta [C], empty without affine. Write through them to update; keep them equal on all
   /// ranks. They stay valid as long as the layer.
@@ -123,12 +160,15 @@ class BatchNorm {
   void load(const std::filesystem::path& file);
 
  private:
-  void forward_with(ConstTensorView x, std::optional<ConstTensorView> residual, TensorView y,
-                    Saved& saved);
-  void backward_with(const Saved& saved, ConstTensorView x, std::optional<ConstTensorView> y,
-                     ConstTensorView dy, TensorView dx, std::optional<TensorView> dresidual);
-  void infer_with(ConstTensorView x, std::optional<ConstTensorView> residual, TensorView y);
-  void take_group_statistics(comm::Pass pass, ConstTensorView x);
+  struct Forward;
+  struct Backward;
+
+  void forward_with(const Forward& pass, Saved& saved);
+  void backward_with(const Backward& pass, const Saved& saved);
+  void infer_with(const Forward& pass);
+  void with_group_statistics(comm::Pass kind, const Forward& pass);
+  void normalize_channels(const Forward& pass, const kernels::ChannelRange& channels);
+  void require_invertible() const;
   void choose_pivot();
   std::uint64_t shared_state() const;
   void take_running_statistics();
@@ -143,12 +183,8 @@ class BatchNorm {
   std::int64_t num_batches_tracked_ = 0;
   std::int64_t forwards_ = 0;
   std::int64_t pivot_retries_ = 0;
-
-  // Workspace, sized by the constructor.
-  std::vector<float> pivot_;      ///< [C] last batch mean when no running mean is tracked
-  std::vector<double> sums_;      ///< one message
-  std::vector<double> own_sums_;  ///< this rank's share of a backward's
-  Statistics statistics_;         ///< of the forward or infer under way
+  std::vector<float> pivot_;                ///< [C] last batch mean when no running mean is tracked
+  std::unique_ptr<bn::Workspace> working_;  ///< of the call under way
 };
 
 }  // namespace syncbn

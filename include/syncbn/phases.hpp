@@ -8,7 +8,8 @@
 //
 // BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. They are
 // local, hold no state and may be called from several threads at once on different data. Work
-// inside is spread over OpenMP threads; the result does not depend on how many.
+// inside is spread over OpenMP threads; the result does not depend on how many. Each call allocates
+// some memory of the order of C (the layer keeps its own).
 //
 // Every function throws InvalidArgument if shapes, types or lengths do not fit together, before
 // anything is written.
@@ -24,11 +25,22 @@
 
 namespace syncbn {
 
-/// Elementwise function fused behind the normalization (and behind the residual add).
-enum class Activation : std::uint8_t { none, relu };
+/// Elementwise function fused behind the normalization (and behind the residual add): z where z >
+/// 0, negative_slope * z elsewhere.
+struct Activation {
+  double negative_slope = 1;  ///< finite, at least 0
 
-/// Doubles in either pass's message: two per channel, and the element count. (A Communicator adds
-/// eight, to be able to tell when ranks disagree.)
+  static const Activation none;
+  static const Activation relu;
+  static constexpr Activation leaky_relu(double negative_slope = 0.01) { return {negative_slope}; }
+
+  friend constexpr bool operator==(const Activation&, const Activation&) = default;
+};
+inline constexpr Activation Activation::none{1};
+inline constexpr Activation Activation::relu{0};
+
+/// Doubles in either pass's message: two per channel, and the element count. (The layer adds one,
+/// its Communicator eight, to be able to tell when ranks disagree.)
 constexpr std::size_t sums_length(std::int64_t channels) {
   return 2 * static_cast<std::size_t>(channels) + 1;
 }
@@ -47,12 +59,20 @@ struct Affine {
   std::span<const double> beta;
 };
 
+/// Weights of positions. Every phase takes them, or none: `weight` [N, S], finite and at least 0,
+/// the same for all channels. A position of weight w counts as w equal ones in the statistics;
+/// their count is then the sum of the weights. (So do not scale them to a sum of 1: that is a batch
+/// of one element, which says nothing about the variance.) One of weight 0 is not there: x is not
+/// looked at, y and dx are 0. So ragged batches can be padded, and their padding may hold anything.
+/// Both passes must be given the same.
+using Weight = std::span<const float>;
+
 /// sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }, of this shard.
 ///
 /// `pivot` [C] must have the same bits on every rank whose sums are added; the closer it is to the
 /// mean, the less is lost (see pivot_is_far). One read of x.
 void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<double> sums,
-                  Backend backend = Backend::cpu);
+                  Weight weight = {}, Backend backend = Backend::cpu);
 
 /// Whether the reduced `sums` lost too much to a pivot far from the mean: the rounding of the
 /// accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64), and another float
@@ -74,18 +94,24 @@ void finalize(std::span<const double> sums, std::span<const float> pivot, double
 /// one write of y. y may be x or residual. All tensors have x's shape, type and layout.
 void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
                Activation activation, std::optional<ConstTensorView> residual, TensorView y,
-               Backend backend = Backend::cpu);
+               Weight weight = {}, Backend backend = Backend::cpu);
 
 /// What both backward phases need to know of the forward pass they belong to.
 struct BackwardContext {
+  /// The forward's input, or with `from_output` its output.
   ConstTensorView x;
   ConstTensorView dy;
   const Statistics& statistics;
-  Affine affine;
+  Affine affine = {};
   Activation activation = Activation::none;
-  /// The forward's output. Needed with relu when a residual was added; otherwise relu's mask is
-  /// recomputed from x and y is not read.
-  std::optional<ConstTensorView> y;
+  /// The forward's output. Needed with an activation when a residual was added; otherwise the side
+  /// of the activation that a value was on is recomputed from x, and y is not read.
+  std::optional<ConstTensorView> y = {};
+  Weight weight = {};
+  /// x is the forward's output and its input is recovered from that: (x - mean) * invstd =
+  /// (z - beta) / gamma with z = x where x > 0, x / negative_slope elsewhere. For activations that
+  /// can be inverted (a slope above 0), no gamma of 0, and no residual.
+  bool from_output = false;
 };
 
 /// sums = { sum(dz) [C], sum(dz * (x - mean)) [C], elements per channel }, of this shard, where dz

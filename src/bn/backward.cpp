@@ -3,21 +3,32 @@
 // clang-format off
 // backward  sums      a = sum(dz), b = sum(dz * (x - mean)), dz = dy behind the activation
 //                                                                 one read of x, dy
-//           exchange  (a, b, n) summed over the group             one all-reduce of 2C + 1 (+ 8) doubles
+//           exchange  (a, b, n) summed over the group             one all-reduce of 2C + 2 (+ 8) doubles
 //           gradient  dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n)
 //                                                                 one read of x, dy, one write of dx
 //           dgamma += b * invstd, dbeta += a, of this rank's share or of the group's sums
 // clang-format on
 //
-// With a residual, relu's mask comes from y, which both passes read then.
+// Each block of channels goes through these by itself (see in_blocks.hpp). With a residual, the
+// activation's side comes from y, which both passes read then.
+
+#include <algorithm>
 
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/in_blocks.hpp"
 #include "bn/validate.hpp"
 #include "comm/group.hpp"
 
 namespace syncbn {
+
+struct BatchNorm::Backward {
+  BackwardContext context;
+  TensorView dx;
+  std::optional<TensorView> dresidual;
+};
+
 namespace {
 
 void validate(const Saved& saved, const BackwardContext& context, const TensorView& dx,
@@ -38,6 +49,15 @@ void validate(const Saved& saved, const BackwardContext& context, const TensorVi
     throw InvalidArgument("layer '" + layer +
                           "': x is not the forward's (another shape, type or layout than `saved` "
                           "holds). Pass the tensors of the same forward.");
+  }
+  if (saved.in_place != context.from_output) {
+    throw InvalidArgument("layer '" + layer + "': the forward was " +
+                          (saved.in_place ? "" : "not ") + "in place. Call " +
+                          (saved.in_place ? "backward_in_place." : "backward."));
+  }
+  if (saved.had_weight == context.weight.empty() && context.x.shape().per_channel() != 0) {
+    throw InvalidArgument("layer '" + layer + "': the forward had " +
+                          (saved.had_weight ? "weights. Pass the same." : "no weights."));
   }
   if (saved.had_residual != dresidual.has_value()) {
     throw InvalidArgument("layer '" + layer + "': the forward " +
@@ -61,38 +81,64 @@ void validate(const Saved& saved, const BackwardContext& context, const TensorVi
 
 }  // namespace
 
-void BatchNorm::backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx) {
-  backward_with(saved, x, std::nullopt, dy, dx, std::nullopt);
+void BatchNorm::backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
+                         Weight weight) {
+  backward_with({.context = {.x = x, .dy = dy, .statistics = saved.statistics, .weight = weight},
+                 .dx = dx,
+                 .dresidual = std::nullopt},
+                saved);
 }
 
 void BatchNorm::backward(const Saved& saved, ConstTensorView x, ConstTensorView y,
-                         ConstTensorView dy, TensorView dx, TensorView dresidual) {
-  backward_with(saved, x, y, dy, dx, dresidual);
+                         ConstTensorView dy, TensorView dx, TensorView dresidual, Weight weight) {
+  backward_with(
+      {.context = {.x = x, .dy = dy, .statistics = saved.statistics, .y = y, .weight = weight},
+       .dx = dx,
+       .dresidual = dresidual},
+      saved);
 }
 
-void BatchNorm::backward_with(const Saved& saved, ConstTensorView x,
-                              std::optional<ConstTensorView> y, ConstTensorView dy, TensorView dx,
-                              std::optional<TensorView> dresidual) {
-  const BackwardContext context{.x = x,
-                                .dy = dy,
-                                .statistics = saved.statistics,
-                                .affine = affine(),
-                                .activation = options_.activation,
-                                .y = y};
-  validate(saved, context, dx, dresidual, channels_, options_.name);
+void BatchNorm::backward_in_place(const Saved& saved, ConstTensorView y, ConstTensorView dy,
+                                  TensorView dx, Weight weight) {
+  require_invertible();
+  backward_with({.context = {.x = y,
+                             .dy = dy,
+                             .statistics = saved.statistics,
+                             .weight = weight,
+                             .from_output = true},
+                 .dx = dx,
+                 .dresidual = std::nullopt},
+                saved);
+}
 
-  backward_sums(context, own_sums_, options_.backend);
-  sums_ = own_sums_;
-  group_.group().exchange({.pass = comm::Pass::backward,
-                           .layer = options_.name,
-                           .channels = channels_,
-                           .dtype = x.dtype(),
-                           .shared = static_cast<std::uint64_t>(saved.forward)},
-                          sums_);
-  input_gradient(context, sums_, dx, dresidual, options_.backend);
+void BatchNorm::backward_with(const Backward& pass, const Saved& saved) {
+  BackwardContext context = pass.context;
+  context.affine = affine();
+  context.activation = options_.activation;
+  validate(saved, context, pass.dx, pass.dresidual, channels_, options_.name);
+
+  bn::Workspace& working = *working_;
+  working.count = bn::count_of(context.x, context.weight);
+  working.own_sums.resize(sums_length(channels_));
+  const comm::Descriptor what{.pass = comm::Pass::backward,
+                              .layer = options_.name,
+                              .channels = channels_,
+                              .dtype = context.x.dtype(),
+                              .shared = static_cast<std::uint64_t>(saved.forward)};
+  const auto sum = [&](const bn::ChannelRange& channels) {
+    bn::backward_sums(context, channels, working.sums, options_.backend, working);
+    for (const std::int64_t first : {channels.begin, channels_ + channels.begin}) {
+      std::copy_n(working.sums.begin() + first, channels.size(), working.own_sums.begin() + first);
+    }
+  };
+  const auto use = [&](const bn::ChannelRange& channels) {
+    bn::input_gradient(context, channels, working.sums, pass.dx, pass.dresidual, options_.backend,
+                       working);
+  };
+  bn::in_blocks(group_.group(), what, channels_, saved.blocks, working, 0, sum, use);
 
   const std::vector<double>& share =
-      options_.parameter_gradients == GradientScope::local ? own_sums_ : sums_;
+      options_.parameter_gradients == GradientScope::local ? working.own_sums : working.sums;
   for (std::size_t c = 0; c < weight_grad_.size(); ++c) {
     bias_grad_[c] += share[c];
     weight_grad_[c] += share[weight_grad_.size() + c] * saved.statistics.invstd[c];

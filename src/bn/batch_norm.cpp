@@ -6,6 +6,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "bn/passes.hpp"
+#include "bn/validate.hpp"
 #include "comm/group.hpp"
 
 namespace syncbn {
@@ -24,6 +26,11 @@ std::int64_t validated(std::int64_t channels, const BatchNormOptions& options) {
     throw InvalidArgument(layer + "momentum = " + std::to_string(*options.momentum) +
                           " (between 0 and 1, or none for the average of all batches)");
   }
+  if (options.channel_blocks < 0) {
+    throw InvalidArgument(layer + "channel_blocks = " + std::to_string(options.channel_blocks) +
+                          " (at least 1, or 0 for as many as suit the cache)");
+  }
+  require_slope(options.activation);
   return channels;
 }
 
@@ -39,7 +46,8 @@ BatchNormOptions named(BatchNormOptions options, const Communicator& group) {
 BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options)
     : channels_(validated(channels, options)),
       group_(std::move(group)),
-      options_(named(std::move(options), group_)) {
+      options_(named(std::move(options), group_)),
+      working_(std::make_unique<bn::Workspace>()) {
   const auto c = static_cast<std::size_t>(channels);
   if (options_.affine) {
     weight_.assign(c, 1.0);
@@ -52,9 +60,14 @@ BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions
     running_var_.assign(c, 1.0);
   }
   pivot_.assign(c, 0.0F);
-  sums_.assign(sums_length(channels), 0.0);
-  own_sums_.assign(sums_length(channels), 0.0);
+  working_->statistics = {.mean = std::vector<double>(c),
+                          .var = std::vector<double>(c),
+                          .invstd = std::vector<double>(c)};
 }
+
+BatchNorm::BatchNorm(BatchNorm&&) noexcept = default;
+BatchNorm& BatchNorm::operator=(BatchNorm&&) noexcept = default;
+BatchNorm::~BatchNorm() = default;
 
 void BatchNorm::zero_grad() {
   std::ranges::fill(weight_grad_, 0.0);

@@ -2,30 +2,45 @@
 //
 // clang-format off
 // forward   sums       n, s = sum(x - K), q = sum((x - K)^2)      one read of x
-//           exchange   (s, q, n) summed over the group            one all-reduce of 2C + 1 (+ 8) doubles
+//           exchange   (s, q, n) summed over the group            one all-reduce of 2C + 2 (+ 8) doubles
 //           finalize   mean, var, invstd; running statistics      O(C)
 //           normalize  y                                          one read of x, one write of y
 // clang-format on
+//
+// Each block of channels goes through these by itself (see in_blocks.hpp).
 //
 // K is the expected mean, rounded to float: the running mean, corrected for its start at 0 (as
 // Adam's moments are: Kingma & Ba 2015, section 3), or the last batch mean where none is tracked.
 // If the reduced sums show that it was too far from the mean, the first two steps are repeated
 // about the mean they gave: decided from the reduced values, hence alike on every rank, and at most
-// once.
+// once. The pivots of a block's other channels stay, and with them the bits of their sums.
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
 
 #include "syncbn/batch_norm.hpp"
+#include "syncbn/error.hpp"
 
+#include "bn/in_blocks.hpp"
 #include "bn/statistics.hpp"
 #include "bn/validate.hpp"
 #include "comm/fingerprint.hpp"
 #include "comm/group.hpp"
 
 namespace syncbn {
+
+struct BatchNorm::Forward {
+  ConstTensorView x;
+  std::optional<ConstTensorView> residual;
+  TensorView y;
+  Weight weight;
+};
+
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 void validate(const ConstTensorView& x, const std::optional<ConstTensorView>& residual,
               const TensorView& y, std::int64_t channels, const BatchNormOptions& options) {
@@ -36,48 +51,124 @@ void validate(const ConstTensorView& x, const std::optional<ConstTensorView>& re
   }
 }
 
+/// Blocks must be worth their exchanges: together these may take a twentieth of the pass.
+double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_seconds) {
+  const bool cheap = static_cast<double>(blocks) * group.fastest() <= 0.05 * pass_seconds;
+  return group.size() == 1 || cheap ? static_cast<double>(blocks) : 1;
+}
+
 }  // namespace
 
-void BatchNorm::forward(ConstTensorView x, TensorView y, Saved& saved) {
-  forward_with(x, std::nullopt, y, saved);
+void BatchNorm::forward(ConstTensorView x, TensorView y, Saved& saved, Weight weight) {
+  forward_with({x, std::nullopt, y, weight}, saved);
 }
 
-void BatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved) {
-  forward_with(x, residual, y, saved);
+void BatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
+                        Weight weight) {
+  forward_with({x, residual, y, weight}, saved);
 }
 
-void BatchNorm::infer(ConstTensorView x, TensorView y) {
-  infer_with(x, std::nullopt, y);
+void BatchNorm::forward_in_place(TensorView x, Saved& saved, Weight weight) {
+  require_invertible();
+  forward_with({x, std::nullopt, x, weight}, saved);
+  saved.in_place = true;
 }
 
-void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y) {
-  infer_with(x, residual, y);
+void BatchNorm::infer(ConstTensorView x, TensorView y, Weight weight) {
+  infer_with({x, std::nullopt, y, weight});
 }
 
-void BatchNorm::forward_with(ConstTensorView x, std::optional<ConstTensorView> residual,
-                             TensorView y, Saved& saved) {
-  validate(x, residual, y, channels_, options_);
-  take_group_statistics(comm::Pass::forward, x);
-  normalize(x, statistics_, affine(), options_.activation, residual, y, options_.backend);
+void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y, Weight weight) {
+  infer_with({x, residual, y, weight});
+}
+
+void BatchNorm::forward_with(const Forward& pass, Saved& saved) {
+  validate(pass.x, pass.residual, pass.y, channels_, options_);
+  with_group_statistics(comm::Pass::forward, pass);
   update_running_statistics();
-  saved.statistics = statistics_;
-  saved.shape = x.shape();
-  saved.dtype = x.dtype();
-  saved.layout = x.layout();
-  saved.had_residual = residual.has_value();
+  saved.statistics = working_->statistics;
+  saved.shape = pass.x.shape();
+  saved.dtype = pass.x.dtype();
+  saved.layout = pass.x.layout();
+  saved.had_residual = pass.residual.has_value();
+  saved.had_weight = !pass.weight.empty();
+  saved.in_place = false;
+  saved.blocks = working_->blocks;
   saved.layer = options_.name;
   saved.forward = ++forwards_;
 }
 
-void BatchNorm::infer_with(ConstTensorView x, std::optional<ConstTensorView> residual,
-                           TensorView y) {
-  validate(x, residual, y, channels_, options_);
-  if (options_.track_running_stats) {
-    take_running_statistics();
-  } else {
-    take_group_statistics(comm::Pass::infer, x);
+void BatchNorm::infer_with(const Forward& pass) {
+  validate(pass.x, pass.residual, pass.y, channels_, options_);
+  if (!options_.track_running_stats) {
+    with_group_statistics(comm::Pass::infer, pass);
+    return;
   }
-  normalize(x, statistics_, affine(), options_.activation, residual, y, options_.backend);
+  bn::count_of(pass.x, pass.weight);
+  take_running_statistics();
+  normalize_channels(pass, bn::all_channels(pass.x));
+}
+
+void BatchNorm::normalize_channels(const Forward& pass, const kernels::ChannelRange& channels) {
+  bn::normalize(pass.x, channels, working_->statistics, affine(), options_.activation,
+                pass.residual, pass.y, pass.weight, options_.backend, *working_);
+}
+
+void BatchNorm::with_group_statistics(comm::Pass kind, const Forward& pass) {
+  bn::Workspace& working = *working_;
+  comm::Group& group = group_.group();
+  working.count = bn::count_of(pass.x, pass.weight);
+  if (options_.track_running_stats) {
+    choose_pivot();
+  }
+  comm::Descriptor what{.pass = kind,
+                        .layer = options_.name,
+                        .channels = channels_,
+                        .dtype = pass.x.dtype(),
+                        .shared = shared_state()};
+  const Clock::time_point begin = Clock::now();
+  const bool chosen = options_.channel_blocks != 0;
+  const std::int64_t wanted = chosen ? std::min(options_.channel_blocks, channels_)
+                                     : bn::blocks_of(pass.x, options_.backend);
+  const std::int64_t blocks = chosen || group.size() == 1 ? wanted : working.blocks;
+  bool retried = false;
+
+  const auto sum = [&](const bn::ChannelRange& channels) {
+    bn::forward_sums(pass.x, channels, pass.weight, pivot_, working.sums, options_.backend,
+                     working);
+  };
+  const auto use = [&](const bn::ChannelRange& channels) {
+    if (bn::move_far_pivots(channels, working.sums, pivot_, options_.eps, pass.x.dtype())) {
+      retried = true;
+      comm::Descriptor again = what;
+      again.pass = comm::Pass::second_sums;
+      again.shared = shared_state();
+      sum(channels);
+      bn::exchange_again(group, again, channels, working);
+    }
+    bn::finalize(channels, working.sums, pivot_, options_.eps, working.statistics);
+    bn::move_pivot_to_mean(channels, working.sums, pivot_);
+    normalize_channels(pass, channels);
+  };
+  const double wish = bn::in_blocks(
+      group, what, channels_, blocks, working,
+      chosen ? static_cast<double>(wanted) : worthwhile(wanted, group, working.pass_seconds), sum,
+      use);
+  // Every new number brings messages of new lengths: change it for a good reason only.
+  const auto then = std::clamp<std::int64_t>(std::llround(wish), 1, channels_);
+  if (then >= 2 * working.blocks || 2 * then <= working.blocks) {
+    working.blocks = then;
+  }
+  working.pass_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  pivot_retries_ += retried ? 1 : 0;
+}
+
+void BatchNorm::require_invertible() const {
+  try {
+    syncbn::require_invertible(options_.activation, weight_);
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument("layer '" + options_.name + "': " + error.what());
+  }
 }
 
 void BatchNorm::choose_pivot() {
@@ -99,54 +190,33 @@ std::uint64_t BatchNorm::shared_state() const {
       .add(static_cast<std::uint64_t>(forwards_))
       .add(std::bit_cast<std::uint64_t>(options_.eps))
       .add(std::bit_cast<std::uint64_t>(options_.momentum.value_or(-1.0)))
-      .add(static_cast<std::uint64_t>(options_.activation))
+      .add(std::bit_cast<std::uint64_t>(options_.activation.negative_slope))
       .add(static_cast<std::uint64_t>(options_.parameter_gradients))
       .add(static_cast<std::uint64_t>(options_.affine))
+      .add(static_cast<std::uint64_t>(options_.channel_blocks))
       .value();
 }
 
-void BatchNorm::take_group_statistics(comm::Pass pass, ConstTensorView x) {
-  if (options_.track_running_stats) {
-    choose_pivot();
-  }
-  comm::Descriptor what{.pass = pass,
-                        .layer = options_.name,
-                        .channels = channels_,
-                        .dtype = x.dtype(),
-                        .shared = shared_state()};
-  forward_sums(x, pivot_, sums_, options_.backend);
-  group_.group().exchange(what, sums_);
-  if (pivot_is_far(sums_, pivot_, options_.eps, x.dtype())) {
-    ++pivot_retries_;
-    move_pivot_to_mean(sums_, pivot_);
-    what.pass = comm::Pass::second_sums;
-    what.shared = shared_state();
-    forward_sums(x, pivot_, sums_, options_.backend);
-    group_.group().exchange(what, sums_);
-  }
-  finalize(sums_, pivot_, options_.eps, statistics_);
-  move_pivot_to_mean(sums_, pivot_);
-}
-
 void BatchNorm::take_running_statistics() {
-  statistics_.mean = running_mean_;
-  statistics_.var = running_var_;
-  statistics_.invstd.resize(running_var_.size());
-  std::ranges::transform(running_var_, statistics_.invstd.begin(),
+  Statistics& statistics = working_->statistics;
+  statistics.mean = running_mean_;
+  statistics.var = running_var_;
+  std::ranges::transform(running_var_, statistics.invstd.begin(),
                          [&](double var) { return inverse_std(var, options_.eps); });
 }
 
 void BatchNorm::update_running_statistics() {
-  const double n = statistics_.count;
+  const Statistics& statistics = working_->statistics;
+  const double n = statistics.count;
   if (!options_.track_running_stats || n == 0) {
     return;
   }
   ++num_batches_tracked_;
   const double newest = options_.momentum.value_or(1.0 / static_cast<double>(num_batches_tracked_));
   for (std::size_t c = 0; c < running_mean_.size(); ++c) {
-    running_mean_[c] += newest * (statistics_.mean[c] - running_mean_[c]);
+    running_mean_[c] += newest * (statistics.mean[c] - running_mean_[c]);
     if (n > 1) {  // one element has no unbiased variance
-      running_var_[c] += newest * (statistics_.var[c] * (n / (n - 1)) - running_var_[c]);
+      running_var_[c] += newest * (statistics.var[c] * (n / (n - 1)) - running_var_[c]);
     }
   }
 }

@@ -3,9 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
-#include "syncbn/tensor_view.hpp"
+#include "syncbn/phases.hpp"
 
 namespace syncbn {
 
@@ -14,6 +15,10 @@ namespace syncbn {
 void require_like_x(const ConstTensorView& x, const ConstTensorView& other, std::string_view name);
 void require_length(std::size_t length, std::size_t expected, std::string_view name,
                     const ConstTensorView& x);
+/// The slope is finite and at least 0.
+void require_slope(Activation activation);
+/// A forward's input can be recovered from its output: a slope above 0, no gamma of 0.
+void require_invertible(Activation activation, std::span<const double> gamma);
 void require_channels(const ConstTensorView& x, std::int64_t channels, std::string_view layer);
 
 }  // namespace syncbn

@@ -40,16 +40,6 @@ DType to_dtype(syncbn_dtype dtype) {
   throw_unknown("syncbn_dtype", dtype);
 }
 
-Activation to_activation(syncbn_activation activation) {
-  switch (activation) {
-    case SYNCBN_NONE:
-      return Activation::none;
-    case SYNCBN_RELU:
-      return Activation::relu;
-  }
-  throw_unknown("syncbn_activation", activation);
-}
-
 Backend to_backend(syncbn_backend backend) {
   switch (backend) {
     case SYNCBN_CPU:
@@ -77,6 +67,11 @@ std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const ch
     return std::nullopt;
   }
   return to_view(tensor, name);
+}
+
+Weight to_weight(const float* weight, const TensorView& x) {
+  return weight == nullptr ? Weight()
+                           : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
 }
 
 std::chrono::milliseconds to_timeout(double seconds) {

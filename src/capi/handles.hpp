@@ -27,7 +27,8 @@ namespace syncbn::capi {
 // The C enums and structs as ours. Each throws InvalidArgument for what is out of range or NULL.
 
 DType to_dtype(syncbn_dtype dtype);
-Activation to_activation(syncbn_activation activation);
+/// NULL is none.
+Weight to_weight(const float* weight, const TensorView& x);
 Backend to_backend(syncbn_backend backend);
 TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);

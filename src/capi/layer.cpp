@@ -9,6 +9,7 @@ using capi::guarded;
 using capi::require;
 using capi::to_optional_view;
 using capi::to_view;
+using capi::to_weight;
 
 namespace {
 
@@ -23,9 +24,10 @@ BatchNormOptions to_options(const syncbn_options& options) {
   }
   result.affine = options.affine != 0;
   result.track_running_stats = options.track_running_stats != 0;
-  result.activation = capi::to_activation(options.activation);
+  result.activation = {options.negative_slope};
   result.parameter_gradients =
       options.group_parameter_gradients != 0 ? GradientScope::group : GradientScope::local;
+  result.channel_blocks = options.channel_blocks;
   result.backend = capi::to_backend(options.backend);
   return result;
 }
@@ -43,8 +45,9 @@ syncbn_options syncbn_default_options(void) {
           .momentum = *defaults.momentum,
           .affine = defaults.affine,
           .track_running_stats = defaults.track_running_stats,
-          .activation = SYNCBN_NONE,
+          .negative_slope = defaults.activation.negative_slope,
           .group_parameter_gradients = 0,
+          .channel_blocks = defaults.channel_blocks,
           .backend = SYNCBN_CPU};
 }
 
@@ -75,24 +78,25 @@ void syncbn_saved_free(syncbn_saved* saved) {
 }
 
 syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                        const syncbn_tensor* residual, const syncbn_tensor* y,
-                                        syncbn_saved* saved) {
+                                        const syncbn_tensor* residual, const float* weight,
+                                        const syncbn_tensor* y, syncbn_saved* saved) {
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
+    const TensorView view = to_view(x, "x");
     if (residual != nullptr) {
-      layer->layer.forward(to_view(x, "x"), to_view(residual, "residual"), to_view(y, "y"),
-                           saved->saved);
+      layer->layer.forward(view, to_view(residual, "residual"), to_view(y, "y"), saved->saved,
+                           to_weight(weight, view));
     } else {
-      layer->layer.forward(to_view(x, "x"), to_view(y, "y"), saved->saved);
+      layer->layer.forward(view, to_view(y, "y"), saved->saved, to_weight(weight, view));
     }
   });
 }
 
 syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
                                          const syncbn_tensor* x, const syncbn_tensor* y,
-                                         const syncbn_tensor* dy, const syncbn_tensor* dx,
-                                         const syncbn_tensor* dresidual) {
+                                         const syncbn_tensor* dy, const float* weight,
+                                         const syncbn_tensor* dx, const syncbn_tensor* dresidual) {
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
@@ -100,23 +104,52 @@ syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_
       throw InvalidArgument(
           "y and dresidual go together (both for a forward with a residual, else both NULL)");
     }
+    const TensorView view = to_view(x, "x");
     if (y != nullptr) {
-      layer->layer.backward(saved->saved, to_view(x, "x"), to_view(y, "y"), to_view(dy, "dy"),
-                            to_view(dx, "dx"), to_view(dresidual, "dresidual"));
+      layer->layer.backward(saved->saved, view, to_view(y, "y"), to_view(dy, "dy"),
+                            to_view(dx, "dx"), to_view(dresidual, "dresidual"),
+                            to_weight(weight, view));
     } else {
-      layer->layer.backward(saved->saved, to_view(x, "x"), to_view(dy, "dy"), to_view(dx, "dx"));
+      layer->layer.backward(saved->saved, view, to_view(dy, "dy"), to_view(dx, "dx"),
+                            to_weight(weight, view));
     }
   });
 }
 
-syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                      const syncbn_tensor* residual, const syncbn_tensor* y) {
+syncbn_status syncbn_batch_norm_forward_in_place(syncbn_batch_norm* layer, const syncbn_tensor* x,
+                                                 const float* weight, syncbn_saved* saved) {
   return guarded([&] {
     require(layer, "layer");
+    require(saved, "saved");
+    const TensorView view = to_view(x, "x");
+    layer->layer.forward_in_place(view, saved->saved, to_weight(weight, view));
+  });
+}
+
+syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
+                                                  const syncbn_saved* saved, const syncbn_tensor* y,
+                                                  const syncbn_tensor* dy, const float* weight,
+                                                  const syncbn_tensor* dx) {
+  return guarded([&] {
+    require(layer, "layer");
+    require(saved, "saved");
+    const TensorView view = to_view(y, "y");
+    layer->layer.backward_in_place(saved->saved, view, to_view(dy, "dy"), to_view(dx, "dx"),
+                                   to_weight(weight, view));
+  });
+}
+
+syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
+                                      const syncbn_tensor* residual, const float* weight,
+                                      const syncbn_tensor* y) {
+  return guarded([&] {
+    require(layer, "layer");
+    const TensorView view = to_view(x, "x");
     if (residual != nullptr) {
-      layer->layer.infer(to_view(x, "x"), to_view(residual, "residual"), to_view(y, "y"));
+      layer->layer.infer(view, to_view(residual, "residual"), to_view(y, "y"),
+                         to_weight(weight, view));
     } else {
-      layer->layer.infer(to_view(x, "x"), to_view(y, "y"));
+      layer->layer.infer(view, to_view(y, "y"), to_weight(weight, view));
     }
   });
 }

@@ -14,6 +14,7 @@ using capi::require;
 using capi::to_backend;
 using capi::to_optional_view;
 using capi::to_view;
+using capi::to_weight;
 
 namespace {
 
@@ -46,14 +47,14 @@ size_t syncbn_sums_length(int64_t channels) {
   return channels < 1 ? 0 : sums_length(channels);
 }
 
-syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* pivot, double* sums,
-                                  syncbn_backend backend) {
+syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const float* pivot,
+                                  double* sums, syncbn_backend backend) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
     require(pivot, "pivot");
     require(sums, "sums");
     forward_sums(view, {pivot, channels_of(view)}, {sums, sums_length(view.shape().c)},
-                 to_backend(backend));
+                 to_weight(weight, view), to_backend(backend));
   });
 }
 
@@ -88,21 +89,22 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, float* pivot
   });
 }
 
-syncbn_status syncbn_normalize(const syncbn_tensor* x, const double* mean, const double* invstd,
-                               const double* gamma, const double* beta,
-                               syncbn_activation activation, const syncbn_tensor* residual,
+syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* weight, const double* mean,
+                               const double* invstd, const double* gamma, const double* beta,
+                               double negative_slope, const syncbn_tensor* residual,
                                const syncbn_tensor* y, syncbn_backend backend) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
     normalize(view, to_statistics(mean, invstd, channels_of(view)),
-              to_affine(gamma, beta, channels_of(view)), capi::to_activation(activation),
-              to_optional_view(residual, "residual"), to_view(y, "y"), to_backend(backend));
+              to_affine(gamma, beta, channels_of(view)), {negative_slope},
+              to_optional_view(residual, "residual"), to_view(y, "y"), to_weight(weight, view),
+              to_backend(backend));
   });
 }
 
 syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                   const double* mean, const double* invstd, const double* gamma,
-                                   const double* beta, syncbn_activation activation,
+                                   const float* weight, const double* mean, const double* invstd,
+                                   const double* gamma, const double* beta, double negative_slope,
                                    const syncbn_tensor* y, double* sums, syncbn_backend backend) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
@@ -112,15 +114,16 @@ syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* 
                    .dy = to_view(dy, "dy"),
                    .statistics = statistics,
                    .affine = to_affine(gamma, beta, channels_of(view)),
-                   .activation = capi::to_activation(activation),
-                   .y = to_optional_view(y, "y")},
+                   .activation = {negative_slope},
+                   .y = to_optional_view(y, "y"),
+                   .weight = to_weight(weight, view)},
                   {sums, sums_length(view.shape().c)}, to_backend(backend));
   });
 }
 
 syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                    const double* mean, const double* invstd, const double* gamma,
-                                    const double* beta, syncbn_activation activation,
+                                    const float* weight, const double* mean, const double* invstd,
+                                    const double* gamma, const double* beta, double negative_slope,
                                     const syncbn_tensor* y, const double* sums,
                                     const syncbn_tensor* dx, const syncbn_tensor* dresidual,
                                     syncbn_backend backend) {
@@ -132,8 +135,9 @@ syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor*
                     .dy = to_view(dy, "dy"),
                     .statistics = statistics,
                     .affine = to_affine(gamma, beta, channels_of(view)),
-                    .activation = capi::to_activation(activation),
-                    .y = to_optional_view(y, "y")},
+                    .activation = {negative_slope},
+                    .y = to_optional_view(y, "y"),
+                    .weight = to_weight(weight, view)},
                    {sums, sums_length(view.shape().c)}, to_view(dx, "dx"),
                    to_optional_view(dresidual, "dresidual"), to_backend(backend));
   });

@@ -25,6 +25,7 @@ struct Problem {
   Communicator group;
   Activation activation;
   bool residual;
+  std::vector<float> weight = {};  ///< [N, S] of the whole batch, or empty
   std::vector<double> gamma = {1.5, -0.5, 0.75};
   std::vector<double> beta = {0.2, 0.1, -0.3};
   Tensor x = Tensor::normal(DType::f64, whole, Layout::channels_first, 1, 0.7, 2);
@@ -34,6 +35,12 @@ struct Problem {
   std::int64_t begin() const { return whole.n * group.rank() / group.size(); }
   std::int64_t end() const { return whole.n * (group.rank() + 1) / group.size(); }
   Tensor mine(const Tensor& t) const { return t.samples(begin(), end()); }
+
+  Weight my_weight() const {
+    const auto first = static_cast<std::size_t>(begin() * whole.s);
+    const auto size = static_cast<std::size_t>((end() - begin()) * whole.s);
+    return weight.empty() ? Weight() : Weight(weight).subspan(first, size);
+  }
 
   BatchNorm layer(GradientScope scope = GradientScope::local) const {
     BatchNorm result(whole.c, group, {.activation = activation, .parameter_gradients = scope});
@@ -50,9 +57,9 @@ struct Problem {
     Tensor y(DType::f64, shard.shape(), shard.layout());
     Saved saved;
     if (residual) {
-      own.forward(shard.view(), mine(r).view(), y.view(), saved);
+      own.forward(shard.view(), mine(r).view(), y.view(), saved, my_weight());
     } else {
-      own.forward(shard.view(), y.view(), saved);
+      own.forward(shard.view(), y.view(), saved, my_weight());
     }
     std::vector<double> sum = {0.0};
     for (std::int64_t n = 0; n < shard.shape().n; ++n) {
@@ -77,8 +84,10 @@ struct Problem {
   }
 };
 
-void check(const Communicator& group, Activation activation, bool residual) {
-  Problem problem{group, activation, residual};
+void check(const Communicator& group, Activation activation, bool residual,
+           const std::vector<float>& weight = {}) {
+  Problem problem{group, activation, residual, weight};
+  const Weight own = problem.my_weight();
   const Tensor x = problem.mine(problem.x);
   const Tensor r = problem.mine(problem.r);
   const Tensor dy = problem.mine(problem.w);
@@ -87,11 +96,11 @@ void check(const Communicator& group, Activation activation, bool residual) {
   BatchNorm layer = problem.layer(GradientScope::group);
   Saved saved;
   if (residual) {
-    layer.forward(x.view(), r.view(), y.view(), saved);
-    layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dr.view());
+    layer.forward(x.view(), r.view(), y.view(), saved, own);
+    layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dr.view(), own);
   } else {
-    layer.forward(x.view(), y.view(), saved);
-    layer.backward(saved, x.view(), dy.view(), dx.view());
+    layer.forward(x.view(), y.view(), saved, own);
+    layer.backward(saved, x.view(), dy.view(), dx.view(), own);
   }
   const auto compare_elements = [&](Tensor& input, const Tensor& gradient) {
     for (std::int64_t n = 0; n < whole.n; ++n) {
@@ -126,6 +135,22 @@ TEST(Gradients, MatchDifferencesBehindRelu) {
 
 TEST(Gradients, MatchDifferencesWithAResidualBehindRelu) {
   test::on_ranks([](const Communicator& group) { check(group, Activation::relu, true); });
+}
+
+TEST(Gradients, MatchDifferencesBehindLeakyRelu) {
+  for (const bool residual : {false, true}) {
+    test::on_ranks(
+        [&](const Communicator& group) { check(group, Activation::leaky_relu(0.2), residual); });
+  }
+}
+
+TEST(Gradients, MatchDifferencesWithWeights) {
+  const std::vector<float> weight = {1, 0.5F, 0, 2, 1, 1, 3, 0.25F, 1, 0, 0, 1};
+  for (const bool residual : {false, true}) {
+    test::on_ranks([&](const Communicator& group) {
+      check(group, Activation::leaky_relu(0.2), residual, weight);
+    });
+  }
 }
 
 }  // namespace

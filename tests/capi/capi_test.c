@@ -43,8 +43,8 @@ static void* act_as_rank(void* argument) {
   EXPECT_OK(syncbn_batch_norm_new(C, self->group, &options, &layer));
   EXPECT_OK(syncbn_saved_new(&saved));
   syncbn_tensor x = tensor(self->x, N), y = tensor(self->y, N), dx = tensor(self->dx, N);
-  EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, &y, saved));
-  EXPECT_OK(syncbn_batch_norm_backward(layer, saved, &x, NULL, &y, &dx, NULL));
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &y, saved));
+  EXPECT_OK(syncbn_batch_norm_backward(layer, saved, &x, NULL, &y, NULL, &dx, NULL));
   syncbn_saved_free(saved);
   syncbn_batch_norm_free(layer);
   return NULL;
@@ -89,28 +89,28 @@ static void the_phases_are_the_layer(void) {
   syncbn_tensor tlayer_y = tensor(layer_y, N), tlayer_dx = tensor(layer_dx, N);
 
   EXPECT(syncbn_sums_length(C) == 2 * C + 1);
-  EXPECT_OK(syncbn_forward_sums(&tx, pivot, sums, SYNCBN_CPU));
+  EXPECT_OK(syncbn_forward_sums(&tx, NULL, pivot, sums, SYNCBN_CPU));
   EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, &again));
   EXPECT(again == 1); /* a mean of 1e4 is far from a pivot of 0 */
-  EXPECT_OK(syncbn_forward_sums(&tx, pivot, sums, SYNCBN_CPU));
+  EXPECT_OK(syncbn_forward_sums(&tx, NULL, pivot, sums, SYNCBN_CPU));
   EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, NULL));
   EXPECT(count == N * S);
-  EXPECT_OK(syncbn_normalize(&tx, mean, invstd, NULL, NULL, SYNCBN_RELU, NULL, &ty, SYNCBN_CPU));
-  EXPECT_OK(syncbn_backward_sums(&tx, &ty, mean, invstd, NULL, NULL, SYNCBN_RELU, NULL, sums,
-                                 SYNCBN_CPU));
-  EXPECT_OK(syncbn_input_gradient(&tx, &ty, mean, invstd, NULL, NULL, SYNCBN_RELU, NULL, sums, &tdx,
+  EXPECT_OK(syncbn_normalize(&tx, NULL, mean, invstd, NULL, NULL, 0, NULL, &ty, SYNCBN_CPU));
+  EXPECT_OK(
+      syncbn_backward_sums(&tx, &ty, NULL, mean, invstd, NULL, NULL, 0, NULL, sums, SYNCBN_CPU));
+  EXPECT_OK(syncbn_input_gradient(&tx, &ty, NULL, mean, invstd, NULL, NULL, 0, NULL, sums, &tdx,
                                   NULL, SYNCBN_CPU));
 
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
   syncbn_saved* saved = NULL;
   syncbn_options options = syncbn_default_options();
-  options.activation = SYNCBN_RELU;
+  options.negative_slope = 0;
   EXPECT_OK(syncbn_communicator_self(&self));
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
   EXPECT_OK(syncbn_saved_new(&saved));
-  EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, &tlayer_y, saved));
-  EXPECT_OK(syncbn_batch_norm_backward(layer, saved, &tx, NULL, &tlayer_y, &tlayer_dx, NULL));
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, NULL, &tlayer_y, saved));
+  EXPECT_OK(syncbn_batch_norm_backward(layer, saved, &tx, NULL, &tlayer_y, NULL, &tlayer_dx, NULL));
   EXPECT(memcmp(y, layer_y, sizeof y) == 0);
   EXPECT(memcmp(dx, layer_dx, sizeof dx) == 0);
   EXPECT(syncbn_batch_norm_pivot_retries(layer) == 1);
@@ -145,14 +145,16 @@ static void errors_have_a_code_and_a_message(void) {
   EXPECT(layer == NULL && strstr(syncbn_last_error(), "0 channels") != NULL);
   EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layer));
   EXPECT_OK(syncbn_saved_new(&saved));
-  EXPECT(syncbn_batch_norm_forward(layer, &bad, NULL, &good, saved) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_forward(layer, &bad, NULL, NULL, &good, saved) ==
+         SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "99 is no syncbn_dtype") != NULL);
-  EXPECT(syncbn_batch_norm_forward(layer, &null_data, NULL, &good, saved) ==
+  EXPECT(syncbn_batch_norm_forward(layer, &null_data, NULL, NULL, &good, saved) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_forward(layer, NULL, NULL, &good, saved) == SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_backward(layer, saved, &good, NULL, &good, &good, NULL) ==
+  EXPECT(syncbn_batch_norm_forward(layer, NULL, NULL, NULL, &good, saved) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_backward(layer, saved, &good, &good, &good, &good, NULL) ==
+  EXPECT(syncbn_batch_norm_backward(layer, saved, &good, NULL, &good, NULL, &good, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_backward(layer, saved, &good, &good, &good, NULL, &good, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_batch_norm_load(layer, "/nonexistent/file") == SYNCBN_FILE_ERROR);
   EXPECT(syncbn_batch_norm_load(NULL, "file") == SYNCBN_INVALID_ARGUMENT);

@@ -11,6 +11,8 @@
 // h = t slope, off by 4 w |h| + 2 w^2 |mean slope|, the difference rounds by w (|g| + |h|), scale
 // and the last product by w as much each:
 //   dx: |scale| (w (5 |g| + 7 |h|) + 2 w^2 (|mean_dz| + |mean slope|)).
+// A slope on the lower side is rounded, and so is the product: twice |z|, or |dz|, more.
+// With weights dx = scale (dz - v (mean_dz + h)): two more roundings of h, and v in front.
 // Times 1.01 for what is of higher order. The reference errs likewise with 2^-53, and each of the
 // two results is rounded to the element type.
 
@@ -45,15 +47,18 @@ struct Bounds {
     const auto i = static_cast<std::size_t>(c);
     const double scaled = (problem.x.at(n, c, s) - problem.mean[i]) * problem.scale[i];
     const double residual = with_residual ? problem.residual.at(n, c, s) : 0;
-    return computing(6 * std::fabs(scaled) + 3 * std::fabs(problem.shift[i]) + std::fabs(residual),
-                     2 * std::fabs(problem.mean[i] * problem.scale[i]));
+    return computing(
+        8 * std::fabs(scaled) + 5 * std::fabs(problem.shift[i]) + 3 * std::fabs(residual),
+        2 * std::fabs(problem.mean[i] * problem.scale[i]));
   }
   double of_dx(std::int64_t n, std::int64_t c, std::int64_t s) const {
     const auto i = static_cast<std::size_t>(c);
-    const double g = std::fabs(problem.dy.at(n, c, s)) + std::fabs(problem.mean_dz[i]);
-    const double h = std::fabs((problem.x.at(n, c, s) - problem.mean[i]) * problem.slope[i]);
+    const double v = problem.weight_at(n, s);
+    const double g = std::fabs(problem.dy.at(n, c, s)) + v * std::fabs(problem.mean_dz[i]);
+    const double h = v * std::fabs((problem.x.at(n, c, s) - problem.mean[i]) * problem.slope[i]);
     return std::fabs(problem.scale[i]) *
-           computing(5 * g + 7 * h, 2 * (std::fabs(problem.mean_dz[i]) +
+           computing(7 * g + 9 * h, 2 * v *
+                                        (std::fabs(problem.mean_dz[i]) +
                                          std::fabs(problem.mean[i] * problem.slope[i])));
   }
   // Whether kernel and reference may disagree on the sign of z.
@@ -64,6 +69,12 @@ struct Bounds {
     return std::fabs(z) <= of_z(n, c, s, false);
   }
 };
+
+// Whether both are 0, as they should be where the weight is 0.
+bool both_absent(const Problem& problem, double got, double expected, std::int64_t n,
+                 std::int64_t s) {
+  return problem.weight_at(n, s) == 0 && got == 0 && expected == 0;
+}
 
 // As EXPECT_NEAR, for many calls: the text costs only where it fails.
 void expect_near(double got, double expected, double tolerance, const Shape& at) {
@@ -78,6 +89,9 @@ void expect_near(const Problem& problem, const Tensor& y, const Tensor& expected
   const Bounds bounds{problem};
   for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
     const double value = expected.at(n, c, s);
+    if (both_absent(problem, y.at(n, c, s), value, n, s)) {
+      return;
+    }
     const double tolerance = bounds.of_z(n, c, s, with_residual) + bounds.storing(value);
     expect_near(y.at(n, c, s), value, tolerance, {n, c, s});
   });
@@ -91,10 +105,17 @@ void expect_near(const Problem& problem, const Gradients& got, const Gradients& 
       return;
     }
     const double dx = expected.dx.at(n, c, s);
+    if (both_absent(problem, got.dx.at(n, c, s), dx, n, s)) {
+      return;
+    }
     const double tolerance = bounds.of_dx(n, c, s) + bounds.storing(dx);
     expect_near(got.dx.at(n, c, s), dx, tolerance, {n, c, s});
     if (with_residual) {
-      expect_near(got.dresidual.at(n, c, s), expected.dresidual.at(n, c, s), 0, {n, c, s});
+      const double dz = expected.dresidual.at(n, c, s);
+      const bool scaled = problem.relu_slope != 0;
+      expect_near(got.dresidual.at(n, c, s), dz,
+                  scaled ? bounds.computing(2 * std::fabs(dz), 0) + bounds.storing(dz) : 0,
+                  {n, c, s});
     }
   });
 }
@@ -108,33 +129,49 @@ class ElementwiseTest : public testing::TestWithParam<TypeAndLayout> {
 INSTANTIATE_TEST_SUITE_P(, ElementwiseTest, testing::ValuesIn(types_and_layouts()),
                          [](const auto& of) { return name_of(of.param); });
 
+// ReLU; leaky ReLU past the cache; leaky ReLU with weights.
+template <class Body>
+void on_variants(Problem& problem, Body body) {
+  body();
+  problem.relu_slope = 0.3;
+  problem.stream = true;
+  body();
+  problem.set_weights();
+  problem.stream = false;
+  body();
+}
+
 TEST_P(ElementwiseTest, NormalizeAgreesWithTheReference) {
   for (const Shape& shape : awkward_shapes()) {
     SCOPED_TRACE(to_text(shape));
-    const Problem of = problem(shape);
-    for (const bool relu : {false, true}) {
-      for (const bool residual : {false, true}) {
-        const Tensor expected = normalize(reference, of, relu, residual);
-        on_every_target(
-            [&] { expect_near(of, normalize(cpu, of, relu, residual), expected, residual); });
+    Problem of = problem(shape);
+    on_variants(of, [&] {
+      for (const bool relu : {false, true}) {
+        for (const bool residual : {false, true}) {
+          const Tensor expected = normalize(reference, of, relu, residual);
+          on_every_target(
+              [&] { expect_near(of, normalize(cpu, of, relu, residual), expected, residual); });
+        }
       }
-    }
+    });
   }
 }
 
 TEST_P(ElementwiseTest, InputGradientAgreesWithTheReference) {
   for (const Shape& shape : awkward_shapes()) {
     SCOPED_TRACE(to_text(shape));
-    const Problem of = problem(shape);
-    for (const auto& [relu, from_y] : {std::pair{false, false}, {true, false}, {true, true}}) {
-      for (const bool residual : {false, true}) {
-        const Gradients expected = input_gradient(reference, of, relu, from_y, residual);
-        on_every_target([&] {
-          expect_near(of, input_gradient(cpu, of, relu, from_y, residual), expected,
-                      relu && !from_y, residual);
-        });
+    Problem of = problem(shape);
+    on_variants(of, [&] {
+      for (const auto& [relu, from_y] : {std::pair{false, false}, {true, false}, {true, true}}) {
+        for (const bool residual : {false, true}) {
+          const Gradients expected = input_gradient(reference, of, relu, from_y, residual);
+          on_every_target([&] {
+            expect_near(of, input_gradient(cpu, of, relu, from_y, residual), expected,
+                        relu && !from_y, residual);
+          });
+        }
       }
-    }
+    });
   }
 }
 

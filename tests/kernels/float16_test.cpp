@@ -41,14 +41,18 @@ class KernelFloat16Test : public testing::Test {
   std::vector<T> multiplied(float factor) const {
     const std::vector<double> zero(2), scale(2, static_cast<double>(factor));
     std::vector<T> y(all_.size());
+    kernels::Scratch scratch;
     kernels::select(Backend::cpu)
-        .normalize({{all_.data(), Type<T>::dtype, patterns},
-                    zero.data(),
-                    scale.data(),
-                    zero.data(),
-                    nullptr,
-                    false,
-                    y.data()});
+        .normalize({.x = {all_.data(), Type<T>::dtype, patterns},
+                    .channels = {0, 2},
+                    .weight = nullptr,
+                    .mean = zero.data(),
+                    .scale = scale.data(),
+                    .shift = zero.data(),
+                    .residual = nullptr,
+                    .negative_slope = 1,
+                    .y = y.data()},
+                   {scratch});
     return y;
   }
 
@@ -93,8 +97,10 @@ TYPED_TEST(KernelFloat16Test, EveryPatternIsSummed) {
     for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
       const ConstTensorView one_each(this->all_.data(), Type<TypeParam>::dtype, {1, finite, 1},
                                      layout);
+      kernels::Scratch scratch;
       kernels::select(Backend::cpu)
-          .forward_sums({one_each, pivot.data(), sum.data(), sum_sq.data()});
+          .forward_sums({one_each, {0, finite}, nullptr, pivot.data(), sum.data(), sum_sq.data()},
+                        {scratch});
       for (std::size_t i = 0; i < sum.size(); ++i) {
         ASSERT_EQ(sum[i], to_double(this->all_[i]));
       }

@@ -21,7 +21,7 @@ constexpr Extents short_planes[] = {{1, 1, 1},    {5, 3, 1},      {1000, 3, 1}, 
 TEST(PlanesTest, EveryElementIsInOneBlock) {
   for (const Extents& extents : long_planes) {
     std::vector<int> seen(static_cast<std::size_t>(extents.size()));
-    const Planes planes(extents);
+    const Planes planes(extents, {0, extents.channels});
     for (std::int64_t i = 0; i < planes.work().blocks; ++i) {
       const Planes::Block block = planes.block(i);
       ASSERT_LE(block.channels.size(), Planes::max_channels);
@@ -39,7 +39,7 @@ TEST(PlanesTest, EveryElementIsInOneBlock) {
 
 TEST(PlanesTest, EveryChannelIsInEveryPartOnce) {
   for (const Extents& extents : long_planes) {
-    const Planes planes(extents);
+    const Planes planes(extents, {0, extents.channels});
     std::vector<int> seen(static_cast<std::size_t>(planes.parts() * extents.channels));
     for (std::int64_t i = 0; i < planes.work().blocks; ++i) {
       const Planes::Block block = planes.block(i);
@@ -54,7 +54,7 @@ TEST(PlanesTest, EveryChannelIsInEveryPartOnce) {
 TEST(ColumnsTest, EveryElementIsInOneBlock) {
   for (const Extents& extents : short_planes) {
     std::vector<int> seen(static_cast<std::size_t>(extents.size()));
-    const Columns columns(extents);
+    const Columns columns(extents, {0, extents.channels});
     for (std::int64_t i = 0; i < columns.work().blocks; ++i) {
       const Columns::Block block = columns.block(i);
       for (std::int64_t row = block.rows.begin; row < block.rows.end; ++row) {
@@ -70,7 +70,7 @@ TEST(ColumnsTest, EveryElementIsInOneBlock) {
 
 TEST(ColumnsTest, ARowIsWholeRowsOfTheTensorAndPadded) {
   for (const Extents& extents : short_planes) {
-    const Columns columns(extents);
+    const Columns columns(extents, {0, extents.channels});
     EXPECT_EQ(columns.width() % (extents.channels * extents.plane), 0);
     EXPECT_EQ(columns.padded_width() % 64, 0);
     EXPECT_GE(columns.padded_width(), columns.width());

@@ -20,11 +20,20 @@ struct Problem {
   Tensor y;  ///< for masks: positive, negative, 0 and -0
   std::vector<float> pivot;
   std::vector<double> mean, scale, shift, mean_dz, slope;
+  std::vector<float> weight;  ///< [N, S], or empty for none
+  double relu_slope = 0;      ///< what `relu` below does on the lower side
+  bool stream = false;        ///< past the cache
+  std::int64_t ranges = 1;    ///< of channels, done one after the other
 
   Problem(DType dtype, Shape shape, Layout layout, double x_mean = 0.5, double x_spread = 2);
 
   /// dz from dy, with the mask taken from y or from x.
   kernels::Upstream upstream(bool relu, bool from_y) const;
+  kernels::ChannelRange channels() const { return {0, x.shape().c}; }
+  const float* weights() const { return weight.empty() ? nullptr : weight.data(); }
+  double weight_at(std::int64_t n, std::int64_t s) const;
+  /// 0, 1, 0.5, 3, 0 ... x and dy are NaN where it is 0.
+  void set_weights();
   Tensor like_x() const { return {x.dtype(), x.shape(), x.layout()}; }
 };
 
@@ -41,6 +50,12 @@ struct Gradients {
 };
 Gradients input_gradient(const kernels::Kernels& kernels, const Problem& problem, bool relu,
                          bool from_y, bool with_residual);
+
+/// From y, the forward's output, instead of from x.
+Sums backward_sums_from_output(const kernels::Kernels& kernels, const Problem& problem,
+                               const Tensor& y);
+Tensor input_gradient_from_output(const kernels::Kernels& kernels, const Problem& problem,
+                                  const Tensor& y);
 
 /// Shapes at the edges of what the kernels distinguish: no element, one, one channel, prime and
 /// many channels, planes of one, vectors' lengths give or take one, more than one block.

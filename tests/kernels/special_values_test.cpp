@@ -117,6 +117,24 @@ TEST_P(SpecialValuesTest, PassThroughTheInputGradient) {
   }
 }
 
+TEST_P(SpecialValuesTest, LeaveAbsentPositionsZero) {
+  Problem of(std::get<DType>(GetParam()), {3, 5, 37}, std::get<Layout>(GetParam()));
+  of.set_weights();
+  of.mean[1] = of.mean_dz[2] = of.slope[3] = nan;
+  of.mean_dz[4] = infinity;
+  on_every_target([&] {
+    const Tensor y = normalize(cpu, of, true, false);
+    const Gradients out = input_gradient(cpu, of, true, false, true);
+    for_each(of.x.shape(), [&](auto n, auto c, auto s) {
+      if (of.weight_at(n, s) == 0) {
+        ASSERT_EQ(y.at(n, c, s), 0);
+        ASSERT_EQ(out.dx.at(n, c, s), 0);
+        ASSERT_EQ(out.dresidual.at(n, c, s), 0);
+      }
+    });
+  });
+}
+
 TEST_P(SpecialValuesTest, ANaNMeanSpoilsItsChannelOnly) {
   Problem of(std::get<DType>(GetParam()), {3, 5, 37}, std::get<Layout>(GetParam()));
   of.mean[2] = nan;

@@ -5,7 +5,8 @@
 // A term computed in double has a relative error of at most 4 u (u = 2^-53): the difference has u,
 // its square 2 u from it and u of its own, one more for second order. Summing n terms in any order
 // adds at most (n - 1) u times the sum of their magnitudes (Higham, Accuracy and Stability, 4.2).
-// The reference has 11 bits more and rounds once at the end. Together: (n + 4) u sum|terms|.
+// The reference has 11 bits more and rounds once at the end. With a weight each
+// term is rounded once more. Together: (n + 5) u sum|terms|.
 
 #include <cmath>
 
@@ -39,7 +40,7 @@ Sums no_error(const Problem& problem) {
 }
 
 Sums rounding(Sums magnitudes, const Shape& shape) {
-  const double relative = (static_cast<double>(shape.per_channel()) + 4) * 0x1p-53;
+  const double relative = (static_cast<double>(shape.per_channel()) + 5) * 0x1p-53;
   for (auto* values : {&magnitudes.first, &magnitudes.second}) {
     for (double& value : *values) {
       value *= relative;
@@ -52,9 +53,10 @@ Sums forward_tolerance(const Problem& problem) {
   Sums magnitudes = no_error(problem);
   for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
     const auto i = static_cast<std::size_t>(c);
-    const double d = problem.x.at(n, c, s) - static_cast<double>(problem.pivot[i]);
-    magnitudes.first[i] += std::fabs(d);
-    magnitudes.second[i] += d * d;
+    const double v = problem.weight_at(n, s);
+    const double d = v == 0 ? 0 : problem.x.at(n, c, s) - static_cast<double>(problem.pivot[i]);
+    magnitudes.first[i] += v * std::fabs(d);
+    magnitudes.second[i] += v * d * d;
   });
   return rounding(magnitudes, problem.x.shape());
 }
@@ -76,6 +78,9 @@ Sums backward_tolerance(const Problem& problem, bool relu, bool from_y) {
   Sums undecided = no_error(problem);
   for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
     const auto i = static_cast<std::size_t>(c);
+    if (problem.weight_at(n, s) == 0) {
+      return;
+    }
     const double x = problem.x.at(n, c, s);
     const double dy = std::fabs(problem.dy.at(n, c, s));
     const double product = dy * std::fabs(x - problem.mean[i]);
@@ -102,20 +107,30 @@ void expect_near(const Sums& got, const Sums& expected, const Sums& tolerance) {
 }
 
 TEST_P(SumsTest, ForwardAgreesWithTheReference) {
-  on_shapes([](const Problem& problem) {
-    const Sums expected = forward_sums(reference, problem);
-    const Sums tolerance = forward_tolerance(problem);
-    on_every_target([&] { expect_near(forward_sums(cpu, problem), expected, tolerance); });
+  on_shapes([](Problem problem) {
+    for (const bool weighted : {false, true}) {
+      if (weighted) {
+        problem.set_weights();
+      }
+      const Sums expected = forward_sums(reference, problem);
+      const Sums tolerance = forward_tolerance(problem);
+      on_every_target([&] { expect_near(forward_sums(cpu, problem), expected, tolerance); });
+    }
   });
 }
 
 TEST_P(SumsTest, BackwardAgreesWithTheReference) {
-  on_shapes([](const Problem& problem) {
-    for (const auto& [relu, from_y] : {std::pair{false, false}, {true, false}, {true, true}}) {
-      const Sums expected = backward_sums(reference, problem, relu, from_y);
-      const Sums tolerance = backward_tolerance(problem, relu, from_y);
-      on_every_target(
-          [&] { expect_near(backward_sums(cpu, problem, relu, from_y), expected, tolerance); });
+  on_shapes([](Problem problem) {
+    for (const bool weighted : {false, true}) {
+      if (weighted) {
+        problem.set_weights();
+      }
+      for (const auto& [relu, from_y] : {std::pair{false, false}, {true, false}, {true, true}}) {
+        const Sums expected = backward_sums(reference, problem, relu, from_y);
+        const Sums tolerance = backward_tolerance(problem, relu, from_y);
+        on_every_target(
+            [&] { expect_near(backward_sums(cpu, problem, relu, from_y), expected, tolerance); });
+      }
     }
   });
 }

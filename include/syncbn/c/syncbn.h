@@ -38,9 +38,6 @@ enum {
   SYNCBN_CHANNELS_LAST = 1   /* [N, S, C] */
 };
 
-typedef int syncbn_activation;
-enum { SYNCBN_NONE = 0, SYNCBN_RELU = 1 };
-
 typedef int syncbn_backend;
 enum { SYNCBN_CPU = 0, SYNCBN_REFERENCE = 1 };
 
@@ -100,8 +97,9 @@ typedef struct syncbn_options {
   double momentum;         /* 0.1; negative: running statistics are the average of all batches */
   int affine;              /* 1 */
   int track_running_stats; /* 1 */
-  syncbn_activation activation;  /* SYNCBN_NONE */
+  double negative_slope;   /* 1: no activation; 0: ReLU; between: leaky ReLU */
   int group_parameter_gradients; /* 0: a rank's own share; 1: the group's sum */
+  int64_t channel_blocks;        /* 0: blocks of channels as suit the cache; see BatchNormOptions */
   syncbn_backend backend;        /* SYNCBN_CPU */
 } syncbn_options;
 
@@ -117,21 +115,34 @@ void syncbn_batch_norm_free(syncbn_batch_norm* layer);
 syncbn_status syncbn_saved_new(syncbn_saved** out);
 void syncbn_saved_free(syncbn_saved* saved);
 
+/* Weights of positions: [N, S] floats, 0 for padding; NULL for none. See syncbn/phases.hpp. */
+
 /* Collective. y = activation(normalized x [+ residual]). residual may be NULL. y may be x. */
 syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                        const syncbn_tensor* residual, const syncbn_tensor* y,
-                                        syncbn_saved* saved);
+                                        const syncbn_tensor* residual, const float* weight,
+                                        const syncbn_tensor* y, syncbn_saved* saved);
 
 /* Collective. Writes dx, adds to the parameter gradients. y and dresidual go together: both for a
  * forward with a residual, both NULL for one without. dx may be dy. */
 syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
                                          const syncbn_tensor* x, const syncbn_tensor* y,
-                                         const syncbn_tensor* dy, const syncbn_tensor* dx,
-                                         const syncbn_tensor* dresidual);
+                                         const syncbn_tensor* dy, const float* weight,
+                                         const syncbn_tensor* dx, const syncbn_tensor* dresidual);
+
+/* Collective. x becomes y, from which the backward recovers it: one tensor is kept instead of two.
+ * For layers whose negative_slope is above 0 and whose gamma is nowhere 0. */
+syncbn_status syncbn_batch_norm_forward_in_place(syncbn_batch_norm* layer, const syncbn_tensor* x,
+                                                 const float* weight, syncbn_saved* saved);
+/* Collective. y is what the forward left. dx may be dy. */
+syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
+                                                  const syncbn_saved* saved, const syncbn_tensor* y,
+                                                  const syncbn_tensor* dy, const float* weight,
+                                                  const syncbn_tensor* dx);
 
 /* Local: with the running statistics. Collective without track_running_stats. */
 syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                      const syncbn_tensor* residual, const syncbn_tensor* y);
+                                      const syncbn_tensor* residual, const float* weight,
+                                      const syncbn_tensor* y);
 
 /* Parameters, gradients and running statistics: [C] doubles of the layer's, to read and write; NULL
  * where the options left them out. Valid until the layer is freed. */
@@ -158,8 +169,8 @@ size_t syncbn_sums_length(int64_t channels);
 
 /* sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count }. pivot [C], same bits on all ranks.
  */
-syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* pivot, double* sums,
-                                  syncbn_backend backend);
+syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const float* pivot,
+                                  double* sums, syncbn_backend backend);
 
 /* From summed-up sums: mean, var (biased), invstd [C] each and the count. If the pivot was so far
  * from the mean that accuracy is lost, moves it there, sets *again to 1 and writes nothing else:
@@ -170,22 +181,22 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, float* pivot
                               double* count, int* again);
 
 /* gamma and beta [C] may both be NULL for 1 and 0; residual may be NULL. */
-syncbn_status syncbn_normalize(const syncbn_tensor* x, const double* mean, const double* invstd,
-                               const double* gamma, const double* beta,
-                               syncbn_activation activation, const syncbn_tensor* residual,
+syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* weight, const double* mean,
+                               const double* invstd, const double* gamma, const double* beta,
+                               double negative_slope, const syncbn_tensor* residual,
                                const syncbn_tensor* y, syncbn_backend backend);
 
-/* sums = { sum(dz) [C], sum(dz * (x - mean)) [C], count }. y is needed with SYNCBN_RELU behind a
+/* sums = { sum(dz) [C], sum(dz * (x - mean)) [C], count }. y is needed with an activation behind a
  * residual, and may be NULL otherwise. */
 syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                   const double* mean, const double* invstd, const double* gamma,
-                                   const double* beta, syncbn_activation activation,
+                                   const float* weight, const double* mean, const double* invstd,
+                                   const double* gamma, const double* beta, double negative_slope,
                                    const syncbn_tensor* y, double* sums, syncbn_backend backend);
 
 /* dx from summed-up sums. dresidual may be NULL. */
 syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                    const double* mean, const double* invstd, const double* gamma,
-                                    const double* beta, syncbn_activation activation,
+                                    const float* weight, const double* mean, const double* invstd,
+                                    const double* gamma, const double* beta, double negative_slope,
                                     const syncbn_tensor* y, const double* sums,
                                     const syncbn_tensor* dx, const syncbn_tensor* dresidual,
                                     syncbn_backend backend);

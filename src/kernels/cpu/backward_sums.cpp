@@ -10,7 +10,6 @@
 // clang-format off: the order matters
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/backward_sums.cpp"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 // clang-format on
@@ -22,54 +21,65 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-template <class T, bool kFromY>
+template <class T, Way kWay, bool kWeighted>
 struct BackwardTerms {
   enum : std::size_t { mean, wides };
-  using Channel = Coefficients<Lane<T>, normalized_coefficients, wides>;
+  using Element = T;
+  using Channel = Coefficients<Lane<T>, upstream_coefficients, wides>;
+  static constexpr bool weighted = kWeighted;
 
   const Upstream& arguments;
-  TypedUpstream<T, kFromY> upstream{arguments};
+  const float* weight = arguments.weight;
+  TypedUpstream<T, kWay, kWeighted> upstream{arguments};
 
   Channel coefficients(std::int64_t c) const {
     Channel channel;
-    set_normalized(channel, arguments.mean[c], arguments.scale[c], arguments.shift[c]);
+    set_upstream(channel, arguments, c);
     channel.wide[mean] = arguments.mean[c];
     return channel;
   }
 
-  HWY_INLINE void prefetch(std::int64_t i) const {
-    hwy::Prefetch(upstream.x + i);
-    hwy::Prefetch(upstream.dy + i);
-    if constexpr (kFromY) {
-      hwy::Prefetch(upstream.y + i);
+  HWY_INLINE void prefetch(std::int64_t i) const { upstream.prefetch(i); }
+
+  template <class K, class Extent>
+  HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
+                             const StepSums& sums) const {
+    const LaneTag<T> d;
+    auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
+    if constexpr (kWeighted) {
+      load_weights<T>(d, weights, extent, weight_a, weight_b);
+    }
+    auto x_a = hn::Zero(d), x_b = hn::Zero(d), centered_a = x_a, centered_b = x_a;
+    auto dz_a = hn::Zero(d), dz_b = hn::Zero(d);
+    upstream(d, i, k, weight_a, weight_b, extent, x_a, x_b, centered_a, centered_b, dz_a, dz_b);
+    keep_or_zero<T>(d, dz_a, dz_b, extent);
+    if constexpr (kWay == Way::output) {
+      keep_or_zero<T>(d, centered_a, centered_b, extent);
+      add(k, centered_a, centered_b, dz_a, dz_b, sums, [](auto, Sum x) { return x; });
+    } else {
+      keep_or_zero<T>(d, x_a, x_b, extent);
+      add(k, x_a, x_b, dz_a, dz_b, sums, [&](auto at, Sum x) HWY_ATTR {
+        return hn::Sub(x, k.template wide<mean, decltype(at)::value>());
+      });
     }
   }
 
-  template <class K, class Extent>
-  HWY_INLINE void operator()(std::int64_t i, const K& k, Extent extent, hn::Vec<SumTag>& sum_dz,
-                             hn::Vec<SumTag>& sum_dz_x) const {
-    const TermTag<T> d;
-    const SumTag wide;
-    const auto x = load(d, upstream.x + i, extent);
-    const auto gradient = upstream.gradient(d, i, centered(d, x, k), k, extent);
-    const auto dz = keep(wide, widen(gradient), extent);
-    const auto x_centered = keep(wide, hn::Sub(widen(x), k.template wide<mean>()), extent);
-    sum_dz = hn::Add(sum_dz, dz);
-    sum_dz_x = hn::MulAdd(dz, x_centered, sum_dz_x);
+ private:
+  template <class K, class V, class Center>
+  HWY_INLINE void add(const K&, V x_a, V x_b, V dz_a, V dz_b, const StepSums& sums,
+                      Center center) const {
+    widen_both(x_a, x_b, dz_a, dz_b,
+               [&](auto at, Sum x, Sum dz) HWY_ATTR { sums.add(at, dz, dz, center(at, x)); });
   }
 };
 
-void run_backward_sums(const BackwardSums& arguments) {
+void run_backward_sums(const BackwardSums& arguments, const Run& run) {
   const Upstream& upstream = arguments.upstream;
-  const auto sum = [&](const auto& terms) {
-    sum_channels(upstream.x, terms, arguments.sum_dz, arguments.sum_dz_x);
-  };
-  visit_dtype(upstream.x.dtype(), [&]<class T>() {
-    if (upstream.relu && upstream.y != nullptr) {
-      sum(BackwardTerms<T, true>{upstream});
-    } else {
-      sum(BackwardTerms<T, false>{upstream});
-    }
+  visit_dtype(upstream.data.dtype(), [&]<class T>() {
+    visit_way(upstream, [&]<Way kWay, bool kWeighted>() {
+      sum_channels(upstream.data, arguments.channels, BackwardTerms<T, kWay, kWeighted>{upstream},
+                   arguments.sum_dz, arguments.sum_dz_x, run.scratch);
+    });
   });
 }
 
@@ -82,8 +92,8 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_backward_sums);
 
-void backward_sums(const BackwardSums& arguments) {
-  HWY_DYNAMIC_DISPATCH(run_backward_sums)(arguments);
+void backward_sums(const BackwardSums& arguments, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_backward_sums)(arguments, run);
 }
 
 }  // namespace syncbn::kernels::cpu

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Per-channel coefficients, as vectors: one channel's in every lane, or each column's own.
+//
+// lane<kIndex, kVector>(d) is coefficient kIndex for vector a (kVector 0) or b (1) of a step,
+// wide<kIndex, kVector>() for the kVector-th vector of double of a step.
 
 #if defined(SYNCBN_KERNELS_CPU_COEFFICIENTS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_COEFFICIENTS_INL
@@ -9,17 +12,17 @@
 #define SYNCBN_KERNELS_CPU_COEFFICIENTS_INL
 #endif
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include <hwy/highway.h>
 
-#include "kernels/cpu/aligned_vector.hpp"
 #include "kernels/cpu/elements-inl.hpp"
 #include "kernels/cpu/partition.hpp"
+#include "kernels/scratch.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
@@ -35,13 +38,19 @@ struct Coefficients {
   std::array<double, kWide> wide;
 };
 
+/// The value rounded to F. All NaNs become the same one, see round_to_upper.
+template <class F>
+F narrowed(double value) {
+  return std::isnan(value) ? std::numeric_limits<F>::quiet_NaN() : static_cast<F>(value);
+}
+
 /// The value as two numbers hi + lo of type F. In double, lo is 0.
 template <class F>
 struct Pair {
   F hi;
   F lo;
 
-  explicit Pair(double value) : hi(static_cast<F>(value)), lo(0) {
+  explicit Pair(double value) : hi(narrowed<F>(value)), lo(0) {
     if (std::isfinite(hi)) {
       lo = static_cast<F>(value - static_cast<double>(hi));
     }
@@ -54,11 +63,11 @@ class Broadcast {
  public:
   explicit Broadcast(const C& channel) : channel_(channel) {}
 
-  template <std::size_t kIndex, class D>
+  template <std::size_t kIndex, int kVector, class D>
   HWY_INLINE hn::Vec<D> lane(D d) const {
     return hn::Set(d, channel_.lane[kIndex]);
   }
-  template <std::size_t kIndex>
+  template <std::size_t kIndex, int kVector>
   HWY_INLINE hn::Vec<SumTag> wide() const {
     return hn::Set(SumTag(), channel_.wide[kIndex]);
   }
@@ -67,72 +76,70 @@ class Broadcast {
   C channel_;
 };
 
-/// The coefficients of all columns of a matrix, each kind in an array of its own.
-template <class C>
+/// The coefficients of all columns of a matrix, each kind in an array of its own, in the order of
+/// place_of.
+template <class T, class C>
 class Table {
  public:
   /// kernel.coefficients(c) gives channel c's.
   template <class Kernel>
-  Table(const Columns& columns, const Kernel& kernel)
+  Table(const Columns& columns, const Kernel& kernel, Scratch& scratch)
       : width_(columns.padded_width()),
-        lane_(static_cast<std::size_t>(width_) * C::lanes),
-        wide_(static_cast<std::size_t>(width_) * C::wides) {
-    const Extents& extents = columns.extents();
-    for (std::int64_t c = 0; c < extents.channels; ++c) {
-      fill(c * extents.plane, extents.plane, kernel.coefficients(c));
+        lane_(scratch.take<typename C::LaneType>(width_ * std::int64_t{C::lanes})),
+        wide_(scratch.take<double>(width_ * std::int64_t{C::wides})) {
+    const std::int64_t plane = columns.extents().plane;
+    const ChannelRange& channels = columns.channels();
+    std::int64_t column = 0;
+    while (column < width_) {  // every copy of the channels, and on to the end
+      for (std::int64_t c = channels.begin; c < channels.end && column < width_; ++c) {
+        const C channel = kernel.coefficients(c);
+        for (std::int64_t s = 0; s < plane && column < width_; ++s) {
+          fill(place_of<T>(column++), channel);
+        }
+      }
     }
-    repeat(lane_, extents.channels * extents.plane);
-    repeat(wide_, extents.channels * extents.plane);
   }
 
-  /// Those of the columns from `column` on.
+  /// Those of the steps from `column` on, which is the first of a step.
   class View {
    public:
     HWY_INLINE View(const Table& table, std::int64_t column)
-        : lane_(table.lane_.data() + column),
-          wide_(table.wide_.data() + column),
-          width_(table.width_) {}
+        : lane_(table.lane_ + column), wide_(table.wide_ + column), width_(table.width_) {}
 
-    template <std::size_t kIndex, class D>
+    template <std::size_t kIndex, int kVector, class D>
     HWY_INLINE hn::Vec<D> lane(D d) const {
-      return hn::LoadU(d, lane_ + std::int64_t{kIndex} * width_);
+      return hn::LoadU(d, lane_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
     }
-    template <std::size_t kIndex>
+    template <std::size_t kIndex, int kVector>
     HWY_INLINE hn::Vec<SumTag> wide() const {
-      return hn::LoadU(SumTag(), wide_ + std::int64_t{kIndex} * width_);
+      const SumTag d;
+      return hn::LoadU(d, wide_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
     }
 
    private:
+    template <class D>
+    static HWY_INLINE std::int64_t lanes(D d) {
+      return static_cast<std::int64_t>(hn::Lanes(d));
+    }
+
     const typename C::LaneType* lane_;
     const double* wide_;
     std::int64_t width_;
   };
 
  private:
-  void fill(std::int64_t column, std::int64_t count, const C& channel) {
+  void fill(std::int64_t place, const C& channel) {
     for (std::size_t k = 0; k < C::lanes; ++k) {
-      std::fill_n(lane_.begin() + static_cast<std::int64_t>(k) * width_ + column, count,
-                  channel.lane[k]);
+      lane_[static_cast<std::int64_t>(k) * width_ + place] = channel.lane[k];
     }
     for (std::size_t k = 0; k < C::wides; ++k) {
-      std::fill_n(wide_.begin() + static_cast<std::int64_t>(k) * width_ + column, count,
-                  channel.wide[k]);
-    }
-  }
-
-  // For the other copies of the channels, and on to the end.
-  template <class F>
-  void repeat(AlignedVector<F>& values, std::int64_t period) {
-    for (auto row = values.begin(); row != values.end(); row += width_) {
-      for (std::int64_t j = period; j < width_; ++j) {
-        row[j] = row[j - period];
-      }
+      wide_[static_cast<std::int64_t>(k) * width_ + place] = channel.wide[k];
     }
   }
 
   std::int64_t width_;
-  AlignedVector<typename C::LaneType> lane_;  ///< [C::lanes][width]
-  AlignedVector<double> wide_;                ///< [C::wides][width]
+  typename C::LaneType* lane_;  ///< [C::lanes][width]
+  double* wide_;                ///< [C::wides][width]
 };
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Loads and stores: elements of any type as lanes of float (double for f64) and back, whole vectors
-// or the first few lanes of one. Nothing beyond the first few is read or written.
+// Loads and stores: elements of any type as lanes of float (double for f64) and back. A kernel's
+// step is two vectors of lanes, a and b: of a 16-bit type they are one vector of elements.
 
 #if defined(SYNCBN_KERNELS_CPU_ELEMENTS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_ELEMENTS_INL
@@ -10,10 +10,13 @@
 #define SYNCBN_KERNELS_CPU_ELEMENTS_INL
 #endif
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "core/float16.hpp"
@@ -27,63 +30,74 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class T>
 using Lane = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// The caps bound buffers on machines with very long vectors; others do not notice them.
+// The cap bounds buffers on machines with very long vectors; others do not notice it.
 
 /// Full vectors of Lane<T>.
 template <class T>
-using LaneTag = hn::CappedTag<Lane<T>, 64>;
+using LaneTag = hn::CappedTag<Lane<T>, 256 / sizeof(Lane<T>)>;
 /// Full vectors of double, for sums.
-using SumTag = hn::CappedTag<double, 32>;
-/// As many lanes of Lane<T> as SumTag has.
+using SumTag = LaneTag<double>;
+#if HWY_TARGET != HWY_SCALAR
+/// A step's elements of a 16-bit type.
 template <class T>
-using TermTag = hn::Rebind<Lane<T>, SumTag>;
+using WordTag = hn::Repartition<std::uint16_t, LaneTag<T>>;
+#endif
 
-/// How much of a vector is there: all of it, or the first `count` lanes.
+/// Elements in a step.
+template <class T>
+HWY_INLINE std::int64_t step_of() {
+  return 2 * static_cast<std::int64_t>(hn::Lanes(LaneTag<T>()));
+}
+/// At most.
+template <class T>
+inline constexpr std::size_t max_step = 2 * hn::MaxLanes(LaneTag<T>());
+
+/// Vectors of double that a step makes.
+template <class T>
+inline constexpr int sum_vectors = HWY_TARGET == HWY_SCALAR || std::is_same_v<T, double> ? 2 : 4;
+
+/// Whether a has the elements of even index and b those of odd: what unpacks fastest.
+template <class T>
+inline constexpr bool interleaved = HWY_TARGET != HWY_SCALAR&& std::is_same_v<T, BFloat16>;
+
+/// The place of element j of a row whose steps are stored as their vectors a and b.
+template <class T>
+std::int64_t place_of(std::int64_t j) {
+  const std::int64_t step = step_of<T>();
+  const std::int64_t r = j % step;
+  return interleaved<T> ? j - r + r % 2 * (step / 2) + r / 2 : j;
+}
+
+// How much of a step there is.
+
+/// All of it.
 struct Whole {};
+/// The first `count` elements; the others may be read, and written, but mean nothing.
+struct Over {
+  std::int64_t count;
+};
+/// The first `count` elements; there is no memory for the others.
 struct First {
-  std::size_t count;
+  std::int64_t count;
 };
 
-template <class D>
-HWY_INLINE hn::Vec<D> load_words(D d, const hn::TFromD<D>* from, Whole) {
-  return hn::LoadU(d, from);
+/// a and b for lanes that are there, the others' for those that are not.
+template <class T, class D, class V>
+HWY_INLINE void keep(D, V&, V&, V, V, Whole) {}
+template <class T, class D, class V, class Extent>
+HWY_INLINE void keep(D d, V& a, V& b, V other_a, V other_b, Extent extent) {
+  using F = hn::TFromD<D>;
+  const auto count = hn::Set(d, static_cast<F>(extent.count));
+  const auto lane = hn::Iota(d, 0);
+  const auto lanes = hn::Set(d, static_cast<F>(hn::Lanes(d)));
+  const auto index_a = interleaved<T> ? hn::Add(lane, lane) : lane;
+  const auto index_b = interleaved<T> ? hn::Add(index_a, hn::Set(d, F{1})) : hn::Add(lane, lanes);
+  a = hn::IfThenElse(hn::Lt(index_a, count), a, other_a);
+  b = hn::IfThenElse(hn::Lt(index_b, count), b, other_b);
 }
-
-template <class D>
-HWY_INLINE hn::Vec<D> load_words(D d, const hn::TFromD<D>* from, First first) {
-#if HWY_MEM_OPS_MIGHT_FAULT
-  HWY_ALIGN hn::TFromD<D> buffer[hn::MaxLanes(d)] = {};
-  std::memcpy(buffer, from, first.count * sizeof(*from));
-  return hn::Load(d, buffer);
-#else
-  return hn::MaskedLoad(hn::FirstN(d, first.count), d, from);
-#endif
-}
-
-template <class D>
-HWY_INLINE void store_words(D d, hn::Vec<D> v, hn::TFromD<D>* to, Whole) {
-  hn::StoreU(v, d, to);
-}
-
-template <class D>
-HWY_INLINE void store_words(D d, hn::Vec<D> v, hn::TFromD<D>* to, First first) {
-#if HWY_MEM_OPS_MIGHT_FAULT
-  HWY_ALIGN hn::TFromD<D> buffer[hn::MaxLanes(d)];
-  hn::Store(v, d, buffer);
-  std::memcpy(to, buffer, first.count * sizeof(*to));
-#else
-  hn::BlendedStore(v, hn::FirstN(d, first.count), d, to);
-#endif
-}
-
-/// v with zeros for lanes that are not there.
-template <class D>
-HWY_INLINE hn::Vec<D> keep(D, hn::Vec<D> v, Whole) {
-  return v;
-}
-template <class D>
-HWY_INLINE hn::Vec<D> keep(D d, hn::Vec<D> v, First first) {
-  return hn::IfThenElseZero(hn::FirstN(d, first.count), v);
+template <class T, class D, class V, class Extent>
+HWY_INLINE void keep_or_zero(D d, V& a, V& b, Extent extent) {
+  keep<T>(d, a, b, hn::Zero(d), hn::Zero(d), extent);
 }
 
 // Whether the target converts binary16 itself. Where it does not, Highway 1.0 truncates and takes
@@ -93,26 +107,6 @@ inline constexpr bool native_float16 = true;
 #else
 inline constexpr bool native_float16 = false;
 #endif
-
-template <class D>
-HWY_INLINE hn::Vec<D> decode(D d, hn::Vec<hn::Rebind<std::uint16_t, D>> bits, BFloat16) {
-  const hn::Rebind<std::uint32_t, D> du;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
-}
-
-template <class D>
-HWY_INLINE hn::Vec<hn::Rebind<std::uint16_t, D>> encode(D, hn::Vec<D> v, BFloat16) {
-  const hn::Rebind<std::uint32_t, D> du;
-  const hn::Rebind<std::int32_t, D> di;
-  const auto bits = hn::BitCast(du, v);
-  // Just under half of the last place that stays, and a tie goes up only from an odd one.
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-  const auto rounded = hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), odd);
-  const auto quiet_nan = hn::Or(bits, hn::Set(du, 0x00400000));
-  const auto is_nan = hn::RebindMask(du, hn::Ne(v, v));
-  const auto upper = hn::ShiftRight<16>(hn::IfThenElse(is_nan, quiet_nan, rounded));
-  return hn::DemoteTo(hn::Rebind<std::uint16_t, D>(), hn::BitCast(di, upper));
-}
 
 template <class D>
 HWY_INLINE hn::Vec<D> decode_by_hand(D d, hn::Vec<hn::Rebind<std::uint16_t, D>> bits) {
@@ -139,7 +133,8 @@ HWY_INLINE hn::Vec<hn::Rebind<std::uint16_t, D>> encode_by_hand(D d, hn::Vec<D> 
   const auto sign = hn::ShiftRight<16>(hn::And(hn::BitCast(du, v), hn::Set(du, 0x80000000u)));
   const auto absolute = hn::Abs(v);
   const auto bits = hn::BitCast(di, absolute);
-  // As for bfloat16, with 13 bits to go; a carry may run into the exponent, up to infinity.
+  // Just under half of the last place that stays, and a tie goes up only from an odd one; a carry
+  // may run into the exponent, up to infinity.
   const auto odd = hn::And(hn::ShiftRight<13>(bits), hn::Set(di, 1));
   const auto rebias = hn::Set(di, 0xFFF - ((127 - 15) << 23));
   const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(bits, rebias), odd));
@@ -156,7 +151,7 @@ HWY_INLINE hn::Vec<hn::Rebind<std::uint16_t, D>> encode_by_hand(D d, hn::Vec<D> 
 }
 
 template <class D>
-HWY_INLINE hn::Vec<D> decode(D d, hn::Vec<hn::Rebind<std::uint16_t, D>> bits, Float16) {
+HWY_INLINE hn::Vec<D> decode_half(D d, hn::Vec<hn::Rebind<std::uint16_t, D>> bits) {
   if constexpr (native_float16) {
     return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), bits));
   } else {
@@ -165,7 +160,7 @@ HWY_INLINE hn::Vec<D> decode(D d, hn::Vec<hn::Rebind<std::uint16_t, D>> bits, Fl
 }
 
 template <class D>
-HWY_INLINE hn::Vec<hn::Rebind<std::uint16_t, D>> encode(D d, hn::Vec<D> v, Float16) {
+HWY_INLINE hn::Vec<hn::Rebind<std::uint16_t, D>> encode_half(D d, hn::Vec<D> v) {
   if constexpr (native_float16) {
     const hn::Rebind<std::uint16_t, D> du16;
     return hn::BitCast(du16, hn::DemoteTo(hn::Rebind<hwy::float16_t, D>(), v));
@@ -174,34 +169,150 @@ HWY_INLINE hn::Vec<hn::Rebind<std::uint16_t, D>> encode(D d, hn::Vec<D> v, Float
   }
 }
 
+#if HWY_TARGET != HWY_SCALAR
+
+template <class D, class W>
+HWY_INLINE void decode(D d, W words, hn::Vec<D>& a, hn::Vec<D>& b, Float16) {
+  const hn::Repartition<std::uint16_t, D> dw;
+  const hn::Half<decltype(dw)> half;
+  a = decode_half(d, hn::LowerHalf(half, words));
+  b = decode_half(d, hn::UpperHalf(half, words));
+}
+
+template <class D>
+HWY_INLINE auto encode(D d, hn::Vec<D> a, hn::Vec<D> b, Float16) {
+  return hn::Combine(hn::Repartition<std::uint16_t, D>(), encode_half(d, b), encode_half(d, a));
+}
+
+template <class D, class W>
+HWY_INLINE void decode(D d, W words, hn::Vec<D>& a, hn::Vec<D>& b, BFloat16) {
+  const hn::Repartition<std::uint32_t, D> du;
+  const auto pairs = hn::BitCast(du, words);
+  a = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
+  b = hn::BitCast(d, hn::And(pairs, hn::Set(du, 0xFFFF0000u)));
+}
+
+// Rounded to nearest, a tie to even, in the upper 16 bits. A NaN stays one if the lower ones are 0:
+// those of elements are, and coefficients are made so (see Coefficients).
+template <class DU, class V>
+HWY_INLINE V round_to_upper(DU du, V bits) {
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  return hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), odd);
+}
+
+template <class D>
+HWY_INLINE auto encode(D, hn::Vec<D> a, hn::Vec<D> b, BFloat16) {
+  static_assert(std::endian::native == std::endian::little);
+  const hn::Repartition<std::uint32_t, D> du;
+  const hn::Repartition<std::uint16_t, D> dw;
+  const auto even = hn::ShiftRight<16>(round_to_upper(du, hn::BitCast(du, a)));
+  const auto odd = round_to_upper(du, hn::BitCast(du, b));
+  return hn::OddEven(hn::BitCast(dw, odd), hn::BitCast(dw, even));
+}
+
+#endif
+
+/// A step's elements. `First` reads no more than there are and zeros for the others.
 template <class D, class T, class Extent>
-HWY_INLINE hn::Vec<D> load(D d, const T* from, Extent extent) {
+HWY_INLINE void load(D d, const T* from, Extent, hn::Vec<D>& a, hn::Vec<D>& b) {
   if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
-    return load_words(d, from, extent);
+    a = hn::LoadU(d, from);
+    b = hn::LoadU(d, from + hn::Lanes(d));
   } else {
-    const hn::Rebind<std::uint16_t, D> words;
-    return decode(d, load_words(words, &from->bits, extent), T{});
+#if HWY_TARGET == HWY_SCALAR
+    a = hn::Set(d, static_cast<float>(to_double(from[0])));
+    b = hn::Set(d, static_cast<float>(to_double(from[1])));
+#else
+    decode(d, hn::LoadU(WordTag<T>(), &from->bits), a, b, T{});
+#endif
+  }
+}
+template <class D, class T>
+HWY_INLINE void load(D d, const T* from, First first, hn::Vec<D>& a, hn::Vec<D>& b) {
+  HWY_ALIGN T buffer[max_step<T>] = {};
+  std::memcpy(buffer, from, static_cast<std::size_t>(first.count) * sizeof(T));
+  load(d, buffer, Whole{}, a, b);
+}
+
+// How a step is written.
+struct ThroughCache {};
+struct PastCache {};  ///< the place must be aligned to a vector
+
+template <class D>
+HWY_INLINE void put(D d, hn::Vec<D> v, hn::TFromD<D>* to, ThroughCache) {
+  hn::StoreU(v, d, to);
+}
+template <class D>
+HWY_INLINE void put(D d, hn::Vec<D> v, hn::TFromD<D>* to, PastCache) {
+  hn::Stream(v, d, to);
+}
+
+template <class D, class T, class Extent, class How>
+HWY_INLINE void store(D d, hn::Vec<D> a, hn::Vec<D> b, T* to, Extent, How how) {
+  if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
+    put(d, a, to, how);
+    put(d, b, to + hn::Lanes(d), how);
+  } else {
+#if HWY_TARGET == HWY_SCALAR
+    to[0] = from_double<T>(static_cast<double>(hn::GetLane(a)));
+    to[1] = from_double<T>(static_cast<double>(hn::GetLane(b)));
+#else
+    put(WordTag<T>(), encode(d, a, b, T{}), &to->bits, how);
+#endif
+  }
+}
+template <class D, class T, class How>
+HWY_INLINE void store(D d, hn::Vec<D> a, hn::Vec<D> b, T* to, First first, How) {
+  HWY_ALIGN T buffer[max_step<T>];
+  store(d, a, b, buffer, Whole{}, ThroughCache{});
+  std::memcpy(to, buffer, static_cast<std::size_t>(first.count) * sizeof(T));
+}
+
+/// How many elements ahead of its use memory is asked for: processors do it by themselves, but stop
+/// at the end of a page, and begin late.
+template <class T>
+inline constexpr std::int64_t prefetch_distance = 2048 / sizeof(T);
+
+/// Asks for a step's elements to be brought into the cache. Any address will do.
+template <class T>
+HWY_INLINE void prefetch_step(const T* from) {
+  constexpr std::size_t line = 64;
+  const auto bytes = static_cast<std::size_t>(step_of<T>()) * sizeof(T);
+  for (std::size_t at = 0; at < bytes; at += line) {
+    hwy::Prefetch(reinterpret_cast<const char*>(from) + at);
   }
 }
 
-template <class D, class T, class Extent>
-HWY_INLINE void store(D d, hn::Vec<D> v, T* to, Extent extent) {
-  if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
-    store_words(d, v, to, extent);
-  } else {
-    const hn::Rebind<std::uint16_t, D> words;
-    store_words(words, encode(d, v, T{}), &to->bits, extent);
-  }
-}
-
-/// Lanes of float or double as lanes of double.
-template <class V>
-HWY_INLINE hn::Vec<SumTag> widen(V v) {
+/// Calls body(k, v, w) for vectors v and w of double that together are a step of either thing, with
+/// k = 0, 1, ...
+template <class V, class Body>
+HWY_INLINE void widen_both(V a, V b, V other_a, V other_b, Body body) {
+  constexpr std::integral_constant<int, 0> first;
+  constexpr std::integral_constant<int, 1> second;
   if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
-    return v;
+    body(first, a, other_a);
+    body(second, b, other_b);
   } else {
-    return hn::PromoteTo(SumTag(), v);
+    const SumTag d;
+#if HWY_TARGET == HWY_SCALAR
+    body(first, hn::PromoteTo(d, a), hn::PromoteTo(d, other_a));
+    body(second, hn::PromoteTo(d, b), hn::PromoteTo(d, other_b));
+#else
+    const hn::Half<LaneTag<float>> half;
+    const auto lower = [&](V v) HWY_ATTR { return hn::PromoteTo(d, hn::LowerHalf(half, v)); };
+    const auto upper = [&](V v) HWY_ATTR { return hn::PromoteTo(d, hn::UpperHalf(half, v)); };
+    body(first, lower(a), lower(other_a));
+    body(second, upper(a), upper(other_a));
+    body(std::integral_constant<int, 2>(), lower(b), lower(other_b));
+    body(std::integral_constant<int, 3>(), upper(b), upper(other_b));
+#endif
   }
+}
+
+/// Calls body(k, v) likewise, for one thing.
+template <class V, class Body>
+HWY_INLINE void widen(V a, V b, Body body) {
+  widen_both(a, b, a, b, [&](auto at, auto v, auto) HWY_ATTR { body(at, v); });
 }
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE

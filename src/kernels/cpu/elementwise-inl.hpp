@@ -13,11 +13,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "kernels/cpu/coefficients-inl.hpp"
 #include "kernels/cpu/partition.hpp"
 #include "kernels/cpu/run_blocks.hpp"
+#include "kernels/cpu/stage-inl.hpp"
+#include "kernels/cpu/weights-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
@@ -25,88 +28,266 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 // A Kernel has:
 //   Element                         the tensors' element type
 //   Channel                         its Coefficients
+//   weighted, weight                as for sums
+//   outputs                         how many tensors it writes, 1 or 2
+//   output(n) -> Element*           the n-th
 //   coefficients(c) -> Channel      those of channel c
-//   (i, k, extent)                  computes what there is of a vector's worth from index i on,
-//                                   with k.lane<...>(d) as coefficients
+//   (i, k, weights, extent, how, to...)
+//                                   computes what there is of a step from index i on and writes it
+//                                   at `to`, a place for each output
+//   prefetch(i)                     of a step from index i on
 
-/// How many elements from an index on the kernel does at a time.
 template <class Kernel>
-std::int64_t step() {
-  return static_cast<std::int64_t>(hn::Lanes(LaneTag<typename Kernel::Element>()));
+using StageOf = Stage<typename Kernel::Element>;
+
+/// Whether every output begins where a vector can be written past the cache.
+template <class Kernel>
+bool outputs_are_aligned(const Kernel& kernel, std::int64_t first_index) {
+  using T = typename Kernel::Element;
+  const auto vector =
+      static_cast<std::size_t>(step_of<T>()) * sizeof(T) / (sizeof(T) == sizeof(Lane<T>) ? 2 : 1);
+  for (int n = 0; n < Kernel::outputs; ++n) {
+    if (reinterpret_cast<std::uintptr_t>(kernel.output(n) + first_index) % vector != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// A run of elements with coefficients k(s) for the step s elements from its beginning, written
+/// straight to where they belong.
+template <class How, class Kernel, class Coefficients>
+HWY_INLINE void run_directly(const Kernel& kernel, std::int64_t i, std::int64_t size,
+                             std::int64_t distance, const float* weights, How how, Coefficients k) {
+  using T = typename Kernel::Element;
+  const std::int64_t step = step_of<T>();
+  T* first = kernel.output(0);
+  T* second = kernel.output(Kernel::outputs - 1);
+  std::int64_t s = 0;
+  for (; s + step <= size; s += step) {
+    kernel.prefetch(i + s + distance);
+    kernel(i + s, k(s), weights + (Kernel::weighted ? s : 0), Whole{}, how, first + i + s,
+           second + i + s);
+  }
+  if (s < size) {
+    kernel(i + s, k(s), weights + (Kernel::weighted ? s : 0), First{size - s}, how, first + i + s,
+           second + i + s);
+  }
+}
+
+/// The same by way of stages. `more`: there is memory to be read behind the run.
+template <class Kernel, class Coefficients>
+HWY_INLINE void run_staged(const Kernel& kernel, std::int64_t i, std::int64_t size,
+                           std::int64_t distance, const float* weights, bool more,
+                           StageOf<Kernel>& first, StageOf<Kernel>& second, Coefficients k) {
+  using T = typename Kernel::Element;
+  const std::int64_t step = step_of<T>();
+  first.go_to(kernel.output(0) + i);
+  if constexpr (Kernel::outputs == 2) {
+    second.go_to(kernel.output(1) + i);
+  }
+  const auto put = [&](std::int64_t count) HWY_ATTR {
+    first.put(count);
+    if constexpr (Kernel::outputs == 2) {
+      second.put(count);
+    }
+  };
+  std::int64_t s = 0;
+  while (s + step <= size) {
+    const std::int64_t room =
+        Kernel::outputs == 2 ? std::min(first.room(), second.room()) : first.room();
+    const std::int64_t whole = std::min(size - s, room) / step * step;
+    T* to = first.place();
+    T* to_second = second.place();
+    for (std::int64_t done = 0; done < whole; done += step, s += step) {
+      kernel.prefetch(i + s + distance);
+      first.prefetch(done);
+      if constexpr (Kernel::outputs == 2) {
+        second.prefetch(done);
+      }
+      kernel(i + s, k(s), weights + (Kernel::weighted ? s : 0), Whole{}, ThroughCache{}, to + done,
+             to_second + done);
+    }
+    put(whole);
+  }
+  if (s < size) {
+    const float* rest = weights + (Kernel::weighted ? s : 0);
+    if (more) {
+      kernel(i + s, k(s), rest, Over{size - s}, ThroughCache{}, first.place(), second.place());
+    } else {
+      kernel(i + s, k(s), rest, First{size - s}, ThroughCache{}, first.place(), second.place());
+    }
+    put(size - s);
+  }
 }
 
 template <class Kernel>
-struct ElementsByPlanes {
-  const Kernel& kernel;
-  const Planes& planes;
+class ElementsByPlanes {
+ public:
+  using T = typename Kernel::Element;
+
+  ElementsByPlanes(const Kernel& kernel, const Planes& planes, bool stream)
+      : kernel_(kernel), planes_(planes), stream_(stream) {
+    const std::int64_t plane = planes.extents().plane;
+    const bool whole_steps = plane % step_of<T>() == 0;
+    const bool long_planes = plane >= 32 * step_of<T>();  // an end now and then costs little
+    direct_ = stream ? whole_steps && outputs_are_aligned(kernel, 0) : whole_steps || long_planes;
+  }
 
   void operator()(const Planes::Block& block) const {
+    if (!direct_) {
+      staged(block);
+    } else if (stream_) {
+      direct(block, PastCache{});
+    } else {
+      direct(block, ThroughCache{});
+    }
+    if (stream_) {
+      hwy::FlushStream();
+    }
+  }
+
+ private:
+  // Calls run(i, size, weights, more, k) for every plane of the block.
+  template <class Plane>
+  HWY_INLINE void for_planes(const Planes::Block& block, Plane run) const {
     for (std::int64_t row = block.rows.begin; row < block.rows.end; ++row) {
+      const float* weights =
+          Kernel::weighted ? kernel_.weight + row * planes_.extents().plane + block.plane.begin
+                           : nullptr;
       for (std::int64_t c = block.channels.begin; c < block.channels.end; ++c) {
-        const Broadcast<typename Kernel::Channel> k(kernel.coefficients(c));
-        const std::int64_t begin = planes.index(row, c, block.plane.begin);
-        plane(begin, begin + block.plane.size(), k);
+        const Broadcast<typename Kernel::Channel> k(kernel_.coefficients(c));
+        run(planes_.index(row, c, block.plane.begin), block.plane.size(), weights,
+            (block.channels.end - c - 1) * planes_.extents().plane >= step_of<T>(),
+            [&](std::int64_t) HWY_ATTR { return k; });
       }
     }
   }
 
-  template <class K>
-  HWY_INLINE void plane(std::int64_t i, std::int64_t end, const K& k) const {
-    const std::int64_t lanes = step<Kernel>();
-    for (; i + lanes <= end; i += lanes) {
-      kernel(i, k, Whole{});
-    }
-    if (i < end) {
-      kernel(i, k, First{static_cast<std::size_t>(end - i)});
-    }
+  template <class How>
+  void direct(const Planes::Block& block, How how) const {
+    for_planes(block,
+               [&](std::int64_t i, std::int64_t size, const float* weights, bool, auto k) HWY_ATTR {
+                 run_directly(kernel_, i, size, prefetch_distance<T>, weights, how, k);
+               });
   }
+
+  void staged(const Planes::Block& block) const {
+    StageOf<Kernel> first(stream_);
+    StageOf<Kernel> second(stream_);
+    for_planes(block, [&](std::int64_t i, std::int64_t size, const float* weights, bool more,
+                          auto k) HWY_ATTR {
+      run_staged(kernel_, i, size, prefetch_distance<T>, weights, more, first, second, k);
+    });
+    first.finish();
+    second.finish();
+  }
+
+  const Kernel& kernel_;
+  const Planes& planes_;
+  bool stream_;
+  bool direct_;  ///< without a stage
 };
 
 template <class Kernel>
-struct ElementsByColumns {
-  using Coefficients = Table<typename Kernel::Channel>;
+class ElementsByColumns {
+ public:
+  using T = typename Kernel::Element;
+  using Coefficients = Table<T, typename Kernel::Channel>;
 
-  const Kernel& kernel;
-  const Columns& columns;
-  Coefficients table{columns, kernel};
+  ElementsByColumns(const Kernel& kernel, const Columns& columns, bool stream, Scratch& scratch)
+      : kernel_(kernel), columns_(columns), stream_(stream), table_(columns, kernel, scratch) {
+    const bool whole_steps = columns.stride() % step_of<T>() == 0;
+    direct_ = !stream || (whole_steps && outputs_are_aligned(kernel, columns.index(0, 0)));
+  }
 
   void operator()(const Columns::Block& block) const {
-    const std::int64_t full_rows = std::min(block.rows.end, columns.full_rows());
+    if (!direct_) {
+      StageOf<Kernel> first(stream_);
+      StageOf<Kernel> second(stream_);
+      for_rows(block, [&](std::int64_t i, std::int64_t size, std::int64_t distance,
+                          const float* weights, auto k) HWY_ATTR {
+        run_staged(kernel_, i, size, distance, weights, false, first, second, k);
+      });
+      first.finish();
+      second.finish();
+    } else if (stream_) {
+      direct(block, PastCache{});
+    } else {
+      direct(block, ThroughCache{});
+    }
+    if (stream_) {
+      hwy::FlushStream();
+    }
+  }
+
+ private:
+  template <class How>
+  void direct(const Columns::Block& block, How how) const {
+    for_rows(block,
+             [&](std::int64_t i, std::int64_t size, std::int64_t distance, const float* weights,
+                 auto k) HWY_ATTR { run_directly(kernel_, i, size, distance, weights, how, k); });
+  }
+
+  // Calls run(i, size, distance, weights, k) for every row of the block.
+  template <class Row>
+  HWY_INLINE void for_rows(const Columns::Block& block, Row run) const {
+    const std::int64_t full_rows = std::min(block.rows.end, columns_.full_rows());
     for (std::int64_t row = block.rows.begin; row < full_rows; ++row) {
-      line(row, block.columns);
+      line(row, block.columns, run);
     }
     if (full_rows < block.rows.end) {
-      line(full_rows, {block.columns.begin, std::min(block.columns.end, columns.rest())});
+      line(full_rows, {block.columns.begin, std::min(block.columns.end, columns_.rest())}, run);
     }
   }
 
-  void line(std::int64_t row, Range range) const {
-    using View = typename Coefficients::View;
-    const std::int64_t begin = row * columns.width();
-    const std::int64_t lanes = step<Kernel>();
-    std::int64_t j = range.begin;
-    for (; j + lanes <= range.end; j += lanes) {
-      kernel(begin + j, View(table, j), Whole{});
+  template <class Row>
+  HWY_INLINE void line(std::int64_t row, Range range, Row run) const {
+    if (range.size() <= 0) {
+      return;
     }
-    if (j < range.end) {
-      kernel(begin + j, View(table, j), First{static_cast<std::size_t>(range.end - j)});
+    // Memory goes on behind the row, or some rows below it.
+    const std::int64_t distance =
+        range.size() == columns_.stride()
+            ? prefetch_distance<T>
+            : (prefetch_distance<T> / range.size() + 1) * columns_.stride();
+    const std::int64_t begin = columns_.index(row, 0);
+    const auto run_piece = [&](Range piece, const float* weights) HWY_ATTR {
+      run(begin + piece.begin, piece.size(), distance, weights, [&](std::int64_t s) HWY_ATTR {
+        return typename Coefficients::View(table_, piece.begin + s);
+      });
+    };
+    if constexpr (Kernel::weighted) {
+      for_weighted_pieces(columns_, kernel_.weight, row, range, run_piece);
+    } else {
+      run_piece(range, nullptr);
     }
   }
+
+  const Kernel& kernel_;
+  const Columns& columns_;
+  bool stream_;
+  bool direct_;
+  Coefficients table_;
 };
 
-/// Runs `kernel` over all elements of a tensor like x.
+/// Runs `kernel` over all elements of some channels of a tensor like x. Blocks last summed come
+/// first: what is still in the cache is used before it is gone.
 template <class Kernel>
-void for_each_element(const ConstTensorView& x, const Kernel& kernel) {
+void for_each_element(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
+                      const Run& run) {
+  run.scratch.reset();
   const Extents extents = extents_of(x);
   if (extents.size() == 0) {
     return;
   }
   if (extents.has_long_planes()) {
-    const Planes planes(extents);
-    run_blocks(planes, ElementsByPlanes<Kernel>{kernel, planes});
+    const Planes planes(extents, channels);
+    run_blocks(planes, Order::backward, ElementsByPlanes<Kernel>(kernel, planes, run.stream));
   } else {
-    const Columns columns(extents);
-    run_blocks(columns, ElementsByColumns<Kernel>{kernel, columns});
+    const Columns columns(extents, channels);
+    run_blocks(columns, Order::backward,
+               ElementsByColumns<Kernel>(kernel, columns, run.stream, run.scratch));
   }
 }
 

@@ -10,7 +10,6 @@
 // clang-format off: the order matters
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/forward_sums.cpp"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 // clang-format on
@@ -21,33 +20,61 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-template <class T>
+template <class T, bool kWeighted>
 struct ForwardTerms {
-  enum : std::size_t { pivot, wides };
-  using Channel = Coefficients<Lane<T>, 0, wides>;
+  enum : std::size_t { pivot };
+  using Element = T;
+  using Channel = Coefficients<Lane<T>, 1, 1>;  // the pivot in either width
+  static constexpr bool weighted = kWeighted;
 
   const T* x;
   const float* pivots;
+  const float* weight;
 
-  Channel coefficients(std::int64_t c) const { return {{}, {static_cast<double>(pivots[c])}}; }
+  Channel coefficients(std::int64_t c) const {
+    return {{static_cast<Lane<T>>(pivots[c])}, {static_cast<double>(pivots[c])}};
+  }
 
-  HWY_INLINE void prefetch(std::int64_t i) const { hwy::Prefetch(x + i); }
+  HWY_INLINE void prefetch(std::int64_t i) const { prefetch_step(x + i); }
 
   template <class K, class Extent>
-  HWY_INLINE void operator()(std::int64_t i, const K& k, Extent extent, hn::Vec<SumTag>& sum,
-                             hn::Vec<SumTag>& sum_sq) const {
-    const SumTag d;
-    const auto value = widen(load(TermTag<T>(), x + i, extent));
-    const auto difference = keep(d, hn::Sub(value, k.template wide<pivot>()), extent);
-    sum = hn::Add(sum, difference);
-    sum_sq = hn::MulAdd(difference, difference, sum_sq);
+  HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
+                             const StepSums& sums) const {
+    const LaneTag<T> d;
+    auto a = hn::Zero(d), b = hn::Zero(d);
+    load(d, x + i, extent, a, b);
+    if constexpr (kWeighted) {
+      auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
+      load_weights<T>(d, weights, extent, weight_a, weight_b);
+      a = hn::IfThenElse(hn::Eq(weight_a, hn::Zero(d)), k.template lane<pivot, 0>(d), a);
+      b = hn::IfThenElse(hn::Eq(weight_b, hn::Zero(d)), k.template lane<pivot, 1>(d), b);
+      widen_both(a, b, weight_a, weight_b, [&](auto at, Sum value, Sum of) HWY_ATTR {
+        const auto difference = hn::Sub(value, k.template wide<pivot, decltype(at)::value>());
+        const auto weighted_difference = hn::Mul(of, difference);
+        sums.add(at, weighted_difference, weighted_difference, difference);
+      });
+    } else {
+      keep<T>(d, a, b, k.template lane<pivot, 0>(d), k.template lane<pivot, 1>(d), extent);
+      widen(a, b, [&](auto at, Sum value) HWY_ATTR {
+        const auto difference = hn::Sub(value, k.template wide<pivot, decltype(at)::value>());
+        sums.add(at, difference, difference, difference);
+      });
+    }
   }
 };
 
-void run_forward_sums(const ForwardSums& arguments) {
+void run_forward_sums(const ForwardSums& arguments, const Run& run) {
+  const auto sum = [&](const auto& terms) {
+    sum_channels(arguments.x, arguments.channels, terms, arguments.sum, arguments.sum_sq,
+                 run.scratch);
+  };
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    const ForwardTerms<T> terms{static_cast<const T*>(arguments.x.data()), arguments.pivot};
-    sum_channels(arguments.x, terms, arguments.sum, arguments.sum_sq);
+    const auto* x = static_cast<const T*>(arguments.x.data());
+    if (arguments.weight != nullptr) {
+      sum(ForwardTerms<T, true>{x, arguments.pivot, arguments.weight});
+    } else {
+      sum(ForwardTerms<T, false>{x, arguments.pivot, nullptr});
+    }
   });
 }
 
@@ -60,8 +87,8 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_forward_sums);
 
-void forward_sums(const ForwardSums& arguments) {
-  HWY_DYNAMIC_DISPATCH(run_forward_sums)(arguments);
+void forward_sums(const ForwardSums& arguments, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_forward_sums)(arguments, run);
 }
 
 }  // namespace syncbn::kernels::cpu

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// (x - mean) * scale + shift, for the kernel that writes it and for those that need to know again
-// where relu let it pass.
+// (x - mean) * scale + shift and the activation, for the kernel that writes it and for those that
+// need to know again which side a value was on.
 
 #if defined(SYNCBN_KERNELS_CPU_NORMALIZED_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_NORMALIZED_INL
@@ -28,21 +28,40 @@ void set_normalized(C& channel, double mean, double scale_value, double shift_va
   const Pair<F> pair(mean);
   channel.lane[mean_hi] = pair.hi;
   channel.lane[mean_lo] = pair.lo;
-  channel.lane[scale] = static_cast<F>(scale_value);
-  channel.lane[shift] = static_cast<F>(shift_value);
+  channel.lane[scale] = narrowed<F>(scale_value);
+  channel.lane[shift] = narrowed<F>(shift_value);
 }
 
 /// x - mean
-template <class D, class K>
+template <int kVector, class D, class K>
 HWY_INLINE hn::Vec<D> centered(D d, hn::Vec<D> x, const K& k) {
-  return hn::Sub(hn::Sub(x, k.template lane<mean_hi>(d)), k.template lane<mean_lo>(d));
+  return hn::Sub(hn::Sub(x, k.template lane<mean_hi, kVector>(d)),
+                 k.template lane<mean_lo, kVector>(d));
 }
 
 /// From x - mean.
-template <class D, class K>
+template <int kVector, class D, class K>
 HWY_INLINE hn::Vec<D> normalized(D d, hn::Vec<D> x_centered, const K& k) {
-  return hn::MulAdd(x_centered, k.template lane<scale>(d), k.template lane<shift>(d));
+  return hn::MulAdd(x_centered, k.template lane<scale, kVector>(d),
+                    k.template lane<shift, kVector>(d));
 }
+
+/// What an activation does to values on its lower side.
+template <class F>
+struct LowerSide {
+  F slope;
+
+  explicit LowerSide(double negative_slope) : slope(static_cast<F>(negative_slope)) {}
+
+  /// v * slope; with a slope of 0 exactly 0, for infinities too.
+  template <class D>
+  HWY_INLINE hn::Vec<D> operator()(D d, hn::Vec<D> v) const {
+    const hn::RebindToUnsigned<D> du;
+    const auto all_or_none =
+        hn::Set(du, slope == 0 ? 0 : static_cast<hn::TFromD<decltype(du)>>(-1));
+    return hn::And(hn::Mul(v, hn::Set(d, slope)), hn::BitCast(d, all_or_none));
+  }
+};
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -3,28 +3,26 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/aligned_vector.hpp"
-#include "kernels/cpu/partition.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/scratch.hpp"
 
 namespace syncbn::kernels::cpu {
 
 /// Two sums for every part of a partition and every column, at first 0.
 class PartialSums {
  public:
-  PartialSums(std::int64_t parts, std::int64_t columns);
+  PartialSums(std::int64_t parts, std::int64_t columns, Scratch& scratch);
 
-  double* first(std::int64_t part) { return memory_.data() + 2 * part * columns_; }
-  double* second(std::int64_t part) { return first(part) + columns_; }
+  double* first(std::int64_t part) const { return memory_ + 2 * part * columns_; }
+  double* second(std::int64_t part) const { return first(part) + columns_; }
 
-  /// Adds up the parts in the order of their numbers, then the columns of each channel in theirs.
-  /// `width` columns are in use; column j is channel (j / plane) % channels.
-  void combine(const Extents& extents, std::int64_t width, double* totals_first,
-               double* totals_second);
+  /// Adds up the parts in the order of their numbers, into those of part 0.
+  void combine() const;
 
  private:
   std::int64_t parts_;
   std::int64_t columns_;
-  AlignedVector<double> memory_;  ///< [parts][2][columns]
+  double* memory_;  ///< [parts][2][columns]
 };
 
 }  // namespace syncbn::kernels::cpu

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/cpu/cpu.hpp"
+
 namespace syncbn::kernels::cpu {
 namespace {
 
@@ -16,8 +18,12 @@ constexpr std::int64_t blocks_by_columns = 64;
 // Fewest rows over which a block by columns sums, unless the tensor has fewer.
 constexpr std::int64_t rows_per_sum = 64;
 
-// Cuts of planes and rows fall on multiples of this, so that vectors of any length end there.
-constexpr std::int64_t grain = 64;
+// Cuts of planes and rows fall on multiples of this, so that steps of any length end there (see
+// elements-inl.hpp).
+constexpr std::int64_t grain = 128;
+
+// As much as should be read before going on to another row. [B]
+constexpr std::int64_t stretch = 1024;
 
 // Columns that a row of the matrix should at least have.
 constexpr std::int64_t wide_row = 512;
@@ -39,10 +45,10 @@ Range cut(std::int64_t extent, std::int64_t count, std::int64_t i, std::int64_t 
 }
 
 // How many rows of `columns` to lay side by side: as many as make a wide row, if possible so many
-// that vectors of 16 lanes fit evenly.
+// that two vectors of 16 lanes fit evenly.
 std::int64_t rows_abreast(std::int64_t columns, std::int64_t rows) {
   const std::int64_t fit = wide_row / columns;
-  const std::int64_t even = 16 / std::gcd(columns, std::int64_t{16});
+  const std::int64_t even = 32 / std::gcd(columns, std::int64_t{32});
   return std::clamp<std::int64_t>(fit >= even ? fit / even * even : fit, 1, rows);
 }
 
@@ -59,31 +65,49 @@ Extents extents_of(const ConstTensorView& x) {
   return {shape.n, shape.c, shape.s};
 }
 
-Planes::Planes(const Extents& extents) : extents_(extents) {
+std::int64_t least_channels(const ConstTensorView& x) {
+  const Extents extents = extents_of(x);
+  const std::int64_t once = extents.channels * extents.plane;
+  if (extents.size() == 0 || (!extents.has_long_planes() && rows_abreast(once, extents.rows) > 1)) {
+    return extents.channels;  // taken by themselves they would not lie abreast
+  }
+  const auto channel = extents.plane * static_cast<std::int64_t>(size_of(x.dtype()));
+  return std::min(divide_up(stretch, channel), extents.channels);
+}
+
+Planes::Planes(const Extents& extents, const ChannelRange& channels)
+    : extents_(extents), channels_(channels) {
   const std::int64_t block = std::max(min_block, extents.size() / blocks_by_planes);
   const std::int64_t plane = std::min(extents.plane, block);
-  const std::int64_t channels =
+  const std::int64_t abreast =
       std::min(extents.channels, std::clamp<std::int64_t>(block / plane, 1, max_channels));
   plane_cuts_ = cuts(extents.plane, plane);
-  channel_cuts_ = cuts(extents.channels, channels);
-  row_cuts_ = cuts(extents.rows, block / (channels * plane));
+  channel_cuts_ = cuts(channels.size(), abreast);
+  row_cuts_ = cuts(extents.rows, block / (abreast * plane));
 }
 
 Planes::Block Planes::block(std::int64_t i) const {
   const std::int64_t plane = i % plane_cuts_;
   const std::int64_t channel = i / plane_cuts_ % channel_cuts_;
   const std::int64_t row = i / plane_cuts_ / channel_cuts_;
-  return {cut(extents_.rows, row_cuts_, row), cut(extents_.channels, channel_cuts_, channel),
+  Range channels = cut(channels_.size(), channel_cuts_, channel);
+  channels.begin += channels_.begin;
+  channels.end += channels_.begin;
+  return {cut(extents_.rows, row_cuts_, row), channels,
           cut(extents_.plane, plane_cuts_, plane, grain), row * plane_cuts_ + plane};
 }
 
-Columns::Columns(const Extents& extents) : extents_(extents) {
+Columns::Columns(const Extents& extents, const ChannelRange& channels)
+    : extents_(extents), channels_(channels) {
+  const bool all = channels.size() == extents.channels;
   const std::int64_t once = extents.channels * extents.plane;
-  width_ = once * rows_abreast(once, extents.rows);
+  abreast_ = all ? rows_abreast(once, extents.rows) : 1;
+  width_ = channels.size() * extents.plane * abreast_;
+  const std::int64_t whole = once * abreast_;  // a row's width with all channels
   const std::int64_t block = std::max(min_block, extents.size() / blocks_by_columns);
-  const std::int64_t columns = std::clamp(block / rows_per_sum, std::min(width_, wide_row), width_);
+  const std::int64_t columns = std::clamp(block / rows_per_sum, std::min(whole, wide_row), whole);
   column_cuts_ = cuts(width_, columns);
-  row_cuts_ = cuts(divide_up(extents.size(), width_), block / columns);
+  row_cuts_ = cuts(rows(), block / columns);
 }
 
 std::int64_t Columns::padded_width() const {
@@ -92,8 +116,7 @@ std::int64_t Columns::padded_width() const {
 
 Columns::Block Columns::block(std::int64_t i) const {
   const std::int64_t row = i / column_cuts_;
-  return {cut(divide_up(extents_.size(), width_), row_cuts_, row),
-          cut(width_, column_cuts_, i % column_cuts_, grain), row};
+  return {cut(rows(), row_cuts_, row), cut(width_, column_cuts_, i % column_cuts_, grain), row};
 }
 
 }  // namespace syncbn::kernels::cpu

@@ -5,6 +5,8 @@
 
 #include "syncbn/tensor_view.hpp"
 
+#include "kernels/kernels.hpp"
+
 namespace syncbn::kernels::cpu {
 
 /// A tensor of either layout as memory sees it: [rows, channels, plane], dense, in this order.
@@ -29,14 +31,15 @@ struct Range {
   std::int64_t size() const { return end - begin; }
 };
 
-/// How many blocks there are, and how many elements in all. The same shape is always cut into the
-/// same blocks, numbered in the order of memory.
+/// How many blocks there are, and how many elements in all. The same range of channels of the same
+/// shape is always cut into the same blocks, numbered in the order of memory.
 struct Work {
   std::int64_t blocks;
   std::int64_t elements;
 };
 
-/// Extents with long planes, cut along every axis.
+/// Some channels of extents with long planes, cut along every axis. Rows and planes are cut alike
+/// whatever the channels: a channel's sums are made of the same parts.
 class Planes {
  public:
   /// Most channels in a block.
@@ -49,10 +52,14 @@ class Planes {
     std::int64_t part;  ///< the same for blocks that differ in their channels only
   };
 
-  /// The extents must not be empty.
-  explicit Planes(const Extents& extents);
+  /// Neither the extents nor the channels may be empty.
+  Planes(const Extents& extents, const ChannelRange& channels);
 
-  Work work() const { return {parts() * channel_cuts_, extents_.size()}; }
+  const Extents& extents() const { return extents_; }
+  const ChannelRange& channels() const { return channels_; }
+  Work work() const {
+    return {parts() * channel_cuts_, extents_.rows * channels_.size() * extents_.plane};
+  }
   std::int64_t parts() const { return row_cuts_ * plane_cuts_; }
   Block block(std::int64_t i) const;
 
@@ -63,16 +70,17 @@ class Planes {
 
  private:
   Extents extents_;
+  ChannelRange channels_;
   std::int64_t row_cuts_;
   std::int64_t channel_cuts_;
   std::int64_t plane_cuts_;
 };
 
-/// Extents with short planes as a matrix, cut into blocks.
+/// Some channels of extents with short planes as a matrix, cut into blocks.
 ///
-/// Column j belongs to channel (j / plane) % channels. Where channels are few a row of the matrix
-/// is several rows of the tensor, so that vectors are filled whatever their number; then the last
-/// row may be shorter.
+/// Column j belongs to the (j / plane % channels)-th of them. Where all channels are taken and are
+/// few, a row of the matrix is several rows of the tensor, so that vectors are filled whatever
+/// their number; then the last row may be shorter. Else rows are cut alike whatever the channels.
 class Columns {
  public:
   struct Block {
@@ -81,24 +89,42 @@ class Columns {
     std::int64_t part;  ///< the same for blocks that differ in their columns only
   };
 
-  /// The extents must not be empty.
-  explicit Columns(const Extents& extents);
+  /// Neither the extents nor the channels may be empty.
+  Columns(const Extents& extents, const ChannelRange& channels);
 
   const Extents& extents() const { return extents_; }
-  Work work() const { return {row_cuts_ * column_cuts_, extents_.size()}; }
+  const ChannelRange& channels() const { return channels_; }
+  Work work() const {
+    return {row_cuts_ * column_cuts_, extents_.rows * channels_.size() * extents_.plane};
+  }
   std::int64_t parts() const { return row_cuts_; }
   Block block(std::int64_t i) const;
 
   std::int64_t width() const { return width_; }
-  /// The width with room for a whole vector of any length at the end.
+  /// The width with room for two whole vectors of any length at the end.
   std::int64_t padded_width() const;
-  /// Rows of full width, one after the other in memory.
-  std::int64_t full_rows() const { return extents_.size() / width_; }
+  /// Rows of full width.
+  std::int64_t full_rows() const { return extents_.rows / abreast_; }
   /// Columns in the last row, if it is shorter; else 0.
-  std::int64_t rest() const { return extents_.size() % width_; }
+  std::int64_t rest() const {
+    return extents_.rows % abreast_ * extents_.channels * extents_.plane;
+  }
+  /// Rows of the tensor in a row of the matrix. More than 1 only if all channels are taken.
+  std::int64_t abreast() const { return abreast_; }
+
+  /// Index of an element.
+  std::int64_t index(std::int64_t row, std::int64_t column) const {
+    return (row * abreast_ * extents_.channels + channels_.begin) * extents_.plane + column;
+  }
+  /// From an element to the one below.
+  std::int64_t stride() const { return abreast_ * extents_.channels * extents_.plane; }
 
  private:
+  std::int64_t rows() const { return full_rows() + (rest() != 0 ? 1 : 0); }
+
   Extents extents_;
+  ChannelRange channels_;
+  std::int64_t abreast_;
   std::int64_t width_;
   std::int64_t row_cuts_;
   std::int64_t column_cuts_;

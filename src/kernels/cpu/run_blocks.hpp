@@ -7,20 +7,26 @@
 
 namespace syncbn::kernels::cpu {
 
+/// Which of its blocks a thread does first.
+enum class Order : std::uint8_t {
+  forward,
+  backward,  ///< those first that a pass forward has just left in the cache
+};
+
 /// Calls body(context, i) once for every block i, from several threads if there is enough to do.
-/// `body` must not throw.
-void run_blocks(const Work& work, void (*body)(const void* context, std::int64_t i),
+/// Blocks i of the same number of blocks always go to the same thread. `body` must not throw.
+void run_blocks(const Work& work, Order order, void (*body)(const void* context, std::int64_t i),
                 const void* context);
 
 /// Calls body(block) once for every block of a Planes or Columns.
 template <class Partition, class Body>
-void run_blocks(const Partition& partition, const Body& body) {
+void run_blocks(const Partition& partition, Order order, const Body& body) {
   struct Context {
     const Partition& partition;
     const Body& body;
   } context{partition, body};
   run_blocks(
-      partition.work(),
+      partition.work(), order,
       [](const void* erased, std::int64_t i) {
         const auto& of = *static_cast<const Context*>(erased);
         of.body(of.partition.block(i));

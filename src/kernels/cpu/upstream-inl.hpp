@@ -10,7 +10,6 @@
 #endif
 
 #include <cstdint>
-#include <limits>
 
 #include <hwy/highway.h>
 
@@ -20,31 +19,107 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-/// Upstream with its pointers typed. kFromY: the mask comes from y.
-template <class T, bool kFromY>
+/// How dz and x - mean are found.
+enum class Way : std::uint8_t {
+  linear,  ///< dz = dy
+  from_x,  ///< the side from y recomputed
+  from_y,  ///< the side from y
+  output,  ///< the side from y, and x - mean from it too
+};
+
+/// Calls body<kWay, kWeighted>() for the way that fits.
+template <class Body>
+void visit_way(const Upstream& upstream, Body body) {
+  const bool linear = upstream.negative_slope == 1;
+  const bool weighted = upstream.weight != nullptr;
+  if (upstream.source == Source::output) {
+    weighted ? body.template operator()<Way::output, true>()
+             : body.template operator()<Way::output, false>();
+  } else if (upstream.y != nullptr && !linear) {
+    weighted ? body.template operator()<Way::from_y, true>()
+             : body.template operator()<Way::from_y, false>();
+  } else if (weighted) {
+    body.template operator()<Way::from_x, true>();
+  } else {
+    linear ? body.template operator()<Way::linear, false>()
+           : body.template operator()<Way::from_x, false>();
+  }
+}
+
+/// Further coefficients behind the normalized ones.
+enum : std::size_t { inverse_scale = normalized_coefficients, upstream_coefficients };
+
+template <class C>
+void set_upstream(C& channel, const Upstream& upstream, std::int64_t c) {
+  set_normalized(channel, upstream.mean[c], upstream.scale[c], upstream.shift[c]);
+  channel.lane[inverse_scale] = narrowed<typename C::LaneType>(
+      upstream.scale[c] == 0 ? 0 : 1 / upstream.scale[c]);  // a channel without any spread
+}
+
+/// Upstream with its pointers typed.
+template <class T, Way kWay, bool kWeighted>
 struct TypedUpstream {
-  const T* x;
+  const T* data;
   const T* dy;
   const T* y;
-  /// The largest value that relu stops. Without relu a NaN: nothing compares as at most that.
-  Lane<T> stopped;
+  LowerSide<Lane<T>> lower;
+  Lane<T> inverse_slope;
 
   explicit TypedUpstream(const Upstream& upstream)
-      : x(static_cast<const T*>(upstream.x.data())),
+      : data(static_cast<const T*>(upstream.data.data())),
         dy(static_cast<const T*>(upstream.dy)),
         y(static_cast<const T*>(upstream.y)),
-        stopped(upstream.relu ? 0 : std::numeric_limits<Lane<T>>::quiet_NaN()) {}
+        lower(upstream.negative_slope),
+        inverse_slope(static_cast<Lane<T>>(1 / upstream.negative_slope)) {}
 
-  /// dz at index i.
+  HWY_INLINE void prefetch(std::int64_t i) const {
+    prefetch_step(data + i);
+    prefetch_step(dy + i);
+    if constexpr (kWay == Way::from_y) {
+      prefetch_step(y + i);
+    }
+  }
+
+  /// A step's data in, their x - mean and dz out. Where a weight is 0, data become 0 too.
   template <class D, class K, class Extent>
-  HWY_INLINE hn::Vec<D> gradient(D d, std::int64_t i, hn::Vec<D> x_centered, const K& k,
-                                 Extent extent) const {
-    const auto upper = load(d, dy + i, extent);
-    if constexpr (kFromY) {
-      return hn::IfThenZeroElse(hn::Le(load(d, y + i, extent), hn::Set(d, stopped)), upper);
+  HWY_INLINE void operator()(D d, std::int64_t i, const K& k, hn::Vec<D> weight_a,
+                             hn::Vec<D> weight_b, Extent extent, hn::Vec<D>& data_a,
+                             hn::Vec<D>& data_b, hn::Vec<D>& centered_a, hn::Vec<D>& centered_b,
+                             hn::Vec<D>& dz_a, hn::Vec<D>& dz_b) const {
+    auto y_a = hn::Zero(d), y_b = hn::Zero(d);
+    load(d, data + i, extent, data_a, data_b);
+    load(d, dy + i, extent, dz_a, dz_b);
+    if constexpr (kWay == Way::from_y) {
+      load(d, y + i, extent, y_a, y_b);
+    }
+    vector<0>(d, k, weight_a, y_a, data_a, centered_a, dz_a);
+    vector<1>(d, k, weight_b, y_b, data_b, centered_b, dz_b);
+  }
+
+ private:
+  template <int kVector, class D, class K>
+  HWY_INLINE void vector(D d, const K& k, hn::Vec<D> weight, hn::Vec<D> of_y, hn::Vec<D>& of_data,
+                         hn::Vec<D>& x_centered, hn::Vec<D>& dz) const {
+    const auto zero = hn::Zero(d);
+    if constexpr (kWeighted) {
+      const auto absent = hn::Eq(weight, zero);
+      of_data = hn::IfThenZeroElse(absent, of_data);
+      dz = hn::IfThenZeroElse(absent, dz);
+    }
+    if constexpr (kWay == Way::output) {
+      const auto is_lower = hn::Le(of_data, zero);
+      const auto z = hn::IfThenElse(is_lower, hn::Mul(of_data, hn::Set(d, inverse_slope)), of_data);
+      x_centered = hn::Mul(hn::Sub(z, k.template lane<shift, kVector>(d)),
+                           k.template lane<inverse_scale, kVector>(d));
+      dz = hn::IfThenElse(is_lower, lower(d, dz), dz);
     } else {
-      const auto z = normalized(d, x_centered, k);
-      return hn::IfThenZeroElse(hn::Le(z, hn::Set(d, stopped)), upper);
+      x_centered = centered<kVector>(d, of_data, k);
+    }
+    if constexpr (kWay == Way::from_x) {
+      const auto z = normalized<kVector>(d, x_centered, k);
+      dz = hn::IfThenElse(hn::Le(z, zero), lower(d, dz), dz);
+    } else if constexpr (kWay == Way::from_y) {
+      dz = hn::IfThenElse(hn::Le(of_y, zero), lower(d, dz), dz);
     }
   }
 };

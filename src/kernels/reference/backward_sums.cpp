@@ -13,21 +13,23 @@ void sum_channel(const BackwardSums& arguments, std::int64_t c) {
   const Upstream& upstream = arguments.upstream;
   long double sum_dz = 0;
   long double sum_dz_x = 0;
-  for_each_element(upstream.x, c, [&](std::int64_t i) {
-    const long double dz = upstream_gradient<T>(upstream, c, i);
-    sum_dz += dz;
-    sum_dz_x += dz * (static_cast<long double>(load<T>(upstream.x.data(), i)) -
-                      static_cast<long double>(upstream.mean[c]));
-  });
+  for_each_element(
+      upstream.data, upstream.weight, c,
+      [&](std::int64_t i, double) {
+        const Element element = upstream_element<T>(upstream, c, i);
+        sum_dz += element.dz;
+        sum_dz_x += static_cast<long double>(element.dz) * element.centered;
+      },
+      [](std::int64_t) {});
   arguments.sum_dz[c] = static_cast<double>(sum_dz);
   arguments.sum_dz_x[c] = static_cast<double>(sum_dz_x);
 }
 
 }  // namespace
 
-void backward_sums(const BackwardSums& arguments) {
-  visit_dtype(arguments.upstream.x.dtype(), [&]<class T>() {
-    for (std::int64_t c = 0; c < arguments.upstream.x.shape().c; ++c) {
+void backward_sums(const BackwardSums& arguments, const Run&) {
+  visit_dtype(arguments.upstream.data.dtype(), [&]<class T>() {
+    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
       sum_channel<T>(arguments, c);
     }
   });

@@ -9,16 +9,29 @@
 
 namespace syncbn::kernels::reference {
 
-/// Calls body(i) for every element of channel c, i being its index in memory.
-template <class Body>
-void for_each_element(const ConstTensorView& x, std::int64_t c, Body body) {
+/// Calls body(i, w) for every element of channel c whose weight w is not 0, absent(i) for the
+/// others; i is its index in memory. Without weights w = 1.
+template <class Body, class Absent>
+void for_each_element(const ConstTensorView& x, const float* weight, std::int64_t c, Body body,
+                      Absent absent) {
   const Shape& shape = x.shape();
   for (std::int64_t n = 0; n < shape.n; ++n) {
     for (std::int64_t s = 0; s < shape.s; ++s) {
-      body(x.layout() == Layout::channels_first ? (n * shape.c + c) * shape.s + s
-                                                : (n * shape.s + s) * shape.c + c);
+      const std::int64_t i = x.layout() == Layout::channels_first ? (n * shape.c + c) * shape.s + s
+                                                                  : (n * shape.s + s) * shape.c + c;
+      const double w = weight == nullptr ? 1 : static_cast<double>(weight[n * shape.s + s]);
+      if (w != 0) {
+        body(i, w);
+      } else {
+        absent(i);
+      }
     }
   }
+}
+
+/// The activation: v itself above 0, on the lower side v * slope, with a slope of 0 exactly 0.
+inline double lower_side(double v, double slope) {
+  return slope == 0 ? 0 : v * slope;
 }
 
 template <class T>

@@ -11,21 +11,24 @@ template <class T>
 void sum_channel(const ForwardSums& arguments, std::int64_t c) {
   long double sum = 0;
   long double sum_sq = 0;
-  for_each_element(arguments.x, c, [&](std::int64_t i) {
-    const long double d = static_cast<long double>(load<T>(arguments.x.data(), i)) -
-                          static_cast<long double>(arguments.pivot[c]);
-    sum += d;
-    sum_sq += d * d;
-  });
+  for_each_element(
+      arguments.x, arguments.weight, c,
+      [&](std::int64_t i, long double w) {
+        const long double d = static_cast<long double>(load<T>(arguments.x.data(), i)) -
+                              static_cast<long double>(arguments.pivot[c]);
+        sum += w * d;
+        sum_sq += w * d * d;
+      },
+      [](std::int64_t) {});
   arguments.sum[c] = static_cast<double>(sum);
   arguments.sum_sq[c] = static_cast<double>(sum_sq);
 }
 
 }  // namespace
 
-void forward_sums(const ForwardSums& arguments) {
+void forward_sums(const ForwardSums& arguments, const Run&) {
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    for (std::int64_t c = 0; c < arguments.x.shape().c; ++c) {
+    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
       sum_channel<T>(arguments, c);
     }
   });

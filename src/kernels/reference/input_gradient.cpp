@@ -11,23 +11,27 @@ namespace {
 template <class T>
 void channel_gradient(const InputGradient& arguments, std::int64_t c) {
   const Upstream& upstream = arguments.upstream;
-  for_each_element(upstream.x, c, [&](std::int64_t i) {
-    const double dz = upstream_gradient<T>(upstream, c, i);
-    const double x = load<T>(upstream.x.data(), i);
+  const auto write = [&](std::int64_t i, double dx, double dresidual) {
     if (arguments.dresidual != nullptr) {
-      store<T>(arguments.dresidual, i, dz);
+      store<T>(arguments.dresidual, i, dresidual);
     }
-    store<T>(arguments.dx, i,
-             upstream.scale[c] *
-                 ((dz - arguments.mean_dz[c]) - (x - upstream.mean[c]) * arguments.slope[c]));
-  });
+    store<T>(arguments.dx, i, dx);
+  };
+  for_each_element(
+      upstream.data, upstream.weight, c,
+      [&](std::int64_t i, double w) {
+        const Element element = upstream_element<T>(upstream, c, i);
+        const double share = arguments.mean_dz[c] + element.centered * arguments.slope[c];
+        write(i, upstream.scale[c] * (element.dz - w * share), element.dz);
+      },
+      [&](std::int64_t i) { write(i, 0, 0); });
 }
 
 }  // namespace
 
-void input_gradient(const InputGradient& arguments) {
-  visit_dtype(arguments.upstream.x.dtype(), [&]<class T>() {
-    for (std::int64_t c = 0; c < arguments.upstream.x.shape().c; ++c) {
+void input_gradient(const InputGradient& arguments, const Run&) {
+  visit_dtype(arguments.upstream.data.dtype(), [&]<class T>() {
+    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
       channel_gradient<T>(arguments, c);
     }
   });

@@ -9,21 +9,24 @@ namespace {
 
 template <class T>
 void normalize_channel(const Normalize& arguments, std::int64_t c) {
-  for_each_element(arguments.x, c, [&](std::int64_t i) {
-    const double x = load<T>(arguments.x.data(), i);
-    double z = (x - arguments.mean[c]) * arguments.scale[c] + arguments.shift[c];
-    if (arguments.residual != nullptr) {
-      z += load<T>(arguments.residual, i);
-    }
-    store<T>(arguments.y, i, arguments.relu && z < 0 ? 0 : z);
-  });
+  for_each_element(
+      arguments.x, arguments.weight, c,
+      [&](std::int64_t i, double) {
+        const double x = load<T>(arguments.x.data(), i);
+        double z = (x - arguments.mean[c]) * arguments.scale[c] + arguments.shift[c];
+        if (arguments.residual != nullptr) {
+          z += load<T>(arguments.residual, i);
+        }
+        store<T>(arguments.y, i, z < 0 ? lower_side(z, arguments.negative_slope) : z);
+      },
+      [&](std::int64_t i) { store<T>(arguments.y, i, 0); });
 }
 
 }  // namespace
 
-void normalize(const Normalize& arguments) {
+void normalize(const Normalize& arguments, const Run&) {
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    for (std::int64_t c = 0; c < arguments.x.shape().c; ++c) {
+    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
       normalize_channel<T>(arguments, c);
     }
   });

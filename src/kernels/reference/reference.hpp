@@ -8,9 +8,9 @@
 
 namespace syncbn::kernels::reference {
 
-void forward_sums(const ForwardSums& arguments);
-void normalize(const Normalize& arguments);
-void backward_sums(const BackwardSums& arguments);
-void input_gradient(const InputGradient& arguments);
+void forward_sums(const ForwardSums& arguments, const Run& run);
+void normalize(const Normalize& arguments, const Run& run);
+void backward_sums(const BackwardSums& arguments, const Run& run);
+void input_gradient(const InputGradient& arguments, const Run& run);
 
 }  // namespace syncbn::kernels::reference

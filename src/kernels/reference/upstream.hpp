@@ -8,18 +8,27 @@
 
 namespace syncbn::kernels::reference {
 
-/// dz of element i, which belongs to channel c.
+/// What a backward kernel needs to know of element i, which belongs to channel c.
+struct Element {
+  double centered;  ///< x - mean
+  double dz;
+};
+
 template <class T>
-double upstream_gradient(const Upstream& upstream, std::int64_t c, std::int64_t i) {
+Element upstream_element(const Upstream& upstream, std::int64_t c, std::int64_t i) {
+  const double data = load<T>(upstream.data.data(), i);
   const double dy = load<T>(upstream.dy, i);
-  if (!upstream.relu) {
-    return dy;
+  const double slope = upstream.negative_slope;
+  double centered = data - upstream.mean[c];
+  double side = centered * upstream.scale[c] + upstream.shift[c];
+  if (upstream.source == Source::output) {
+    side = data;
+    const double z = data <= 0 ? data / slope : data;
+    centered = upstream.scale[c] == 0 ? 0 : (z - upstream.shift[c]) / upstream.scale[c];
+  } else if (upstream.y != nullptr) {
+    side = load<T>(upstream.y, i);
   }
-  const double x = load<T>(upstream.x.data(), i);
-  const double z = upstream.y != nullptr
-                       ? load<T>(upstream.y, i)
-                       : (x - upstream.mean[c]) * upstream.scale[c] + upstream.shift[c];
-  return z <= 0 ? 0 : dy;
+  return {centered, slope != 1 && side <= 0 ? lower_side(dy, slope) : dy};
 }
 
 }  // namespace syncbn::kernels::reference

@@ -17,7 +17,7 @@ static int forward(syncbn_batch_norm* layer, syncbn_saved* saved) {
   const syncbn_tensor in = {x, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 2, 2, 1};
   const syncbn_tensor out = {y, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 2, 2, 1};
   int i;
-  if (syncbn_batch_norm_forward(layer, &in, NULL, &out, saved) != SYNCBN_OK) {
+  if (syncbn_batch_norm_forward(layer, &in, NULL, NULL, &out, saved) != SYNCBN_OK) {
     return failed("forward");
   }
   for (i = 0; i < 4; ++i) {

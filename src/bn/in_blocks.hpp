@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A pass, block by block of channels: sums, exchange, and what needs the group's sums.
+//
+//   block 0: sums, exchange, use | sums of block 1, post it | sums of block 2, post it, block 1's
+//   sums arrive, use them | ...
+//
+// Channels do not depend on each other, so a block's exchange goes on while the next block is
+// summed, and what its sums have read is still in the cache when its second pass comes. Block 0
+// does not wait for block 1: ranks that disagree find out when none has anything else under way,
+// and can compare what they are doing. The sums do not depend on the blocks, beyond rounding where
+// few channels lie abreast (kernels/cpu/partition.hpp). A group of one rank uses each block at
+// once.
+
+#include <algorithm>
+#include <cstdint>
+
+#include "bn/passes.hpp"
+#include "comm/group.hpp"
+
+namespace syncbn::bn {
+
+/// What a block's message holds: its sums of either kind, the rank's count, and how many blocks the
+/// rank would cut its next forward into.
+void pack(const ChannelRange& channels, const Workspace& working, double wish,
+          std::vector<double>& message);
+/// Takes the group's back into working.sums. Returns the sum of the wishes.
+double unpack(const ChannelRange& channels, const std::vector<double>& message, Workspace& working);
+
+/// A message of its own for a block, the same size for all layers' purposes: summed at once.
+void exchange_again(comm::Group& group, const comm::Descriptor& what, const ChannelRange& channels,
+                    Workspace& working);
+
+/// Collective. Calls sum(block) for every block, and use(block) when working.sums has the group's
+/// of that block. Returns the mean of the ranks' wishes, the same on every rank.
+///
+/// If anything throws, the group is unusable.
+template <class Sum, class Use>
+double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t channels,
+                 std::int64_t blocks, Workspace& working, double wish, Sum sum, Use use) {
+  working.sums.resize(sums_length(channels));
+  if (group.size() == 1) {
+    for (std::int64_t k = 0; k < blocks; ++k) {
+      const ChannelRange now = block(channels, blocks, k);
+      sum(now);
+      working.sums.back() = working.count;
+      use(now);
+    }
+    return wish;
+  }
+  comm::Descriptor in_so_many = what;  // the ranks must agree on the number of blocks
+  in_so_many.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
+  double wishes = 0;
+  const auto arrive = [&](std::int64_t k) {
+    std::vector<double>& message = working.messages[static_cast<std::size_t>(k % 2)];
+    const ChannelRange then = block(channels, blocks, k);
+    group.finish(in_so_many, message);
+    wishes = unpack(then, message, working);
+    use(then);
+  };
+  try {
+    for (std::int64_t k = 0; k < blocks; ++k) {
+      std::vector<double>& message = working.messages[static_cast<std::size_t>(k % 2)];
+      const ChannelRange now = block(channels, blocks, k);
+      sum(now);
+      pack(now, working, wish, message);
+      group.start(in_so_many, message);
+      if (k != 1) {
+        arrive(std::max<std::int64_t>(k - 1, 0));
+      }
+    }
+    if (blocks > 1) {
+      arrive(blocks - 1);
+    }
+  } catch (const std::exception& error) {
+    group.abandon(error.what());
+    throw;
+  }
+  return wishes / group.size();
+}
+
+}  // namespace syncbn::bn

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// With n = sums.back(), s = sum(x - K), q = sum((x - K)^2) over the group:
+//
+//   mean = K + s / n,   var = max(0, q / n - (s / n)^2),   invstd = 1 / sqrt(var + eps)
+//
+// Accumulated in double about a pivot K, q carries a relative error of about 3 sqrt(n) u (1 + k^2),
+// u = 2^-53, k = |mean - K| / std (shifted data; Chan, Golub & LeVeque 1983, with sqrt(n) in place
+// of n for rounding errors that do not all point the same way). The share of k is what another
+// pivot can remove, so it alone decides about a retry; none is asked for where a float cannot come
+// nearer.
+
+#include "bn/passes.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "syncbn/error.hpp"
+
+#include "bn/statistics.hpp"
+
+namespace syncbn::bn {
+namespace {
+
+constexpr std::int64_t cache_parts = 8;
+
+std::int64_t bytes_of(const ConstTensorView& x) {
+  return x.shape().size() * static_cast<std::int64_t>(size_of(x.dtype()));
+}
+
+const float* data_or_null(Weight weight) {
+  return weight.empty() ? nullptr : weight.data();
+}
+
+/// Writing a tensor that does not fit in the cache there would only push out what is of use.
+kernels::Run run_for(const ConstTensorView& x, const kernels::Kernels& kernels,
+                     Workspace& working) {
+  return {.scratch = working.scratch, .stream = bytes_of(x) > kernels.cache_bytes()};
+}
+
+/// gamma * invstd and beta, with the defaults filled in.
+void set_coefficients(const ChannelRange& channels, const Statistics& statistics,
+                      const Affine& affine, Workspace& working) {
+  working.scale.resize(statistics.invstd.size());
+  working.shift.resize(statistics.invstd.size());
+  for (auto c = static_cast<std::size_t>(channels.begin);
+       c < static_cast<std::size_t>(channels.end); ++c) {
+    working.scale[c] = statistics.invstd[c] * (affine.gamma.empty() ? 1 : affine.gamma[c]);
+    working.shift[c] = affine.beta.empty() ? 0 : affine.beta[c];
+  }
+}
+
+kernels::Upstream upstream_of(const BackwardContext& context, const Workspace& working) {
+  return {.data = context.x,
+          .source = context.from_output ? kernels::Source::output : kernels::Source::input,
+          .weight = data_or_null(context.weight),
+          .dy = context.dy.data(),
+          .y = context.y ? context.y->data() : nullptr,
+          .mean = context.statistics.mean.data(),
+          .scale = working.scale.data(),
+          .shift = working.shift.data(),
+          .negative_slope = context.activation.negative_slope};
+}
+
+}  // namespace
+
+double count_of(const ConstTensorView& x, Weight weight) {
+  const auto positions = static_cast<std::size_t>(x.shape().per_channel());
+  if (weight.empty()) {
+    return static_cast<double>(positions);
+  }
+  if (weight.size() != positions) {
+    throw InvalidArgument("weight has " + std::to_string(weight.size()) +
+                          " values (x has N*S = " + std::to_string(positions) + " positions)");
+  }
+  double count = 0;
+  for (std::size_t i = 0; i < positions; ++i) {
+    if (!(weight[i] >= 0 && std::isfinite(weight[i]))) {
+      throw InvalidArgument("weight[" + std::to_string(i) + "] = " + std::to_string(weight[i]) +
+                            " (a finite number of at least 0)");
+    }
+    count += static_cast<double>(weight[i]);
+  }
+  return count;
+}
+
+std::int64_t blocks_of(const ConstTensorView& x, Backend backend) {
+  const kernels::Kernels& kernels = kernels::select(backend);
+  const std::int64_t cache = kernels.cache_bytes();
+  const std::int64_t channels = x.shape().c;
+  const std::int64_t channel = std::max<std::int64_t>(1, 2 * bytes_of(x) / channels);
+  const std::int64_t fit = cache / cache_parts / channel;
+  const std::int64_t size = std::max(fit, kernels.least_channels(x));
+  const bool all_fit = 2 * bytes_of(x) <= cache;
+  const bool none_fit = size > cache / 2 / channel;
+  return all_fit || none_fit ? 1 : (channels + size - 1) / size;
+}
+
+ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k) {
+  return {channels * k / blocks, channels * (k + 1) / blocks};
+}
+
+void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight weight,
+                  std::span<const float> pivot, std::span<double> sums, Backend backend,
+                  Workspace& working) {
+  kernels::select(backend).forward_sums({.x = x,
+                                         .channels = channels,
+                                         .weight = data_or_null(weight),
+                                         .pivot = pivot.data(),
+                                         .sum = sums.data(),
+                                         .sum_sq = sums.data() + x.shape().c},
+                                        {.scratch = working.scratch});
+}
+
+bool pivot_is_far(std::size_t channel, std::span<const double> sums, std::span<const float> pivot,
+                  double eps, DType dtype) {
+  const double n = sums.back();
+  if (!(n > 0)) {
+    return false;
+  }
+  const double tolerance = dtype == DType::f64 ? 1e-13 : 1e-9;
+  const double rounding = 3 * std::sqrt(n) * 0x1p-53;
+  const double offset = sums[channel] / n;
+  const double var = std::max(0.0, sums[pivot.size() + channel] / n - offset * offset);
+  const bool another_is_nearer = std::fabs(offset) > 0x1p-22 * std::fabs(pivot[channel]);
+  return another_is_nearer && rounding * offset * offset > tolerance * (var + eps);
+}
+
+bool move_far_pivots(const ChannelRange& channels, std::span<const double> sums,
+                     std::span<float> pivot, double eps, DType dtype) {
+  bool any = false;
+  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+    if (pivot_is_far(static_cast<std::size_t>(c), sums, pivot, eps, dtype)) {
+      move_pivot_to_mean({c, c + 1}, sums, pivot);
+      any = true;
+    }
+  }
+  return any;
+}
+
+void move_pivot_to_mean(const ChannelRange& channels, std::span<const double> sums,
+                        std::span<float> pivot) {
+  const double n = sums.back();
+  const auto end = static_cast<std::size_t>(channels.end);
+  for (auto c = static_cast<std::size_t>(channels.begin); c < end && n > 0; ++c) {
+    pivot[c] = to_pivot(static_cast<double>(pivot[c]) + sums[c] / n);
+  }
+}
+
+void finalize(const ChannelRange& channels, std::span<const double> sums,
+              std::span<const float> pivot, double eps, Statistics& out) {
+  out.count = sums.back();
+  const double n = out.count > 0 ? out.count : 1;  // all sums are 0 then
+  const auto end = static_cast<std::size_t>(channels.end);
+  for (auto c = static_cast<std::size_t>(channels.begin); c < end; ++c) {
+    const double offset = sums[c] / n;
+    const double var = sums[pivot.size() + c] / n - offset * offset;
+    out.mean[c] = static_cast<double>(pivot[c]) + offset;
+    out.var[c] = var < 0 ? 0 : var;  // a NaN stays
+    out.invstd[c] = inverse_std(out.var[c], eps);
+  }
+}
+
+void normalize(const ConstTensorView& x, const ChannelRange& channels, const Statistics& statistics,
+               const Affine& affine, Activation activation,
+               const std::optional<ConstTensorView>& residual, const TensorView& y, Weight weight,
+               Backend backend, Workspace& working) {
+  const kernels::Kernels& kernels = kernels::select(backend);
+  set_coefficients(channels, statistics, affine, working);
+  kernels.normalize({.x = x,
+                     .channels = channels,
+                     .weight = data_or_null(weight),
+                     .mean = statistics.mean.data(),
+                     .scale = working.scale.data(),
+                     .shift = working.shift.data(),
+                     .residual = residual ? residual->data() : nullptr,
+                     .negative_slope = activation.negative_slope,
+                     .y = y.data()},
+                    run_for(x, kernels, working));
+}
+
+void backward_sums(const BackwardContext& context, const ChannelRange& channels,
+                   std::span<double> sums, Backend backend, Workspace& working) {
+  set_coefficients(channels, context.statistics, context.affine, working);
+  kernels::select(backend).backward_sums({.upstream = upstream_of(context, working),
+                                          .channels = channels,
+                                          .sum_dz = sums.data(),
+                                          .sum_dz_x = sums.data() + context.x.shape().c},
+                                         {.scratch = working.scratch});
+}
+
+void input_gradient(const BackwardContext& context, const ChannelRange& channels,
+                    std::span<const double> sums, const TensorView& dx,
+                    const std::optional<TensorView>& dresidual, Backend backend,
+                    Workspace& working) {
+  const kernels::Kernels& kernels = kernels::select(backend);
+  set_coefficients(channels, context.statistics, context.affine, working);
+  const auto all = static_cast<std::size_t>(context.x.shape().c);
+  working.mean_dz.resize(all);
+  working.slope.resize(all);
+  const double n = sums.back() > 0 ? sums.back() : 1;
+  const auto end = static_cast<std::size_t>(channels.end);
+  for (auto c = static_cast<std::size_t>(channels.begin); c < end; ++c) {
+    const double invstd = context.statistics.invstd[c];
+    working.mean_dz[c] = sums[c] / n;
+    working.slope[c] = sums[all + c] / n * invstd * invstd;
+  }
+  kernels.input_gradient({.upstream = upstream_of(context, working),
+                          .channels = channels,
+                          .mean_dz = working.mean_dz.data(),
+                          .slope = working.slope.data(),
+                          .dx = dx.data(),
+                          .dresidual = dresidual ? dresidual->data() : nullptr},
+                         run_for(context.x, kernels, working));
+}
+
+}  // namespace syncbn::bn

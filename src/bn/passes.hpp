@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The phases on some channels, with memory of their own and arguments that have been validated.
+// What they compute is in syncbn/phases.hpp.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "syncbn/phases.hpp"
+
+#include "kernels/kernels.hpp"
+
+namespace syncbn::bn {
+
+using kernels::ChannelRange;
+
+/// Memory of a pass. Once it has the size that the layer needs, no call allocates.
+struct Workspace {
+  kernels::Scratch scratch;
+  std::vector<double> scale, shift, mean_dz, slope;  ///< [C] coefficients of the kernels
+  std::vector<double> sums;                          ///< of the group; [2C + 1] as in phases.hpp
+  std::vector<double> own_sums;                      ///< of this rank, of a backward
+  std::array<std::vector<double>, 3> messages;       ///< under way
+  Statistics statistics;
+  double count = 0;         ///< of this rank's elements per channel, or its weights' sum
+  std::int64_t blocks = 1;  ///< how many blocks of channels the next forward takes
+  double pass_seconds = 0;  ///< that the last forward took, exchange included
+};
+
+inline ChannelRange all_channels(const ConstTensorView& x) {
+  return {0, x.shape().c};
+}
+
+/// Elements per channel of this shard: N * S, or the sum of the weights, which it checks: throws
+/// InvalidArgument unless there are N * S of them, all finite and at least 0.
+double count_of(const ConstTensorView& x, Weight weight);
+
+/// Into how many blocks to cut the channels, so that what the sums have read of a tensor and its
+/// gradient is still in the cache when the second pass comes. 1: not at all.
+std::int64_t blocks_of(const ConstTensorView& x, Backend backend);
+
+/// The k-th of `blocks` blocks of `channels` channels.
+ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k);
+
+/// Fills sums[c] and sums[C + c].
+void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight weight,
+                  std::span<const float> pivot, std::span<double> sums, Backend backend,
+                  Workspace& working);
+
+/// Whether the sums of a channel lost too much to a pivot far from the mean.
+bool pivot_is_far(std::size_t channel, std::span<const double> sums, std::span<const float> pivot,
+                  double eps, DType dtype);
+/// Moves those pivots to the mean that were too far; the others' sums stay what they are when taken
+/// again. Returns whether there were any.
+bool move_far_pivots(const ChannelRange& channels, std::span<const double> sums,
+                     std::span<float> pivot, double eps, DType dtype);
+void move_pivot_to_mean(const ChannelRange& channels, std::span<const double> sums,
+                        std::span<float> pivot);
+
+/// `out` has room for all channels.
+void finalize(const ChannelRange& channels, std::span<const double> sums,
+              std::span<const float> pivot, double eps, Statistics& out);
+
+void normalize(const ConstTensorView& x, const ChannelRange& channels, const Statistics& statistics,
+               const Affine& affine, Activation activation,
+               const std::optional<ConstTensorView>& residual, const TensorView& y, Weight weight,
+               Backend backend, Workspace& working);
+
+/// Fills sums[c] and sums[C + c].
+void backward_sums(const BackwardContext& context, const ChannelRange& channels,
+                   std::span<double> sums, Backend backend, Workspace& working);
+
+void input_gradient(const BackwardContext& context, const ChannelRange& channels,
+                    std::span<const double> sums, const TensorView& dx,
+                    const std::optional<TensorView>& dresidual, Backend backend,
+                    Workspace& working);
+
+}  // namespace syncbn::bn

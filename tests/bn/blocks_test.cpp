@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Passes cut into blocks of channels give the bits of uncut ones, whatever the ranks hold (few
+// channels last, which lie abreast when they are all there, up to rounding).
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/batch_norm.hpp"
+#include "syncbn/error.hpp"
+
+#include "support/on_ranks.hpp"
+#include "support/tensor.hpp"
+
+namespace syncbn {
+namespace {
+
+using test::Tensor;
+using testing::HasSubstr;
+
+constexpr std::int64_t channels = 12;
+
+struct Results {
+  std::vector<double> values;
+  std::int64_t retries = 0;
+  std::int64_t exchanges = 0;  ///< of the second step
+
+  void add(std::span<const double> more) { values.insert(values.end(), more.begin(), more.end()); }
+  void add(const Tensor& tensor) {
+    const Shape& shape = tensor.shape();
+    for (std::int64_t n = 0; n < shape.n; ++n) {
+      for (std::int64_t c = 0; c < shape.c; ++c) {
+        for (std::int64_t s = 0; s < shape.s; ++s) {
+          values.push_back(tensor.at(n, c, s));
+        }
+      }
+    }
+  }
+};
+
+/// Two steps, the second far from what the first made expected in one block. Rank r has r samples.
+Results train(const Communicator& group, Layout layout, std::int64_t blocks) {
+  BatchNorm layer(channels, group,
+                  {.activation = Activation::leaky_relu(0.2), .channel_blocks = blocks});
+  Results results;
+  Saved saved;
+  for (int step = 0; step < 2; ++step) {
+    const Shape shape{2 * group.rank() + (group.size() == 1 ? 3 : 0), channels, 40};
+    const auto seed = static_cast<std::uint64_t>(10 * step + group.rank());
+    Tensor x = Tensor::normal(DType::f32, shape, layout, seed, 0.5);
+    const Tensor dy = Tensor::normal(DType::f32, shape, layout, seed + 100);
+    for (std::int64_t n = 0; n < shape.n && step == 1; ++n) {
+      for (std::int64_t s = 0; s < shape.s; ++s) {
+        x.set(n, 7, s, x.at(n, 7, s) + 1e6);
+      }
+    }
+    Tensor y(DType::f32, shape, layout), dx(DType::f32, shape, layout);
+    const std::int64_t before = group.counters().exchanges;
+    layer.forward(x.view(), y.view(), saved);
+    layer.backward(saved, x.view(), dy.view(), dx.view());
+    results.exchanges = group.counters().exchanges - before;
+    results.add(y);
+    results.add(dx);
+  }
+  results.add(layer.weight_grad());
+  results.add(layer.running_mean());
+  results.add(layer.running_var());
+  results.retries = layer.pivot_retries();
+  return results;
+}
+
+TEST(ChannelBlocks, DoNotChangeABit) {
+  for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+    test::on_ranks([&](const Communicator& group) {
+      const Results whole = train(group, layout, 1);
+      EXPECT_GT(whole.retries, 0);
+      for (const std::int64_t blocks : {2, 5, 12, 100}) {
+        const Results cut = train(group, layout, blocks);
+        if (layout == Layout::channels_first) {  // so few channels last lie abreast
+          EXPECT_EQ(cut.values, whole.values) << blocks;
+        } else {
+          for (std::size_t i = 0; i < whole.values.size(); ++i) {
+            ASSERT_NEAR(cut.values[i], whole.values[i], 1e-5 * (1 + std::abs(whole.values[i])));
+          }
+        }
+        EXPECT_EQ(cut.retries, whole.retries);
+        if (group.size() > 1) {  // the retried block once more
+          EXPECT_GE(cut.exchanges, 2 * std::min(blocks, channels) + 1);
+        }
+      }
+    });
+  }
+}
+
+void expect_disagreement(BatchNorm& layer, const Tensor& x, Tensor& y, Saved& saved) {
+  const std::int64_t before = saved.forward;
+  try {
+    layer.forward(x.view(), y.view(), saved);
+    FAIL() << "nothing thrown";
+  } catch (const CommError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("the ranks disagree"));
+  }
+  EXPECT_EQ(saved.forward, before);
+}
+
+TEST(ChannelBlocks, MustBeTheSameOnAllRanks) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    const std::int64_t blocks = group.rank() == 0 ? 1 : 2;
+    BatchNorm layer(channels, group, {.channel_blocks = blocks});
+    const Tensor x = Tensor::normal(DType::f32, {2, channels, 3}, Layout::channels_first, 1);
+    Tensor y(DType::f32, x.shape(), x.layout());
+    Saved saved;
+    expect_disagreement(layer, x, y, saved);
+  });
+}
+
+// Each rank knows all messages by then. That nothing is left behind shows when the group is gone
+// and the next exchange comes.
+TEST(ChannelBlocks, OfRanksThatDisagreeAreNamed) {
+  test::on_ranks([](const Communicator& whole) {
+    if (whole.size() == 1) {
+      return;
+    }
+    {
+      BatchNorm layer(channels, whole.split(0), {.name = "bn7", .channel_blocks = 4});
+      const Tensor x = Tensor::normal(DType::f32, {2, channels, 3}, Layout::channels_first, 1);
+      Tensor y(DType::f32, x.shape(), x.layout());
+      Saved saved;
+      layer.forward(x.view(), y.view(), saved);
+      if (whole.rank() == 0) {
+        layer.running_mean()[11] += 1;
+      }
+      expect_disagreement(layer, x, y, saved);
+      EXPECT_EQ(layer.num_batches_tracked(), 1);
+    }
+    std::vector<double> one = {1};
+    whole.all_reduce(one);
+    EXPECT_EQ(one[0], whole.size());
+  });
+}
+
+TEST(ChannelBlocks, AreNotNegative) {
+  EXPECT_THROW(BatchNorm(3, Communicator::self(), {.channel_blocks = -1}), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace syncbn
