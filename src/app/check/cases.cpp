@@ -2,6 +2,7 @@
 #include "app/check/cases.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -22,10 +23,10 @@ struct Fusion {
   Activation activation;
   bool residual;
 };
-constexpr Fusion all_fusions[] = {{Activation::none, false},
-                                  {Activation::relu, true},
-                                  {Activation::relu, false},
-                                  {Activation::none, true}};
+constexpr Fusion all_fusions[] = {
+    {Activation::none, false},           {Activation::relu, true},
+    {Activation::relu, false},           {Activation::none, true},
+    {Activation::leaky_relu(0.1), true}, {Activation::leaky_relu(0.3), false}};
 
 std::span<const double> ratios(const Selection& selection) {
   return selection.quick ? std::span<const double>(few_ratios) : all_ratios;
@@ -41,7 +42,7 @@ class Enumeration {
         continue;
       }
       for (int i = 0; i < (selection_.quick ? 1 : 2); ++i, ++turn_) {
-        const Fusion& fusion = all_fusions[turn_ % 4];
+        const Fusion& fusion = all_fusions[turn_ % std::size(all_fusions)];
         cases_.push_back({.dtype = dtype,
                           .layout = layout,
                           .shape = shape,
@@ -49,7 +50,8 @@ class Enumeration {
                           .activation = fusion.activation,
                           .residual = fusion.residual,
                           .scope = turn_ % 3 == 0 ? GradientScope::local : GradientScope::group,
-                          .sharding = static_cast<Sharding>((turn_ + turn_ / 4) % 4)});
+                          .sharding = static_cast<Sharding>((turn_ + turn_ / 4) % 4),
+                          .channel_blocks = turn_ % 5 < 2 ? 3 : 1});
       }
     }
     ++turn_;  // the next shape's combinations are others
@@ -69,6 +71,14 @@ std::string shards_text(const Case& one, int ranks) {
     sizes.push_back(shard_of(one.sharding, one.shape.n, rank, ranks).size());
   }
   return fmt::format("{}", fmt::join(sizes, "+"));
+}
+
+std::string activation_text(Activation activation) {
+  if (activation == Activation::none) {
+    return "";
+  }
+  return activation == Activation::relu ? ", relu"
+                                        : fmt::format(", leaky relu {}", activation.negative_slope);
 }
 
 }  // namespace
@@ -97,10 +107,11 @@ Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks) {
 }
 
 std::string describe(const Case& one, int ranks) {
-  return fmt::format("{} {}x{}x{} {}, |mean|/std {:.0e}{}{}, shards {}", to_string(one.dtype),
+  return fmt::format("{} {}x{}x{} {}, |mean|/std {:.0e}{}{}{}, shards {}", to_string(one.dtype),
                      one.shape.n, one.shape.c, one.shape.s, to_string(one.layout),
-                     one.mean_over_std, one.activation == Activation::relu ? ", relu" : "",
-                     one.residual ? ", residual" : "", shards_text(one, ranks));
+                     one.mean_over_std, activation_text(one.activation),
+                     one.residual ? ", residual" : "", one.channel_blocks > 1 ? ", in blocks" : "",
+                     shards_text(one, ranks));
 }
 
 double largest_mean_over_std(DType dtype) {

@@ -36,6 +36,7 @@ struct Case {
   bool residual = false;
   GradientScope scope = GradientScope::group;
   Sharding sharding = Sharding::even;
+  std::int64_t channel_blocks = 1;  ///< see BatchNormOptions
 };
 
 /// "f32 6x2048x1 channels_last, |mean|/std 1e+04, relu, residual, shards 1+2+3".

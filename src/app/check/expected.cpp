@@ -21,11 +21,12 @@ class Channel {
  public:
   Channel(const Case& one, double gamma, double beta, double eps, std::span<const double> x,
           std::span<const double> residual)
-      : relu_(one.activation == Activation::relu),
+      : slope_(one.activation.negative_slope),
         precision_(precision_of(one.dtype)),
         beta_(beta),
         x_(x),
         residual_(residual) {
+    precision_.bend = slope_ == 0 || slope_ == 1 ? 0 : 2 * precision_.compute;
     const Real n = static_cast<Real>(x.size());
     for (const double value : x) {
       mean_ += value / n;
@@ -50,20 +51,20 @@ class Channel {
 
   void forward(std::span<double> y) const {
     for (std::size_t i = 0; i < y.size(); ++i) {
-      y[i] = static_cast<double>(relu_ ? std::max<Real>(z(i), 0) : z(i));
+      y[i] = static_cast<double>(z(i) > 0 ? z(i) : slope_ * z(i));
     }
   }
 
   /// dy becomes dz.
   void through_activation(std::span<double> dy) const {
-    for (std::size_t i = 0; relu_ && i < dy.size(); ++i) {
-      dy[i] = z(i) > 0 ? dy[i] : 0;
+    for (std::size_t i = 0; i < dy.size(); ++i) {
+      dy[i] = z(i) > 0 ? dy[i] : slope_ * dy[i];
     }
   }
 
   void remove_undecided(std::span<double> dy) const {
     const double undecided = tolerance().z() + precision_.smallest;
-    for (std::size_t i = 0; relu_ && i < dy.size(); ++i) {
+    for (std::size_t i = 0; slope_ != 1 && i < dy.size(); ++i) {
       dy[i] = magnitude(z(i)) > undecided ? dy[i] : 0;
     }
   }
@@ -73,6 +74,7 @@ class Channel {
     for (std::size_t i = 0; i < dz.size(); ++i) {
       bias_grad_ += dz[i];
       centered_ += dz[i] * (x_[i] - mean_);
+      known_.dz = std::max(known_.dz, std::fabs(dz[i]));
       known_.sum_dz += std::fabs(dz[i]);
       known_.sum_dz_x += magnitude(dz[i] * (x_[i] - mean_));
     }
@@ -102,7 +104,7 @@ class Channel {
  private:
   double residual_at(std::size_t i) const { return residual_.empty() ? 0 : residual_[i]; }
 
-  bool relu_;
+  double slope_;
   Precision precision_;
   Real beta_;
   std::span<const double> x_;
@@ -128,7 +130,7 @@ void append_channel(Expected& to, const Channel& channel, bool residual) {
   append(to.y, tolerance.y(), known.z_terms);
   append(to.dx, tolerance.dx(), known.dx_terms);
   if (residual) {
-    append(to.dresidual, 0, 1);
+    append(to.dresidual, tolerance.dresidual(), known.dz == 0 ? 1 : known.dz);
   }
   append(to.weight_grad, channel.weight_grad(), tolerance.weight_grad(),
          known.invstd * known.sum_dz_x);

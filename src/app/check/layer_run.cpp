@@ -18,7 +18,8 @@ BatchNorm make_layer(const Case& one, const Communicator& group, const Parameter
                    .eps = eps,
                    .momentum = momentum,
                    .activation = one.activation,
-                   .parameter_gradients = one.scope});
+                   .parameter_gradients = one.scope,
+                   .channel_blocks = one.channel_blocks});
   std::ranges::copy(parameters.gamma, layer.weight().begin());
   std::ranges::copy(parameters.beta, layer.bias().begin());
   return layer;

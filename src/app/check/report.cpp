@@ -128,8 +128,9 @@ std::string report_text(const Outcome& outcome) {
       "tolerance  derived: y 6c + e, dx 7c + e (c, e: unit round-off of the arithmetic and of the\n"
       "           stored type), parameter gradients and running statistics 3 sqrt(n) 2^-53; and\n"
       "           what the statistics may be off, 1e-9 (f64: 1e-13)\n"
-      "cases      1 to 2048 channels; even, uneven and empty shards; relu and residual; means as\n"
-      "           far from 0 as the type can still tell a standard deviation\n";
+      "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu,\n"
+      "           residual; whole and in blocks of channels; means as far from 0 as the type can\n"
+      "           still tell a standard deviation\n";
   text += fmt::format("same bits  {}\n",
                       outcome.same_bits ? "running statistics and parameter gradients on every "
                                           "rank: yes"

@@ -41,26 +41,35 @@ double Tolerance::z() const {
 }
 
 double Tolerance::y() const {
-  return z() + precision_.element * (channel_.z_terms + z()) + precision_.smallest;
+  const double computed = z() + precision_.bend * (channel_.z_terms + z());
+  return computed + precision_.element * (channel_.z_terms + computed) + precision_.smallest;
 }
 
 double Tolerance::dx() const {
   const Magnitudes& t = channel_;
   const double sums = t.scale / t.count *
-                      (sum() * t.sum_dz +
-                       t.farthest * t.invstd * t.invstd * (sum() * t.sum_dz_x + mean() * t.sum_dz));
-  const double computed = (7 * precision_.compute + 1.5 * variance()) * t.dx_terms +
-                          t.scale * t.slope * centered() + sums;
+                      ((sum() + precision_.bend) * t.sum_dz +
+                       t.farthest * t.invstd * t.invstd *
+                           ((sum() + precision_.bend) * t.sum_dz_x + mean() * t.sum_dz));
+  const double computed =
+      (7 * precision_.compute + precision_.bend + 1.5 * variance()) * t.dx_terms +
+      t.scale * t.slope * centered() + sums;
   return computed + precision_.element * (t.dx_terms + computed) + precision_.smallest;
 }
 
+double Tolerance::dresidual() const {
+  const bool exact = precision_.bend == 0;
+  return exact ? 0 : (precision_.bend + precision_.element) * channel_.dz + precision_.smallest;
+}
+
 double Tolerance::weight_grad() const {
-  return channel_.invstd * ((sum() + variance() / 2 + 4 * double_roundoff) * channel_.sum_dz_x +
-                            mean() * channel_.sum_dz);
+  return channel_.invstd *
+         ((sum() + precision_.bend + variance() / 2 + 4 * double_roundoff) * channel_.sum_dz_x +
+          mean() * channel_.sum_dz);
 }
 
 double Tolerance::bias_grad() const {
-  return sum() * channel_.sum_dz;
+  return (sum() + precision_.bend) * channel_.sum_dz;
 }
 
 double Tolerance::unbiased_var() const {

@@ -32,6 +32,10 @@
 // dbeta = a, relative to sum|dz|:           r
 // dresidual = dz: exact
 //
+// A slope on the activation's lower side, other than 0, rounds twice: itself, and its product with
+// z or dy. That is d = 2c more of |z|, and of every |dz|, thus of dx relative to D, of both sums,
+// and of dresidual, which is then stored with e.
+//
 // running_mean: m;  running_var, unbiased:  v + 4w of var + eps. Each carried through the update.
 //
 // relu. Where |z| is within its tolerance of 0, rounding decides whether the gradient passes. There
@@ -46,6 +50,7 @@ struct Precision {
   double compute = 0;   ///< c
   double smallest = 0;  ///< h
   double pivot = 0;     ///< p
+  double bend = 0;      ///< d; 0 without such a slope
 };
 
 Precision precision_of(DType dtype);
@@ -62,6 +67,7 @@ struct Magnitudes {
   double dx_terms = 0;  ///< D
   double slope = 0;     ///< |k|
   double farthest = 0;  ///< max |x - mean|
+  double dz = 0;        ///< max |dz|
   double sum_dz = 0;    ///< sum |dz|
   double sum_dz_x = 0;  ///< B
 };
@@ -75,6 +81,7 @@ class Tolerance {
   double z() const;
   double y() const;
   double dx() const;
+  double dresidual() const;
   double weight_grad() const;
   double bias_grad() const;
   double mean() const;
