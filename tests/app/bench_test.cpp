@@ -36,9 +36,9 @@ TEST(Bench, WritesEveryPhaseAsJson) {
   ASSERT_EQ(report["layers"].size(), 2);
   EXPECT_EQ(report["layers"][0]["positions"], 25);
   EXPECT_EQ(report["layers"][1]["positions"], 1);
-  for (const char* phase :
-       {"copy", "sums", "exchange", "normalize", "forward", "backward", "onednn_forward",
-        "onednn_backward", "local_forward", "local_backward"}) {
+  for (const char* phase : {"copy", "streaming_copy", "sums", "exchange", "normalize", "forward",
+                            "backward_sums", "input_gradient", "backward", "onednn_forward",
+                            "onednn_backward", "local_forward", "local_backward"}) {
     for (const auto& layer : report["layers"]) {
       ASSERT_TRUE(layer["phases"].contains(phase)) << phase;
       const auto& times = layer["phases"][phase];
@@ -75,7 +75,7 @@ TEST(Bench, WritesALineOfCsvForEachShapeAndPhase) {
   const std::string file = (scratch.path() / "bench.csv").string();
   ASSERT_EQ(run_tool(tiny + "--layout channels_last --csv " + file).code, 0);
   const std::vector<std::string> lines = lines_of(read_file(file));
-  ASSERT_EQ(lines.size(), 1 + 2 * 6);
+  ASSERT_EQ(lines.size(), 1 + 2 * 9);
   EXPECT_THAT(lines[0], testing::StartsWith("shape,layers,phase,repetitions,median_s"));
   for (const std::string& line : lines) {
     EXPECT_EQ(std::ranges::count(line, ','), 9) << line;

@@ -28,6 +28,8 @@ PhaseInfo info(Phase phase) {
   switch (phase) {
     case Phase::copy:
       return {"copy", 2};
+    case Phase::streaming_copy:
+      return {"streaming_copy", 2};
     case Phase::sums:
       return {"sums", 1};
     case Phase::exchange:
@@ -36,6 +38,10 @@ PhaseInfo info(Phase phase) {
       return {"normalize", 2};
     case Phase::forward:
       return {"forward", 3};
+    case Phase::backward_sums:
+      return {"backward_sums", 2};
+    case Phase::input_gradient:
+      return {"input_gradient", 3};
     case Phase::backward:
       return {"backward", 5};
     case Phase::local_forward:
@@ -111,11 +117,21 @@ void Bench::add_phases(const Communicator& world) {
   forward_sums(pool_[0].x.view(), pivot_, sums_);
   finalize(sums_, pivot_, eps, statistics_);
   tasks_.push_back({Phase::copy, [](Tensors& t) { t.y.copy_from(t.x); }});
+  tasks_.push_back({Phase::streaming_copy, [](Tensors& t) { t.y.stream_from(t.x); }});
   tasks_.push_back({Phase::sums, [this](Tensors& t) { forward_sums(t.x.view(), pivot_, sums_); }});
   tasks_.push_back({Phase::exchange, [this, world](Tensors&) { world.all_reduce(message_); }});
   tasks_.push_back({Phase::normalize, [this](Tensors& t) {
                       normalize(t.x.view(), statistics_, {}, Activation::none, std::nullopt,
                                 t.y.view());
+                    }});
+  tasks_.push_back({Phase::backward_sums, [this](Tensors& t) {
+                      backward_sums({.x = t.x.view(), .dy = t.dy.view(), .statistics = statistics_},
+                                    sums_);
+                    }});
+  tasks_.push_back({Phase::input_gradient, [this](Tensors& t) {
+                      input_gradient(
+                          {.x = t.x.view(), .dy = t.dy.view(), .statistics = statistics_}, sums_,
+                          t.dx.view(), std::nullopt);
                     }});
 }
 
@@ -179,6 +195,10 @@ double LayerTimes::bandwidth(Phase phase, DType dtype) const {
   const double bytes =
       static_cast<double>(layer.shape.size()) * static_cast<double>(size_of(dtype));
   return passes(phase) * bytes / phases.at(phase).median / 1e9;
+}
+
+double LayerTimes::copy_bandwidth(DType dtype) const {
+  return std::max(bandwidth(Phase::copy, dtype), bandwidth(Phase::streaming_copy, dtype));
 }
 
 LayerTimes time_layer(const LayerShape& layer, const BenchOptions& options,

@@ -17,13 +17,16 @@ namespace syncbn::app::bench {
 
 /// What is timed, each by itself.
 enum class Phase : std::uint8_t {
-  copy,           ///< x copied to y by all threads
-  sums,           ///< forward_sums
-  exchange,       ///< an all-reduce of a forward's message
-  normalize,      ///< normalize
-  forward,        ///< BatchNorm::forward over the ranks
-  backward,       ///< BatchNorm::backward over the ranks
-  local_forward,  ///< the same layer over this rank alone
+  copy,            ///< x copied to y by all threads, by the C library
+  streaming_copy,  ///< the same with stores past the cache
+  sums,            ///< forward_sums
+  exchange,        ///< an all-reduce of a forward's message
+  normalize,       ///< normalize
+  forward,         ///< BatchNorm::forward over the ranks
+  backward_sums,   ///< backward_sums
+  input_gradient,  ///< input_gradient
+  backward,        ///< BatchNorm::backward over the ranks
+  local_forward,   ///< the same layer over this rank alone
   local_backward,
   onednn_forward,  ///< oneDNN's, over this rank alone
   onednn_backward,
@@ -52,6 +55,8 @@ struct LayerTimes {
 
   /// GB/s (10^9 B) that the phase moves through memory.
   double bandwidth(Phase phase, DType dtype) const;
+  /// That of the faster copy.
+  double copy_bandwidth(DType dtype) const;
 };
 
 /// Collective. Times one layer. Every repetition runs each phase once, beginning with another one

@@ -98,8 +98,11 @@ std::string times_table(const BenchReport& report) {
 
 std::string bandwidth_cell(const LayerTimes& times, Phase phase, DType dtype) {
   const double own = times.bandwidth(phase, dtype);
-  return fmt::format("{} {:>4.0f}%", three_digits(own),
-                     100 * own / times.bandwidth(Phase::copy, dtype));
+  return fmt::format("{} {:>4.0f}%", three_digits(own), 100 * own / times.copy_bandwidth(dtype));
+}
+
+std::string percent_cell(const LayerTimes& times, Phase phase, DType dtype) {
+  return fmt::format("{:.0f}%", 100 * times.bandwidth(phase, dtype) / times.copy_bandwidth(dtype));
 }
 
 /// "64.7 ms x4.90": its time and how many of ours that is.
@@ -108,8 +111,14 @@ std::string rival_cell(double seconds, double own) {
 }
 
 std::string comparison_table(const BenchReport& report) {
-  std::vector<Column> columns = {
-      {"shape per rank", Align::left}, {"copy GB/s"}, {"forward GB/s"}, {"backward GB/s"}};
+  std::vector<Column> columns = {{"shape per rank", Align::left},
+                                 {"copy GB/s"},
+                                 {"sums"},
+                                 {"norm."},
+                                 {"forward"},
+                                 {"sums b."},
+                                 {"grad."},
+                                 {"backward"}};
   for (const RivalColumns& rival : rivals) {
     if (has(report, rival.rival)) {
       columns.push_back({fmt::format("{} forward", rival.name)});
@@ -120,8 +129,12 @@ std::string comparison_table(const BenchReport& report) {
   const DType dtype = report.options.dtype;
   for (const LayerTimes& times : report.layers) {
     std::vector<std::string> row = {times.layer.text,
-                                    three_digits(times.bandwidth(Phase::copy, dtype)),
+                                    three_digits(times.copy_bandwidth(dtype)),
+                                    percent_cell(times, Phase::sums, dtype),
+                                    percent_cell(times, Phase::normalize, dtype),
                                     bandwidth_cell(times, Phase::forward, dtype),
+                                    percent_cell(times, Phase::backward_sums, dtype),
+                                    percent_cell(times, Phase::input_gradient, dtype),
                                     bandwidth_cell(times, Phase::backward, dtype)};
     for (const RivalColumns& rival : rivals) {
       for (const auto& [theirs, ours] :
@@ -167,10 +180,14 @@ std::string legend(const BenchReport& report) {
       "\n"
       "times     median of {} repetitions or more, each that of the slowest rank;\n"
       "          ± half the distance of the quartiles\n"
-      "GB/s      forward counts 2 reads and 1 write of x, backward 4 reads and 1 write, copy 1 and "
+      "GB/s      what goes through memory, and in % of copy, the faster of the C library's and "
+      "one\n"
+      "          past the cache. forward counts 2 reads and 1 write, backward 4 and 1, copy 1 and "
       "1;\n"
-      "          in % of copy. Tensors take turns, so that they come from memory, not from a "
-      "cache\n",
+      "          sums 1 read, norm. 1 and 1, sums b. 2 reads, grad. 2 and 1: the kernels, "
+      "unblocked.\n"
+      "          Tensors take turns, so that they come from memory, not from a cache; above 100 %\n"
+      "          the layer's second read came from a cache\n",
       fewest);
   if (has(report, Rival::onednn)) {
     const LayerTimes& first = report.layers.front();

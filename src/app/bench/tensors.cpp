@@ -7,6 +7,7 @@
 
 #include "core/visit_dtype.hpp"
 
+#include "app/bench/streaming_copy.hpp"
 #include "app/threads.hpp"
 #include "trainer/random.hpp"
 
@@ -54,6 +55,12 @@ void Tensor::on_parts(const std::function<void(std::size_t, std::size_t)>& body)
 void Tensor::copy_from(const Tensor& other) {
   on_parts([&](std::size_t begin, std::size_t size) {
     std::memcpy(data_.get() + begin, other.data_.get() + begin, size);
+  });
+}
+
+void Tensor::stream_from(const Tensor& other) {
+  on_parts([&](std::size_t begin, std::size_t size) {
+    streaming_copy(other.data_.get() + begin, data_.get() + begin, size);
   });
 }
 

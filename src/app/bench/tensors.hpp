@@ -22,6 +22,8 @@ class Tensor {
   void fill(std::uint64_t seed);
   /// By all threads. The other is of the same size.
   void copy_from(const Tensor& other);
+  /// The same past the cache.
+  void stream_from(const Tensor& other);
 
   TensorView view() { return {data_.get(), dtype_, shape_, layout_}; }
 
