@@ -70,14 +70,16 @@ using Weight = std::span<const float>;
 /// sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }, of this shard.
 ///
 /// `pivot` [C] must have the same bits on every rank whose sums are added; the closer it is to the
-/// mean, the less is lost (see pivot_is_far). One read of x.
+/// mean, the less is lost (see pivot_is_far). Terms of 16-bit types are added up in float in short
+/// runs, so |x - pivot| beyond 1e18 (bf16) makes the sums infinite. One read of x.
 void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<double> sums,
                   Weight weight = {}, Backend backend = Backend::cpu);
 
 /// Whether the reduced `sums` lost too much to a pivot far from the mean: the rounding of the
-/// accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64), and another float
-/// would be nearer. Then take the sums once more about the mean (move_pivot_to_mean). The answer
-/// depends on nothing but the arguments, so it is the same on every rank.
+/// accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64, 5e-5 for 16-bit
+/// types), and another float would be nearer. Then take the sums once more about the mean
+/// (move_pivot_to_mean). The answer depends on nothing but the arguments, so it is the same on
+/// every rank.
 bool pivot_is_far(std::span<const double> sums, std::span<const float> pivot, double eps,
                   DType dtype);
 

@@ -4,11 +4,12 @@
 //
 //   mean = K + s / n,   var = max(0, q / n - (s / n)^2),   invstd = 1 / sqrt(var + eps)
 //
-// Accumulated in double about a pivot K, q carries a relative error of about 3 sqrt(n) u (1 + k^2),
-// u = 2^-53, k = |mean - K| / std (shifted data; Chan, Golub & LeVeque 1983, with sqrt(n) in place
-// of n for rounding errors that do not all point the same way). The share of k is what another
-// pivot can remove, so it alone decides about a retry; none is asked for where a float cannot come
-// nearer.
+// Accumulated in double about a pivot K, q carries a relative error of about r (1 + k^2) with
+// r = 3 sqrt(n) 2^-53, k = |mean - K| / std (shifted data; Chan, Golub & LeVeque 1983, with sqrt(n)
+// in place of n for rounding errors that do not all point the same way). Of 16-bit types up to 8
+// terms are added in float first: rounded 12 times at most, they add 12 * 2^-24 to r. The share of
+// k is what another pivot can remove, so it alone decides about a retry; none is asked for where a
+// float cannot come nearer.
 
 #include "bn/passes.hpp"
 
@@ -119,8 +120,9 @@ bool pivot_is_far(std::size_t channel, std::span<const double> sums, std::span<c
   if (!(n > 0)) {
     return false;
   }
-  const double tolerance = dtype == DType::f64 ? 1e-13 : 1e-9;
-  const double rounding = 3 * std::sqrt(n) * 0x1p-53;
+  const bool short_type = size_of(dtype) == 2;
+  const double tolerance = dtype == DType::f64 ? 1e-13 : short_type ? 5e-5 : 1e-9;
+  const double rounding = 3 * std::sqrt(n) * 0x1p-53 + (short_type ? 12 * 0x1p-24 : 0);
   const double offset = sums[channel] / n;
   const double var = std::max(0.0, sums[pivot.size() + channel] / n - offset * offset);
   const bool another_is_nearer = std::fabs(offset) > 0x1p-22 * std::fabs(pivot[channel]);

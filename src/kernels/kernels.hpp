@@ -37,7 +37,8 @@ struct Run {
 };
 
 /// sum[c] = sum(w (x - pivot[c])), sum_sq[c] = sum(w (x - pivot[c])^2), with differences, squares
-/// and sums in double. Without weights w = 1. Where w = 0, x is not looked at.
+/// and sums in double (of 16-bit types in float, for up to 8 terms that one sum has next to each
+/// other). Without weights w = 1. Where w = 0, x is not looked at.
 struct ForwardSums {
   ConstTensorView x;
   ChannelRange channels;

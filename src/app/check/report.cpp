@@ -126,8 +126,9 @@ std::string report_text(const Outcome& outcome) {
       "           case that comes nearest to its tolerance; relative to the sum of the magnitudes\n"
       "           of the terms that the quantity is made of\n"
       "tolerance  derived: y 6c + e, dx 7c + e (c, e: unit round-off of the arithmetic and of the\n"
-      "           stored type), parameter gradients and running statistics 3 sqrt(n) 2^-53; and\n"
-      "           what the statistics may be off, 1e-9 (f64: 1e-13)\n"
+      "           stored type); parameter gradients and running statistics 3 sqrt(n) 2^-53,\n"
+      "           16-bit types 12c more; and what the statistics may be off, 1e-9 (f64: 1e-13,\n"
+      "           16-bit types: 5e-5)\n"
       "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu,\n"
       "           residual; whole and in blocks of channels; means as far from 0 as the type can\n"
       "           still tell a standard deviation\n";

@@ -9,19 +9,19 @@ Precision precision_of(DType dtype) {
   constexpr double single = 0x1p-24;
   switch (dtype) {
     case DType::f64:
-      return {double_roundoff, double_roundoff, 0x1p-1074, 1e-13};
+      return {double_roundoff, double_roundoff, 0x1p-1074, 1e-13, 0};
     case DType::f16:
-      return {0x1p-11, single, 0x1p-24, 1e-9};
+      return {0x1p-11, single, 0x1p-24, 5e-5, 12 * single};
     case DType::bf16:
-      return {0x1p-8, single, 0x1p-133, 1e-9};
+      return {0x1p-8, single, 0x1p-133, 5e-5, 12 * single};
     case DType::f32:
       break;
   }
-  return {single, single, 0x1p-149, 1e-9};
+  return {single, single, 0x1p-149, 1e-9, 0};
 }
 
 double Tolerance::sum() const {
-  return 3 * std::sqrt(channel_.count) * double_roundoff;
+  return 3 * std::sqrt(channel_.count) * double_roundoff + precision_.run;
 }
 
 double Tolerance::variance() const {

@@ -9,10 +9,10 @@
 //   c  unit round-off of the elementwise arithmetic: 2^-53 for f64, 2^-24 for all others
 //   w  2^-53, of the sums and statistics
 //   n  elements per channel;  r = 3 sqrt(n) w, a sum of n terms relative to that of their
-//   magnitudes
-//      (rounding errors of either sign)
+//      magnitudes (rounding errors of either sign); of 16-bit types, whose terms are first added in
+//      float, 8 at most, 12c more
 //   p  variance error that a pivot off the mean may cause, relative to var + eps, before the sums
-//      are taken again: 1e-9, for f64 1e-13 (pivot_is_far)
+//      are taken again: 1e-9, for f64 1e-13, for 16-bit types 5e-5 (pivot_is_far)
 //   h  smallest positive number of the stored type: an underflow loses at most half of it
 //
 // Statistics. var + eps is off by v = p + r, invstd by v/2, both relative. The mean is off by
@@ -50,6 +50,7 @@ struct Precision {
   double compute = 0;   ///< c
   double smallest = 0;  ///< h
   double pivot = 0;     ///< p
+  double run = 0;       ///< what r has besides double's share
   double bend = 0;      ///< d; 0 without such a slope
 };
 

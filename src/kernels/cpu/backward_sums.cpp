@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/visit_dtype.hpp"
 
@@ -23,9 +24,10 @@ namespace {
 
 template <class T, Way kWay, bool kWeighted>
 struct BackwardTerms {
-  enum : std::size_t { mean, wides };
+  enum : std::size_t { mean, terms };
   using Element = T;
-  using Channel = Coefficients<Lane<T>, upstream_coefficients, wides>;
+  using Channel = Coefficients<T, upstream_coefficients, terms>;
+  static constexpr int inputs = 2;
   static constexpr bool weighted = kWeighted;
 
   const Upstream& arguments;
@@ -35,15 +37,13 @@ struct BackwardTerms {
   Channel coefficients(std::int64_t c) const {
     Channel channel;
     set_upstream(channel, arguments, c);
-    channel.wide[mean] = arguments.mean[c];
+    channel.term[mean] = static_cast<Term<T>>(arguments.mean[c]);
     return channel;
   }
 
-  HWY_INLINE void prefetch(std::int64_t i) const { upstream.prefetch(i); }
-
-  template <class K, class Extent>
+  template <class K, class Extent, class Sums>
   HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
-                             const StepSums& sums) const {
+                             const Sums& sums) const {
     const LaneTag<T> d;
     auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
     if constexpr (kWeighted) {
@@ -53,24 +53,22 @@ struct BackwardTerms {
     auto dz_a = hn::Zero(d), dz_b = hn::Zero(d);
     upstream(d, i, k, weight_a, weight_b, extent, x_a, x_b, centered_a, centered_b, dz_a, dz_b);
     keep_or_zero<T>(d, dz_a, dz_b, extent);
-    if constexpr (kWay == Way::output) {
-      keep_or_zero<T>(d, centered_a, centered_b, extent);
-      add(k, centered_a, centered_b, dz_a, dz_b, sums, [](auto, Sum x) { return x; });
-    } else {
+    if constexpr (recentered) {
       keep_or_zero<T>(d, x_a, x_b, extent);
-      add(k, x_a, x_b, dz_a, dz_b, sums, [&](auto at, Sum x) HWY_ATTR {
-        return hn::Sub(x, k.template wide<mean, decltype(at)::value>());
+      for_terms<T>(x_a, x_b, dz_a, dz_b, [&](auto at, auto x, auto dz) HWY_ATTR {
+        sums.add(at, dz, dz, hn::Sub(x, k.template term<mean, decltype(at)::value>()));
       });
+    } else {
+      keep_or_zero<T>(d, centered_a, centered_b, extent);
+      for_terms<T>(centered_a, centered_b, dz_a, dz_b,
+                   [&](auto at, auto centered, auto dz)
+                       HWY_ATTR { sums.add(at, dz, dz, centered); });
     }
   }
 
  private:
-  template <class K, class V, class Center>
-  HWY_INLINE void add(const K&, V x_a, V x_b, V dz_a, V dz_b, const StepSums& sums,
-                      Center center) const {
-    widen_both(x_a, x_b, dz_a, dz_b,
-               [&](auto at, Sum x, Sum dz) HWY_ATTR { sums.add(at, dz, dz, center(at, x)); });
-  }
+  /// Whether terms can be centered more exactly than lanes are.
+  static constexpr bool recentered = kWay != Way::output && !std::is_same_v<Term<T>, Lane<T>>;
 };
 
 void run_backward_sums(const BackwardSums& arguments, const Run& run) {

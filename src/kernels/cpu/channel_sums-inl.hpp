@@ -27,23 +27,28 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 // A Kernel has:
 //   Element                         the tensors' element type
 //   Channel                         its Coefficients
+//   inputs                          how many tensors it reads
 //   weighted                        whether it wants weights
 //   weight                          if so, those of the positions
 //   coefficients(c) -> Channel      those of channel c
 //   (i, k, weights, extent, sums)   adds the terms of what there is of a step from index i on;
 //                                   `weights` are those of the step
-//   prefetch(i)                     of a step from index i on
+//
+// One stream of loads does not keep memory busy: the processor's prefetching stops at the end of
+// every page. Walks therefore advance at several places of a block by turns.
 
-using Sum = hn::Vec<SumTag>;
+/// Most terms that are added up in a lane of float before double takes over.
+inline constexpr std::int64_t terms_in_run = 8;
 
-/// The vectors that a step's terms are added to, of either kind as many as sum_vectors says:
+/// The vectors that a step's terms are added to, of either kind as many as term_vectors says:
 /// several, which hides the latency of additions. By reference, as there are machines whose vectors
 /// cannot be members.
+template <class V>
 struct StepSums {
-  Sum &a0, &b0, &a1, &b1, &a2, &b2, &a3, &b3;
+  V &a0, &b0, &a1, &b1, &a2, &b2, &a3, &b3;
 
   template <int kVector>
-  HWY_INLINE void add(std::integral_constant<int, kVector>, Sum a, Sum b, Sum c) const {
+  HWY_INLINE void add(std::integral_constant<int, kVector>, V a, V b, V c) const {
     // a and b * c
     if constexpr (kVector == 0) {
       a0 = hn::Add(a0, a);
@@ -65,11 +70,13 @@ inline std::int64_t sum_lanes() {
   return static_cast<std::int64_t>(hn::Lanes(SumTag()));
 }
 
-// In the order of memory. Each channel has a vector for either sum, which is added up across its
-// lanes when the block is done.
+/// In the order of memory, but for strands. Each channel has a vector for either sum, which is
+/// added up across its lanes when the block is done.
 template <class Kernel>
 struct SumsByPlanes {
   using T = typename Kernel::Element;
+
+  static constexpr int strands = 4 / Kernel::inputs;
 
   const Kernel& kernel;
   const Planes& planes;
@@ -78,49 +85,111 @@ struct SumsByPlanes {
   void operator()(const Planes::Block& block) const {
     HWY_ALIGN double first[Planes::max_channels * hn::MaxLanes(SumTag())];
     HWY_ALIGN double second[Planes::max_channels * hn::MaxLanes(SumTag())];
-    const std::int64_t lanes = sum_lanes();
-    std::fill_n(first, block.channels.size() * lanes, 0.0);
-    std::fill_n(second, block.channels.size() * lanes, 0.0);
-    for (std::int64_t row = block.rows.begin; row < block.rows.end; ++row) {
-      for (std::int64_t c = block.channels.begin; c < block.channels.end; ++c) {
-        const Broadcast<typename Kernel::Channel> k(kernel.coefficients(c));
-        const std::int64_t begin = planes.index(row, c, block.plane.begin);
-        const std::int64_t vector = (c - block.channels.begin) * lanes;
-        // Whether there is memory behind this plane, as much as a step reads.
-        const bool more = (block.channels.end - c - 1) * planes.extents().plane >= step_of<T>();
-        plane(begin, block.plane.size(), row * planes.extents().plane + block.plane.begin, more, k,
-              first + vector, second + vector);
-      }
-    }
+    std::fill_n(first, block.channels.size() * sum_lanes(), 0.0);
+    std::fill_n(second, block.channels.size() * sum_lanes(), 0.0);
+    const std::int64_t step = step_of<T>();
+    const std::int64_t plane = planes.extents().plane;
+    const std::int64_t size = block.plane.size();
+    // Strands share out the rows evenly, and those that remain each plane.
+    const std::int64_t rows = block.rows.size() / strands;
+    const std::int64_t piece = size / (strands * step) * step;
+    for_planes(block, {block.rows.begin, block.rows.begin + rows},
+               [&](std::int64_t i, const float* weights, bool more, const auto& k, std::int64_t at)
+                   HWY_ATTR {
+                     run<strands>(i, planes.index(rows, 0, 0), size, weights, rows * plane, more, k,
+                                  first + at, second + at);
+                   });
+    for_planes(block, {block.rows.begin + strands * rows, block.rows.end},
+               [&](std::int64_t i, const float* weights, bool more, const auto& k,
+                   std::int64_t at) HWY_ATTR {
+                 const std::int64_t rest = strands * piece;
+                 run<strands>(i, piece, piece, weights, piece, true, k, first + at, second + at);
+                 run<1>(i + rest, 0, size - rest, weights + (Kernel::weighted ? rest : 0), 0, more,
+                        k, first + at, second + at);
+               });
     const std::int64_t at = block.channels.begin - planes.channels().begin;
     add_lanes(first, block.channels.size(), sums.first(block.part) + at);
     add_lanes(second, block.channels.size(), sums.second(block.part) + at);
   }
 
-  template <class K>
-  HWY_INLINE void plane(std::int64_t i, std::int64_t size, std::int64_t position, bool more,
-                        const K& k, double* first, double* second) const {
-    const SumTag d;
-    Sum a0 = hn::Load(d, first), a1 = hn::Zero(d), a2 = hn::Zero(d), a3 = hn::Zero(d);
-    Sum b0 = hn::Load(d, second), b1 = hn::Zero(d), b2 = hn::Zero(d), b3 = hn::Zero(d);
-    const StepSums to{a0, b0, a1, b1, a2, b2, a3, b3};
-    const float* weights = Kernel::weighted ? kernel.weight + position : nullptr;
-    const std::int64_t step = step_of<T>();
-    const std::int64_t whole = size / step * step;
-    for (std::int64_t s = 0; s < whole; s += step) {
-      kernel.prefetch(i + s + prefetch_distance<T>);
-      kernel(i + s, k, weights + (Kernel::weighted ? s : 0), Whole{}, to);
-    }
-    if (whole < size) {
-      const float* rest = weights + (Kernel::weighted ? whole : 0);
-      if (more) {
-        kernel(i + whole, k, rest, Over{size - whole}, to);
-      } else {
-        kernel(i + whole, k, rest, First{size - whole}, to);
+ private:
+  // Calls body(i, weights, more, k, at) for every plane of the block in these rows. `more`: there
+  // is memory behind it, as much as a step reads; `at`: where its channel's vectors are.
+  template <class Body>
+  HWY_INLINE void for_planes(const Planes::Block& block, Range rows, Body body) const {
+    const std::int64_t plane = planes.extents().plane;
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+      const float* weights =
+          Kernel::weighted ? kernel.weight + row * plane + block.plane.begin : nullptr;
+      for (std::int64_t c = block.channels.begin; c < block.channels.end; ++c) {
+        const Broadcast<typename Kernel::Channel> k(kernel.coefficients(c));
+        body(planes.index(row, c, block.plane.begin), weights,
+             (block.channels.end - c - 1) * plane >= step_of<T>(), k,
+             (c - block.channels.begin) * sum_lanes());
       }
     }
-    hn::Store(hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)), d, first);
-    hn::Store(hn::Add(hn::Add(b0, b1), hn::Add(b2, b3)), d, second);
+  }
+
+  // kStrands runs of `size` elements from index i on, `apart` from each other.
+  template <int kStrands, class K>
+  HWY_INLINE void run(std::int64_t i, std::int64_t apart, std::int64_t size, const float* weights,
+                      std::int64_t weights_apart, bool more, const K& k, double* first,
+                      double* second) const {
+    const TermTag<T> d;
+    using V = hn::Vec<TermTag<T>>;
+    const std::int64_t step = step_of<T>();
+    const std::int64_t whole = size / step * step;
+    // Steps add their terms to two sets of sums by turns where one step does not fill them all.
+    const std::int64_t longest =
+        std::is_same_v<Term<T>, float> ? terms_in_run * 2 / strands * step : whole;
+    for (std::int64_t s = 0; s < size;) {
+      V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
+      V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+      const StepSums<V> even{a0, b0, a1, b1, a2, b2, a3, b3};
+      const StepSums<V> odd{a2, b2, a3, b3, a2, b2, a3, b3};
+      const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
+        const auto add_step = [&](std::int64_t strand, const StepSums<V>& to) HWY_ATTR {
+          kernel(i + strand * apart + at, k,
+                 weights + (Kernel::weighted ? strand * weights_apart + at : 0), extent, to);
+        };
+        const StepSums<V>& other = term_vectors<T> == 2 ? odd : even;
+        add_step(0, even);
+        if constexpr (kStrands >= 2) {
+          add_step(1, other);
+        }
+        if constexpr (kStrands >= 4) {
+          add_step(2, even);
+          add_step(3, other);
+        }
+      };
+      for (const std::int64_t end = std::min(whole, s + longest); s < end; s += step) {
+        add_steps(s, Whole{});
+      }
+      if (s == whole) {
+        if (s < size && more) {
+          add_steps(s, Over{size - s});
+        } else if (s < size) {
+          add_steps(s, First{size - s});
+        }
+        s = size;
+      }
+      add_to(first, hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)));
+      add_to(second, hn::Add(hn::Add(b0, b1), hn::Add(b2, b3)));
+    }
+  }
+
+  template <class V>
+  static HWY_INLINE void add_to(double* sums, V v) {
+    const SumTag d;
+    if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
+      hn::Store(hn::Add(hn::Load(d, sums), v), d, sums);
+    } else {
+      auto sum = hn::Add(hn::Load(d, sums), lower_half(v));
+#if HWY_TARGET != HWY_SCALAR
+      sum = hn::Add(sum, upper_half(v));
+#endif
+      hn::Store(sum, d, sums);
+    }
   }
 
   static void add_lanes(const double* vectors, std::int64_t channels, double* to) {
@@ -132,16 +201,16 @@ struct SumsByPlanes {
   }
 };
 
-// Each column has its own sums, in the order of place_of.
+/// Each column has its own sums, in the order of place_of.
 template <class Kernel>
 struct SumsByColumns {
   using T = typename Kernel::Element;
   using Coefficients = Table<T, typename Kernel::Channel>;
   using View = typename Coefficients::View;
 
-  // Rows taken together, to load coefficients and sums once for all of them. Processors do not
-  // foresee where the next rows begin, hence the prefetching.
-  static constexpr int rows_at_once = Kernel::weighted ? 1 : 4;
+  // Rows taken together, as far apart as can be: coefficients and sums are loaded once for all.
+  static constexpr int strands = Kernel::weighted ? 1 : 8 / Kernel::inputs;
+  static_assert(strands <= terms_in_run);
 
   const Kernel& kernel;
   const Columns& columns;
@@ -150,75 +219,83 @@ struct SumsByColumns {
 
   void operator()(const Columns::Block& block) const {
     const std::int64_t full_rows = std::min(block.rows.end, columns.full_rows());
-    std::int64_t row = block.rows.begin;
-    for (; row + rows_at_once <= full_rows; row += rows_at_once) {
-      lines<rows_at_once>(row, block.columns, block.part);
+    const std::int64_t apart = std::max<std::int64_t>(0, full_rows - block.rows.begin) / strands;
+    for (std::int64_t row = block.rows.begin; row < block.rows.begin + apart; ++row) {
+      lines<strands>(row, apart, block.columns, block.part);
     }
-    for (; row < full_rows; ++row) {
-      lines<1>(row, block.columns, block.part);
+    for (std::int64_t row = block.rows.begin + strands * apart; row < full_rows; ++row) {
+      lines<1>(row, 0, block.columns, block.part);
     }
-    if (row < block.rows.end) {
+    if (full_rows < block.rows.end) {
       const std::int64_t end = std::min(block.columns.end, columns.rest());
-      lines<1>(row, {block.columns.begin, end}, block.part);
+      lines<1>(full_rows, 0, {block.columns.begin, end}, block.part);
     }
   }
 
+ private:
+  // kRows rows from `row` on, `apart` from each other.
   template <int kRows>
-  void lines(std::int64_t row, Range range, std::int64_t part) const {
+  void lines(std::int64_t row, std::int64_t apart, Range range, std::int64_t part) const {
     if constexpr (Kernel::weighted) {
-      for_weighted_pieces(columns, kernel.weight, row, range,
-                          [&](Range piece, const float* of) { line<kRows>(row, piece, of, part); });
+      for_weighted_pieces(columns, kernel.weight, row, range, [&](Range piece, const float* of) {
+        pieces<kRows>(row, apart, piece, of, part);
+      });
     } else {
-      line<kRows>(row, range, nullptr, part);
+      pieces<kRows>(row, apart, range, nullptr, part);
     }
   }
 
   template <int kRows>
-  void line(std::int64_t row, Range range, const float* weights, std::int64_t part) const {
+  void pieces(std::int64_t row, std::int64_t apart, Range range, const float* weights,
+              std::int64_t part) const {
     const std::int64_t begin = columns.index(row, 0);
     const std::int64_t step = step_of<T>();
     double* first = sums.first(part);
     double* second = sums.second(part);
     std::int64_t j = range.begin;
     for (; j + step <= range.end; j += step) {
-      add_steps<kRows>(begin + j, View(table, j), weights, Whole{}, first + j, second + j);
+      add_steps<kRows>(begin + j, apart * columns.stride(), View(table, j), weights, Whole{},
+                       first + j, second + j);
       weights += Kernel::weighted ? step : 0;
     }
     if (j < range.end) {
-      const First extent{range.end - j};
-      add_steps<kRows>(begin + j, View(table, j), weights, extent, first + j, second + j);
+      add_steps<kRows>(begin + j, apart * columns.stride(), View(table, j), weights,
+                       First{range.end - j}, first + j, second + j);
     }
   }
 
   template <int kRows, class Extent>
-  HWY_INLINE void add_steps(std::int64_t i, const View& k, const float* weights, Extent extent,
-                            double* first, double* second) const {
-    const SumTag d;
-    constexpr bool four = sum_vectors<T> == 4;
-    const std::int64_t lanes = sum_lanes();
-    Sum a0 = hn::LoadU(d, first), a1 = hn::LoadU(d, first + lanes), a2 = a0, a3 = a0;
-    Sum b0 = hn::LoadU(d, second), b1 = hn::LoadU(d, second + lanes), b2 = b0, b3 = b0;
-    if constexpr (four) {
-      a2 = hn::LoadU(d, first + 2 * lanes);
-      a3 = hn::LoadU(d, first + 3 * lanes);
-      b2 = hn::LoadU(d, second + 2 * lanes);
-      b3 = hn::LoadU(d, second + 3 * lanes);
-    }
-    const StepSums to{a0, b0, a1, b1, a2, b2, a3, b3};
+  HWY_INLINE void add_steps(std::int64_t i, std::int64_t apart, const View& k, const float* weights,
+                            Extent extent, double* first, double* second) const {
+    const TermTag<T> d;
+    using V = hn::Vec<TermTag<T>>;
+    V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
+    V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    const StepSums<V> to{a0, b0, a1, b1, a2, b2, a3, b3};
+#pragma GCC unroll 1
     for (int r = 0; r < kRows; ++r) {
-      kernel.prefetch(i + (r + kRows) * columns.stride());
-      kernel(i + r * columns.stride(), k, weights, extent, to);
+      kernel(i + r * apart, k, weights, extent, to);
     }
-    hn::StoreU(a0, d, first);
-    hn::StoreU(a1, d, first + lanes);
-    hn::StoreU(b0, d, second);
-    hn::StoreU(b1, d, second + lanes);
-    if constexpr (four) {
-      hn::StoreU(a2, d, first + 2 * lanes);
-      hn::StoreU(a3, d, first + 3 * lanes);
-      hn::StoreU(b2, d, second + 2 * lanes);
-      hn::StoreU(b3, d, second + 3 * lanes);
+    if constexpr (term_vectors<T> == 4) {
+      add_to<0>(first, a0);
+      add_to<1>(first, a1);
+      add_to<2>(first, a2);
+      add_to<3>(first, a3);
+      add_to<0>(second, b0);
+      add_to<1>(second, b1);
+      add_to<2>(second, b2);
+      add_to<3>(second, b3);
+    } else {
+      widen(a0, a1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(first, v); });
+      widen(b0, b1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(second, v); });
     }
+  }
+
+  template <int kVector>
+  static HWY_INLINE void add_to(double* sums, Sum v) {
+    const SumTag d;
+    double* place = sums + kVector * sum_lanes();
+    hn::StoreU(hn::Add(hn::LoadU(d, place), v), d, place);
   }
 };
 

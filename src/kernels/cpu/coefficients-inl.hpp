@@ -3,7 +3,7 @@
 // Per-channel coefficients, as vectors: one channel's in every lane, or each column's own.
 //
 // lane<kIndex, kVector>(d) is coefficient kIndex for vector a (kVector 0) or b (1) of a step,
-// wide<kIndex, kVector>() for the kVector-th vector of double of a step.
+// term<kIndex, kVector>() for the kVector-th vector of terms of a step.
 
 #if defined(SYNCBN_KERNELS_CPU_COEFFICIENTS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_COEFFICIENTS_INL
@@ -27,15 +27,16 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-/// One channel's: `lane` in the type computed with, `wide` in double.
-template <class F, std::size_t kLane, std::size_t kWide>
+/// One channel's, for elements of type T: kLane of Lane<T> and kTerm of Term<T>.
+template <class T, std::size_t kLane, std::size_t kTerm>
 struct Coefficients {
-  using LaneType = F;
+  using LaneType = Lane<T>;
+  using TermType = Term<T>;
   static constexpr std::size_t lanes = kLane;
-  static constexpr std::size_t wides = kWide;
+  static constexpr std::size_t terms = kTerm;
 
-  std::array<F, kLane> lane;
-  std::array<double, kWide> wide;
+  std::array<LaneType, kLane> lane;
+  std::array<TermType, kTerm> term;
 };
 
 /// The value rounded to F. All NaNs become the same one, see round_to_upper.
@@ -68,8 +69,8 @@ class Broadcast {
     return hn::Set(d, channel_.lane[kIndex]);
   }
   template <std::size_t kIndex, int kVector>
-  HWY_INLINE hn::Vec<SumTag> wide() const {
-    return hn::Set(SumTag(), channel_.wide[kIndex]);
+  HWY_INLINE auto term() const {
+    return hn::Set(LaneTag<typename C::TermType>(), channel_.term[kIndex]);
   }
 
  private:
@@ -86,7 +87,7 @@ class Table {
   Table(const Columns& columns, const Kernel& kernel, Scratch& scratch)
       : width_(columns.padded_width()),
         lane_(scratch.take<typename C::LaneType>(width_ * std::int64_t{C::lanes})),
-        wide_(scratch.take<double>(width_ * std::int64_t{C::wides})) {
+        term_(scratch.take<typename C::TermType>(width_ * std::int64_t{C::terms})) {
     const std::int64_t plane = columns.extents().plane;
     const ChannelRange& channels = columns.channels();
     std::int64_t column = 0;
@@ -104,16 +105,16 @@ class Table {
   class View {
    public:
     HWY_INLINE View(const Table& table, std::int64_t column)
-        : lane_(table.lane_ + column), wide_(table.wide_ + column), width_(table.width_) {}
+        : lane_(table.lane_ + column), term_(table.term_ + column), width_(table.width_) {}
 
     template <std::size_t kIndex, int kVector, class D>
     HWY_INLINE hn::Vec<D> lane(D d) const {
       return hn::LoadU(d, lane_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
     }
     template <std::size_t kIndex, int kVector>
-    HWY_INLINE hn::Vec<SumTag> wide() const {
-      const SumTag d;
-      return hn::LoadU(d, wide_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
+    HWY_INLINE auto term() const {
+      const LaneTag<typename C::TermType> d;
+      return hn::LoadU(d, term_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
     }
 
    private:
@@ -123,7 +124,7 @@ class Table {
     }
 
     const typename C::LaneType* lane_;
-    const double* wide_;
+    const typename C::TermType* term_;
     std::int64_t width_;
   };
 
@@ -132,14 +133,14 @@ class Table {
     for (std::size_t k = 0; k < C::lanes; ++k) {
       lane_[static_cast<std::int64_t>(k) * width_ + place] = channel.lane[k];
     }
-    for (std::size_t k = 0; k < C::wides; ++k) {
-      wide_[static_cast<std::int64_t>(k) * width_ + place] = channel.wide[k];
+    for (std::size_t k = 0; k < C::terms; ++k) {
+      term_[static_cast<std::int64_t>(k) * width_ + place] = channel.term[k];
     }
   }
 
   std::int64_t width_;
   typename C::LaneType* lane_;  ///< [C::lanes][width]
-  double* wide_;                ///< [C::wides][width]
+  typename C::TermType* term_;  ///< [C::terms][width]
 };
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE

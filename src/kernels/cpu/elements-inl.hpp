@@ -35,8 +35,15 @@ using Lane = std::conditional_t<std::is_same_v<T, double>, double, float>;
 /// Full vectors of Lane<T>.
 template <class T>
 using LaneTag = hn::CappedTag<Lane<T>, 256 / sizeof(Lane<T>)>;
-/// Full vectors of double, for sums.
+/// What terms of sums over elements of type T are computed with, and added up in a run. Short runs
+/// in float lose nothing that a 16-bit type would show.
+template <class T>
+using Term = std::conditional_t<std::is_same_v<T, float>, double, Lane<T>>;
+template <class T>
+using TermTag = LaneTag<Term<T>>;
+/// Full vectors of double, for sums of runs.
 using SumTag = LaneTag<double>;
+using Sum = hn::Vec<SumTag>;
 #if HWY_TARGET != HWY_SCALAR
 /// A step's elements of a 16-bit type.
 template <class T>
@@ -52,9 +59,9 @@ HWY_INLINE std::int64_t step_of() {
 template <class T>
 inline constexpr std::size_t max_step = 2 * hn::MaxLanes(LaneTag<T>());
 
-/// Vectors of double that a step makes.
+/// Vectors of terms that a step makes.
 template <class T>
-inline constexpr int sum_vectors = HWY_TARGET == HWY_SCALAR || std::is_same_v<T, double> ? 2 : 4;
+inline constexpr int term_vectors = HWY_TARGET != HWY_SCALAR&& std::is_same_v<T, float> ? 4 : 2;
 
 /// Whether a has the elements of even index and b those of odd: what unpacks fastest.
 template <class T>
@@ -283,36 +290,68 @@ HWY_INLINE void prefetch_step(const T* from) {
   }
 }
 
-/// Calls body(k, v, w) for vectors v and w of double that together are a step of either thing, with
-/// k = 0, 1, ...
-template <class V, class Body>
-HWY_INLINE void widen_both(V a, V b, V other_a, V other_b, Body body) {
-  constexpr std::integral_constant<int, 0> first;
-  constexpr std::integral_constant<int, 1> second;
-  if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
-    body(first, a, other_a);
-    body(second, b, other_b);
-  } else {
-    const SumTag d;
+/// The halves of a vector of float, as double.
+template <class V>
+HWY_INLINE Sum lower_half(V v) {
 #if HWY_TARGET == HWY_SCALAR
-    body(first, hn::PromoteTo(d, a), hn::PromoteTo(d, other_a));
-    body(second, hn::PromoteTo(d, b), hn::PromoteTo(d, other_b));
+  return hn::PromoteTo(SumTag(), v);
 #else
-    const hn::Half<LaneTag<float>> half;
-    const auto lower = [&](V v) HWY_ATTR { return hn::PromoteTo(d, hn::LowerHalf(half, v)); };
-    const auto upper = [&](V v) HWY_ATTR { return hn::PromoteTo(d, hn::UpperHalf(half, v)); };
-    body(first, lower(a), lower(other_a));
-    body(second, upper(a), upper(other_a));
-    body(std::integral_constant<int, 2>(), lower(b), lower(other_b));
-    body(std::integral_constant<int, 3>(), upper(b), upper(other_b));
+  return hn::PromoteTo(SumTag(), hn::LowerHalf(hn::Half<LaneTag<float>>(), v));
+#endif
+}
+#if HWY_TARGET != HWY_SCALAR
+template <class V>
+HWY_INLINE Sum upper_half(V v) {
+  return hn::PromoteTo(SumTag(), hn::UpperHalf(hn::Half<LaneTag<float>>(), v));
+}
+#endif
+
+template <int kVector>
+inline constexpr std::integral_constant<int, kVector> at_vector{};
+
+/// Calls body(k, v) for vectors v of double that together are a and b, with k = 0, 1, ...
+template <class V, class Body>
+HWY_INLINE void widen(V a, V b, Body body) {
+  if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
+    body(at_vector<0>, a);
+    body(at_vector<1>, b);
+  } else {
+#if HWY_TARGET == HWY_SCALAR
+    body(at_vector<0>, lower_half(a));
+    body(at_vector<1>, lower_half(b));
+#else
+    body(at_vector<0>, lower_half(a));
+    body(at_vector<1>, upper_half(a));
+    body(at_vector<2>, lower_half(b));
+    body(at_vector<3>, upper_half(b));
+#endif
+  }
+}
+
+/// Calls body(k, v, w) for vectors v and w of Term<T> that together are a step of either thing,
+/// with k = 0, 1, ...
+template <class T, class V, class Body>
+HWY_INLINE void for_terms(V a, V b, V other_a, V other_b, Body body) {
+  if constexpr (std::is_same_v<hn::TFromV<V>, Term<T>>) {
+    body(at_vector<0>, a, other_a);
+    body(at_vector<1>, b, other_b);
+  } else {
+#if HWY_TARGET == HWY_SCALAR
+    body(at_vector<0>, lower_half(a), lower_half(other_a));
+    body(at_vector<1>, lower_half(b), lower_half(other_b));
+#else
+    body(at_vector<0>, lower_half(a), lower_half(other_a));
+    body(at_vector<1>, upper_half(a), upper_half(other_a));
+    body(at_vector<2>, lower_half(b), lower_half(other_b));
+    body(at_vector<3>, upper_half(b), upper_half(other_b));
 #endif
   }
 }
 
 /// Calls body(k, v) likewise, for one thing.
-template <class V, class Body>
-HWY_INLINE void widen(V a, V b, Body body) {
-  widen_both(a, b, a, b, [&](auto at, auto v, auto) HWY_ATTR { body(at, v); });
+template <class T, class V, class Body>
+HWY_INLINE void for_terms(V a, V b, Body body) {
+  for_terms<T>(a, b, a, b, [&](auto at, auto v, auto) HWY_ATTR { body(at, v); });
 }
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE

@@ -24,7 +24,8 @@ template <class T, bool kWeighted>
 struct ForwardTerms {
   enum : std::size_t { pivot };
   using Element = T;
-  using Channel = Coefficients<Lane<T>, 1, 1>;  // the pivot in either width
+  using Channel = Coefficients<T, 1, 1>;  // the pivot, for lanes and for terms
+  static constexpr int inputs = 1;
   static constexpr bool weighted = kWeighted;
 
   const T* x;
@@ -32,14 +33,12 @@ struct ForwardTerms {
   const float* weight;
 
   Channel coefficients(std::int64_t c) const {
-    return {{static_cast<Lane<T>>(pivots[c])}, {static_cast<double>(pivots[c])}};
+    return {{static_cast<Lane<T>>(pivots[c])}, {static_cast<Term<T>>(pivots[c])}};
   }
 
-  HWY_INLINE void prefetch(std::int64_t i) const { prefetch_step(x + i); }
-
-  template <class K, class Extent>
+  template <class K, class Extent, class Sums>
   HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
-                             const StepSums& sums) const {
+                             const Sums& sums) const {
     const LaneTag<T> d;
     auto a = hn::Zero(d), b = hn::Zero(d);
     load(d, x + i, extent, a, b);
@@ -48,15 +47,15 @@ struct ForwardTerms {
       load_weights<T>(d, weights, extent, weight_a, weight_b);
       a = hn::IfThenElse(hn::Eq(weight_a, hn::Zero(d)), k.template lane<pivot, 0>(d), a);
       b = hn::IfThenElse(hn::Eq(weight_b, hn::Zero(d)), k.template lane<pivot, 1>(d), b);
-      widen_both(a, b, weight_a, weight_b, [&](auto at, Sum value, Sum of) HWY_ATTR {
-        const auto difference = hn::Sub(value, k.template wide<pivot, decltype(at)::value>());
+      for_terms<T>(a, b, weight_a, weight_b, [&](auto at, auto value, auto of) HWY_ATTR {
+        const auto difference = hn::Sub(value, k.template term<pivot, decltype(at)::value>());
         const auto weighted_difference = hn::Mul(of, difference);
         sums.add(at, weighted_difference, weighted_difference, difference);
       });
     } else {
       keep<T>(d, a, b, k.template lane<pivot, 0>(d), k.template lane<pivot, 1>(d), extent);
-      widen(a, b, [&](auto at, Sum value) HWY_ATTR {
-        const auto difference = hn::Sub(value, k.template wide<pivot, decltype(at)::value>());
+      for_terms<T>(a, b, [&](auto at, auto value) HWY_ATTR {
+        const auto difference = hn::Sub(value, k.template term<pivot, decltype(at)::value>());
         sums.add(at, difference, difference, difference);
       });
     }

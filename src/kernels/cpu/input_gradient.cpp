@@ -25,7 +25,7 @@ template <class T, Way kWay, bool kResidual, bool kWeighted>
 struct GradientElements {
   enum : std::size_t { mean_dz_hi = upstream_coefficients, mean_dz_lo, slope, lanes };
   using Element = T;
-  using Channel = Coefficients<Lane<T>, lanes, 0>;
+  using Channel = Coefficients<T, lanes, 0>;
   static constexpr bool weighted = kWeighted;
   static constexpr int outputs = kResidual ? 2 : 1;
 

@@ -23,7 +23,7 @@ namespace {
 template <class T, bool kActivation, bool kResidual, bool kWeighted>
 struct NormalizeElements {
   using Element = T;
-  using Channel = Coefficients<Lane<T>, normalized_coefficients, 0>;
+  using Channel = Coefficients<T, normalized_coefficients, 0>;
   static constexpr bool weighted = kWeighted;
   static constexpr int outputs = 1;
 

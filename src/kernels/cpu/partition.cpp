@@ -15,6 +15,10 @@ constexpr std::int64_t min_block = std::int64_t{1} << 16;
 constexpr std::int64_t blocks_by_planes = 256;
 constexpr std::int64_t blocks_by_columns = 64;
 
+// Fewest rows in a block by planes, if it holds as much and the tensor has as many: sums advance in
+// several at once.
+constexpr std::int64_t rows_of_planes = 4;
+
 // Fewest rows over which a block by columns sums, unless the tensor has fewer.
 constexpr std::int64_t rows_per_sum = 64;
 
@@ -79,8 +83,9 @@ Planes::Planes(const Extents& extents, const ChannelRange& channels)
     : extents_(extents), channels_(channels) {
   const std::int64_t block = std::max(min_block, extents.size() / blocks_by_planes);
   const std::int64_t plane = std::min(extents.plane, block);
+  const std::int64_t rows = std::min(extents.rows, rows_of_planes);
   const std::int64_t abreast =
-      std::min(extents.channels, std::clamp<std::int64_t>(block / plane, 1, max_channels));
+      std::min(extents.channels, std::clamp<std::int64_t>(block / (rows * plane), 1, max_channels));
   plane_cuts_ = cuts(extents.plane, plane);
   channel_cuts_ = cuts(channels.size(), abreast);
   row_cuts_ = cuts(extents.rows, block / (abreast * plane));
