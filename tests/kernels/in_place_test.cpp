@@ -9,21 +9,29 @@ namespace {
 const kernels::Kernels& cpu = kernels::select(Backend::cpu);
 const kernels::Kernels& reference = kernels::select(Backend::reference);
 kernels::Scratch scratch;
-// Past the cache, to go by the stages.
-const kernels::Run past_the_cache{.scratch = scratch, .stream = true};
 
-constexpr Shape shapes[] = {{3, 5, 77}, {3, 19, 1}, {70, 3, 2}};
+constexpr Shape shapes[] = {{3, 5, 77}, {3, 19, 49}, {2, 3, 1030}, {3, 19, 1}, {70, 3, 2}};
 
 class InPlaceTest : public testing::TestWithParam<TypeAndLayout> {
  protected:
-  // With every backend and target, on problems of several shapes.
+  // With every backend and target, through the cache and past it, with weights and without, on
+  // problems of several shapes.
   template <class Body>
   void on_all(Body body) {
     for (const Shape& shape : shapes) {
       SCOPED_TRACE(to_text(shape));
-      const Problem of(std::get<DType>(GetParam()), shape, std::get<Layout>(GetParam()));
-      body(reference, of);
-      on_every_target([&] { body(cpu, of); });
+      Problem of(std::get<DType>(GetParam()), shape, std::get<Layout>(GetParam()));
+      for (const bool weighted : {false, true}) {
+        if (weighted) {
+          of.set_weights();
+        }
+        for (const bool stream : {false, true}) {
+          SCOPED_TRACE(testing::Message() << "weighted " << weighted << ", stream " << stream);
+          of.stream = stream;
+          body(reference, of);
+          on_every_target([&] { body(cpu, of); });
+        }
+      }
     }
   }
 };
@@ -36,11 +44,15 @@ void expect_equal(const Tensor& got, const Tensor& expected) {
   });
 }
 
+kernels::Run run_of(const Problem& of) {
+  return {.scratch = scratch, .stream = of.stream};
+}
+
 kernels::Normalize normalize_into(const Problem& of, Tensor& y, const Tensor& x,
                                   const Tensor* residual) {
   return {.x = x.view(),
           .channels = of.channels(),
-          .weight = nullptr,
+          .weight = of.weights(),
           .mean = of.mean.data(),
           .scale = of.scale.data(),
           .shift = of.shift.data(),
@@ -52,10 +64,10 @@ kernels::Normalize normalize_into(const Problem& of, Tensor& y, const Tensor& x,
 TEST_P(InPlaceTest, OutputOverInput) {
   on_all([](const kernels::Kernels& kernels, const Problem& of) {
     Tensor y = of.x;
-    kernels.normalize(normalize_into(of, y, y, nullptr), past_the_cache);
+    kernels.normalize(normalize_into(of, y, y, nullptr), run_of(of));
     expect_equal(y, normalize(kernels, of, true, false));
     y = of.x;
-    kernels.normalize(normalize_into(of, y, y, &of.residual), past_the_cache);
+    kernels.normalize(normalize_into(of, y, y, &of.residual), run_of(of));
     expect_equal(y, normalize(kernels, of, true, true));
   });
 }
@@ -63,7 +75,7 @@ TEST_P(InPlaceTest, OutputOverInput) {
 TEST_P(InPlaceTest, OutputOverResidual) {
   on_all([](const kernels::Kernels& kernels, const Problem& of) {
     Tensor y = of.residual;
-    kernels.normalize(normalize_into(of, y, of.x, &y), past_the_cache);
+    kernels.normalize(normalize_into(of, y, of.x, &y), run_of(of));
     expect_equal(y, normalize(kernels, of, true, true));
   });
 }
@@ -80,7 +92,7 @@ TEST_P(InPlaceTest, GradientsOverTheIncomingOne) {
       Tensor& dresidual = dx_is_dy ? other : dy;
       kernels.input_gradient({upstream, of.channels(), of.mean_dz.data(), of.slope.data(),
                               dx.view().data(), dresidual.view().data()},
-                             past_the_cache);
+                             run_of(of));
       expect_equal(dx, expected.dx);
       expect_equal(dresidual, expected.dresidual);
     }

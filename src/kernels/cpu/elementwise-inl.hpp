@@ -31,6 +31,7 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 //   weighted, weight                as for sums
 //   outputs                         how many tensors it writes, 1 or 2
 //   output(n) -> Element*           the n-th
+//   in_place()                      whether one of them is also read
 //   coefficients(c) -> Channel      those of channel c
 //   (i, k, weights, extent, how, to...)
 //                                   computes what there is of a step from index i on and writes it
@@ -55,30 +56,38 @@ bool outputs_are_aligned(const Kernel& kernel, std::int64_t first_index) {
 }
 
 /// A run of elements with coefficients k(s) for the step s elements from its beginning, written
-/// straight to where they belong.
+/// straight to where they belong. `over`: a step's worth of elements behind the run is still to be
+/// written, so its last step may go beyond its end.
 template <class How, class Kernel, class Coefficients>
 HWY_INLINE void run_directly(const Kernel& kernel, std::int64_t i, std::int64_t size,
-                             std::int64_t distance, const float* weights, How how, Coefficients k) {
+                             std::int64_t distance, const float* weights, bool over, How how,
+                             Coefficients k) {
   using T = typename Kernel::Element;
   const std::int64_t step = step_of<T>();
   T* first = kernel.output(0);
   T* second = kernel.output(Kernel::outputs - 1);
+  const auto write = [&](std::int64_t s, auto extent) HWY_ATTR {
+    kernel(i + s, k(s), weights + (Kernel::weighted ? s : 0), extent, how, first + i + s,
+           second + i + s);
+  };
   std::int64_t s = 0;
   for (; s + step <= size; s += step) {
     kernel.prefetch(i + s + distance);
-    kernel(i + s, k(s), weights + (Kernel::weighted ? s : 0), Whole{}, how, first + i + s,
-           second + i + s);
+    write(s, Whole{});
   }
   if (s < size) {
-    kernel(i + s, k(s), weights + (Kernel::weighted ? s : 0), First{size - s}, how, first + i + s,
-           second + i + s);
+    if (over) {
+      write(s, Over{size - s});
+    } else {
+      write(s, First{size - s});
+    }
   }
 }
 
-/// The same by way of stages. `more`: there is memory to be read behind the run.
+/// The same by way of stages. `over`: a step's worth of elements behind the run can be read.
 template <class Kernel, class Coefficients>
 HWY_INLINE void run_staged(const Kernel& kernel, std::int64_t i, std::int64_t size,
-                           std::int64_t distance, const float* weights, bool more,
+                           std::int64_t distance, const float* weights, bool over,
                            StageOf<Kernel>& first, StageOf<Kernel>& second, Coefficients k) {
   using T = typename Kernel::Element;
   const std::int64_t step = step_of<T>();
@@ -112,12 +121,45 @@ HWY_INLINE void run_staged(const Kernel& kernel, std::int64_t i, std::int64_t si
   }
   if (s < size) {
     const float* rest = weights + (Kernel::weighted ? s : 0);
-    if (more) {
+    if (over) {
       kernel(i + s, k(s), rest, Over{size - s}, ThroughCache{}, first.place(), second.place());
     } else {
       kernel(i + s, k(s), rest, First{size - s}, ThroughCache{}, first.place(), second.place());
     }
     put(size - s);
+  }
+}
+
+/// How the runs of a block reach memory.
+struct Writing {
+  bool direct;  ///< without a stage
+  bool stream;  ///< past the cache
+};
+
+/// Calls for_runs with what writes one: a function of (i, size, distance, weights, over, k).
+template <class Kernel, class ForRuns>
+HWY_INLINE void write_runs(const Kernel& kernel, Writing writing, ForRuns for_runs) {
+  const auto directly = [&](auto how) HWY_ATTR {
+    for_runs([&](std::int64_t i, std::int64_t size, std::int64_t distance, const float* weights,
+                 bool over, auto k)
+                 HWY_ATTR { run_directly(kernel, i, size, distance, weights, over, how, k); });
+  };
+  if (!writing.direct) {
+    StageOf<Kernel> first(writing.stream);
+    StageOf<Kernel> second(writing.stream);
+    for_runs([&](std::int64_t i, std::int64_t size, std::int64_t distance, const float* weights,
+                 bool over, auto k) HWY_ATTR {
+      run_staged(kernel, i, size, distance, weights, over, first, second, k);
+    });
+    first.finish();
+    second.finish();
+  } else if (writing.stream) {
+    directly(PastCache{});
+  } else {
+    directly(ThroughCache{});
+  }
+  if (writing.stream) {
+    hwy::FlushStream();
   }
 }
 
@@ -127,28 +169,24 @@ class ElementsByPlanes {
   using T = typename Kernel::Element;
 
   ElementsByPlanes(const Kernel& kernel, const Planes& planes, bool stream)
-      : kernel_(kernel), planes_(planes), stream_(stream) {
+      : kernel_(kernel), planes_(planes) {
     const std::int64_t plane = planes.extents().plane;
     const bool whole_steps = plane % step_of<T>() == 0;
     const bool long_planes = plane >= 32 * step_of<T>();  // an end now and then costs little
-    direct_ = stream ? whole_steps && outputs_are_aligned(kernel, 0) : whole_steps || long_planes;
+    const bool apart = !kernel.in_place();
+    writing_.stream = stream;
+    writing_.direct = stream ? whole_steps && outputs_are_aligned(kernel, 0)
+                             : whole_steps || long_planes || apart;
+    // In place, what is behind a plane is still to be read, and only a stage keeps it.
+    over_ = apart || !writing_.direct;
   }
 
   void operator()(const Planes::Block& block) const {
-    if (!direct_) {
-      staged(block);
-    } else if (stream_) {
-      direct(block, PastCache{});
-    } else {
-      direct(block, ThroughCache{});
-    }
-    if (stream_) {
-      hwy::FlushStream();
-    }
+    write_runs(kernel_, writing_, [&](auto run) HWY_ATTR { for_planes(block, run); });
   }
 
  private:
-  // Calls run(i, size, weights, more, k) for every plane of the block.
+  // Calls run(i, size, distance, weights, over, k) for every plane of the block.
   template <class Plane>
   HWY_INLINE void for_planes(const Planes::Block& block, Plane run) const {
     for (std::int64_t row = block.rows.begin; row < block.rows.end; ++row) {
@@ -157,36 +195,17 @@ class ElementsByPlanes {
                            : nullptr;
       for (std::int64_t c = block.channels.begin; c < block.channels.end; ++c) {
         const Broadcast<typename Kernel::Channel> k(kernel_.coefficients(c));
-        run(planes_.index(row, c, block.plane.begin), block.plane.size(), weights,
-            (block.channels.end - c - 1) * planes_.extents().plane >= step_of<T>(),
-            [&](std::int64_t) HWY_ATTR { return k; });
+        const std::int64_t behind = (block.channels.end - c - 1) * planes_.extents().plane;
+        run(planes_.index(row, c, block.plane.begin), block.plane.size(), prefetch_distance<T>,
+            weights, over_ && behind >= step_of<T>(), [&](std::int64_t) HWY_ATTR { return k; });
       }
     }
   }
 
-  template <class How>
-  void direct(const Planes::Block& block, How how) const {
-    for_planes(block,
-               [&](std::int64_t i, std::int64_t size, const float* weights, bool, auto k) HWY_ATTR {
-                 run_directly(kernel_, i, size, prefetch_distance<T>, weights, how, k);
-               });
-  }
-
-  void staged(const Planes::Block& block) const {
-    StageOf<Kernel> first(stream_);
-    StageOf<Kernel> second(stream_);
-    for_planes(block, [&](std::int64_t i, std::int64_t size, const float* weights, bool more,
-                          auto k) HWY_ATTR {
-      run_staged(kernel_, i, size, prefetch_distance<T>, weights, more, first, second, k);
-    });
-    first.finish();
-    second.finish();
-  }
-
   const Kernel& kernel_;
   const Planes& planes_;
-  bool stream_;
-  bool direct_;  ///< without a stage
+  Writing writing_;
+  bool over_;  ///< a plane's last step may go beyond its end if the block's next planes are there
 };
 
 template <class Kernel>
@@ -196,40 +215,18 @@ class ElementsByColumns {
   using Coefficients = Table<T, typename Kernel::Channel>;
 
   ElementsByColumns(const Kernel& kernel, const Columns& columns, bool stream, Scratch& scratch)
-      : kernel_(kernel), columns_(columns), stream_(stream), table_(columns, kernel, scratch) {
+      : kernel_(kernel), columns_(columns), table_(columns, kernel, scratch) {
     const bool whole_steps = columns.stride() % step_of<T>() == 0;
-    direct_ = !stream || (whole_steps && outputs_are_aligned(kernel, columns.index(0, 0)));
+    writing_.stream = stream;
+    writing_.direct = !stream || (whole_steps && outputs_are_aligned(kernel, columns.index(0, 0)));
   }
 
   void operator()(const Columns::Block& block) const {
-    if (!direct_) {
-      StageOf<Kernel> first(stream_);
-      StageOf<Kernel> second(stream_);
-      for_rows(block, [&](std::int64_t i, std::int64_t size, std::int64_t distance,
-                          const float* weights, auto k) HWY_ATTR {
-        run_staged(kernel_, i, size, distance, weights, false, first, second, k);
-      });
-      first.finish();
-      second.finish();
-    } else if (stream_) {
-      direct(block, PastCache{});
-    } else {
-      direct(block, ThroughCache{});
-    }
-    if (stream_) {
-      hwy::FlushStream();
-    }
+    write_runs(kernel_, writing_, [&](auto run) HWY_ATTR { for_rows(block, run); });
   }
 
  private:
-  template <class How>
-  void direct(const Columns::Block& block, How how) const {
-    for_rows(block,
-             [&](std::int64_t i, std::int64_t size, std::int64_t distance, const float* weights,
-                 auto k) HWY_ATTR { run_directly(kernel_, i, size, distance, weights, how, k); });
-  }
-
-  // Calls run(i, size, distance, weights, k) for every row of the block.
+  // Calls run(i, size, distance, weights, over, k) for every row of the block, or piece of one.
   template <class Row>
   HWY_INLINE void for_rows(const Columns::Block& block, Row run) const {
     const std::int64_t full_rows = std::min(block.rows.end, columns_.full_rows());
@@ -253,9 +250,9 @@ class ElementsByColumns {
             : (prefetch_distance<T> / range.size() + 1) * columns_.stride();
     const std::int64_t begin = columns_.index(row, 0);
     const auto run_piece = [&](Range piece, const float* weights) HWY_ATTR {
-      run(begin + piece.begin, piece.size(), distance, weights, [&](std::int64_t s) HWY_ATTR {
-        return typename Coefficients::View(table_, piece.begin + s);
-      });
+      run(begin + piece.begin, piece.size(), distance, weights, false,
+          [&](std::int64_t s)
+              HWY_ATTR { return typename Coefficients::View(table_, piece.begin + s); });
     };
     if constexpr (Kernel::weighted) {
       for_weighted_pieces(columns_, kernel_.weight, row, range, run_piece);
@@ -266,8 +263,7 @@ class ElementsByColumns {
 
   const Kernel& kernel_;
   const Columns& columns_;
-  bool stream_;
-  bool direct_;
+  Writing writing_;
   Coefficients table_;
 };
 

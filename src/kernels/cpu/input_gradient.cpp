@@ -34,6 +34,9 @@ struct GradientElements {
   TypedUpstream<T, kWay, kWeighted> upstream{arguments.upstream};
 
   T* output(int n) const { return static_cast<T*>(n == 0 ? arguments.dx : arguments.dresidual); }
+  bool in_place() const {
+    return upstream.reads(arguments.dx) || (kResidual && upstream.reads(arguments.dresidual));
+  }
 
   Channel coefficients(std::int64_t c) const {
     const Pair<Lane<T>> mean_dz(arguments.mean_dz[c]);

@@ -34,6 +34,7 @@ struct NormalizeElements {
   LowerSide<Lane<T>> lower{arguments.negative_slope};
 
   T* output(int) const { return static_cast<T*>(arguments.y); }
+  bool in_place() const { return arguments.y == x || arguments.y == residual; }
 
   Channel coefficients(std::int64_t c) const {
     Channel channel;

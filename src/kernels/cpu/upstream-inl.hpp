@@ -72,6 +72,8 @@ struct TypedUpstream {
         lower(upstream.negative_slope),
         inverse_slope(static_cast<Lane<T>>(1 / upstream.negative_slope)) {}
 
+  bool reads(const void* p) const { return p == data || p == dy || p == y; }
+
   HWY_INLINE void prefetch(std::int64_t i) const {
     prefetch_step(data + i);
     prefetch_step(dy + i);
