@@ -33,7 +33,7 @@ TEST(Check, LooksAtTheChosenTypesAndLayoutsOnly) {
   EXPECT_EQ(report["ranks"], 1);
   EXPECT_EQ(report["pass"], true);
   EXPECT_TRUE(report["local_control"].is_null());
-  EXPECT_EQ(report["results"].size(), 2 * 7);
+  EXPECT_EQ(report["results"].size(), 2 * 9);
   for (const auto& result : report["results"]) {
     EXPECT_THAT(result["dtype"], testing::AnyOf("bf16", "f64"));
     EXPECT_LE(result["error"], result["tolerance"]) << result;
@@ -46,8 +46,9 @@ TEST(Check, HoldsSinglePrecisionToTwoMillionthsOfTheOutput) {
   const std::string file = (scratch.path() / "check.json").string();
   ASSERT_EQ(run_tool("check --dtype f32 --json " + file).code, 0);
   const auto report = nlohmann::json::parse(read_file(file));
-  ASSERT_EQ(report["results"].size(), 7);
+  ASSERT_EQ(report["results"].size(), 9);
   for (const auto& result : report["results"]) {
+    EXPECT_FALSE(result["case"].get<std::string>().empty()) << result;
     EXPECT_LE(result["tolerance"], 2e-6) << result;
   }
 }

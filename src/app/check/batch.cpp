@@ -12,7 +12,7 @@
 namespace syncbn::app::check {
 namespace {
 
-enum class Stream : std::uint64_t { x = 100, residual, dy, gamma, beta };
+enum class Stream : std::uint64_t { x = 100, residual, dy, gamma, beta, length, weight };
 
 trainer::Random stream(Stream which, std::uint64_t seed, int step) {
   return trainer::Random(
@@ -44,12 +44,50 @@ Values draw(const Case& one, const trainer::Random& random, double mean_over_std
   return values;
 }
 
+std::vector<float> draw_weight(const Shape& shape, std::uint64_t seed, int step) {
+  constexpr float weights[] = {1, 1, 0.5F, 3};
+  const trainer::Random lengths = stream(Stream::length, seed, step);
+  const trainer::Random choices = stream(Stream::weight, seed, step);
+  std::vector<float> weight;
+  for (std::int64_t n = 0; n < shape.n; ++n) {
+    // The first sample is whole, the second padding only.
+    const double part = n == 0 ? 1 : n == 1 ? 0 : lengths.uniform(static_cast<std::uint64_t>(n));
+    const auto length = static_cast<std::int64_t>(std::ceil(part * static_cast<double>(shape.s)));
+    for (std::int64_t s = 0; s < shape.s; ++s) {
+      const auto choice = static_cast<std::size_t>(4 * choices.uniform(weight.size()));
+      weight.push_back(s < length ? weights[choice] : 0);
+    }
+  }
+  return weight;
+}
+
+void remove_padding(const std::vector<float>& weight, Values& values) {
+  for (std::size_t i = 0; i < values.size() && !weight.empty(); ++i) {
+    if (weight[i % weight.size()] == 0) {
+      values[i] = std::numeric_limits<double>::quiet_NaN();
+    }
+  }
+}
+
 }  // namespace
 
 Batch make_batch(const Case& one, std::uint64_t seed, int step) {
-  return {.x = draw(one, stream(Stream::x, seed, step), one.mean_over_std),
-          .residual = one.residual ? draw(one, stream(Stream::residual, seed, step), 0) : Values(),
-          .dy = draw(one, stream(Stream::dy, seed, step), 0.25)};
+  Batch batch{
+      .x = draw(one, stream(Stream::x, seed, step), one.mean_over_std),
+      .residual = one.residual ? draw(one, stream(Stream::residual, seed, step), 0) : Values(),
+      .dy = draw(one, stream(Stream::dy, seed, step), 0.25),
+      .weight = one.weighted ? draw_weight(one.shape, seed, step) : std::vector<float>()};
+  for (Values* values : {&batch.x, &batch.residual, &batch.dy}) {
+    remove_padding(batch.weight, *values);
+  }
+  return batch;
+}
+
+std::span<const float> weight_of(const Case& one, const Batch& batch, const Shard& shard) {
+  const std::span<const float> whole = batch.weight;
+  return whole.empty() ? whole
+                       : whole.subspan(static_cast<std::size_t>(shard.begin * one.shape.s),
+                                       static_cast<std::size_t>(shard.size() * one.shape.s));
 }
 
 Parameters make_parameters(std::int64_t channels, std::uint64_t seed) {

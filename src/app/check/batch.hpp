@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "syncbn/tensor_view.hpp"
@@ -21,6 +22,9 @@ struct Batch {
   Values x;
   Values residual;  ///< empty without
   Values dy;
+  /// [N, S], empty without. Samples of different lengths: after a sample's end it is 0, and x, dy
+  /// and the residual are NaN there; before, 1/2 to 3.
+  std::vector<float> weight;
 };
 
 Batch make_batch(const Case& one, std::uint64_t seed, int step);
@@ -32,6 +36,9 @@ struct Parameters {
 };
 
 Parameters make_parameters(std::int64_t channels, std::uint64_t seed);
+
+/// Those of a shard's samples.
+std::span<const float> weight_of(const Case& one, const Batch& batch, const Shard& shard);
 
 /// A rank's samples of a tensor, in the memory order and type that the library is given.
 class Tensor {

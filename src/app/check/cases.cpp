@@ -32,6 +32,20 @@ std::span<const double> ratios(const Selection& selection) {
   return selection.quick ? std::span<const double>(few_ratios) : all_ratios;
 }
 
+// Memory::recovered where it can be, in turn with the others.
+Memory memory_of(std::size_t turn, const Fusion& fusion) {
+  const bool invertible = !fusion.residual && fusion.activation.negative_slope > 0;
+  switch (turn % 4) {
+    case 0:
+      return Memory::in_place;
+    case 1:
+    case 2:
+      return invertible ? Memory::recovered : Memory::apart;
+    default:
+      return Memory::apart;
+  }
+}
+
 class Enumeration {
  public:
   explicit Enumeration(const Selection& selection) : selection_(selection) {}
@@ -49,6 +63,8 @@ class Enumeration {
                           .mean_over_std = ratio,
                           .activation = fusion.activation,
                           .residual = fusion.residual,
+                          .weighted = turn_ % 7 < 2,
+                          .memory = memory_of(turn_ / 6 + turn_, fusion),
                           .scope = turn_ % 3 == 0 ? GradientScope::local : GradientScope::group,
                           .sharding = static_cast<Sharding>((turn_ + turn_ / 4) % 4),
                           .channel_blocks = turn_ % 5 < 2 ? 3 : 1});
@@ -71,6 +87,18 @@ std::string shards_text(const Case& one, int ranks) {
     sizes.push_back(shard_of(one.sharding, one.shape.n, rank, ranks).size());
   }
   return fmt::format("{}", fmt::join(sizes, "+"));
+}
+
+std::string_view memory_text(Memory memory) {
+  switch (memory) {
+    case Memory::in_place:
+      return ", in place";
+    case Memory::recovered:
+      return ", x recovered";
+    case Memory::apart:
+      break;
+  }
+  return "";
 }
 
 std::string activation_text(Activation activation) {
@@ -107,10 +135,11 @@ Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks) {
 }
 
 std::string describe(const Case& one, int ranks) {
-  return fmt::format("{} {}x{}x{} {}, |mean|/std {:.0e}{}{}{}, shards {}", to_string(one.dtype),
+  return fmt::format("{} {}x{}x{} {}, |mean|/std {:.0e}{}{}{}{}{}, shards {}", to_string(one.dtype),
                      one.shape.n, one.shape.c, one.shape.s, to_string(one.layout),
                      one.mean_over_std, activation_text(one.activation),
-                     one.residual ? ", residual" : "", one.channel_blocks > 1 ? ", in blocks" : "",
+                     one.residual ? ", residual" : "", one.weighted ? ", weighted" : "",
+                     memory_text(one.memory), one.channel_blocks > 1 ? ", in blocks" : "",
                      shards_text(one, ranks));
 }
 

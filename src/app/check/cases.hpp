@@ -17,6 +17,13 @@ enum class Sharding : std::uint8_t {
   last_alone,   ///< the last rank everything
 };
 
+/// What a layer's tensors share.
+enum class Memory : std::uint8_t {
+  apart,      ///< nothing
+  in_place,   ///< y is x, and dx is dy; x is kept besides
+  recovered,  ///< the same, and x is not kept: forward_in_place
+};
+
 /// Samples [begin, end) of the whole batch.
 struct Shard {
   std::int64_t begin = 0;
@@ -34,6 +41,8 @@ struct Case {
   double mean_over_std = 0;  ///< of x, in every channel
   Activation activation = Activation::none;
   bool residual = false;
+  bool weighted = false;  ///< and padded: see Batch::weight
+  Memory memory = Memory::apart;
   GradientScope scope = GradientScope::group;
   Sharding sharding = Sharding::even;
   std::int64_t channel_blocks = 1;  ///< see BatchNormOptions

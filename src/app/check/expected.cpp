@@ -20,74 +20,70 @@ double magnitude(Real value) {
 class Channel {
  public:
   Channel(const Case& one, double gamma, double beta, double eps, std::span<const double> x,
-          std::span<const double> residual)
+          std::span<const double> residual, std::span<const float> weight)
       : slope_(one.activation.negative_slope),
-        precision_(precision_of(one.dtype)),
+        precision_(precision_of(one)),
         beta_(beta),
         x_(x),
-        residual_(residual) {
-    precision_.bend = slope_ == 0 || slope_ == 1 ? 0 : 2 * precision_.compute;
-    const Real n = static_cast<Real>(x.size());
-    for (const double value : x) {
-      mean_ += value / n;
-    }
-    for (const double value : x) {
-      var_ += (value - mean_) * (value - mean_) / n;
-    }
+        residual_(residual),
+        weight_(weight) {
+    Real n = 0;
+    for_all([&](std::size_t, Real w) { n += w; });
+    for_all([&](std::size_t i, Real w) { mean_ += w * x_[i] / n; });
+    for_all([&](std::size_t i, Real w) { var_ += w * (x_[i] - mean_) * (x_[i] - mean_) / n; });
     invstd_ = 1 / std::sqrt(var_ + static_cast<Real>(eps));
     scale_ = gamma * invstd_;
     known_.count = static_cast<double>(n);
     known_.mean = magnitude(mean_);
     known_.invstd = magnitude(invstd_);
     known_.scale = magnitude(scale_);
-    for (std::size_t i = 0; i < x.size(); ++i) {
+    known_.terms = static_cast<double>(x.size());
+    for_all([&](std::size_t i, Real) {
       known_.farthest = std::max(known_.farthest, magnitude(x[i] - mean_));
       known_.z_terms = std::max(known_.z_terms, magnitude((x[i] - mean_) * scale_) +
                                                     std::fabs(beta) + std::fabs(residual_at(i)));
-    }
+    });
   }
 
   Real z(std::size_t i) const { return (x_[i] - mean_) * scale_ + beta_ + residual_at(i); }
 
   void forward(std::span<double> y) const {
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      y[i] = static_cast<double>(z(i) > 0 ? z(i) : slope_ * z(i));
-    }
+    std::ranges::fill(y, 0);
+    for_all(
+        [&](std::size_t i, Real) { y[i] = static_cast<double>(z(i) > 0 ? z(i) : slope_ * z(i)); });
   }
 
-  /// dy becomes dz.
-  void through_activation(std::span<double> dy) const {
-    for (std::size_t i = 0; i < dy.size(); ++i) {
-      dy[i] = z(i) > 0 ? dy[i] : slope_ * dy[i];
-    }
+  void through_activation(std::span<const double> dy, std::span<double> dz) const {
+    std::ranges::fill(dz, 0);
+    for_all([&](std::size_t i, Real) { dz[i] = z(i) > 0 ? dy[i] : slope_ * dy[i]; });
   }
 
   void remove_undecided(std::span<double> dy) const {
     const double undecided = tolerance().z() + precision_.smallest;
-    for (std::size_t i = 0; slope_ != 1 && i < dy.size(); ++i) {
-      dy[i] = magnitude(z(i)) > undecided ? dy[i] : 0;
+    if (slope_ != 1) {
+      for_all([&](std::size_t i, Real) { dy[i] = magnitude(z(i)) > undecided ? dy[i] : 0; });
     }
   }
 
   void backward(std::span<const double> dz, std::span<double> dx) {
-    const Real n = static_cast<Real>(dz.size());
-    for (std::size_t i = 0; i < dz.size(); ++i) {
+    for_all([&](std::size_t i, Real) {
       bias_grad_ += dz[i];
       centered_ += dz[i] * (x_[i] - mean_);
       known_.dz = std::max(known_.dz, std::fabs(dz[i]));
       known_.sum_dz += std::fabs(dz[i]);
       known_.sum_dz_x += magnitude(dz[i] * (x_[i] - mean_));
-    }
-    const Real mean_dz = bias_grad_ / n;
-    const Real slope = centered_ / n * invstd_ * invstd_;
+    });
+    const Real mean_dz = bias_grad_ / known_.count;
+    const Real slope = centered_ / known_.count * invstd_ * invstd_;
     known_.slope = magnitude(slope);
-    for (std::size_t i = 0; i < dz.size(); ++i) {
+    std::ranges::fill(dx, 0);
+    for_all([&](std::size_t i, Real w) {
       const Real bent = (x_[i] - mean_) * slope;
-      dx[i] = static_cast<double>(scale_ * (dz[i] - mean_dz - bent));
-      known_.dx_terms =
-          std::max(known_.dx_terms,
-                   magnitude(scale_) * (std::fabs(dz[i]) + magnitude(mean_dz) + magnitude(bent)));
-    }
+      dx[i] = static_cast<double>(scale_ * (dz[i] - w * (mean_dz + bent)));
+      known_.dx_terms = std::max(
+          known_.dx_terms,
+          magnitude(scale_) * (std::fabs(dz[i]) + magnitude(w * mean_dz) + magnitude(w * bent)));
+    });
   }
 
   double weight_grad() const { return static_cast<double>(centered_ * invstd_); }
@@ -102,6 +98,17 @@ class Channel {
   Tolerance tolerance() const { return {precision_, known_}; }
 
  private:
+  /// Calls body(i, weight) for every element that is there.
+  template <class Body>
+  void for_all(Body body) const {
+    for (std::size_t i = 0; i < x_.size(); ++i) {
+      const Real weight = weight_.empty() ? 1 : weight_[i];
+      if (weight > 0) {
+        body(i, weight);
+      }
+    }
+  }
+
   double residual_at(std::size_t i) const { return residual_.empty() ? 0 : residual_[i]; }
 
   double slope_;
@@ -109,6 +116,7 @@ class Channel {
   Real beta_;
   std::span<const double> x_;
   std::span<const double> residual_;
+  std::span<const float> weight_;
   Real mean_ = 0, var_ = 0, invstd_ = 0, scale_ = 0;
   Real bias_grad_ = 0, centered_ = 0;
   Magnitudes known_;
@@ -153,11 +161,11 @@ Expected expect(const Case& one, const Parameters& parameters, double eps, Batch
     };
     const std::span<const double> residual =
         one.residual ? part(batch.residual) : std::span<double>();
-    Channel channel(one, parameters.gamma[c], parameters.beta[c], eps, part(batch.x), residual);
+    Channel channel(one, parameters.gamma[c], parameters.beta[c], eps, part(batch.x), residual,
+                    batch.weight);
     channel.forward(part(expected.y.values));
     channel.remove_undecided(part(batch.dy));
-    std::ranges::copy(part(batch.dy), part(dz).begin());
-    channel.through_activation(part(dz));
+    channel.through_activation(part(batch.dy), part(dz));
     channel.backward(part(dz), part(expected.dx.values));
     append_channel(expected, channel, one.residual);
   }

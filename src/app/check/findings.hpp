@@ -22,10 +22,13 @@ enum class Quantity : std::uint8_t {
   bias_grad,
   running_mean,
   running_var,
+  dx_recovered,           ///< with x recovered from y
+  weight_grad_recovered,  ///< likewise
 };
-inline constexpr std::size_t quantities = 7;
+inline constexpr std::size_t quantities = 9;
 inline constexpr std::array<std::string_view, quantities> quantity_names = {
-    "y", "dx", "dresidual", "dgamma", "dbeta", "running_mean", "running_var"};
+    "y",           "dx",         "dresidual",     "dgamma", "dbeta", "running_mean",
+    "running_var", "dx, from y", "dgamma, from y"};
 
 /// The error that comes nearest to its tolerance, or exceeds it most.
 struct Worst {

@@ -30,34 +30,42 @@ Exact initial(std::int64_t channels, double value) {
   return {Values(size, value), std::vector<double>(size, 0), std::vector<double>(size, 0)};
 }
 
-/// A rank's tensors of one step.
+/// A rank's tensors of one step. In place, y begins as x and dx as dy.
 struct Tensors {
   Tensor x, dy, y, dx;
   Tensor residual, dresidual;  ///< no samples without
+  Weight weight;
 
   Tensors(const Case& one, const Shard& shard, const Batch& batch)
       : x(one, shard, batch.x),
         dy(one, shard, batch.dy),
-        y(one, shard),
-        dx(one, shard),
+        y(one.memory == Memory::apart ? Tensor(one, shard) : x),
+        dx(one.memory == Memory::apart ? Tensor(one, shard) : dy),
         residual(one.residual ? Tensor(one, shard, batch.residual) : Tensor(one, Shard{})),
-        dresidual(one, one.residual ? shard : Shard{}) {}
+        dresidual(one, one.residual ? shard : Shard{}),
+        weight(weight_of(one, batch, shard)) {}
 };
 
 void forward(BatchNorm& layer, const Case& one, Tensors& tensors, Saved& saved) {
-  if (one.residual) {
-    layer.forward(tensors.x.view(), tensors.residual.view(), tensors.y.view(), saved);
+  const TensorView x = one.memory == Memory::apart ? tensors.x.view() : tensors.y.view();
+  if (one.memory == Memory::recovered) {
+    layer.forward_in_place(x, saved, tensors.weight);
+  } else if (one.residual) {
+    layer.forward(x, tensors.residual.view(), tensors.y.view(), saved, tensors.weight);
   } else {
-    layer.forward(tensors.x.view(), tensors.y.view(), saved);
+    layer.forward(x, tensors.y.view(), saved, tensors.weight);
   }
 }
 
 void backward(BatchNorm& layer, const Case& one, Tensors& tensors, const Saved& saved) {
-  if (one.residual) {
-    layer.backward(saved, tensors.x.view(), tensors.y.view(), tensors.dy.view(), tensors.dx.view(),
-                   tensors.dresidual.view());
+  const TensorView dy = one.memory == Memory::apart ? tensors.dy.view() : tensors.dx.view();
+  if (one.memory == Memory::recovered) {
+    layer.backward_in_place(saved, tensors.y.view(), dy, tensors.dx.view(), tensors.weight);
+  } else if (one.residual) {
+    layer.backward(saved, tensors.x.view(), tensors.y.view(), dy, tensors.dx.view(),
+                   tensors.dresidual.view(), tensors.weight);
   } else {
-    layer.backward(saved, tensors.x.view(), tensors.dy.view(), tensors.dx.view());
+    layer.backward(saved, tensors.x.view(), dy, tensors.dx.view(), tensors.weight);
   }
 }
 
@@ -119,13 +127,15 @@ void run_case(const Case& one, std::size_t index, std::uint64_t seed, const Comm
 
     const Window own = window_of(one, shard);
     judge(Quantity::y, tensors.y.values(), expected.y, own);
-    judge(Quantity::dx, tensors.dx.values(), expected.dx, own);
+    const bool recovered = one.memory == Memory::recovered;
+    judge(recovered ? Quantity::dx_recovered : Quantity::dx, tensors.dx.values(), expected.dx, own);
     if (one.residual) {
       judge(Quantity::dresidual, tensors.dresidual.values(), expected.dresidual, own);
     }
     const std::vector<double> dgamma = group_gradient(one, layer.weight_grad(), world);
     const std::vector<double> dbeta = group_gradient(one, layer.bias_grad(), world);
-    judge(Quantity::weight_grad, dgamma, expected.weight_grad, {});
+    judge(recovered ? Quantity::weight_grad_recovered : Quantity::weight_grad, dgamma,
+          expected.weight_grad, {});
     judge(Quantity::bias_grad, dbeta, expected.bias_grad, {});
     judge(Quantity::running_mean, layer.running_mean(), running_mean, {});
     judge(Quantity::running_var, layer.running_var(), running_var, {});

@@ -129,9 +129,10 @@ std::string report_text(const Outcome& outcome) {
       "           stored type); parameter gradients and running statistics 3 sqrt(n) 2^-53,\n"
       "           16-bit types 12c more; and what the statistics may be off, 1e-9 (f64: 1e-13,\n"
       "           16-bit types: 5e-5)\n"
-      "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu,\n"
-      "           residual; whole and in blocks of channels; means as far from 0 as the type can\n"
-      "           still tell a standard deviation\n";
+      "from y     trained in place, the input recovered from the output: what y is off, too\n"
+      "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu, residual;\n"
+      "           weights and padding; y over x and dx over dy; whole and in blocks of channels;\n"
+      "           means as far from 0 as the type can still tell a standard deviation\n";
   text += fmt::format("same bits  {}\n",
                       outcome.same_bits ? "running statistics and parameter gradients on every "
                                           "rank: yes"

@@ -20,8 +20,25 @@ Precision precision_of(DType dtype) {
   return {single, single, 0x1p-149, 1e-9, 0};
 }
 
+Precision precision_of(const Case& one) {
+  Precision precision = precision_of(one.dtype);
+  const double slope = one.activation.negative_slope;
+  if (slope != 0 && slope != 1) {
+    precision.bend = 2 * precision.compute;
+  }
+  if (one.weighted) {
+    precision.run += precision.run > 0 ? precision.compute : double_roundoff;
+    precision.weighting = 2 * precision.compute;
+  }
+  if (one.memory == Memory::recovered) {
+    precision.recovers_x = true;
+    precision.undone = precision.smallest / slope;
+  }
+  return precision;
+}
+
 double Tolerance::sum() const {
-  return 3 * std::sqrt(channel_.count) * double_roundoff + precision_.run;
+  return 3 * std::sqrt(channel_.terms) * double_roundoff + precision_.run;
 }
 
 double Tolerance::variance() const {
@@ -36,6 +53,14 @@ double Tolerance::centered() const {
   return mean() + 2 * precision_.compute * precision_.compute * channel_.mean;
 }
 
+double Tolerance::recovered() const {
+  if (!precision_.recovers_x) {
+    return 0;
+  }
+  const double roundings = precision_.element + 6 * precision_.compute + precision_.bend;
+  return (z() + roundings * channel_.z_terms + precision_.undone) / channel_.scale;
+}
+
 double Tolerance::z() const {
   return (6 * precision_.compute + variance() / 2) * channel_.z_terms + channel_.scale * centered();
 }
@@ -47,13 +72,15 @@ double Tolerance::y() const {
 
 double Tolerance::dx() const {
   const Magnitudes& t = channel_;
-  const double sums = t.scale / t.count *
-                      ((sum() + precision_.bend) * t.sum_dz +
-                       t.farthest * t.invstd * t.invstd *
-                           ((sum() + precision_.bend) * t.sum_dz_x + mean() * t.sum_dz));
+  const double sums =
+      t.scale / t.count *
+      ((sum() + precision_.bend) * t.sum_dz +
+       t.farthest * t.invstd * t.invstd *
+           ((sum() + precision_.bend) * t.sum_dz_x + (mean() + recovered()) * t.sum_dz));
   const double computed =
-      (7 * precision_.compute + precision_.bend + 1.5 * variance()) * t.dx_terms +
-      t.scale * t.slope * centered() + sums;
+      (7 * precision_.compute + precision_.bend + precision_.weighting + 1.5 * variance()) *
+          t.dx_terms +
+      t.scale * t.slope * (centered() + recovered()) + sums;
   return computed + precision_.element * (t.dx_terms + computed) + precision_.smallest;
 }
 
@@ -65,7 +92,7 @@ double Tolerance::dresidual() const {
 double Tolerance::weight_grad() const {
   return channel_.invstd *
          ((sum() + precision_.bend + variance() / 2 + 4 * double_roundoff) * channel_.sum_dz_x +
-          mean() * channel_.sum_dz);
+          (mean() + recovered()) * channel_.sum_dz);
 }
 
 double Tolerance::bias_grad() const {

@@ -38,29 +38,47 @@
 //
 // running_mean: m;  running_var, unbiased:  v + 4w of var + eps. Each carried through the update.
 //
+// Weights. Sums have weighted terms, rounded once more: r has w more, for 16-bit types c. Their
+// number is that of the elements, n the sum of the weights. In dx, a/n and (x - mean) k are
+// weighted, and rounded twice more.
+//
+// Recovered x. (x - mean) = (y' - beta) / s, y' being the stored y with the activation undone, off
+// by as much as y, relative to A. Undoing rounds twice, as do beta's part and that of 1/s:
+//   R = (z + (e + 6c + d) A + h / slope) / |s|
+// more than the mean is off, which is then m + R, in dx and dgamma.
+//
 // relu. Where |z| is within its tolerance of 0, rounding decides whether the gradient passes. There
 // the check gives dy = 0, so that both answers are the same.
 
 #include "syncbn/dtype.hpp"
 
+#include "app/check/cases.hpp"
+
 namespace syncbn::app::check {
 
 struct Precision {
-  double element = 0;   ///< e
-  double compute = 0;   ///< c
-  double smallest = 0;  ///< h
-  double pivot = 0;     ///< p
-  double run = 0;       ///< what r has besides double's share
-  double bend = 0;      ///< d; 0 without such a slope
+  double element = 0;    ///< e
+  double compute = 0;    ///< c
+  double smallest = 0;   ///< h
+  double pivot = 0;      ///< p
+  double run = 0;        ///< what r has besides double's share
+  double bend = 0;       ///< d; 0 without such a slope
+  double weighting = 0;  ///< what dx has besides with weights, relative to D
+  bool recovers_x = false;
+  double undone = 0;  ///< h / slope
 };
 
+/// Of a type's sums and elementwise arithmetic.
 Precision precision_of(DType dtype);
+/// Of all that the case does.
+Precision precision_of(const Case& one);
 
 inline constexpr double double_roundoff = 0x1p-53;  ///< w
 
 /// One channel of the exact result, as far as rounding depends on it. Names as above.
 struct Magnitudes {
   double count = 0;  ///< n
+  double terms = 0;  ///< elements
   double mean = 0;   ///< |mean|
   double invstd = 0;
   double scale = 0;     ///< |s|
@@ -90,9 +108,10 @@ class Tolerance {
   double unbiased_var() const;
 
  private:
-  double sum() const;       ///< r
-  double variance() const;  ///< v
-  double centered() const;  ///< of x - mean, besides the relative part
+  double sum() const;        ///< r
+  double variance() const;   ///< v
+  double recovered() const;  ///< R, or 0
+  double centered() const;   ///< of x - mean, besides the relative part
 
   Precision precision_;
   Magnitudes channel_;
