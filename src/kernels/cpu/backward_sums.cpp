@@ -41,6 +41,8 @@ struct BackwardTerms {
     return channel;
   }
 
+  HWY_INLINE void prefetch(std::int64_t i) const { upstream.prefetch(i); }
+
   template <class K, class Extent, class Sums>
   HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
                              const Sums& sums) const {

@@ -31,6 +31,7 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 //   weighted                        whether it wants weights
 //   weight                          if so, those of the positions
 //   coefficients(c) -> Channel      those of channel c
+//   prefetch(i)                     of a step from index i on
 //   (i, k, weights, extent, sums)   adds the terms of what there is of a step from index i on;
 //                                   `weights` are those of the step
 //
@@ -39,6 +40,11 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
 /// Most terms that are added up in a lane of float before double takes over.
 inline constexpr std::int64_t terms_in_run = 8;
+
+/// Whether memory is asked for in advance besides. Terms of float leave time for that, terms of
+/// double do not.
+template <class T>
+inline constexpr bool prefetched = std::is_same_v<Term<T>, float>;
 
 /// The vectors that a step's terms are added to, of either kind as many as term_vectors says:
 /// several, which hides the latency of additions. By reference, as there are machines whose vectors
@@ -149,6 +155,9 @@ struct SumsByPlanes {
       const StepSums<V> odd{a2, b2, a3, b3, a2, b2, a3, b3};
       const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
         const auto add_step = [&](std::int64_t strand, const StepSums<V>& to) HWY_ATTR {
+          if constexpr (prefetched<T>) {
+            kernel.prefetch(i + strand * apart + at + prefetch_distance<T>);
+          }
           kernel(i + strand * apart + at, k,
                  weights + (Kernel::weighted ? strand * weights_apart + at : 0), extent, to);
         };
@@ -219,11 +228,15 @@ struct SumsByColumns {
 
   void operator()(const Columns::Block& block) const {
     const std::int64_t full_rows = std::min(block.rows.end, columns.full_rows());
-    const std::int64_t apart = std::max<std::int64_t>(0, full_rows - block.rows.begin) / strands;
-    for (std::int64_t row = block.rows.begin; row < block.rows.begin + apart; ++row) {
-      lines<strands>(row, apart, block.columns, block.part);
+    std::int64_t row = block.rows.begin;
+    while (full_rows - row >= strands) {
+      const std::int64_t apart = odd_at_most((full_rows - row) / strands);
+      for (std::int64_t r = 0; r < apart; ++r) {
+        lines<strands>(row + r, apart, block.columns, block.part);
+      }
+      row += strands * apart;
     }
-    for (std::int64_t row = block.rows.begin + strands * apart; row < full_rows; ++row) {
+    for (; row < full_rows; ++row) {
       lines<1>(row, 0, block.columns, block.part);
     }
     if (full_rows < block.rows.end) {
@@ -233,6 +246,9 @@ struct SumsByColumns {
   }
 
  private:
+  // Rows an even number apart often lie where a cache has the same few places for all.
+  static std::int64_t odd_at_most(std::int64_t rows) { return rows - (rows % 2 == 0 ? 1 : 0); }
+
   // kRows rows from `row` on, `apart` from each other.
   template <int kRows>
   void lines(std::int64_t row, std::int64_t apart, Range range, std::int64_t part) const {

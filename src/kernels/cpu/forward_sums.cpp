@@ -36,6 +36,8 @@ struct ForwardTerms {
     return {{static_cast<Lane<T>>(pivots[c])}, {static_cast<Term<T>>(pivots[c])}};
   }
 
+  HWY_INLINE void prefetch(std::int64_t i) const { prefetch_step(x + i); }
+
   template <class K, class Extent, class Sums>
   HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
                              const Sums& sums) const {
