@@ -14,9 +14,10 @@ using testing::Each;
 
 constexpr Extents long_planes[] = {{1, 1, 32},    {3, 5, 33},    {2, 100, 64},  {1, 1, 200000},
                                    {2, 3, 70001}, {300, 7, 100}, {9, 2048, 49}, {1, 33, 65537}};
-constexpr Extents short_planes[] = {{1, 1, 1},    {5, 3, 1},      {1000, 3, 1},   {70000, 3, 1},
-                                    {7, 31, 4},   {999, 127, 1},  {3, 2048, 1},   {1000, 513, 1},
-                                    {5, 100, 31}, {30000, 16, 2}, {4000, 300, 1}, {100, 5000, 1}};
+constexpr Extents short_planes[] = {{1, 1, 1},     {5, 3, 1},      {1000, 3, 1},   {70000, 3, 1},
+                                    {7, 31, 4},    {999, 127, 1},  {3, 2048, 1},   {1000, 513, 1},
+                                    {5, 100, 31},  {30000, 16, 2}, {4000, 300, 1}, {100, 5000, 1},
+                                    {33, 40000, 1}};
 
 TEST(PlanesTest, EveryElementIsInOneBlock) {
   for (const Extents& extents : long_planes) {
@@ -51,10 +52,10 @@ TEST(PlanesTest, EveryChannelIsInEveryPartOnce) {
   }
 }
 
-TEST(ColumnsTest, EveryElementIsInOneBlock) {
+void expect_every_element_in_one_block(Columns::Purpose purpose) {
   for (const Extents& extents : short_planes) {
     std::vector<int> seen(static_cast<std::size_t>(extents.size()));
-    const Columns columns(extents, {0, extents.channels});
+    const Columns columns(extents, {0, extents.channels}, purpose);
     for (std::int64_t i = 0; i < columns.work().blocks; ++i) {
       const Columns::Block block = columns.block(i);
       for (std::int64_t row = block.rows.begin; row < block.rows.end; ++row) {
@@ -68,9 +69,14 @@ TEST(ColumnsTest, EveryElementIsInOneBlock) {
   }
 }
 
+TEST(ColumnsTest, EveryElementIsInOneBlock) {
+  expect_every_element_in_one_block(Columns::Purpose::sums);
+  expect_every_element_in_one_block(Columns::Purpose::elements);
+}
+
 TEST(ColumnsTest, ARowIsWholeRowsOfTheTensorAndPadded) {
   for (const Extents& extents : short_planes) {
-    const Columns columns(extents, {0, extents.channels});
+    const Columns columns(extents, {0, extents.channels}, Columns::Purpose::sums);
     EXPECT_EQ(columns.width() % (extents.channels * extents.plane), 0);
     EXPECT_EQ(columns.padded_width() % 64, 0);
     EXPECT_GE(columns.padded_width(), columns.width());

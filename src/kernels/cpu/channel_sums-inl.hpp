@@ -347,7 +347,7 @@ void sum_channels(const ConstTensorView& x, const ChannelRange& channels, const 
     std::copy_n(sums.second(0), channels.size(), second + channels.begin);
   } else {
     using Element = typename Kernel::Element;
-    const Columns columns(extents, channels);
+    const Columns columns(extents, channels, Columns::Purpose::sums);
     const PartialSums sums(columns.parts(), columns.padded_width(), scratch);
     run_blocks(columns, Order::forward,
                SumsByColumns<Kernel>{kernel, columns, sums, {columns, kernel, scratch}});

@@ -281,7 +281,7 @@ void for_each_element(const ConstTensorView& x, const ChannelRange& channels, co
     const Planes planes(extents, channels);
     run_blocks(planes, Order::backward, ElementsByPlanes<Kernel>(kernel, planes, run.stream));
   } else {
-    const Columns columns(extents, channels);
+    const Columns columns(extents, channels, Columns::Purpose::elements);
     run_blocks(columns, Order::backward,
                ElementsByColumns<Kernel>(kernel, columns, run.stream, run.scratch));
   }

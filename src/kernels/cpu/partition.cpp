@@ -22,6 +22,12 @@ constexpr std::int64_t rows_of_planes = 4;
 // Fewest rows over which a block by columns sums, unless the tensor has fewer.
 constexpr std::int64_t rows_per_sum = 64;
 
+// Cuts of rows of a matrix for sums fall on multiples of this: so many at most go together.
+constexpr std::int64_t rows_together = 8;
+
+// Most columns in a block for elements: their coefficients stay in a second-level cache.
+constexpr std::int64_t most_columns = 16384;
+
 // Cuts of planes and rows fall on multiples of this, so that steps of any length end there (see
 // elements-inl.hpp).
 constexpr std::int64_t grain = 128;
@@ -102,7 +108,7 @@ Planes::Block Planes::block(std::int64_t i) const {
           cut(extents_.plane, plane_cuts_, plane, grain), row * plane_cuts_ + plane};
 }
 
-Columns::Columns(const Extents& extents, const ChannelRange& channels)
+Columns::Columns(const Extents& extents, const ChannelRange& channels, Purpose purpose)
     : extents_(extents), channels_(channels) {
   const bool all = channels.size() == extents.channels;
   const std::int64_t once = extents.channels * extents.plane;
@@ -110,9 +116,11 @@ Columns::Columns(const Extents& extents, const ChannelRange& channels)
   width_ = channels.size() * extents.plane * abreast_;
   const std::int64_t whole = once * abreast_;  // a row's width with all channels
   const std::int64_t block = std::max(min_block, extents.size() / blocks_by_columns);
-  const std::int64_t columns = std::clamp(block / rows_per_sum, std::min(whole, wide_row), whole);
+  const std::int64_t most = purpose == Purpose::sums ? block / rows_per_sum : most_columns;
+  const std::int64_t columns = std::clamp(most, std::min(whole, wide_row), whole);
   column_cuts_ = cuts(width_, columns);
   row_cuts_ = cuts(rows(), block / columns);
+  row_grain_ = purpose == Purpose::sums ? rows_together : 1;
 }
 
 std::int64_t Columns::padded_width() const {
@@ -121,7 +129,8 @@ std::int64_t Columns::padded_width() const {
 
 Columns::Block Columns::block(std::int64_t i) const {
   const std::int64_t row = i / column_cuts_;
-  return {cut(rows(), row_cuts_, row), cut(width_, column_cuts_, i % column_cuts_, grain), row};
+  return {cut(rows(), row_cuts_, row, row_grain_),
+          cut(width_, column_cuts_, i % column_cuts_, grain), row};
 }
 
 }  // namespace syncbn::kernels::cpu

@@ -83,6 +83,10 @@ class Planes {
 /// their number; then the last row may be shorter. Else rows are cut alike whatever the channels.
 class Columns {
  public:
+  /// Blocks for sums have many rows, so that there are few sums. Blocks for elements have whole
+  /// rows, so that memory is written in one go.
+  enum class Purpose : std::uint8_t { sums, elements };
+
   struct Block {
     Range rows;
     Range columns;
@@ -90,7 +94,7 @@ class Columns {
   };
 
   /// Neither the extents nor the channels may be empty.
-  Columns(const Extents& extents, const ChannelRange& channels);
+  Columns(const Extents& extents, const ChannelRange& channels, Purpose purpose);
 
   const Extents& extents() const { return extents_; }
   const ChannelRange& channels() const { return channels_; }
@@ -127,6 +131,7 @@ class Columns {
   std::int64_t abreast_;
   std::int64_t width_;
   std::int64_t row_cuts_;
+  std::int64_t row_grain_;  ///< of their cuts
   std::int64_t column_cuts_;
 };
 
