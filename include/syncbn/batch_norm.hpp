@@ -47,8 +47,9 @@ struct BatchNormOptions {
   GradientScope parameter_gradients = GradientScope::local;
   /// Into how many blocks of channels a pass is cut, each with a message of its own that travels
   /// while the next is summed. 0: so that a block stays in the cache between its two passes, and
-  /// not at all where all fit, or where messages are slow (together over a twentieth of a forward).
-  /// Results do not depend on it, beyond rounding.
+  /// not at all where all fit, where messages are slow (together over a twentieth of a forward), or
+  /// where a channel's elements lie apart (channels_last, planes below 32): memory in small pieces
+  /// is slower. Results do not depend on it, beyond rounding.
   std::int64_t channel_blocks = 0;
   Backend backend = Backend::cpu;
 };

@@ -8,9 +8,9 @@
 // [C] are indexed by the channel's number in the tensor.
 //
 // Every backend gives a result that depends neither on the number of threads nor on how the
-// channels were cut into ranges of at least `least_channels`: work is cut into parts by the
-// tensor's shape alone, and their sums are added in a fixed order. It may depend on the instruction
-// set, within rounding.
+// channels were cut into ranges (but for sums over channels so few that several rows of them lie
+// abreast, see cpu/partition.hpp): work is cut into parts by the tensor's shape alone, and their
+// sums are added in a fixed order. It may depend on the instruction set, within rounding.
 
 #include <cstdint>
 
@@ -116,7 +116,8 @@ struct Kernels {
 
   /// Bytes that a pass over memory may leave behind in the cache and the next one finds there.
   std::int64_t (*cache_bytes)();
-  /// The fewest channels worth doing at a time: so many that whole stretches of memory are read.
+  /// The fewest channels worth doing at a time: so many that whole stretches of memory are read,
+  /// or all.
   std::int64_t (*least_channels)(const ConstTensorView& x);
 };
 

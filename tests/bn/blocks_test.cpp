@@ -11,6 +11,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "kernels/kernels.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 
@@ -141,6 +142,38 @@ TEST(ChannelBlocks, OfRanksThatDisagreeAreNamed) {
     std::vector<double> one = {1};
     whole.all_reduce(one);
     EXPECT_EQ(one[0], whole.size());
+  });
+}
+
+/// How many blocks each of four steps is cut into when none are asked for. Rank 0 has all samples.
+std::vector<std::int64_t> chosen_blocks(const Communicator& group, const Shape& shape,
+                                        Layout layout) {
+  const Shape own{group.rank() == 0 ? shape.n : 0, shape.c, shape.s};
+  Tensor x(DType::f32, own, layout);
+  BatchNorm layer(shape.c, group);
+  Saved saved;
+  std::vector<std::int64_t> chosen;
+  for (int step = 0; step < 4; ++step) {
+    layer.forward(x.view(), x.view(), saved);
+    const std::vector<double> of_all =
+        group.all_gather(std::vector{static_cast<double>(saved.blocks)});
+    EXPECT_THAT(of_all, testing::Each(static_cast<double>(saved.blocks)));
+    chosen.push_back(saved.blocks);
+  }
+  return chosen;
+}
+
+TEST(ChannelBlocks, AreChosenAlikeByAllRanks) {
+  const std::int64_t cache = kernels::select(Backend::cpu).cache_bytes();
+  const std::int64_t plane = cache / static_cast<std::int64_t>(4 * sizeof(float) * 16);
+  const Shape beyond{4, 16, plane};  // x and y together are twice the cache
+  test::on_ranks([&](const Communicator& group) {
+    const std::vector<std::int64_t> chosen = chosen_blocks(group, beyond, Layout::channels_first);
+    if (group.size() == 1) {  // else it depends on how fast messages are
+      EXPECT_THAT(chosen, testing::Each(testing::Gt(1)));
+    }
+    EXPECT_THAT(chosen_blocks(group, beyond, Layout::channels_last), testing::Each(1));
+    EXPECT_THAT(chosen_blocks(group, {4, 16, 100}, Layout::channels_first), testing::Each(1));
   });
 }
 

@@ -77,9 +77,8 @@ Extents extents_of(const ConstTensorView& x) {
 
 std::int64_t least_channels(const ConstTensorView& x) {
   const Extents extents = extents_of(x);
-  const std::int64_t once = extents.channels * extents.plane;
-  if (extents.size() == 0 || (!extents.has_long_planes() && rows_abreast(once, extents.rows) > 1)) {
-    return extents.channels;  // taken by themselves they would not lie abreast
+  if (!extents.has_long_planes()) {
+    return extents.channels;  // rows in pieces cost more than the cache saves, however long a piece
   }
   const auto channel = extents.plane * static_cast<std::int64_t>(size_of(x.dtype()));
   return std::min(divide_up(stretch, channel), extents.channels);
