@@ -50,8 +50,9 @@ std::int64_t ranges_of(const Problem& problem) {
 std::int64_t ranges_of_sums(const Problem& problem) {
   using kernels::cpu::Columns;
   const kernels::cpu::Extents extents = kernels::cpu::extents_of(problem.x.view());
-  const bool abreast = extents.size() > 0 && !extents.has_long_planes() &&
-                       Columns(extents, problem.channels(), Columns::Purpose::sums).abreast() > 1;
+  const bool abreast =
+      extents.size() > 0 && !extents.has_long_planes() &&
+      Columns(extents, problem.channels(), kernels::cpu::Purpose::sums).abreast() > 1;
   return abreast ? 1 : ranges_of(problem);
 }
 

@@ -69,9 +69,9 @@ TEST_P(ThreadsTest, ResultsDoNotDependOnTheirNumber) {
 TEST(PartsTest, ThereIsSomethingToCombine) {
   using kernels::cpu::Columns;
   using kernels::cpu::Planes;
-  constexpr auto sums = Columns::Purpose::sums;
-  EXPECT_GT(Planes({61, 37, 120}, {0, 37}).parts(), 1);
-  EXPECT_GT(Planes({1, 3, 70001}, {0, 3}).parts(), 1);
+  constexpr auto sums = kernels::cpu::Purpose::sums;
+  EXPECT_GT(Planes({61, 37, 120}, {0, 37}, sums).parts(), 1);
+  EXPECT_GT(Planes({1, 3, 70001}, {0, 3}, sums).parts(), 1);
   EXPECT_GT(Columns({61 * 120, 37, 1}, {0, 37}, sums).parts(), 1);
   EXPECT_GT(Columns({70001, 3, 1}, {0, 3}, sums).parts(), 1);
   EXPECT_GT(Columns({700, 300, 1}, {0, 300}, sums).parts(), 1);

@@ -339,7 +339,7 @@ void sum_channels(const ConstTensorView& x, const ChannelRange& channels, const 
     std::fill(first + channels.begin, first + channels.end, 0.0);
     std::fill(second + channels.begin, second + channels.end, 0.0);
   } else if (extents.has_long_planes()) {
-    const Planes planes(extents, channels);
+    const Planes planes(extents, channels, Purpose::sums);
     const PartialSums sums(planes.parts(), channels.size(), scratch);
     run_blocks(planes, Order::forward, SumsByPlanes<Kernel>{kernel, planes, sums});
     sums.combine();
@@ -347,7 +347,7 @@ void sum_channels(const ConstTensorView& x, const ChannelRange& channels, const 
     std::copy_n(sums.second(0), channels.size(), second + channels.begin);
   } else {
     using Element = typename Kernel::Element;
-    const Columns columns(extents, channels, Columns::Purpose::sums);
+    const Columns columns(extents, channels, Purpose::sums);
     const PartialSums sums(columns.parts(), columns.padded_width(), scratch);
     run_blocks(columns, Order::forward,
                SumsByColumns<Kernel>{kernel, columns, sums, {columns, kernel, scratch}});

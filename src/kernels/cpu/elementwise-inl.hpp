@@ -278,10 +278,10 @@ void for_each_element(const ConstTensorView& x, const ChannelRange& channels, co
     return;
   }
   if (extents.has_long_planes()) {
-    const Planes planes(extents, channels);
+    const Planes planes(extents, channels, Purpose::elements);
     run_blocks(planes, Order::backward, ElementsByPlanes<Kernel>(kernel, planes, run.stream));
   } else {
-    const Columns columns(extents, channels, Columns::Purpose::elements);
+    const Columns columns(extents, channels, Purpose::elements);
     run_blocks(columns, Order::backward,
                ElementsByColumns<Kernel>(kernel, columns, run.stream, run.scratch));
   }

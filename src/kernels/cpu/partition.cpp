@@ -10,7 +10,7 @@ namespace syncbn::kernels::cpu {
 namespace {
 
 // Elements in a block: enough to be worth handing to a thread, few enough to spread a middling
-// tensor over many of them. Large tensors have larger blocks, to keep partial sums few.
+// tensor over many of them. For sums large tensors have larger blocks, to keep partial sums few.
 constexpr std::int64_t min_block = std::int64_t{1} << 16;
 constexpr std::int64_t blocks_by_planes = 256;
 constexpr std::int64_t blocks_by_columns = 64;
@@ -84,13 +84,15 @@ std::int64_t least_channels(const ConstTensorView& x) {
   return std::min(divide_up(stretch, channel), extents.channels);
 }
 
-Planes::Planes(const Extents& extents, const ChannelRange& channels)
+Planes::Planes(const Extents& extents, const ChannelRange& channels, Purpose purpose)
     : extents_(extents), channels_(channels) {
-  const std::int64_t block = std::max(min_block, extents.size() / blocks_by_planes);
+  const bool sums = purpose == Purpose::sums;
+  const std::int64_t block =
+      sums ? std::max(min_block, extents.size() / blocks_by_planes) : min_block;
   const std::int64_t plane = std::min(extents.plane, block);
-  const std::int64_t rows = std::min(extents.rows, rows_of_planes);
-  const std::int64_t abreast =
-      std::min(extents.channels, std::clamp<std::int64_t>(block / (rows * plane), 1, max_channels));
+  const std::int64_t rows = sums ? std::min(extents.rows, rows_of_planes) : 1;
+  const std::int64_t most = sums ? std::min(extents.channels, max_channels) : channels.size();
+  const std::int64_t abreast = std::clamp<std::int64_t>(block / (rows * plane), 1, most);
   plane_cuts_ = cuts(extents.plane, plane);
   channel_cuts_ = cuts(channels.size(), abreast);
   row_cuts_ = cuts(extents.rows, block / (abreast * plane));

@@ -24,6 +24,10 @@ struct Extents {
 
 Extents extents_of(const ConstTensorView& x);
 
+/// What blocks are for. Sums want many rows in a block, so that there are few sums; elements want
+/// whole rows, so that memory is written in one go.
+enum class Purpose : std::uint8_t { sums, elements };
+
 struct Range {
   std::int64_t begin;
   std::int64_t end;
@@ -38,12 +42,12 @@ struct Work {
   std::int64_t elements;
 };
 
-/// Some channels of extents with long planes, cut along every axis. Rows and planes are cut alike
-/// whatever the channels: a channel's sums are made of the same parts.
+/// Some channels of extents with long planes, cut along every axis. For sums, rows and planes are
+/// cut alike whatever the channels: a channel's sums are made of the same parts.
 class Planes {
  public:
-  /// Most channels in a block.
-  static constexpr std::int64_t max_channels = 32;
+  /// Most channels in a block for sums.
+  static constexpr std::int64_t max_channels = 128;
 
   struct Block {
     Range rows;
@@ -53,7 +57,7 @@ class Planes {
   };
 
   /// Neither the extents nor the channels may be empty.
-  Planes(const Extents& extents, const ChannelRange& channels);
+  Planes(const Extents& extents, const ChannelRange& channels, Purpose purpose);
 
   const Extents& extents() const { return extents_; }
   const ChannelRange& channels() const { return channels_; }
@@ -83,10 +87,6 @@ class Planes {
 /// their number; then the last row may be shorter. Else rows are cut alike whatever the channels.
 class Columns {
  public:
-  /// Blocks for sums have many rows, so that there are few sums. Blocks for elements have whole
-  /// rows, so that memory is written in one go.
-  enum class Purpose : std::uint8_t { sums, elements };
-
   struct Block {
     Range rows;
     Range columns;
