@@ -31,6 +31,10 @@ void require_writable(const Communicator& world, const std::filesystem::path& fi
       throw FileError(fmt::format("{} cannot be written (it is a directory). Name a file in it.",
                                   file.string()));
     }
+    if (std::filesystem::exists(file) && !std::filesystem::is_regular_file(file)) {
+      throw FileError(fmt::format("{} cannot be written (it is not a regular file). Name another.",
+                                  file.string()));
+    }
     if (access(directory.c_str(), W_OK) != 0) {
       throw FileError(
           fmt::format("{} cannot be written (no permission in {}). Choose another place.",

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include <sys/stat.h>
+
 #include "syncbn/error.hpp"
 
 namespace syncbn {
@@ -60,10 +62,32 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::
   }
 }
 
+/// What is at the end of symbolic links, so that they stay.
+std::filesystem::path without_links(const std::filesystem::path& file) {
+  std::error_code failed;
+  const std::filesystem::path target = std::filesystem::canonical(file, failed);
+  return failed ? file : target;
+}
+
+/// The permissions of the file that is to be replaced, or 0 if there is none. Devices and pipes
+/// cannot be replaced.
+mode_t mode_of(const std::filesystem::path& file) {
+  struct stat status;
+  if (::stat(file.c_str(), &status) != 0) {
+    return 0;
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw FileError("cannot replace '" + file.string() + "' (it is not a regular file)");
+  }
+  return status.st_mode & 07777;
+}
+
 }  // namespace
 
-void write_atomically(const std::filesystem::path& file,
+void write_atomically(const std::filesystem::path& given,
                       std::initializer_list<std::span<const std::byte>> parts) {
+  const std::filesystem::path file = without_links(given);
+  const mode_t mode = mode_of(file);
   const std::filesystem::path directory =
       file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
   const std::string name = file.string() + "." + std::to_string(std::random_device()()) + ".tmp";
@@ -72,6 +96,9 @@ void write_atomically(const std::filesystem::path& file,
     throw_errno("create a file beside", file);
   }
   RemoveUnlessKept temporary{name};
+  if (mode != 0 && ::fchmod(fd.get(), mode) != 0) {
+    throw_errno("give its permissions to a file beside", file);
+  }
   for (const std::span<const std::byte> part : parts) {
     write_all(fd.get(), part, file);
   }

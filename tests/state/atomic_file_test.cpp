@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "syncbn/error.hpp"
@@ -46,6 +47,25 @@ TEST(AtomicFile, AFailureLeavesTheOldFile) {
   EXPECT_EQ(read(scratch / "taken" / "inside"), "kept");
   const std::filesystem::directory_iterator files(scratch.path());
   EXPECT_EQ(std::distance(begin(files), end(files)), 1);
+}
+
+TEST(AtomicFile, LinksAndPermissionsStay) {
+  const ScratchDirectory scratch;
+  const auto secret = std::filesystem::perms::owner_read | std::filesystem::perms::owner_write;
+  write(scratch / "file", "first");
+  std::filesystem::permissions(scratch / "file", secret);
+  std::filesystem::create_symlink("file", scratch / "link");
+  write(scratch / "link", "second");
+  EXPECT_TRUE(std::filesystem::is_symlink(scratch / "link"));
+  EXPECT_EQ(read(scratch / "file"), "second");
+  EXPECT_EQ(std::filesystem::status(scratch / "file").permissions(), secret);
+}
+
+TEST(AtomicFile, OtherThanRegularFilesAreRefused) {
+  const ScratchDirectory scratch;
+  ASSERT_EQ(::mkfifo((scratch / "pipe").c_str(), 0600), 0);
+  EXPECT_THROW(write(scratch / "pipe", "x"), FileError);
+  EXPECT_TRUE(std::filesystem::is_fifo(scratch / "pipe"));
 }
 
 TEST(AtomicFile, SeveralWritersLeaveTheFileOfOneOfThem) {
