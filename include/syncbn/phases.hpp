@@ -70,8 +70,10 @@ using Weight = std::span<const float>;
 /// sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }, of this shard.
 ///
 /// `pivot` [C] must have the same bits on every rank whose sums are added; the closer it is to the
-/// mean, the less is lost (see pivot_is_far). Terms of 16-bit types are added up in float in short
-/// runs, so |x - pivot| beyond 1e18 (bf16) makes the sums infinite. One read of x.
+/// mean, the less is lost (see pivot_is_far). Terms of 16-bit types are of float, and
+/// added up in float in short runs: with bf16, |x - pivot| beyond 1e18, or a weight that makes a
+/// term exceed 1e37, makes the sums infinite, and squares of differences below 1e-19 are lost. One
+/// read of x.
 void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<double> sums,
                   Weight weight = {}, Backend backend = Backend::cpu);
 
@@ -117,7 +119,8 @@ struct BackwardContext {
 };
 
 /// sums = { sum(dz) [C], sum(dz * (x - mean)) [C], elements per channel }, of this shard, where dz
-/// is dy taken back through the activation. One read of x and dy (and y if given).
+/// is dy taken back through the activation. With bf16, products beyond 1e37 make the sums infinite,
+/// and those below 1e-38 are lost. One read of x and dy (and y if given).
 ///
 /// The shard's own parameter gradients are dgamma = sums[C + c] * invstd[c], dbeta = sums[c].
 void backward_sums(const BackwardContext& context, std::span<double> sums,

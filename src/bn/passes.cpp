@@ -6,9 +6,9 @@
 //
 // Accumulated in double about a pivot K, q carries a relative error of about r (1 + k^2) with
 // r = 3 sqrt(n) 2^-53, k = |mean - K| / std (shifted data; Chan, Golub & LeVeque 1983, with sqrt(n)
-// in place of n for rounding errors that do not all point the same way). Of 16-bit types up to 8
-// terms are added in float first: rounded 12 times at most, they add 12 * 2^-24 to r. The share of
-// k is what another pivot can remove, so it alone decides about a retry; none is asked for where a
+// in place of n for rounding errors that do not all point the same way). Terms of
+// 16-bit types are of float, and some of them added in float first (kernels.hpp): rounded 13 times
+// at most, they add 13 * 2^-24 to r. The share of k is what another pivot can remove, so it alone decides about a retry; none is asked for where a
 // float cannot come nearer.
 
 #include "bn/passes.hpp"
@@ -122,7 +122,7 @@ bool pivot_is_far(std::size_t channel, std::span<const double> sums, std::span<c
   }
   const bool short_type = size_of(dtype) == 2;
   const double tolerance = dtype == DType::f64 ? 1e-13 : short_type ? 5e-5 : 1e-9;
-  const double rounding = 3 * std::sqrt(n) * 0x1p-53 + (short_type ? 12 * 0x1p-24 : 0);
+  const double rounding = 3 * std::sqrt(n) * 0x1p-53 + (short_type ? 13 * 0x1p-24 : 0);
   const double offset = sums[channel] / n;
   const double var = std::max(0.0, sums[pivot.size() + channel] / n - offset * offset);
   const bool another_is_nearer = std::fabs(offset) > 0x1p-22 * std::fabs(pivot[channel]);

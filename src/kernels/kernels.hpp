@@ -9,7 +9,7 @@
 //
 // Every backend gives a result that depends neither on the number of threads nor on how the
 // channels were cut into ranges (but for sums over channels so few that several rows of them lie
-// abreast, see cpu/partition.hpp): work is cut into parts by the tensor's shape alone, and their
+// abreast, see cpu/partition.hpp; and a NaN may be another NaN): work is cut into parts by the tensor's shape alone, and their
 // sums are added in a fixed order. It may depend on the instruction set, within rounding.
 
 #include <cstdint>
@@ -37,8 +37,9 @@ struct Run {
 };
 
 /// sum[c] = sum(w (x - pivot[c])), sum_sq[c] = sum(w (x - pivot[c])^2), with differences, squares
-/// and sums in double (of 16-bit types in float, for up to 8 terms that one sum has next to each
-/// other). Without weights w = 1. Where w = 0, x is not looked at.
+/// and sums in double. Of 16-bit types terms are of float, and added in float until one has been
+/// rounded 13 times, those of forming it included (12 times without weights); sums of these are of
+/// double. Without weights w = 1. Where w = 0, x is not looked at.
 struct ForwardSums {
   ConstTensorView x;
   ChannelRange channels;
@@ -89,7 +90,8 @@ struct Upstream {
   double negative_slope;
 };
 
-/// sum_dz[c] = sum(dz), sum_dz_x[c] = sum(dz * (x - mean[c])), products and sums in double.
+/// sum_dz[c] = sum(dz), sum_dz_x[c] = sum(dz * (x - mean[c])), products and sums in double, or as
+/// ForwardSums those of 16-bit types.
 struct BackwardSums {
   Upstream upstream;
   ChannelRange channels;

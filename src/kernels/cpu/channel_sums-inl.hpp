@@ -38,13 +38,14 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 // One stream of loads does not keep memory busy: the processor's prefetching stops at the end of
 // every page. Walks therefore advance at several places of a block by turns.
 
-/// Most terms that are added up in a lane of float before double takes over.
-inline constexpr std::int64_t terms_in_run = 8;
-
-/// Whether memory is asked for in advance besides. Terms of float leave time for that, terms of
-/// double do not.
+/// Whether terms are of float. They leave time to ask for memory in advance; terms of double do
+/// not.
 template <class T>
-inline constexpr bool prefetched = std::is_same_v<Term<T>, float>;
+inline constexpr bool float_terms = std::is_same_v<Term<T>, float>;
+
+/// Most terms of float that are added one after the other in a lane. Then two additions bring
+/// together four vectors at most, and double takes over.
+inline constexpr std::int64_t terms_in_run = 8;
 
 /// The vectors that a step's terms are added to, of either kind as many as term_vectors says:
 /// several, which hides the latency of additions. By reference, as there are machines whose vectors
@@ -145,17 +146,18 @@ struct SumsByPlanes {
     using V = hn::Vec<TermTag<T>>;
     const std::int64_t step = step_of<T>();
     const std::int64_t whole = size / step * step;
-    // Steps add their terms to two sets of sums by turns where one step does not fill them all.
-    const std::int64_t longest =
-        std::is_same_v<Term<T>, float> ? terms_in_run * 2 / strands * step : whole;
+    // Steps add their terms to two sets of sums by turns where one step does not fill them all: of
+    // float, each gets terms_in_run from a run of as many strands as there can be.
+    const std::int64_t longest = float_terms<T> ? terms_in_run * 2 / strands * step : size;
     for (std::int64_t s = 0; s < size;) {
+      const std::int64_t run_end = s + longest;
       V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
       V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
       const StepSums<V> even{a0, b0, a1, b1, a2, b2, a3, b3};
       const StepSums<V> odd{a2, b2, a3, b3, a2, b2, a3, b3};
       const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
         const auto add_step = [&](std::int64_t strand, const StepSums<V>& to) HWY_ATTR {
-          if constexpr (prefetched<T>) {
+          if constexpr (float_terms<T>) {
             kernel.prefetch(i + strand * apart + at + prefetch_distance<T>);
           }
           kernel(i + strand * apart + at, k,
@@ -171,13 +173,13 @@ struct SumsByPlanes {
           add_step(3, other);
         }
       };
-      for (const std::int64_t end = std::min(whole, s + longest); s < end; s += step) {
+      for (const std::int64_t end = std::min(whole, run_end); s < end; s += step) {
         add_steps(s, Whole{});
       }
-      if (s == whole) {
-        if (s < size && more) {
+      if (s == whole && s < size && s < run_end) {
+        if (more) {
           add_steps(s, Over{size - s});
-        } else if (s < size) {
+        } else {
           add_steps(s, First{size - s});
         }
         s = size;
@@ -288,7 +290,7 @@ struct SumsByColumns {
     V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
     V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
     const StepSums<V> to{a0, b0, a1, b1, a2, b2, a3, b3};
-#pragma GCC unroll 1
+#pragma GCC unroll 1  // unrolled, the vectors do not fit into the registers
     for (int r = 0; r < kRows; ++r) {
       kernel(i + r * apart, k, weights, extent, to);
     }
