@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <random>
 
 #include <fmt/format.h>
 
@@ -12,8 +13,8 @@ namespace syncbn::app::check {
 namespace {
 
 // Odd sizes, so that vectors and blocks of every length have tails. [N, C, S]
-constexpr Shape small_shapes[] = {{13, 1, 49}, {29, 3, 1},  {11, 3, 25},  {9, 31, 9},
-                                  {8, 64, 16}, {7, 127, 5}, {12, 2048, 1}};
+constexpr Shape small_shapes[] = {{13, 1, 49}, {29, 3, 1},  {11, 3, 25}, {9, 31, 9},
+                                  {8, 64, 16}, {7, 127, 5}, {6, 19, 79}, {12, 2048, 1}};
 constexpr Shape large_shape = {9, 64, 196};
 
 constexpr double all_ratios[] = {0, 1, 1e2, 1e3, 1e4, 1e6};
@@ -32,18 +33,8 @@ std::span<const double> ratios(const Selection& selection) {
   return selection.quick ? std::span<const double>(few_ratios) : all_ratios;
 }
 
-// Memory::recovered where it can be, in turn with the others.
-Memory memory_of(std::size_t turn, const Fusion& fusion) {
-  const bool invertible = !fusion.residual && fusion.activation.negative_slope > 0;
-  switch (turn % 4) {
-    case 0:
-      return Memory::in_place;
-    case 1:
-    case 2:
-      return invertible ? Memory::recovered : Memory::apart;
-    default:
-      return Memory::apart;
-  }
+bool can_recover(const Fusion& fusion) {
+  return !fusion.residual && fusion.activation.negative_slope > 0;
 }
 
 class Enumeration {
@@ -55,30 +46,34 @@ class Enumeration {
       if (ratio > largest_mean_over_std(dtype)) {
         continue;
       }
-      for (int i = 0; i < (selection_.quick ? 1 : 2); ++i, ++turn_) {
-        const Fusion& fusion = all_fusions[turn_ % std::size(all_fusions)];
+      for (int i = 0; i < (selection_.quick ? 1 : 2); ++i) {
+        const Fusion& fusion = all_fusions[draw(std::size(all_fusions))];
+        const Memory apart_or_recovered =
+            can_recover(fusion) && draw(4) != 0 ? Memory::recovered : Memory::apart;
         cases_.push_back({.dtype = dtype,
                           .layout = layout,
                           .shape = shape,
                           .mean_over_std = ratio,
                           .activation = fusion.activation,
                           .residual = fusion.residual,
-                          .weighted = turn_ % 7 < 2,
-                          .memory = memory_of(turn_ / 6 + turn_, fusion),
-                          .scope = turn_ % 3 == 0 ? GradientScope::local : GradientScope::group,
-                          .sharding = static_cast<Sharding>((turn_ + turn_ / 4) % 4),
-                          .channel_blocks = turn_ % 5 < 2 ? 3 : 1});
+                          .weighted = draw(3) == 0,
+                          .memory = draw(4) == 0 ? Memory::in_place : apart_or_recovered,
+                          .scope = draw(3) == 0 ? GradientScope::local : GradientScope::group,
+                          .sharding = static_cast<Sharding>(draw(4)),
+                          .channel_blocks = draw(5) < 2 ? 3 : 1});
       }
     }
-    ++turn_;  // the next shape's combinations are others
   }
 
   std::vector<Case> take() { return std::move(cases_); }
 
  private:
+  /// One of 0 .. choices - 1, the same on all ranks and in every run.
+  std::size_t draw(std::size_t choices) { return random_() / 65536 % choices; }
+
   const Selection& selection_;
   std::vector<Case> cases_;
-  std::size_t turn_ = 0;  ///< fusions, shardings and scopes take turns: all pairs come up
+  std::minstd_rand random_;
 };
 
 std::string shards_text(const Case& one, int ranks) {

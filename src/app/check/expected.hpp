@@ -26,7 +26,7 @@ struct Expected {
   Exact unbiased_var;  ///< of the batch
 };
 
-/// Changes dy to 0 where rounding decides about relu (see tolerance.hpp).
+/// Changes dy to 0 where rounding decides about the activation (see tolerance.hpp).
 Expected expect(const Case& one, const Parameters& parameters, double eps, Batch& batch);
 
 /// running <- (1 - momentum) running + momentum newest, with the tolerance that follows.

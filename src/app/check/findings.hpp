@@ -38,7 +38,7 @@ struct Worst {
   double case_index = 0;
 
   bool compared() const { return used >= 0; }
-  bool good() const { return used <= 1; }
+  bool good() const { return compared() && used <= 1; }
 };
 
 /// Which elements of each channel are looked at: [first, first + size) of `whole`.

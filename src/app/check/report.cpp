@@ -66,7 +66,10 @@ std::string misses_text(const Outcome& outcome) {
   for (const DType dtype : outcome.selection.dtypes) {
     for (std::size_t q = 0; q < quantities; ++q) {
       const Worst& worst = outcome.findings.of(dtype, static_cast<Quantity>(q));
-      if (!worst.good()) {
+      if (!worst.compared()) {
+        text += fmt::format("  MISS {}: no case of {} compared it\n", quantity_names[q],
+                            to_string(dtype));
+      } else if (!worst.good()) {
         const Case& one = outcome.cases[static_cast<std::size_t>(worst.case_index)];
         text += fmt::format("  MISS {}: {} (off by {:.1e}, tolerance {:.1e})\n", quantity_names[q],
                             describe(one, outcome.ranks), worst.error, worst.tolerance);

@@ -9,8 +9,8 @@
 //   c  unit round-off of the elementwise arithmetic: 2^-53 for f64, 2^-24 for all others
 //   w  2^-53, of the sums and statistics
 //   n  elements per channel;  r = 3 sqrt(n) w, a sum of n terms relative to that of their
-//      magnitudes (rounding errors of either sign); of 16-bit types, whose terms are first added in
-//      float, 8 at most, 12c more
+//      magnitudes (rounding errors of either sign); of 16-bit types, whose terms are of float
+//      and first added in float, rounded 12 times, 12c more
 //   p  variance error that a pivot off the mean may cause, relative to var + eps, before the sums
 //      are taken again: 1e-9, for f64 1e-13, for 16-bit types 5e-5 (pivot_is_far)
 //   h  smallest positive number of the stored type: an underflow loses at most half of it
@@ -47,8 +47,8 @@
 //   R = (z + (e + 6c + d) A + h / slope) / |s|
 // more than the mean is off, which is then m + R, in dx and dgamma.
 //
-// relu. Where |z| is within its tolerance of 0, rounding decides whether the gradient passes. There
-// the check gives dy = 0, so that both answers are the same.
+// A bent activation. Where |z| is within its tolerance of 0, rounding decides whether the gradient
+// passes. There the check gives dy = 0, so that both answers are the same.
 
 #include "syncbn/dtype.hpp"
 
