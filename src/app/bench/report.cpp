@@ -110,32 +110,39 @@ std::string rival_cell(double seconds, double own) {
   return fmt::format("{} x{:.2f}", time_text(seconds), seconds / own);
 }
 
-std::string comparison_table(const BenchReport& report) {
-  std::vector<Column> columns = {{"shape per rank", Align::left},
-                                 {"copy GB/s"},
-                                 {"sums"},
-                                 {"norm."},
-                                 {"forward"},
-                                 {"sums b."},
-                                 {"grad."},
-                                 {"backward"}};
+std::string bandwidth_table(const BenchReport& report) {
+  const std::vector<Column> columns = {
+      {"of memory", Align::left}, {"copy GB/s"},      {"sums"},    {"normalize"}, {"forward"},
+      {"backward sums"},          {"input gradient"}, {"backward"}};
+  Table table(columns);
+  const DType dtype = report.options.dtype;
+  for (const LayerTimes& times : report.layers) {
+    table.add({times.layer.text, three_digits(times.copy_bandwidth(dtype)),
+               percent_cell(times, Phase::sums, dtype),
+               percent_cell(times, Phase::normalize, dtype),
+               bandwidth_cell(times, Phase::forward, dtype),
+               percent_cell(times, Phase::backward_sums, dtype),
+               percent_cell(times, Phase::input_gradient, dtype),
+               bandwidth_cell(times, Phase::backward, dtype)});
+  }
+  return table.text();
+}
+
+/// Empty if there is none.
+std::string rivals_table(const BenchReport& report) {
+  std::vector<Column> columns = {{"beside others", Align::left}};
   for (const RivalColumns& rival : rivals) {
     if (has(report, rival.rival)) {
       columns.push_back({fmt::format("{} forward", rival.name)});
       columns.push_back({fmt::format("{} backward", rival.name)});
     }
   }
+  if (columns.size() == 1) {
+    return "";
+  }
   Table table(columns);
-  const DType dtype = report.options.dtype;
   for (const LayerTimes& times : report.layers) {
-    std::vector<std::string> row = {times.layer.text,
-                                    three_digits(times.copy_bandwidth(dtype)),
-                                    percent_cell(times, Phase::sums, dtype),
-                                    percent_cell(times, Phase::normalize, dtype),
-                                    bandwidth_cell(times, Phase::forward, dtype),
-                                    percent_cell(times, Phase::backward_sums, dtype),
-                                    percent_cell(times, Phase::input_gradient, dtype),
-                                    bandwidth_cell(times, Phase::backward, dtype)};
+    std::vector<std::string> row = {times.layer.text};
     for (const RivalColumns& rival : rivals) {
       for (const auto& [theirs, ours] :
            {std::pair(rival.forward, Phase::forward), std::pair(rival.backward, Phase::backward)}) {
@@ -149,7 +156,7 @@ std::string comparison_table(const BenchReport& report) {
     }
     table.add(row);
   }
-  return table.text();
+  return table.text() + "\n";
 }
 
 std::string network_comparison(const BenchReport& report) {
@@ -177,17 +184,14 @@ std::string legend(const BenchReport& report) {
     fewest = std::min(fewest, times.phases.begin()->second.count);
   }
   std::string text = fmt::format(
-      "\n"
       "times     median of {} repetitions or more, each that of the slowest rank;\n"
-      "          ± half the distance of the quartiles\n"
-      "GB/s      what goes through memory, and in % of copy, the faster of the C library's and "
-      "one\n"
-      "          past the cache. forward counts 2 reads and 1 write, backward 4 and 1, copy 1 and "
-      "1;\n"
-      "          sums 1 read, norm. 1 and 1, sums b. 2 reads, grad. 2 and 1: the kernels, "
-      "unblocked.\n"
-      "          Tensors take turns, so that they come from memory, not from a cache; above 100 %\n"
-      "          the layer's second read came from a cache\n",
+      "          ± half the distance of the quartiles; all: each shape as often as it has layers\n"
+      "memory    GB/s as if everything came from memory and went there, and in % of copy, the\n"
+      "          faster of the C library's and one past the cache. forward counts 2 reads and\n"
+      "          1 write, backward 4 and 1, copy 1 and 1; the kernels by themselves: sums 1 read,\n"
+      "          normalize 1 and 1, backward sums 2 reads, input gradient 2 and 1. Tensors take\n"
+      "          turns, so that they do come from memory. More than 100 %: of a layer, its second\n"
+      "          read came from a cache; of a kernel, reading is faster than writing\n",
       fewest);
   if (has(report, Rival::onednn)) {
     const LayerTimes& first = report.layers.front();
@@ -233,8 +237,8 @@ std::string report_text(const BenchReport& report) {
                      report.ranks == 1 ? "" : "s", report.threads, report.threads == 1 ? "" : "s",
                      to_string(report.options.dtype), to_string(report.options.layout),
                      instruction_set()) +
-         times_table(report) + "\n" + comparison_table(report) + legend(report) +
-         network_comparison(report);
+         times_table(report) + "\n" + bandwidth_table(report) + "\n" + rivals_table(report) +
+         legend(report) + network_comparison(report);
 }
 
 std::string report_json(const BenchReport& report) {
