@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Neither how channels are cut into ranges nor whether a tensor is written past the cache changes a
-// bit; and what is recovered from the output is what was put in.
+// bit, nor do channels touch each other; and what is recovered from the output is what was put in.
 
 #include <algorithm>
 #include <cmath>
@@ -17,6 +17,7 @@ namespace {
 
 const kernels::Kernels& cpu = kernels::select(Backend::cpu);
 const kernels::Kernels& reference = kernels::select(Backend::reference);
+kernels::Scratch scratch;
 
 // Shapes of more than one part, or with planes that end within a cache line.
 constexpr Shape shapes[] = {{0, 3, 5},   {61, 37, 120}, {2, 37, 196}, {9, 70, 49},
@@ -87,6 +88,74 @@ TEST_P(RangesTest, AndStreamsLeaveTensorsAsTheyAre) {
         EXPECT_TRUE(same_bits(again.dresidual, gradients.dresidual));
       }
     }
+  });
+}
+
+// One range only: what lies behind it is not written over, as ranges that follow would.
+TEST_P(RangesTest, LeaveOtherChannelsAlone) {
+  on_shapes([](Problem problem) {
+    const std::int64_t channels = problem.x.shape().c;
+    const kernels::ChannelRange middle{channels / 3, (2 * channels + 2) / 3};
+    const Tensor y = normalize(cpu, problem, true, true);
+    const Gradients gradients = input_gradient(cpu, problem, true, false, true);
+    for (const bool stream : {false, true}) {
+      const kernels::Run run{.scratch = scratch, .stream = stream};
+      Tensor got = problem.like_x(), dx = problem.like_x(), dresidual = problem.like_x();
+      for (Tensor* tensor : {&got, &dx, &dresidual}) {
+        for_each(tensor->shape(), [&](auto n, auto c, auto s) { tensor->set(n, c, s, 7); });
+      }
+      cpu.normalize({.x = problem.x.view(),
+                     .channels = middle,
+                     .weight = problem.weights(),
+                     .mean = problem.mean.data(),
+                     .scale = problem.scale.data(),
+                     .shift = problem.shift.data(),
+                     .residual = problem.residual.view().data(),
+                     .negative_slope = problem.relu_slope,
+                     .y = got.view().data()},
+                    run);
+      cpu.input_gradient({problem.upstream(true, false), middle, problem.mean_dz.data(),
+                          problem.slope.data(), dx.view().data(), dresidual.view().data()},
+                         run);
+      for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
+        const bool inside = c >= middle.begin && c < middle.end;
+        ASSERT_EQ(got.at(n, c, s), inside ? y.at(n, c, s) : 7);
+        ASSERT_EQ(dx.at(n, c, s), inside ? gradients.dx.at(n, c, s) : 7);
+        ASSERT_EQ(dresidual.at(n, c, s), inside ? gradients.dresidual.at(n, c, s) : 7);
+      });
+    }
+  });
+}
+
+// Steps read beyond the end of a plane, and columns of several channels lie in one vector.
+TEST_P(RangesTest, ANaNStaysInItsChannel) {
+  on_shapes([](Problem problem) {
+    const Sums forward = forward_sums(cpu, problem);
+    const Sums backward = backward_sums(cpu, problem, true, false);
+    const Tensor y = normalize(cpu, problem, true, true);
+    const Tensor dx = input_gradient(cpu, problem, true, false, false).dx;
+    for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
+      if (c % 2 == 1) {
+        problem.x.set(n, c, s, std::nan(""));
+        problem.dy.set(n, c, s, std::nan(""));
+      }
+    });
+    const Sums forward_now = forward_sums(cpu, problem);
+    const Sums backward_now = backward_sums(cpu, problem, true, false);
+    for (std::size_t c = 0; c < forward.first.size(); c += 2) {
+      ASSERT_EQ(forward_now.first[c], forward.first[c]);
+      ASSERT_EQ(forward_now.second[c], forward.second[c]);
+      ASSERT_EQ(backward_now.first[c], backward.first[c]);
+      ASSERT_EQ(backward_now.second[c], backward.second[c]);
+    }
+    const Tensor y_now = normalize(cpu, problem, true, true);
+    const Tensor dx_now = input_gradient(cpu, problem, true, false, false).dx;
+    for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
+      if (c % 2 == 0) {
+        ASSERT_EQ(y_now.at(n, c, s), y.at(n, c, s));
+        ASSERT_EQ(dx_now.at(n, c, s), dx.at(n, c, s));
+      }
+    });
   });
 }
 
