@@ -6,10 +6,10 @@
 //
 // Accumulated in double about a pivot K, q carries a relative error of about r (1 + k^2) with
 // r = 3 sqrt(n) 2^-53, k = |mean - K| / std (shifted data; Chan, Golub & LeVeque 1983, with sqrt(n)
-// in place of n for rounding errors that do not all point the same way). Terms of
-// 16-bit types are of float, and some of them added in float first (kernels.hpp): rounded 13 times
-// at most, they add 13 * 2^-24 to r. The share of k is what another pivot can remove, so it alone decides about a retry; none is asked for where a
-// float cannot come nearer.
+// in place of n for rounding errors that do not all point the same way). Terms of 16-bit types are
+// of float, and some of them added in float first (kernels.hpp): rounded 13 times at most, they add
+// 13 * 2^-24 to r. The share of k is what another pivot can remove, so it alone decides about a
+// retry; none is asked for where a float cannot come nearer.
 
 #include "bn/passes.hpp"
 

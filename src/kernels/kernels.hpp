@@ -9,8 +9,9 @@
 //
 // Every backend gives a result that depends neither on the number of threads nor on how the
 // channels were cut into ranges (but for sums over channels so few that several rows of them lie
-// abreast, see cpu/partition.hpp; and a NaN may be another NaN): work is cut into parts by the tensor's shape alone, and their
-// sums are added in a fixed order. It may depend on the instruction set, within rounding.
+// abreast, see cpu/partition.hpp; and a NaN may be another NaN): work is cut into parts by the
+// tensor's shape alone, and their sums are added in a fixed order. It may depend on the instruction
+// set, within rounding.
 
 #include <cstdint>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Walks over a tensor for kernels that add up two sums per channel, in double.
+// Walks over a tensor for kernels that add up two sums per channel, in double: of
+// 16-bit types in short runs of float first.
 
 #if defined(SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL

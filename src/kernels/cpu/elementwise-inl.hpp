@@ -267,8 +267,8 @@ class ElementsByColumns {
   Coefficients table_;
 };
 
-/// Runs `kernel` over all elements of some channels of a tensor like x. Blocks last summed come
-/// first: what is still in the cache is used before it is gone.
+/// Runs `kernel` over all elements of some channels of a tensor like x. The end of it comes first:
+/// it was summed last, and is used before it is gone from the cache.
 template <class Kernel>
 void for_each_element(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
                       const Run& run) {

@@ -10,7 +10,8 @@ namespace syncbn::kernels::cpu {
 namespace {
 
 // Elements in a block: enough to be worth handing to a thread, few enough to spread a middling
-// tensor over many of them. For sums large tensors have larger blocks, to keep partial sums few.
+// tensor over many of them. Large tensors have larger blocks where there are partial sums, to keep
+// these few, and by columns.
 constexpr std::int64_t min_block = std::int64_t{1} << 16;
 constexpr std::int64_t blocks_by_planes = 256;
 constexpr std::int64_t blocks_by_columns = 64;
@@ -25,7 +26,7 @@ constexpr std::int64_t rows_per_sum = 64;
 // Cuts of rows of a matrix for sums fall on multiples of this: so many at most go together.
 constexpr std::int64_t rows_together = 8;
 
-// Most columns in a block for elements: their coefficients stay in a second-level cache.
+// Most columns in a block for elements, whose coefficients are read once a row.
 constexpr std::int64_t most_columns = 16384;
 
 // Cuts of planes and rows fall on multiples of this, so that steps of any length end there (see

@@ -25,7 +25,7 @@ struct Extents {
 Extents extents_of(const ConstTensorView& x);
 
 /// What blocks are for. Sums want many rows in a block, so that there are few sums; elements want
-/// whole rows, so that memory is written in one go.
+/// rows as whole as a block holds, so that memory is written in one go.
 enum class Purpose : std::uint8_t { sums, elements };
 
 struct Range {
@@ -35,8 +35,8 @@ struct Range {
   std::int64_t size() const { return end - begin; }
 };
 
-/// How many blocks there are, and how many elements in all. The same range of channels of the same
-/// shape is always cut into the same blocks, numbered in the order of memory.
+/// How many blocks there are, and how many elements in all. For the same purpose, the same range of
+/// channels of the same shape is always cut into the same blocks, numbered in the order of memory.
 struct Work {
   std::int64_t blocks;
   std::int64_t elements;

@@ -10,7 +10,7 @@ namespace syncbn::kernels::cpu {
 /// Which of its blocks a thread does first.
 enum class Order : std::uint8_t {
   forward,
-  backward,  ///< those first that a pass forward has just left in the cache
+  backward,  ///< first the memory that a pass forward has just left in the cache
 };
 
 /// Calls body(context, i) once for every block i, from several threads if there is enough to do.
