@@ -70,10 +70,9 @@ using Weight = std::span<const float>;
 /// sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }, of this shard.
 ///
 /// `pivot` [C] must have the same bits on every rank whose sums are added; the closer it is to the
-/// mean, the less is lost (see pivot_is_far). Terms of 16-bit types are of float, and
-/// added up in float in short runs: with bf16, |x - pivot| beyond 1e18, or a weight that makes a
-/// term exceed 1e37, makes the sums infinite, and squares of differences below 1e-19 are lost. One
-/// read of x.
+/// mean, the less is lost (see pivot_is_far). Terms of 16-bit types are of float, and added up in
+/// float in short runs: with bf16, |x - pivot| beyond 1e18, or a weight that makes a term exceed
+/// 1e37, makes the sums infinite, and squares of differences below 1e-19 are lost. One read of x.
 void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<double> sums,
                   Weight weight = {}, Backend backend = Backend::cpu);
 

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <optional>
 #include <random>
 #include <string>
 #include <system_error>
@@ -69,12 +70,12 @@ std::filesystem::path without_links(const std::filesystem::path& file) {
   return failed ? file : target;
 }
 
-/// The permissions of the file that is to be replaced, or 0 if there is none. Devices and pipes
-/// cannot be replaced.
-mode_t mode_of(const std::filesystem::path& file) {
+/// The permissions of the file that is to be replaced, if there is one. Devices and pipes cannot be
+/// replaced.
+std::optional<mode_t> mode_of(const std::filesystem::path& file) {
   struct stat status;
   if (::stat(file.c_str(), &status) != 0) {
-    return 0;
+    return std::nullopt;
   }
   if (!S_ISREG(status.st_mode)) {
     throw FileError("cannot replace '" + file.string() + "' (it is not a regular file)");
@@ -87,7 +88,7 @@ mode_t mode_of(const std::filesystem::path& file) {
 void write_atomically(const std::filesystem::path& given,
                       std::initializer_list<std::span<const std::byte>> parts) {
   const std::filesystem::path file = without_links(given);
-  const mode_t mode = mode_of(file);
+  const std::optional<mode_t> mode = mode_of(file);
   const std::filesystem::path directory =
       file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
   const std::string name = file.string() + "." + std::to_string(std::random_device()()) + ".tmp";
@@ -96,7 +97,7 @@ void write_atomically(const std::filesystem::path& given,
     throw_errno("create a file beside", file);
   }
   RemoveUnlessKept temporary{name};
-  if (mode != 0 && ::fchmod(fd.get(), mode) != 0) {
+  if (mode && ::fchmod(fd.get(), *mode) != 0) {
     throw_errno("give its permissions to a file beside", file);
   }
   for (const std::span<const std::byte> part : parts) {

@@ -9,8 +9,8 @@
 namespace syncbn {
 
 /// Replaces `file` by the concatenated parts, or throws FileError and leaves it as it was: written
-/// to a new file beside it, flushed to the disk, renamed over it, the directory flushed. Symbolic
-/// links and permissions stay. What is there and not a regular file is refused.
+/// to a new file beside it, flushed to the disk, renamed over it, the directory flushed. Links to
+/// a file and its permissions stay. What is there and not a regular file is refused.
 void write_atomically(const std::filesystem::path& file,
                       std::initializer_list<std::span<const std::byte>> parts);
 

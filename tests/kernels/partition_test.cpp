@@ -19,10 +19,17 @@ constexpr Extents short_planes[] = {{1, 1, 1},     {5, 3, 1},      {1000, 3, 1},
                                     {5, 100, 31},  {30000, 16, 2}, {4000, 300, 1}, {100, 5000, 1},
                                     {33, 40000, 1}};
 
-void expect_every_element_in_one_block_of_planes(Purpose purpose) {
+// All channels, or some in the middle.
+ChannelRange channels_of(const Extents& extents, bool all) {
+  return all ? ChannelRange{0, extents.channels}
+             : ChannelRange{extents.channels / 3, (2 * extents.channels + 2) / 3};
+}
+
+void expect_every_element_in_one_block_of_planes(Purpose purpose, bool all) {
   for (const Extents& extents : long_planes) {
+    const ChannelRange channels = channels_of(extents, all);
     std::vector<int> seen(static_cast<std::size_t>(extents.size()));
-    const Planes planes(extents, {0, extents.channels}, purpose);
+    const Planes planes(extents, channels, purpose);
     for (std::int64_t i = 0; i < planes.work().blocks; ++i) {
       const Planes::Block block = planes.block(i);
       if (purpose == Purpose::sums) {
@@ -36,13 +43,19 @@ void expect_every_element_in_one_block_of_planes(Purpose purpose) {
         }
       }
     }
+    for (std::size_t i = 0; i < seen.size(); ++i) {  // of the channels that are not asked for, none
+      const std::int64_t c = static_cast<std::int64_t>(i) / extents.plane % extents.channels;
+      seen[i] += c >= channels.begin && c < channels.end ? 0 : 1;
+    }
     EXPECT_THAT(seen, Each(1)) << extents.rows << " " << extents.channels << " " << extents.plane;
   }
 }
 
 TEST(PlanesTest, EveryElementIsInOneBlock) {
-  expect_every_element_in_one_block_of_planes(Purpose::sums);
-  expect_every_element_in_one_block_of_planes(Purpose::elements);
+  for (const bool all : {true, false}) {
+    expect_every_element_in_one_block_of_planes(Purpose::sums, all);
+    expect_every_element_in_one_block_of_planes(Purpose::elements, all);
+  }
 }
 
 TEST(PlanesTest, EveryChannelIsInEveryPartOnce) {
@@ -59,10 +72,11 @@ TEST(PlanesTest, EveryChannelIsInEveryPartOnce) {
   }
 }
 
-void expect_every_element_in_one_block_of_columns(Purpose purpose) {
+void expect_every_element_in_one_block_of_columns(Purpose purpose, bool all) {
   for (const Extents& extents : short_planes) {
-    std::vector<int> seen(static_cast<std::size_t>(extents.size()));
-    const Columns columns(extents, {0, extents.channels}, purpose);
+    const ChannelRange channels = channels_of(extents, all);
+    std::vector<int> seen(static_cast<std::size_t>(extents.rows * channels.size() * extents.plane));
+    const Columns columns(extents, channels, purpose);
     for (std::int64_t i = 0; i < columns.work().blocks; ++i) {
       const Columns::Block block = columns.block(i);
       for (std::int64_t row = block.rows.begin; row < block.rows.end; ++row) {
@@ -77,8 +91,10 @@ void expect_every_element_in_one_block_of_columns(Purpose purpose) {
 }
 
 TEST(ColumnsTest, EveryElementIsInOneBlock) {
-  expect_every_element_in_one_block_of_columns(Purpose::sums);
-  expect_every_element_in_one_block_of_columns(Purpose::elements);
+  for (const bool all : {true, false}) {
+    expect_every_element_in_one_block_of_columns(Purpose::sums, all);
+    expect_every_element_in_one_block_of_columns(Purpose::elements, all);
+  }
 }
 
 TEST(ColumnsTest, ARowIsWholeRowsOfTheTensorAndPadded) {

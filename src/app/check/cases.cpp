@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <iterator>
-#include <random>
 
 #include <fmt/format.h>
 
 #include "app/check/tolerance.hpp"
+#include "trainer/random.hpp"
 
 namespace syncbn::app::check {
 namespace {
@@ -69,11 +69,14 @@ class Enumeration {
 
  private:
   /// One of 0 .. choices - 1, the same on all ranks and in every run.
-  std::size_t draw(std::size_t choices) { return random_() / 65536 % choices; }
+  std::size_t draw(std::size_t choices) {
+    return static_cast<std::size_t>(static_cast<double>(choices) * random_.uniform(drawn_++));
+  }
 
   const Selection& selection_;
   std::vector<Case> cases_;
-  std::minstd_rand random_;
+  trainer::Random random_{{0}};
+  std::uint64_t drawn_ = 0;
 };
 
 std::string shards_text(const Case& one, int ranks) {

