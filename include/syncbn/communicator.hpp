@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace syncbn {
@@ -16,6 +19,34 @@ class Group;
 
 /// How long a collective waits for a missing rank before it throws, unless told otherwise.
 inline constexpr std::chrono::milliseconds default_timeout = std::chrono::seconds(300);
+/// How long before it reports who is missing.
+inline constexpr std::chrono::milliseconds default_report = std::chrono::seconds(10);
+
+/// How long a collective waits for a missing rank.
+struct Deadlines {
+  std::chrono::milliseconds fail = default_timeout;   ///< then it throws CommError
+  std::chrono::milliseconds report = default_report;  ///< then it reports, once, who is
+                                                      ///< missing: set_report_handler
+
+  constexpr Deadlines() = default;
+  /// Reports at 10 s, or halfway if that comes first.
+  template <class Rep, class Period>
+  requires std::convertible_to<std::chrono::duration<Rep, Period>, std::chrono::milliseconds>
+  constexpr Deadlines(std::chrono::duration<Rep, Period> fail_at)
+      : fail(fail_at), report(std::min(default_report, fail - fail / 2)) {}
+  constexpr Deadlines(std::chrono::milliseconds fail_at, std::chrono::milliseconds report_at)
+      : fail(fail_at), report(report_at) {}
+};
+
+/// From the environment: SYNCBN_TIMEOUT and SYNCBN_REPORT_AFTER in seconds; else 300 and 10. Throws
+/// InvalidArgument if they are not numbers above 0.
+Deadlines default_deadlines();
+
+/// Called with a line of text, from the thread that waits, when a rank has been missing for
+/// `Deadlines::report`: a program's log is the place for it. One for the process, none at first; an
+/// empty one turns reports off.
+using ReportHandler = std::function<void(std::string_view line)>;
+void set_report_handler(ReportHandler handler);
 
 /// What went over a communicator since it was made, on this rank.
 struct Counters {
@@ -38,8 +69,7 @@ class Communicator {
   /// `ranks` handles for as many threads of this process: element r is rank r's, to be moved to its
   /// thread. A rank whose last handle is destroyed has left; those who wait for it are told at
   /// once.
-  static std::vector<Communicator> threads(int ranks,
-                                           std::chrono::milliseconds timeout = default_timeout);
+  static std::vector<Communicator> threads(int ranks, Deadlines deadlines = default_deadlines());
 
   /// Sums `data` over all ranks in place, leaving the same bits on every rank, or throws. All ranks
   /// call it in the same order with equal lengths.
@@ -53,9 +83,8 @@ class Communicator {
   int rank() const;
   int size() const;
 
-  /// Collective. Sums `data` over the ranks in place; the same bits on every rank. One message of
-  /// data.size() + 8 doubles (8 more the first time for a length); all ranks give the same length,
-  /// and are told if they do not.
+  /// Collective. Sums `data` over the ranks in place; the same bits on every rank. All ranks give
+  /// the same length, and are told if they do not.
   void all_reduce(std::span<double> data) const;
 
   /// Collective. Every rank's `mine` (equal lengths), one after the other in rank order. Costs an

@@ -3,22 +3,33 @@
 
 // The only public header that needs <mpi.h>. Present when the library was built with MPI.
 
-#include <chrono>
-
 #include <mpi.h>
 
 #include "syncbn/communicator.hpp"
 
 namespace syncbn {
 
-/// Collective over `comm`. A communicator of the same ranks.
+/// Who sums over MPI ranks.
+enum class MpiExchange {
+  service,  ///< this library: shared memory within hosts, point-to-point messages between them
+  vendor    ///< MPI_Iallreduce: for networks that do it in hardware
+};
+
+/// From the environment: SYNCBN_EXCHANGE=service or vendor; else the service. Throws
+/// InvalidArgument for other values.
+MpiExchange default_mpi_exchange();
+
+/// Collective over `comm`; all ranks give the same exchange. A communicator of the same ranks.
 ///
 /// `comm` is duplicated, so that our messages cannot meet the caller's, and the duplicate returns
 /// errors instead of aborting; `comm` itself stays as it is and may be freed afterwards. MPI must
 /// be initialized, and finalized only after the last handle is gone. MPI_THREAD_SINGLE is enough
-/// when one thread makes all calls. Each exchange is one MPI_Iallreduce, polled until `timeout`:
-/// then the call throws CommError and the request is abandoned, so the program should end with
-/// MPI_Abort.
-Communicator mpi_communicator(MPI_Comm comm, std::chrono::milliseconds timeout = default_timeout);
+/// when one thread makes all calls. After a CommError a request may be left to MPI, so the program
+/// should end with MPI_Abort.
+///
+/// The service takes 0.4 MB of /dev/shm for each rank of a host that has several. On a single host
+/// its exchanges make no MPI calls.
+Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
+                              MpiExchange exchange = default_mpi_exchange());
 
 }  // namespace syncbn

@@ -14,7 +14,9 @@
 // once.
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <vector>
 
 #include "bn/passes.hpp"
 #include "comm/group.hpp"
@@ -52,20 +54,21 @@ double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t 
   comm::Descriptor in_so_many = what;  // the ranks must agree on the number of blocks
   in_so_many.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
   double wishes = 0;
+  std::array<comm::Group::Started, 2> started;
   const auto arrive = [&](std::int64_t k) {
-    std::vector<double>& message = working.messages[static_cast<std::size_t>(k % 2)];
+    const auto place = static_cast<std::size_t>(k % 2);
     const ChannelRange then = block(channels, blocks, k);
-    group.finish(in_so_many, message);
-    wishes = unpack(then, message, working);
+    group.finish(in_so_many, started[place]);
+    wishes = unpack(then, working.messages[place], working);
     use(then);
   };
   try {
     for (std::int64_t k = 0; k < blocks; ++k) {
-      std::vector<double>& message = working.messages[static_cast<std::size_t>(k % 2)];
+      const auto place = static_cast<std::size_t>(k % 2);
       const ChannelRange now = block(channels, blocks, k);
       sum(now);
-      pack(now, working, wish, message);
-      group.start(in_so_many, message);
+      pack(now, working, wish, working.messages[place]);
+      started[place] = group.start(in_so_many, working.messages[place]);
       if (k != 1) {
         arrive(std::max<std::int64_t>(k - 1, 0));
       }

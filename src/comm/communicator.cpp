@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "comm/fingerprint.hpp"
 #include "comm/group.hpp"
 
 namespace syncbn {
@@ -21,11 +20,7 @@ Counters Communicator::counters() const {
 }
 
 void Communicator::all_reduce(std::span<double> data) const {
-  std::vector<double> message;
-  message.reserve(data.size() + comm::fingerprint_words);
-  message.assign(data.begin(), data.end());
-  group_->exchange({.channels = static_cast<std::int64_t>(data.size())}, message);
-  std::ranges::copy(message, data.begin());
+  group_->exchange({.channels = static_cast<std::int64_t>(data.size())}, data);
 }
 
 std::vector<double> Communicator::all_gather(std::span<const double> mine) const {

@@ -6,22 +6,22 @@
 #include "syncbn/error.hpp"
 
 #include "comm/group.hpp"
-#include "comm/transport.hpp"
+#include "comm/plain_sum.hpp"
 
 namespace syncbn {
 namespace comm {
 namespace {
 
-class CustomTransport final : public Transport {
+class CustomSum final : public PlainSum {
  public:
-  CustomTransport(int rank, int size, Communicator::AllReduce all_reduce)
+  CustomSum(int rank, int size, Communicator::AllReduce all_reduce)
       : all_reduce_(std::move(all_reduce)), rank_(rank), size_(size) {}
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  std::size_t start(std::span<const double> message) override {
+  std::size_t start(const Message&, std::span<const double> values) override {
     const std::size_t place = sums_.take();
-    sums_[place].assign(message.begin(), message.end());
+    sums_[place].assign(values.begin(), values.end());
     all_reduce_(sums_[place]);
     return place;
   }
@@ -29,9 +29,10 @@ class CustomTransport final : public Transport {
     std::ranges::copy(sums_[started], sum.begin());
     sums_.release(started);
   }
-  std::unique_ptr<Transport> split(std::span<const int>) override {
+  void give_up(std::string_view) noexcept override {}
+  std::unique_ptr<PlainSum> split(std::span<const int>) override {
     if (size_ == 1) {
-      return std::make_unique<CustomTransport>(0, 1, all_reduce_);
+      return std::make_unique<CustomSum>(0, 1, all_reduce_);
     }
     throw NotConfigured(
         "a custom communicator cannot be split (its callback always sums over the whole group). "
@@ -56,8 +57,8 @@ Communicator Communicator::custom(int rank, int size, AllReduce all_reduce) {
   if (!all_reduce) {
     throw InvalidArgument("the all_reduce callback is empty");
   }
-  return Communicator(std::make_shared<comm::Group>(
-      std::make_unique<comm::CustomTransport>(rank, size, std::move(all_reduce))));
+  return Communicator(std::make_shared<comm::Group>(comm::with_fingerprints(
+      std::make_unique<comm::CustomSum>(rank, size, std::move(all_reduce)))));
 }
 
 }  // namespace syncbn

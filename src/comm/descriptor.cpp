@@ -7,8 +7,8 @@
 namespace syncbn::comm {
 namespace {
 
-constexpr std::size_t name_words = descriptor_words - descriptor_numbers;
 constexpr std::size_t bytes_per_word = 4;
+constexpr std::size_t name_words = longest_name / bytes_per_word;
 
 struct Unpacked {
   std::string name;
@@ -39,25 +39,6 @@ Unpacked unpack(std::span<const double> words) {
     }
   }
   return result;
-}
-
-// "rank 3", "ranks 0-2, 5".
-std::string rank_list(const std::vector<int>& ranks) {
-  std::string text(ranks.size() == 1 ? "rank " : "ranks ");
-  for (std::size_t i = 0; i < ranks.size();) {
-    std::size_t last = i;
-    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) {
-      ++last;
-    }
-    text += i == 0 ? "" : ", ";
-    text += std::to_string(ranks[i]);
-    if (last > i) {
-      text += '-';
-      text += std::to_string(ranks[last]);
-    }
-    i = last + 1;
-  }
-  return text;
 }
 
 std::string_view to_string(Pass pass) {
@@ -91,6 +72,24 @@ std::string describe(std::string_view name, const Descriptor& what) {
 
 }  // namespace
 
+std::string list_ranks(std::span<const int> ranks) {
+  std::string text(ranks.size() == 1 ? "rank " : "ranks ");
+  for (std::size_t i = 0; i < ranks.size();) {
+    std::size_t last = i;
+    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) {
+      ++last;
+    }
+    text += i == 0 ? "" : ", ";
+    text += std::to_string(ranks[i]);
+    if (last > i) {
+      text += '-';
+      text += std::to_string(ranks[last]);
+    }
+    i = last + 1;
+  }
+  return text;
+}
+
 std::string describe(const Descriptor& what) {
   return describe(what.layer, what);
 }
@@ -114,11 +113,11 @@ void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words
   }
 }
 
-std::string describe_disagreement(std::span<const double> packed) {
+std::string describe_disagreement(std::span<const double> packed, std::span<const int> names) {
   std::map<Unpacked, std::vector<int>> who;
   for (std::size_t rank = 0; rank * descriptor_words < packed.size(); ++rank) {
     who[unpack(packed.subspan(rank * descriptor_words, descriptor_words))].push_back(
-        static_cast<int>(rank));
+        names.empty() ? static_cast<int>(rank) : names[rank]);
   }
   const std::vector<double> nothing(descriptor_words, 0.0);
   if (who.contains(unpack(nothing))) {
@@ -139,7 +138,7 @@ std::string describe_disagreement(std::span<const double> packed) {
 
   std::string text = "the ranks disagree on what they exchange:";
   for (const auto& [unpacked, ranks] : who) {
-    text += "\n  " + rank_list(ranks) + ": exchange #" + std::to_string(unpacked.sequence) + ", " +
+    text += "\n  " + list_ranks(ranks) + ": exchange #" + std::to_string(unpacked.sequence) + ", " +
             describe(unpacked.name, unpacked.what);
     if (only_shared) {
       text += ", running statistics or options " + std::to_string(unpacked.what.shared % 100000);

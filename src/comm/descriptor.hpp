@@ -35,14 +35,18 @@ struct Descriptor {
 /// "forward of 'bn1' (C=64, f32)".
 std::string describe(const Descriptor& what);
 
+/// "rank 3", "ranks 0-2, 5" of ascending numbers.
+std::string list_ranks(std::span<const int> ranks);
+
 /// A descriptor as a fixed number of small integers in doubles, so that a sum can carry it. Layer
-/// names are cut after 96 bytes.
+/// names are cut after `longest_name` bytes.
 inline constexpr std::size_t descriptor_numbers = 8;  ///< words in front of the name
-inline constexpr std::size_t descriptor_words = descriptor_numbers + 24;
+inline constexpr std::size_t longest_name = 96;
+inline constexpr std::size_t descriptor_words = descriptor_numbers + longest_name / 4;
 void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words);
 
 /// The table of who did what, from every rank's packed descriptor: ranks that agree share a line.
-/// Ends in advice that fits the difference.
-std::string describe_disagreement(std::span<const double> packed);
+/// Ends in advice that fits the difference. `names`: the ranks' numbers, unless they are 0, 1, ...
+std::string describe_disagreement(std::span<const double> packed, std::span<const int> names = {});
 
 }  // namespace syncbn::comm

@@ -1,34 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_set>
-#include <vector>
 
 #include "syncbn/communicator.hpp"
 
 #include "comm/descriptor.hpp"
+#include "comm/flight_record.hpp"
 #include "comm/transport.hpp"
 
 namespace syncbn::comm {
 
 /// The ranks of a communicator and the state of their conversation: a transport, the number of
-/// exchanges so far, and, once one failed, why.
-///
-/// Every message carries the fingerprint of its descriptor and sequence number inside the same sum
-/// (see fingerprint.hpp), so a disagreement is seen by every rank in the very call. The ranks then
-/// exchange their descriptors and throw a CommError that lists them.
-///
-/// Equal lengths cannot be checked inside the sum that needs them. So the first exchange of a layer
-/// is preceded by one of the fingerprint alone, which has the same length everywhere.
+/// messages so far, and, once one failed, why.
 class Group {
  public:
-  explicit Group(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {}
+  using Clock = std::chrono::steady_clock;
+
+  explicit Group(std::unique_ptr<Transport> transport);
 
   int rank() const { return transport_->rank(); }
   int size() const { return transport_->size(); }
@@ -37,26 +33,28 @@ class Group {
   /// 0, 1, 2, ... from call to call.
   std::int64_t count_unnamed_layer() { return unnamed_layers_++; }
 
-  /// Collective. Begins to sum `payload` over the ranks, in one message, 8 words longer. Several
-  /// may be under way, each with a payload of its own, which is not to be touched until `finish`;
-  /// the ranks start them in the same order. The payload's capacity grows by the 8 words the first
-  /// time.
-  void start(const Descriptor& what, std::vector<double>& payload);
+  /// What `start` leaves for `finish`.
+  struct Started {
+    Transport::Ticket ticket = 0;
+    std::int64_t sequence = 0;
+    std::size_t length = 0;
+    Clock::duration time{0};  ///< that its start took
+  };
 
-  /// Collective. Waits for a payload that was started and leaves the sum there, the same bits on
-  /// each rank. In any order.
+  /// Collective. Begins to sum `data` over the ranks in place. Several may be under way; none is to
+  /// be touched until it is finished. The ranks start them in the same order.
+  Started start(const Descriptor& what, std::span<double> data);
+
+  /// Collective. Waits until the data hold the sum, the same bits on each rank. In any order.
   ///
-  /// On failure both throw CommError; the payload keeps its size, not its values, and the group is
-  /// unusable.
-  void finish(const Descriptor& what, std::vector<double>& payload);
+  /// On failure both throw CommError; the data are lost, and the group is unusable.
+  void finish(const Descriptor& what, const Started& started);
 
   /// Both.
-  void exchange(const Descriptor& what, std::vector<double>& payload) {
-    start(what, payload);
-    finish(what, payload);
-  }
+  void exchange(const Descriptor& what, std::span<double> data);
 
-  /// Makes the group unusable: what was started will not be finished.
+  /// Makes the group unusable: what was started will not be finished. Ranks that wait for this one
+  /// are told why, where the transport can.
   void abandon(std::string_view why);
 
   /// The least time that an exchange took, waiting included. [s]
@@ -66,26 +64,18 @@ class Group {
   std::shared_ptr<Group> split(int color);
 
  private:
-  struct Pending {
-    const std::vector<double>* payload;
-    std::size_t started;  ///< the transport's number
-    std::uint64_t print;  ///< its fingerprint
-    std::int64_t sequence;
-    double seconds;  ///< that its start took
-  };
-
   /// Runs `body`; if it throws, the group is unusable and a CommError tells why.
   template <class Body>
-  void guarded(const Descriptor& what, std::vector<double>& payload, std::size_t length, Body body);
-  Pending send(std::uint64_t print, std::vector<double>& payload);
-  void receive(const Descriptor& what, const Pending& pending, std::vector<double>& payload);
-  [[noreturn]] void throw_disagreement(const Descriptor& what, std::int64_t sequence);
+  void guarded(const Descriptor& what, Body body);
+
+  Started begin(const Descriptor& what, std::span<double> data, Clock::time_point now);
+  void end(const Started& started, Clock::time_point since);
 
   std::unique_ptr<Transport> transport_;
+  std::unique_ptr<FlightRecord> own_record_;  ///< unless the transport has one
+  FlightRecord* record_ = nullptr;            ///< null in a group of one
   std::int64_t sequence_ = 0;
   std::int64_t unnamed_layers_ = 0;
-  std::unordered_set<std::uint64_t> known_;  ///< fingerprints of (layer, channels, length) in use
-  std::vector<Pending> pending_;             ///< in the order in which they were started
   double fastest_ = std::numeric_limits<double>::infinity();
   bool failed_ = false;
   std::string failure_;  ///< why

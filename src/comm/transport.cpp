@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/transport.hpp"
 
-#include <algorithm>
-#include <sstream>
-
-#include "syncbn/error.hpp"
+#include "comm/fingerprint.hpp"
 
 namespace syncbn::comm {
 
-std::chrono::milliseconds validated(std::chrono::milliseconds timeout) {
-  if (timeout <= std::chrono::milliseconds::zero()) {
-    throw InvalidArgument("a timeout of " + in_seconds(timeout) + " (it must be above 0)");
-  }
-  return std::min<std::chrono::milliseconds>(timeout, std::chrono::days(365));
-}
-
-std::string in_seconds(std::chrono::milliseconds time) {
-  std::ostringstream text;
-  text << std::chrono::duration<double>(time).count() << " s";
-  return text.str();
+Message stamped(const Descriptor& what, std::int64_t sequence, std::size_t length) {
+  const std::uint64_t fingerprint = Fingerprint()
+                                        .add(std::as_bytes(std::span(what.layer)))
+                                        .add(static_cast<std::uint64_t>(what.channels))
+                                        .add(length)
+                                        .add(static_cast<std::uint64_t>(sequence))
+                                        .add(static_cast<std::uint64_t>(what.pass))
+                                        .add(static_cast<std::uint64_t>(what.dtype))
+                                        .add(what.shared)
+                                        .value();
+  return {what, sequence, length, fingerprint};
 }
 
 }  // namespace syncbn::comm

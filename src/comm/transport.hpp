@@ -2,35 +2,56 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
+
+#include "comm/descriptor.hpp"
 
 namespace syncbn::comm {
 
-/// How messages travel between the ranks of a group. What they mean, and whether the ranks agree on
-/// it, is Group's business.
+/// One message of a rank to its group. The ranks must agree on every field.
+struct Message {
+  Descriptor what;
+  std::int64_t sequence = 0;      ///< 1, 2, ... from message to message of a group
+  std::size_t length = 0;         ///< its values
+  std::uint64_t fingerprint = 0;  ///< of all of the above
+};
+
+/// `fingerprint` filled in.
+Message stamped(const Descriptor& what, std::int64_t sequence, std::size_t length);
+
+class FlightRecord;
+
+/// How messages travel between the ranks of a group.
 class Transport {
  public:
+  using Ticket = std::size_t;
+
   virtual ~Transport() = default;
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// Collective. Begins to sum the ranks' messages and returns a number to finish it by. `message`
-  /// is copied. All ranks start their messages in the same order; their lengths are known to be
-  /// equal.
-  virtual std::size_t start(std::span<const double> message) = 0;
+  /// Begins to sum `data` over the ranks in place. It must stay where it is, untouched, until the
+  /// ticket is finished; the descriptor's layer, until then, too. All ranks start their messages in
+  /// the same order.
+  virtual Ticket start(const Message& message, std::span<double> data) = 0;
 
-  /// Waits for a message that was started and leaves the sum, the same bits on every rank. In any
-  /// order, each once. Throws CommError if a rank does not come within the timeout, and whenever
-  /// the sum may be wrong.
-  virtual void finish(std::size_t started, std::span<double> sum) = 0;
+  /// Waits until the ticket's data hold the sum, the same bits on every rank. In any order, each
+  /// ticket once. Throws CommError, before anything is summed, if the ranks' fingerprints differ
+  /// (the text is describe_disagreement's); if a rank does not come by the deadline, has left or
+  /// given up; and whenever the sum may be wrong. Nothing can be started or finished after that.
+  virtual void finish(Ticket ticket) = 0;
 
-  void all_reduce(std::span<double> message) { finish(start(message), message); }
+  /// Tells the ranks which wait for this one, where the transport can, that it will not come.
+  virtual void give_up(std::string_view why) noexcept = 0;
+
+  /// Where to record this rank's messages so that others can read it; null: nowhere in particular.
+  virtual FlightRecord* flight_record() { return nullptr; }
 
   /// Collective. The transport of the ranks with the same color, ordered by rank here. `colors`
   /// holds every rank's.
@@ -60,12 +81,5 @@ class InFlight {
   std::vector<std::unique_ptr<T>> things_;
   std::vector<bool> busy_;
 };
-
-/// `timeout` if it is above 0, at most a year, so that it can be added to any clock. Throws
-/// InvalidArgument for others.
-std::chrono::milliseconds validated(std::chrono::milliseconds timeout);
-
-/// For messages: "0.5 s".
-std::string in_seconds(std::chrono::milliseconds time);
 
 }  // namespace syncbn::comm

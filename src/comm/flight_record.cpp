@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/flight_record.hpp"
+
+#include <algorithm>
+
+namespace syncbn::comm {
+namespace {
+
+std::int64_t nanoseconds(Time when) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count();
+}
+
+}  // namespace
+
+void FlightRecord::start(const Message& message, Time when) {
+  FlightEntry& entry = entries_[place(message.sequence)];
+  const std::string_view name = message.what.layer.substr(0, longest_name);
+  entry.sequence = message.sequence;
+  entry.channels = message.what.channels;
+  entry.shared = message.what.shared;
+  entry.length = message.length;
+  entry.pass = message.what.pass;
+  entry.dtype = message.what.dtype;
+  entry.name_length = static_cast<std::uint8_t>(name.size());
+  std::ranges::copy(name, entry.name.begin());
+  entry.finished.store(0, std::memory_order_relaxed);
+  entry.started.store(nanoseconds(when), std::memory_order_relaxed);
+  last_.store(message.sequence, std::memory_order_release);
+}
+
+void FlightRecord::finish(std::int64_t sequence, Time when) {
+  entries_[place(sequence)].finished.store(nanoseconds(when), std::memory_order_relaxed);
+}
+
+}  // namespace syncbn::comm

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/descriptor.hpp"
+#include "comm/transport.hpp"
+
+namespace syncbn::comm {
+
+using Time = std::chrono::steady_clock::time_point;
+
+/// One message of a rank. Lies in memory that the ranks of a node share, so that they can read what
+/// the others are doing, and what one that died was doing.
+struct FlightEntry {
+  std::int64_t sequence = 0;  ///< 0: not used yet
+  std::int64_t channels = 0;
+  std::uint64_t shared = 0;
+  std::uint64_t length = 0;
+  std::atomic<std::int64_t> started{0};   ///< [ns of the node's steady clock]
+  std::atomic<std::int64_t> finished{0};  ///< likewise; 0 while it is under way
+  Pass pass = Pass::all_reduce;
+  DType dtype = DType::f64;
+  std::uint8_t name_length = 0;
+  std::array<char, longest_name> name{};
+
+  Descriptor what() const { return {pass, {name.data(), name_length}, channels, dtype, shared}; }
+};
+static_assert(std::atomic<std::int64_t>::is_always_lock_free);
+
+/// The last thousand messages of a rank, in a ring. Written by the rank alone.
+class FlightRecord {
+ public:
+  static constexpr std::size_t capacity = 1000;
+
+  void start(const Message& message, Time when);
+  void finish(std::int64_t sequence, Time when);
+
+  /// The sequence number of the message begun last, 0 before the first.
+  std::int64_t last() const { return last_.load(); }
+  /// That of a message among the last thousand.
+  const FlightEntry& entry(std::int64_t sequence) const { return entries_[place(sequence)]; }
+
+ private:
+  static std::size_t place(std::int64_t sequence) {
+    return static_cast<std::size_t>(sequence - 1) % capacity;
+  }
+
+  std::atomic<std::int64_t> last_{0};
+  std::array<FlightEntry, capacity> entries_;
+};
+
+}  // namespace syncbn::comm

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include <mpi.h>
+
+#include "syncbn/error.hpp"
+#include "syncbn/mpi.hpp"
+
+#include "comm/deadlines.hpp"
+#include "comm/group.hpp"
+#include "comm/mpi/handles.hpp"
+#include "comm/mpi/transports.hpp"
+
+namespace syncbn {
+
+MpiExchange default_mpi_exchange() {
+  const char* text = std::getenv("SYNCBN_EXCHANGE");
+  const std::string_view chosen = text == nullptr ? "" : text;
+  if (chosen.empty() || chosen == "service") {
+    return MpiExchange::service;
+  }
+  if (chosen == "vendor") {
+    return MpiExchange::vendor;
+  }
+  throw InvalidArgument("SYNCBN_EXCHANGE='" + std::string(chosen) +
+                        "' in the environment (service or vendor)");
+}
+
+Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange exchange) {
+  int initialized = 0;
+  int finalized = 0;
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  if (initialized == 0 || finalized != 0) {
+    throw NotConfigured("mpi_communicator before MPI_Init or after MPI_Finalize.");
+  }
+  int between_groups = 0;
+  if (comm == MPI_COMM_NULL || (MPI_Comm_test_inter(comm, &between_groups), between_groups != 0)) {
+    throw InvalidArgument("mpi_communicator of MPI_COMM_NULL or of an intercommunicator.");
+  }
+  deadlines = comm::validated(deadlines);
+  comm::mpi::OwnedComm own = comm::mpi::duplicate(comm, deadlines.fail);
+  return Communicator(std::make_shared<comm::Group>(
+      exchange == MpiExchange::vendor ? comm::mpi::vendor_transport(std::move(own), deadlines)
+                                      : comm::mpi::service_transport(std::move(own), deadlines)));
+}
+
+}  // namespace syncbn

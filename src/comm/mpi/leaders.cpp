@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/mpi/leaders.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <list>
+#include <numeric>
+#include <span>
+#include <string>
+#include <unistd.h>
+#include <utility>
+
+#include "syncbn/error.hpp"
+
+#include "comm/descriptor.hpp"
+
+namespace syncbn::comm::mpi {
+namespace {
+
+// What a leader does in a step with its partner.
+enum class Act : std::uint8_t { give, take_and_add, trade, take_sum };
+
+struct Step {
+  Act act;
+  int partner;
+  bool sends() const { return act == Act::give || act == Act::trade; }
+  bool receives() const { return act != Act::give; }
+};
+
+std::vector<Step> steps_of(int rank, int size) {
+  const auto core = static_cast<int>(std::bit_floor(static_cast<unsigned>(size)));
+  if (rank >= core) {
+    return {{Act::give, rank - core}, {Act::take_sum, rank - core}};
+  }
+  const bool helps = rank + core < size;
+  std::vector<Step> steps;
+  if (helps) {
+    steps.push_back({Act::take_and_add, rank + core});
+  }
+  for (int bit = 1; bit < core; bit *= 2) {
+    steps.push_back({Act::trade, rank ^ bit});
+  }
+  if (helps) {
+    steps.push_back({Act::give, rank + core});
+  }
+  return steps;
+}
+
+struct Header {
+  std::uint64_t fingerprint;
+  std::uint64_t length;
+  std::uint64_t agreed;  ///< all whose values are in here
+};
+
+/// A message as it travels.
+class Packet {
+ public:
+  Packet() : bytes_(sizeof(Header) + node::piece_length * sizeof(double)) {}
+
+  Header header() const {
+    Header header{};
+    std::memcpy(&header, bytes_.data(), sizeof header);
+    return header;
+  }
+  std::span<const double> values(std::size_t length) const {
+    return {reinterpret_cast<const double*>(bytes_.data() + sizeof(Header)), length};
+  }
+  void fill(const Header& header, std::span<const double> values) {
+    std::memcpy(bytes_.data(), &header, sizeof header);
+    std::memcpy(bytes_.data() + sizeof header, values.data(), values.size_bytes());
+  }
+  std::byte* data() { return bytes_.data(); }
+  int size_for(std::size_t length) const {
+    return static_cast<int>(sizeof(Header) + length * sizeof(double));
+  }
+  int capacity() const { return static_cast<int>(bytes_.size()); }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+/// A piece on its way.
+struct Sum {
+  Message message;
+  int tag = 0;
+  std::span<double> values;
+  bool agreed = true;
+  std::size_t step = 0;
+  bool step_begun = false;
+  Packet out, in;
+  MPI_Request sending = MPI_REQUEST_NULL;
+  MPI_Request receiving = MPI_REQUEST_NULL;
+};
+
+/// Whom a node is, for the others' messages.
+struct Name {
+  std::array<char, 256> text{};
+};
+
+constexpr int tags = 1 << 14;  // MPI has twice as many
+constexpr int notice_tag = tags;
+
+enum class Notice : char { late, gone };
+
+std::string host_name() {
+  std::array<char, 65> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+class Leaders final : public node::Network {
+ public:
+  Leaders(OwnedComm comm, const std::vector<int>& ranks, Deadlines deadlines)
+      : comm_(std::move(comm)),
+        deadlines_(deadlines),
+        rank_(comm_.rank()),
+        size_(comm_.size()),
+        steps_(steps_of(rank_, size_)),
+        heard_(static_cast<std::size_t>(size_), false) {
+    for (std::unique_ptr<Sum>& sum : sums_) {
+      sum = std::make_unique<Sum>();
+    }
+    gather_names(ranks);
+  }
+  Leaders(const Leaders&) = delete;
+  Leaders& operator=(const Leaders&) = delete;
+  ~Leaders() override {
+    if (oldest_ < next_) {
+      give_up();
+    }
+    for (Note& note : notes_) {
+      int sent = 0;
+      MPI_Test(&note.sending, &sent, MPI_STATUS_IGNORE);
+      if (sent == 0) {
+        static_cast<void>(note.text.release());  // MPI still reads it
+        comm_.abandon();
+      }
+    }
+  }
+
+  void start(const Message& message, std::uint64_t piece, std::span<double> values) override {
+    Sum& sum = at(next_++);
+    sum.message = message;
+    sum.tag = static_cast<int>(piece % tags);
+    sum.values = values;
+    sum.agreed = true;
+    sum.step = 0;
+    sum.step_begun = false;
+    advance(sum);
+  }
+
+  bool finished() override {
+    for (std::uint64_t number = oldest_; number < next_; ++number) {
+      advance(at(number));
+    }
+    Sum& sum = at(oldest_);
+    if (sum.step < steps_.size()) {
+      return false;
+    }
+    if (!sum.agreed) {
+      throw_disagreement(sum.message);
+    }
+    ++oldest_;
+    return true;
+  }
+
+  std::string missing() override {
+    std::string silent;
+    if (std::ranges::count(heard_, true) > 0) {
+      for (int leader = 0; leader < size_; ++leader) {
+        if (leader != rank_ && !heard_[static_cast<std::size_t>(leader)]) {
+          silent += (silent.empty() ? "" : ", ") + name(leader);
+        }
+      }
+    }
+    if (!silent.empty() || oldest_ == next_) {
+      return silent;
+    }
+    const Sum& sum = at(oldest_);
+    const Step& step = steps_[std::min(sum.step, steps_.size() - 1)];
+    return name(step.partner);
+  }
+
+  void tell(std::string_view what, bool final) noexcept override {
+    try {
+      for (int leader = 0; leader < size_; ++leader) {
+        if (leader == rank_) {
+          continue;
+        }
+        Note& note = notes_.emplace_back();
+        note.text = std::make_unique<std::string>();
+        *note.text = static_cast<char>(final ? Notice::gone : Notice::late);
+        *note.text += what.substr(0, longest_note);
+        MPI_Isend(note.text->data(), static_cast<int>(note.text->size()), MPI_CHAR, leader,
+                  notice_tag, comm_.get(), &note.sending);
+      }
+    } catch (...) {  // no memory: they will see at their deadlines
+    }
+  }
+
+  std::string news() override {
+    while (true) {
+      int there = 0;
+      MPI_Status status;
+      check(MPI_Iprobe(MPI_ANY_SOURCE, notice_tag, comm_.get(), &there, &status), "MPI_Iprobe");
+      if (there == 0) {
+        return news_;
+      }
+      std::string text(longest_note + 1, ' ');
+      int length = 0;
+      check(MPI_Get_count(&status, MPI_CHAR, &length), "MPI_Get_count");
+      check(MPI_Recv(text.data(), static_cast<int>(text.size()), MPI_CHAR, status.MPI_SOURCE,
+                     notice_tag, comm_.get(), MPI_STATUS_IGNORE),
+            "MPI_Recv");
+      text.resize(static_cast<std::size_t>(length));
+      const auto kind = static_cast<Notice>(text.front());
+      text = name(status.MPI_SOURCE) + ": " + text.substr(1);
+      if (kind == Notice::gone) {
+        throw CommError("given up by " + text);
+      }
+      heard_[static_cast<std::size_t>(status.MPI_SOURCE)] = true;
+      news_ += (news_.empty() ? "" : "\n  ") + text;
+    }
+  }
+
+ private:
+  static constexpr std::size_t longest_note = 2000;
+  struct Note {
+    std::unique_ptr<std::string> text;
+    MPI_Request sending = MPI_REQUEST_NULL;
+  };
+
+  Sum& at(std::uint64_t number) { return *sums_[number % sums_.size()]; }
+  std::string name(int leader) const {
+    return names_[static_cast<std::size_t>(leader)].text.data();
+  }
+
+  void gather_names(const std::vector<int>& ranks) {
+    const std::string text = list_ranks(ranks) + " on " + host_name();
+    Name own;
+    node::write_text(own.text, text);
+    names_.resize(static_cast<std::size_t>(size_));
+    check(MPI_Allgather(own.text.data(), sizeof own, MPI_CHAR, names_.data(), sizeof own, MPI_CHAR,
+                        comm_.get()),
+          "MPI_Allgather");
+    const auto count = static_cast<int>(ranks.size());
+    std::vector<int> counts(names_.size());
+    check(MPI_Allgather(&count, 1, MPI_INT, counts.data(), 1, MPI_INT, comm_.get()),
+          "MPI_Allgather");
+    std::vector<int> places(names_.size(), 0);
+    std::partial_sum(counts.begin(), counts.end() - 1, places.begin() + 1);
+    std::vector<int> all(static_cast<std::size_t>(places.back() + counts.back()));
+    check(MPI_Allgatherv(ranks.data(), count, MPI_INT, all.data(), counts.data(), places.data(),
+                         MPI_INT, comm_.get()),
+          "MPI_Allgatherv");
+    for (std::size_t leader = 0; leader < names_.size(); ++leader) {
+      const auto first = all.begin() + places[leader];
+      ranks_.emplace_back(first, first + counts[leader]);
+    }
+  }
+
+  // Goes on with the sum for as far as messages have come.
+  void advance(Sum& sum) {
+    while (sum.step < steps_.size()) {
+      const Step& step = steps_[sum.step];
+      if (!sum.step_begun) {
+        begin(sum, step);
+      }
+      std::array<MPI_Request, 2> requests{sum.sending, sum.receiving};
+      int done = 0;
+      check(MPI_Testall(2, requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+      if (done == 0) {
+        return;
+      }
+      sum.sending = sum.receiving = MPI_REQUEST_NULL;
+      if (step.receives()) {
+        take_in(sum, step);
+      }
+      ++sum.step;
+      sum.step_begun = false;
+    }
+  }
+
+  void begin(Sum& sum, const Step& step) {
+    if (step.receives()) {
+      check(MPI_Irecv(sum.in.data(), sum.in.capacity(), MPI_BYTE, step.partner, sum.tag,
+                      comm_.get(), &sum.receiving),
+            "MPI_Irecv");
+    }
+    if (step.sends()) {
+      sum.out.fill({sum.message.fingerprint, sum.values.size(), sum.agreed ? 1U : 0U}, sum.values);
+      check(MPI_Isend(sum.out.data(), sum.out.size_for(sum.values.size()), MPI_BYTE, step.partner,
+                      sum.tag, comm_.get(), &sum.sending),
+            "MPI_Isend");
+    }
+    sum.step_begun = true;
+  }
+
+  void take_in(Sum& sum, const Step& step) {
+    const Header header = sum.in.header();
+    sum.agreed = sum.agreed && header.agreed != 0 &&
+                 header.fingerprint == sum.message.fingerprint &&
+                 header.length == sum.values.size();
+    if (!sum.agreed) {
+      return;
+    }
+    const std::span<const double> theirs = sum.in.values(sum.values.size());
+    if (step.act == Act::take_sum) {
+      std::ranges::copy(theirs, sum.values.begin());
+    } else if (step.partner < rank_) {
+      std::ranges::transform(theirs, sum.values, sum.values.begin(), std::plus<>());
+    } else {
+      std::ranges::transform(sum.values, theirs, sum.values.begin(), std::plus<>());
+    }
+  }
+
+  // All leaders are here, each with what its node agreed on.
+  [[noreturn]] void throw_disagreement(const Message& message) {
+    auto all = std::make_unique<std::vector<double>>(ranks_.size() * descriptor_words);
+    auto own = std::make_unique<std::vector<double>>(descriptor_words);
+    pack(message.what, message.sequence, *own);
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Iallgather(own->data(), descriptor_words, MPI_DOUBLE, all->data(), descriptor_words,
+                         MPI_DOUBLE, comm_.get(), &request),
+          "MPI_Iallgather");
+    if (!mpi::finished(request, deadlines_.fail)) {
+      static_cast<void>(all.release());  // MPI still works on them
+      static_cast<void>(own.release());
+      comm_.abandon();
+      throw_too_late(deadlines_.fail);
+    }
+    std::vector<double> packed;
+    std::vector<int> ranks;
+    for (std::size_t leader = 0; leader < ranks_.size(); ++leader) {
+      for (const int rank : ranks_[leader]) {
+        ranks.push_back(rank);
+        const auto first = all->begin() + static_cast<std::ptrdiff_t>(leader * descriptor_words);
+        packed.insert(packed.end(), first, first + descriptor_words);
+      }
+    }
+    throw CommError(describe_disagreement(packed, ranks));
+  }
+
+  // Leaves to MPI what it may still be working with.
+  void give_up() {
+    comm_.abandon();
+    for (std::uint64_t number = oldest_; number < next_; ++number) {
+      static_cast<void>(sums_[number % sums_.size()].release());
+    }
+  }
+
+  OwnedComm comm_;
+  Deadlines deadlines_;
+  int rank_;
+  int size_;
+  std::vector<Step> steps_;
+  std::vector<Name> names_;              ///< of each leader's node
+  std::vector<std::vector<int>> ranks_;  ///< on it
+  std::array<std::unique_ptr<Sum>, node::depth> sums_;
+  std::uint64_t oldest_ = 0;  ///< sum under way, by number
+  std::uint64_t next_ = 0;    ///< number
+  std::list<Note> notes_;
+  std::vector<bool> heard_;  ///< from which leaders there was news
+  std::string news_;
+};
+
+}  // namespace
+
+std::unique_ptr<node::Network> network(OwnedComm leaders, const std::vector<int>& ranks,
+                                       Deadlines deadlines) {
+  return std::make_unique<Leaders>(std::move(leaders), ranks, deadlines);
+}
+
+}  // namespace syncbn::comm::mpi

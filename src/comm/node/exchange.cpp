@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/node/exchange.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "syncbn/error.hpp"
+
+#include "comm/deadlines.hpp"
+
+namespace syncbn::comm::node {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds between_health_checks(100);
+
+// Up to this many values read by a rank, all read everything.
+constexpr std::size_t worth_slices = 8192;
+
+// to[i] = the sum over the rows of their values at from + i, in their order.
+void add_up(std::span<Area* const> areas, std::size_t cell, std::size_t from,
+            std::span<double> to) {
+  constexpr std::size_t stretch = 512;  // stays in the first cache
+  for (std::size_t begin = 0; begin < to.size(); begin += stretch) {
+    const std::size_t size = std::min(stretch, to.size() - begin);
+    double* const sum = to.data() + begin;
+    const auto row = [&](std::size_t rank) {
+      return areas[rank]->cells[cell].values.data() + from + begin;
+    };
+    const double* const first = row(0);
+    const double* const second = row(1);
+    for (std::size_t i = 0; i < size; ++i) {
+      sum[i] = first[i] + second[i];
+    }
+    for (std::size_t rank = 2; rank < areas.size(); ++rank) {
+      const double* const next = row(rank);
+      for (std::size_t i = 0; i < size; ++i) {
+        sum[i] += next[i];
+      }
+    }
+  }
+}
+
+struct Slice {
+  std::size_t begin, size;
+};
+
+Slice slice_of(std::size_t values, std::size_t owners, std::size_t owner) {
+  const std::size_t begin = values * owner / owners;
+  return {begin, values * (owner + 1) / owners - begin};
+}
+
+std::string to_text(std::chrono::nanoseconds time) {
+  return in_seconds(std::chrono::round<std::chrono::milliseconds>(time));
+}
+
+}  // namespace
+
+Exchange::Exchange(std::span<Area* const> areas, int self, std::vector<int> names,
+                   Deadlines deadlines, int owners, std::unique_ptr<Network> network)
+    : areas_(areas.begin(), areas.end()),
+      self_(static_cast<std::size_t>(self)),
+      names_(std::move(names)),
+      deadlines_(deadlines),
+      owners_(static_cast<std::size_t>(owners)),
+      network_(std::move(network)),
+      crowded_(crowded(areas)),
+      jobs_(8) {}
+
+Exchange::~Exchange() {
+  State here = State::here;
+  own().state.compare_exchange_strong(here, State::left);
+  wake_all();
+}
+
+// Jobs and pieces
+
+// From the ticket whose piece was worked at before, whose place may have been taken since.
+Exchange::Job& Exchange::job_of(std::uint64_t piece, Transport::Ticket& cursor) {
+  while (true) {
+    Job& job = jobs_[cursor % jobs_.size()];
+    if (job.first <= piece && piece < job.first + job.pieces) {
+      return job;
+    }
+    ++cursor;
+  }
+}
+
+std::span<double> Exchange::values_of(const Job& job, std::uint64_t piece) {
+  const std::size_t begin = (piece - job.first) * piece_length;
+  return job.data.subspan(begin, std::min(piece_length, job.data.size() - begin));
+}
+
+std::size_t Exchange::owners_of(std::size_t values) const {
+  if (owners_ > 0) {
+    return owners_;
+  }
+  return values * areas_.size() <= worth_slices || areas_.size() == 2 ? 0 : areas_.size();
+}
+
+Transport::Ticket Exchange::start(const Message& message, std::span<double> data) {
+  if (next_ - unfinished_ == jobs_.size()) {
+    std::vector<Job> more(2 * jobs_.size());
+    for (Transport::Ticket ticket = unfinished_; ticket < next_; ++ticket) {
+      more[ticket % more.size()] = jobs_[ticket % jobs_.size()];
+    }
+    jobs_ = std::move(more);
+  }
+  const std::uint64_t pieces =
+      std::max<std::size_t>(1, (data.size() + piece_length - 1) / piece_length);
+  jobs_[next_ % jobs_.size()] = {message, data, pieces_, pieces};
+  pieces_ += pieces;
+  post();
+  if (network_) {  // it makes progress when it is asked
+    reduce();
+    publish();
+  }
+  return next_++;
+}
+
+void Exchange::finish(Transport::Ticket ticket) {
+  const auto done = [&] { return ticket < unfinished_; };
+  if (done() || (advance(), done())) {
+    return;
+  }
+  const Clock::time_point begin = Clock::now();
+  Patience patience(crowded_);
+  Watch watch;
+  while (!done()) {
+    if (advance()) {
+      patience = Patience(crowded_);
+      continue;
+    }
+    const Blocker blocker = what_blocks();
+    const bool look =
+        blocker.signal != nullptr ? patience.turn(*blocker.signal, blocker.seen) : patience.turn();
+    if (look) {
+      look_around(blocker, Clock::now() - begin, watch);
+    }
+  }
+}
+
+// Progress. Each of these does what can be done now, and tells whether that was anything.
+
+bool Exchange::advance() {
+  bool moved = post();
+  moved |= reduce();
+  moved |= publish();
+  moved |= pass();
+  return moved;
+}
+
+bool Exchange::post() {
+  const std::uint64_t before = posted_;
+  while (posted_ < pieces_) {
+    if (posted_ == room_) {
+      find_room();
+      if (posted_ == room_) {
+        break;
+      }
+    }
+    const Job& job = job_of(posted_, posting_);
+    Cell& cell = own().cells[posted_ % depth];
+    cell.fingerprint = job.message.fingerprint;
+    cell.sequence = job.message.sequence;
+    std::ranges::copy(values_of(job, posted_), cell.values.begin());
+    own().posted.set(static_cast<std::uint32_t>(++posted_));
+  }
+  return posted_ > before;
+}
+
+void Exchange::find_room() {
+  std::uint64_t least = posted_;
+  for (const Area* area : areas_) {
+    const std::uint32_t behind = static_cast<std::uint32_t>(posted_) - area->passed.word.load();
+    least = std::min(least, posted_ - behind);
+  }
+  room_ = least + depth;
+}
+
+bool Exchange::all_posted(std::uint64_t piece) {
+  return std::ranges::all_of(areas_, [piece](const Area* area) {
+    return beyond(area->posted.word.load(std::memory_order_acquire), piece);
+  });
+}
+
+bool Exchange::reduce() {
+  const std::uint64_t before = summed_;
+  for (; summed_ < pieces_; ++summed_) {
+    const Job& job = job_of(summed_, reducing_);
+    const std::size_t values = values_of(job, summed_).size();
+    const std::size_t owners = owners_of(values);
+    if (self_ >= owners) {
+      continue;
+    }
+    if (!all_posted(summed_)) {
+      break;
+    }
+    require_agreement(job, summed_);
+    const Slice slice = slice_of(values, owners, self_);
+    const std::size_t place = summed_ % depth;
+    Cell& cell = own().slices[place];
+    const std::span<double> sum = std::span(cell.values).subspan(slice.begin, slice.size);
+    if (areas_.size() == 1) {
+      std::copy_n(own().cells[place].values.begin() + static_cast<std::ptrdiff_t>(slice.begin),
+                  slice.size, sum.begin());
+    } else {
+      add_up(areas_, place, slice.begin, sum);
+    }
+    if (network_) {
+      network_->start(job.message, summed_, sum);
+    }
+  }
+  return summed_ > before;
+}
+
+bool Exchange::publish() {
+  const std::uint64_t before = reduced_;
+  for (; reduced_ < summed_; ++reduced_) {
+    const Job& job = job_of(reduced_, publishing_);
+    if (self_ >= owners_of(values_of(job, reduced_).size())) {
+      continue;
+    }
+    if (network_ && !network_->finished()) {
+      break;
+    }
+    own().reduced.set(static_cast<std::uint32_t>(reduced_ + 1));
+  }
+  return reduced_ > before;
+}
+
+bool Exchange::pass() {
+  const std::uint64_t before = passed_;
+  while (passed_ < pieces_) {
+    const Job& job = job_of(passed_, passing_);
+    const std::span<double> values = values_of(job, passed_);
+    const std::size_t owners = owners_of(values.size());
+    const std::size_t place = passed_ % depth;
+    if (owners == 0) {
+      if (!all_posted(passed_)) {
+        break;
+      }
+      require_agreement(job, passed_);
+      add_up(areas_, place, 0, values);
+    } else {
+      const bool reduced =
+          std::ranges::all_of(std::span(areas_).first(owners), [this](const Area* area) {
+            return beyond(area->reduced.word.load(std::memory_order_acquire), passed_);
+          });
+      if (!reduced || posted_ <= passed_) {
+        break;
+      }
+      for (std::size_t owner = 0; owner < owners; ++owner) {
+        const Slice slice = slice_of(values.size(), owners, owner);
+        const Cell& cell = area(owner).slices[place];
+        std::copy_n(cell.values.begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.size,
+                    values.begin() + static_cast<std::ptrdiff_t>(slice.begin));
+      }
+    }
+    own().passed.set(static_cast<std::uint32_t>(++passed_));
+    while (unfinished_ < next_ && passed_ >= jobs_[unfinished_ % jobs_.size()].first +
+                                                 jobs_[unfinished_ % jobs_.size()].pieces) {
+      ++unfinished_;
+    }
+  }
+  return passed_ > before;
+}
+
+// Truth
+
+void Exchange::require_agreement(const Job& job, std::uint64_t piece) {
+  const std::size_t place = piece % depth;
+  const bool agree = std::ranges::all_of(areas_, [&](const Area* area) {
+    return area->cells[place].fingerprint == job.message.fingerprint;
+  });
+  if (!agree) {
+    std::vector<double> packed(areas_.size() * descriptor_words);
+    for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
+      const std::int64_t sequence = area(rank).cells[place].sequence;
+      pack(area(rank).flight_record.entry(sequence).what(), sequence,
+           std::span(packed).subspan(rank * descriptor_words, descriptor_words));
+    }
+    throw CommError(describe_disagreement(packed, names_));
+  }
+  require_nobody_gave_up(piece);
+}
+
+void Exchange::require_nobody_gave_up(std::uint64_t piece) {
+  for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
+    Area& other = area(rank);
+    if (rank != self_ && other.state.load(std::memory_order_acquire) == State::gave_up &&
+        !beyond(other.passed.word.load(), piece)) {
+      throw CommError("rank " + std::to_string(names_[rank]) + " gave up: " + other.why.data());
+    }
+  }
+}
+
+void Exchange::give_up(std::string_view why) noexcept {
+  write_text(own().why, why);
+  own().state.store(State::gave_up);
+  wake_all();
+  if (network_) {
+    network_->tell(why, true);
+  }
+}
+
+void Exchange::wake_all() noexcept {
+  for (Signal* signal : {&own().posted, &own().passed, &own().reduced}) {
+    signal->wake();
+  }
+}
+
+// Waiting
+
+Exchange::Blocker Exchange::what_blocks() {
+  const auto waits_for = [](std::size_t rank, Signal& signal, std::uint64_t piece,
+                            Blocker& blocker) {
+    const std::uint32_t seen = signal.word.load();
+    if (beyond(seen, piece)) {
+      return false;
+    }
+    blocker = {&signal, seen, rank};
+    return true;
+  };
+  Blocker blocker;
+  if (posted_ <= passed_) {  // for room
+    for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
+      if (waits_for(rank, area(rank).passed, posted_ - depth, blocker)) {
+        return blocker;
+      }
+    }
+    return blocker;
+  }
+  for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
+    if (waits_for(rank, area(rank).posted, passed_, blocker)) {
+      return blocker;
+    }
+  }
+  if (network_ && reduced_ < summed_) {
+    return blocker;  // for other nodes, which give no signal
+  }
+  const std::size_t owners = owners_of(values_of(job_of(passed_, passing_), passed_).size());
+  for (std::size_t rank = 0; rank < owners; ++rank) {
+    if (waits_for(rank, area(rank).reduced, passed_, blocker)) {
+      return blocker;
+    }
+  }
+  return blocker;
+}
+
+void Exchange::look_around(const Blocker& blocker, Clock::duration waited, Watch& watch) {
+  require_nobody_gave_up(passed_);
+  if (network_) {
+    if (const std::string news = network_->news(); !news.empty() && !own().has_news.load()) {
+      write_text(own().news, news);
+      own().has_news.store(true);
+    }
+  }
+  if (blocker.signal != nullptr && blocker.rank != self_) {
+    Area& other = area(blocker.rank);
+    const std::string name = "rank " + std::to_string(names_[blocker.rank]);
+    const auto still = [&] { return blocker.signal->word.load() == blocker.seen; };
+    if (other.state.load() == State::left && still()) {
+      throw CommError(name + " left the group" + last_words(blocker.rank));
+    }
+    if (waited >= watch.next_health_check) {
+      watch.next_health_check = waited + between_health_checks;
+      if (health(other).ended && still()) {
+        throw CommError(name + "'s process " + std::to_string(other.process) + " has ended" +
+                        last_words(blocker.rank));
+      }
+    }
+  }
+  if (waited >= deadlines_.report && !watch.reported && deadlines_.report < deadlines_.fail) {
+    watch.reported = true;
+    const std::string text = missing(deadlines_.report);
+    report("rank " + std::to_string(names_[self_]) + ", " +
+           describe(job_of(passed_, passing_).message.what) + ": " + text);
+    if (network_) {
+      network_->tell(text, false);
+    }
+  }
+  if (waited >= deadlines_.fail) {
+    throw CommError(missing(deadlines_.fail));
+  }
+}
+
+std::string Exchange::missing(std::chrono::milliseconds waited) {
+  std::string who;
+  std::string details;
+  int ranks = 0;
+  for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
+    const Area& other = area(rank);
+    const bool behind = posted_ > passed_ ? !beyond(other.posted.word.load(), passed_)
+                                          : !beyond(other.passed.word.load(), posted_ - depth);
+    if (rank != self_ && behind) {
+      const std::string name = "rank " + std::to_string(names_[rank]);
+      who += (ranks++ == 0 ? "" : ", ") + name;
+      details += "\n  " + name;
+      if (const Health now = health(other); !now.text.empty()) {
+        details += ": its process " + std::to_string(other.process) + " " + std::string(now.text);
+      }
+      details += last_words(rank);
+    }
+  }
+  if (ranks > 0) {
+    return who + " did not come within " + in_seconds(waited) + details;
+  }
+  if (network_ && reduced_ < summed_) {
+    who = network_->missing();
+  } else {
+    who = "rank " + std::to_string(names_[0]) +
+          ", which collects what other hosts send, had nothing to pass on";
+    if (area(0).has_news.load()) {
+      details = std::string("\n  ") + area(0).news.data();
+    }
+    return who + " within " + in_seconds(waited) + details;
+  }
+  if (own().has_news.load()) {
+    details = std::string("\n  ") + own().news.data();
+  }
+  return who + " did not come within " + in_seconds(waited) + details;
+}
+
+std::string Exchange::last_words(std::size_t rank) {
+  const std::int64_t last = area(rank).flight_record.last();
+  if (last == 0) {
+    return "; it has not exchanged anything yet";
+  }
+  const FlightEntry& entry = area(rank).flight_record.entry(last);
+  const std::int64_t finished = entry.finished.load();
+  const std::int64_t then = finished != 0 ? finished : entry.started.load();
+  const auto ago = Clock::now() - Clock::time_point(std::chrono::nanoseconds(then));
+  return "; the last it did: exchange #" + std::to_string(last) + ", " + describe(entry.what()) +
+         ", " + (finished != 0 ? "finished " : "begun ") + to_text(ago) + " ago";
+}
+
+}  // namespace syncbn::comm::node

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Messages summed through memory that the ranks of a node share.
+//
+//   each rank   copies a piece into its cell and counts it as posted
+//   each rank   waits for all to have posted it, compares the fingerprints beside the values, and
+//               adds the cells up in rank order: the same bits everywhere
+//
+// That is one step of synchronization and nobody waits for anybody to read, since there are `depth`
+// cells. It costs every rank a read of everything, too much for many ranks or long messages. Then
+// some ranks own a slice each:
+//
+//   owners      add up their slice, over the nodes as well if there are several (Network), and
+//               count it as reduced
+//   each rank   collects the slices
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "syncbn/communicator.hpp"
+
+#include "comm/node/shared.hpp"
+#include "comm/transport.hpp"
+
+namespace syncbn::comm::node {
+
+/// The owners of one slice on all nodes.
+class Network {
+ public:
+  virtual ~Network() = default;
+
+  /// Begins to sum `values` over the nodes in place: those of a slice of piece number `piece`,
+  /// which belongs to `message`. They stay where they are until it is finished.
+  virtual void start(const Message& message, std::uint64_t piece, std::span<double> values) = 0;
+
+  /// Makes what progress can be made, and tells whether the oldest piece that was started and not
+  /// told of yet is done. Throws CommError if the nodes disagree on it, or another has given up.
+  virtual bool finished() = 0;
+
+  /// Those ranks of other nodes that the oldest piece waits for.
+  virtual std::string missing() = 0;
+
+  /// Tells the other nodes something; `final`: that this one has given up.
+  virtual void tell(std::string_view what, bool final) noexcept = 0;
+
+  /// What another node has told, "" if nothing.
+  virtual std::string news() = 0;
+};
+
+/// One rank's end of the exchange.
+class Exchange {
+ public:
+  /// `areas` of all ranks of the node, in their order, at `self` this one's; they outlive it.
+  /// `names` are their numbers in the group. Where there are other nodes, the first `owners` ranks
+  /// have a network, and sum over the nodes; else it is 0.
+  Exchange(std::span<Area* const> areas, int self, std::vector<int> names, Deadlines deadlines,
+           int owners = 0, std::unique_ptr<Network> network = nullptr);
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+  /// Tells ranks that still wait for this one.
+  ~Exchange();
+
+  Transport::Ticket start(const Message& message, std::span<double> data);
+  void finish(Transport::Ticket ticket);
+  void give_up(std::string_view why) noexcept;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  /// A message under way.
+  struct Job {
+    Message message;
+    std::span<double> data;
+    std::uint64_t first = 0;  ///< its first piece
+    std::uint64_t pieces = 0;
+  };
+  /// What a rank waits for: a signal of another, unless it is something that gives none.
+  struct Blocker {
+    Signal* signal = nullptr;
+    std::uint32_t seen = 0;
+    std::size_t rank = 0;
+  };
+  /// What has been done about a long wait.
+  struct Watch {
+    Clock::duration next_health_check{0};
+    bool reported = false;
+  };
+
+  Area& area(std::size_t rank) { return *areas_[rank]; }
+  Area& own() { return area(self_); }
+  Job& job_of(std::uint64_t piece, Transport::Ticket& cursor);
+  static std::span<double> values_of(const Job& job, std::uint64_t piece);
+  /// How many ranks sum a slice each; 0: every rank sums everything.
+  std::size_t owners_of(std::size_t values) const;
+
+  bool advance();
+  bool post();
+  void find_room();
+  bool all_posted(std::uint64_t piece);
+  bool reduce();
+  bool publish();
+  bool pass();
+
+  void require_agreement(const Job& job, std::uint64_t piece);
+  void require_nobody_gave_up(std::uint64_t piece);
+  void wake_all() noexcept;
+
+  Blocker what_blocks();
+  void look_around(const Blocker& blocker, Clock::duration waited, Watch& watch);
+  std::string missing(std::chrono::milliseconds waited);
+  std::string last_words(std::size_t rank);
+
+  std::vector<Area*> areas_;
+  std::size_t self_;
+  std::vector<int> names_;
+  Deadlines deadlines_;
+  std::size_t owners_;
+  std::unique_ptr<Network> network_;
+  bool crowded_;
+
+  std::vector<Job> jobs_;             ///< that of ticket t is at t mod size, a power of two
+  Transport::Ticket next_ = 0;        ///< the ticket to be given out
+  Transport::Ticket unfinished_ = 0;  ///< the oldest that has pieces to be passed
+  Transport::Ticket posting_ = 0, reducing_ = 0, publishing_ = 0, passing_ = 0;  ///< work at which
+
+  std::uint64_t pieces_ = 0;    ///< of all messages started; those below count them as well
+  std::uint64_t posted_ = 0;    ///< in a cell
+  std::uint64_t summed_ = 0;    ///< own slice, over this node
+  std::uint64_t reduced_ = 0;   ///< own slice, over all
+  std::uint64_t passed_ = 0;    ///< the sum is in the data
+  std::uint64_t room_ = depth;  ///< what may be posted as far as we know
+};
+
+}  // namespace syncbn::comm::node

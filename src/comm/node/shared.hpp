@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What the ranks of a node share: one Area each, side by side. A rank writes to its own and reads
+// the others'.
+//
+// A message travels in pieces of up to `piece_length` values, numbered from 0 through the life of
+// the group; piece e lies in cell e mod `depth`. Counters are numbers of pieces, modulo 2^32. A
+// rank may reuse a cell when every rank has passed its former piece.
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <sched.h>
+#include <span>
+#include <string_view>
+
+#include "comm/flight_record.hpp"
+#include "comm/node/wait.hpp"
+
+namespace syncbn::comm::node {
+
+inline constexpr std::size_t piece_length = 4224;  ///< holds a forward of 2048 channels [doubles]
+inline constexpr std::size_t depth = 4;
+inline constexpr std::size_t line = 64;  ///< bytes of a cache line
+
+/// What a cell holds: the sender's view of the message, then values.
+struct alignas(line) Cell {
+  std::uint64_t fingerprint = 0;
+  std::int64_t sequence = 0;
+  alignas(line) std::array<double, piece_length> values;
+};
+
+enum class State : std::uint32_t { here, left, gave_up };
+
+struct alignas(line) Area {
+  alignas(line) Signal posted;  ///< pieces
+  std::atomic<State> state{State::here};
+  alignas(line) Signal passed;   ///< pieces whose sum the rank has, from all
+  alignas(line) Signal reduced;  ///< pieces of which it has summed its slice
+
+  // Who it is, written once.
+  alignas(line) std::int64_t process = 0;
+  std::uint64_t process_space = 0;  ///< in which its number means something
+  cpu_set_t processors{};           ///< that it may run on
+  std::array<char, 4096> why{};     ///< it gave up; zero-terminated, valid once `state` says so
+  std::atomic<bool> has_news{false};
+  std::array<char, 1024> news{};  ///< of other nodes; likewise
+
+  std::array<Cell, depth> cells;   ///< what it sends
+  std::array<Cell, depth> slices;  ///< what it has summed for the others
+  FlightRecord flight_record;
+};
+
+/// Whether the counter has gone beyond piece e.
+inline bool beyond(std::uint32_t counter, std::uint64_t piece) {
+  return static_cast<std::int32_t>(counter - static_cast<std::uint32_t>(piece)) > 0;
+}
+
+/// Fills in who this process is.
+void introduce(Area& own);
+
+/// Whether the node has fewer processors for these ranks than there are ranks.
+bool crowded(std::span<Area* const> areas);
+
+/// Copies what fits.
+void write_text(std::span<char> to, std::string_view text);
+
+/// "has ended", "is stopped", ... of a rank's process; "" if nothing can be said, such as for a
+/// thread of this one. `ended` tells the first from the rest.
+struct Health {
+  std::string_view text;
+  bool ended = false;
+};
+Health health(const Area& area);
+
+}  // namespace syncbn::comm::node
