@@ -41,12 +41,13 @@ function(syncbn_add_test name)
   endif()
 endfunction()
 
-# syncbn_add_mpi_run(NAME ranks [TIMEOUT seconds] [LABELS label...] COMMAND program [argument...])
+# syncbn_add_mpi_run(NAME ranks [TIMEOUT seconds] [LABELS label...] [ENVIRONMENT variable=value...]
+#                    COMMAND program [argument...])
 #
 # CTest entry NAME: mpirun with that many ranks. The environment lets Open MPI run as root and with
 # more ranks than cores, and yield while it waits; other MPIs ignore it.
 function(syncbn_add_mpi_run name ranks)
-  cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "LABELS;COMMAND")
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "LABELS;ENVIRONMENT;COMMAND")
   list(POP_FRONT arg_COMMAND program)
   if(TARGET ${program})
     set(program "$<TARGET_FILE:${program}>")
@@ -55,7 +56,7 @@ function(syncbn_add_mpi_run name ranks)
                                 ${MPIEXEC_PREFLAGS} ${program} ${arg_COMMAND})
   set_tests_properties(${name} PROPERTIES
     TIMEOUT ${arg_TIMEOUT} PROCESSORS ${ranks} LABELS "${arg_LABELS}"
-    ENVIRONMENT "${syncbn_mpi_environment}")
+    ENVIRONMENT "${syncbn_mpi_environment};${arg_ENVIRONMENT}")
 endfunction()
 
 set(syncbn_mpi_environment OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

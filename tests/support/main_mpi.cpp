@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <memory>
 
 #include <mpi.h>
 
@@ -8,12 +10,27 @@
 
 #include "syncbn/mpi.hpp"
 
+#include "comm/group.hpp"
+#include "comm/mpi/transports.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::test {
 
+namespace {
+
+/// With SYNCBN_TEST_RANKS_PER_HOST in the environment, as if hosts had no more ranks than that.
+Communicator world_communicator(std::chrono::milliseconds timeout) {
+  if (const char* ranks = std::getenv("SYNCBN_TEST_RANKS_PER_HOST")) {
+    return Communicator(std::make_shared<comm::Group>(comm::mpi::service_transport(
+        comm::mpi::duplicate(MPI_COMM_WORLD, timeout), timeout, std::atoi(ranks))));
+  }
+  return mpi_communicator(MPI_COMM_WORLD, timeout);
+}
+
+}  // namespace
+
 void on_ranks(const std::function<void(Communicator)>& body, std::chrono::milliseconds timeout) {
-  const Communicator world = mpi_communicator(MPI_COMM_WORLD, timeout);
+  const Communicator world = world_communicator(timeout);
   try {
     body(world);
   } catch (const std::exception& error) {

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
-#include <list>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <unistd.h>
@@ -17,6 +17,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/descriptor.hpp"
+#include "comm/mpi/notices.hpp"
 
 namespace syncbn::comm::mpi {
 namespace {
@@ -101,10 +102,9 @@ struct Name {
   std::array<char, 256> text{};
 };
 
-constexpr int tags = 1 << 14;  // MPI has twice as many
-constexpr int notice_tag = tags;
-
-enum class Notice : char { late, gone };
+// Kinds of notices: of a rank that is late, and that the sender has given up.
+constexpr char late = 'l';
+constexpr char gone = 'g';
 
 std::string host_name() {
   std::array<char, 65> name{};
@@ -116,6 +116,7 @@ class Leaders final : public node::Network {
  public:
   Leaders(OwnedComm comm, const std::vector<int>& ranks, Deadlines deadlines)
       : comm_(std::move(comm)),
+        notices_(comm_.get()),
         deadlines_(deadlines),
         rank_(comm_.rank()),
         size_(comm_.size()),
@@ -132,20 +133,12 @@ class Leaders final : public node::Network {
     if (oldest_ < next_) {
       give_up();
     }
-    for (Note& note : notes_) {
-      int sent = 0;
-      MPI_Test(&note.sending, &sent, MPI_STATUS_IGNORE);
-      if (sent == 0) {
-        static_cast<void>(note.text.release());  // MPI still reads it
-        comm_.abandon();
-      }
-    }
   }
 
   void start(const Message& message, std::uint64_t piece, std::span<double> values) override {
     Sum& sum = at(next_++);
     sum.message = message;
-    sum.tag = static_cast<int>(piece % tags);
+    sum.tag = static_cast<int>(piece % Notices::tag);
     sum.values = values;
     sum.agreed = true;
     sum.step = 0;
@@ -186,54 +179,25 @@ class Leaders final : public node::Network {
   }
 
   void tell(std::string_view what, bool final) noexcept override {
-    try {
-      for (int leader = 0; leader < size_; ++leader) {
-        if (leader == rank_) {
-          continue;
-        }
-        Note& note = notes_.emplace_back();
-        note.text = std::make_unique<std::string>();
-        *note.text = static_cast<char>(final ? Notice::gone : Notice::late);
-        *note.text += what.substr(0, longest_note);
-        MPI_Isend(note.text->data(), static_cast<int>(note.text->size()), MPI_CHAR, leader,
-                  notice_tag, comm_.get(), &note.sending);
-      }
-    } catch (...) {  // no memory: they will see at their deadlines
+    notices_.tell_all(final ? gone : late, what);
+    if (final) {
+      comm_.abandon();  // the others' notices may still come
     }
   }
 
   std::string news() override {
-    while (true) {
-      int there = 0;
-      MPI_Status status;
-      check(MPI_Iprobe(MPI_ANY_SOURCE, notice_tag, comm_.get(), &there, &status), "MPI_Iprobe");
-      if (there == 0) {
-        return news_;
-      }
-      std::string text(longest_note + 1, ' ');
-      int length = 0;
-      check(MPI_Get_count(&status, MPI_CHAR, &length), "MPI_Get_count");
-      check(MPI_Recv(text.data(), static_cast<int>(text.size()), MPI_CHAR, status.MPI_SOURCE,
-                     notice_tag, comm_.get(), MPI_STATUS_IGNORE),
-            "MPI_Recv");
-      text.resize(static_cast<std::size_t>(length));
-      const auto kind = static_cast<Notice>(text.front());
-      text = name(status.MPI_SOURCE) + ": " + text.substr(1);
-      if (kind == Notice::gone) {
+    while (const std::optional<Notices::Notice> notice = notices_.next()) {
+      const std::string text = name(notice->from) + ": " + notice->text;
+      if (notice->kind == gone) {
         throw CommError("given up by " + text);
       }
-      heard_[static_cast<std::size_t>(status.MPI_SOURCE)] = true;
+      heard_[static_cast<std::size_t>(notice->from)] = true;
       news_ += (news_.empty() ? "" : "\n  ") + text;
     }
+    return news_;
   }
 
  private:
-  static constexpr std::size_t longest_note = 2000;
-  struct Note {
-    std::unique_ptr<std::string> text;
-    MPI_Request sending = MPI_REQUEST_NULL;
-  };
-
   Sum& at(std::uint64_t number) { return *sums_[number % sums_.size()]; }
   std::string name(int leader) const {
     return names_[static_cast<std::size_t>(leader)].text.data();
@@ -354,6 +318,7 @@ class Leaders final : public node::Network {
   }
 
   OwnedComm comm_;
+  Notices notices_;
   Deadlines deadlines_;
   int rank_;
   int size_;
@@ -363,8 +328,7 @@ class Leaders final : public node::Network {
   std::array<std::unique_ptr<Sum>, node::depth> sums_;
   std::uint64_t oldest_ = 0;  ///< sum under way, by number
   std::uint64_t next_ = 0;    ///< number
-  std::list<Note> notes_;
-  std::vector<bool> heard_;  ///< from which leaders there was news
+  std::vector<bool> heard_;   ///< from which leaders there was news
   std::string news_;
 };
 

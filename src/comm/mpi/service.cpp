@@ -89,12 +89,13 @@ class Memory {
 
 class Service final : public Transport {
  public:
-  Service(OwnedComm comm, Deadlines deadlines)
+  Service(OwnedComm comm, Deadlines deadlines, int ranks_per_host)
       : comm_(std::move(comm)),
         deadlines_(deadlines),
+        ranks_per_host_(ranks_per_host),
         rank_(comm_.rank()),
         size_(comm_.size()),
-        host_(split_by_host(comm_)),
+        host_(split_by_host(comm_, ranks_per_host)),
         memory_(host_) {
     require_success_everywhere();
     memory_.unlink();
@@ -125,15 +126,16 @@ class Service final : public Transport {
   FlightRecord* flight_record() override { return &own_->flight_record; }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {
-    return std::make_unique<Service>(part_of_color(comm_, colors), deadlines_);
+    return std::make_unique<Service>(part_of_color(comm_, colors), deadlines_, ranks_per_host_);
   }
 
  private:
-  static OwnedComm split_by_host(const OwnedComm& comm) {
+  static OwnedComm split_by_host(const OwnedComm& comm, int ranks_per_host) {
     MPI_Comm host = MPI_COMM_NULL;
     check(MPI_Comm_split_type(comm.get(), MPI_COMM_TYPE_SHARED, comm.rank(), MPI_INFO_NULL, &host),
           "MPI_Comm_split_type");
-    return OwnedComm(host);
+    const OwnedComm whole(host);
+    return part(whole, whole.rank() / ranks_per_host);
   }
 
   void require_success_everywhere() {
@@ -148,6 +150,7 @@ class Service final : public Transport {
 
   OwnedComm comm_;
   Deadlines deadlines_;
+  int ranks_per_host_;
   int rank_;
   int size_;
   OwnedComm host_;
@@ -158,8 +161,9 @@ class Service final : public Transport {
 
 }  // namespace
 
-std::unique_ptr<Transport> service_transport(OwnedComm comm, Deadlines deadlines) {
-  return std::make_unique<Service>(std::move(comm), deadlines);
+std::unique_ptr<Transport> service_transport(OwnedComm comm, Deadlines deadlines,
+                                             int ranks_per_host) {
+  return std::make_unique<Service>(std::move(comm), deadlines, ranks_per_host);
 }
 
 }  // namespace syncbn::comm::mpi

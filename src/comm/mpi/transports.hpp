@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <limits>
 #include <memory>
 
 #include "syncbn/communicator.hpp"
@@ -10,8 +11,10 @@
 
 namespace syncbn::comm::mpi {
 
-/// Collective. Shared memory within hosts, messages between them (service.cpp).
-std::unique_ptr<Transport> service_transport(OwnedComm comm, Deadlines deadlines);
+/// Collective. Shared memory within hosts, messages between them (service.cpp). Of a host, groups
+/// of at most `ranks_per_host` share memory, as if they were hosts of their own: for tests.
+std::unique_ptr<Transport> service_transport(OwnedComm comm, Deadlines deadlines,
+                                             int ranks_per_host = std::numeric_limits<int>::max());
 
 /// Collective. The MPI library's own all-reduce (vendor.cpp).
 std::unique_ptr<Transport> vendor_transport(OwnedComm comm, Deadlines deadlines);

@@ -6,15 +6,21 @@
 // Non-blocking, because MPI has no other way to give up waiting. One duplicate for each message
 // length, because MPI does not check that lengths agree: with Open MPI 4.1 ranks of different
 // lengths get MPI_SUCCESS with wrong numbers, or a broken heap. Kept apart, such ranks wait for
-// each other and end at the deadline, each saying what it was doing. Messages are staged in memory
-// of ours, which outlives an abandoned request.
+// each other. So a rank that has waited for a while tells all others what it is doing, and hears
+// who is doing something else, and who is silent. Messages are staged in memory of ours, which
+// outlives an abandoned request.
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <climits>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,8 +29,11 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/deadlines.hpp"
+#include "comm/descriptor.hpp"
 #include "comm/fingerprint.hpp"
 #include "comm/mpi/handles.hpp"
+#include "comm/mpi/notices.hpp"
 #include "comm/mpi/transports.hpp"
 #include "comm/plain_sum.hpp"
 
@@ -33,8 +42,13 @@ namespace {
 
 class VendorSum final : public PlainSum {
  public:
-  VendorSum(OwnedComm comm, std::chrono::milliseconds timeout)
-      : base_(std::move(comm)), timeout_(timeout), rank_(base_.rank()), size_(base_.size()) {
+  VendorSum(OwnedComm comm, Deadlines deadlines)
+      : base_(std::move(comm)),
+        notices_(base_.get()),
+        deadlines_(deadlines),
+        rank_(base_.rank()),
+        size_(base_.size()),
+        doing_(static_cast<std::size_t>(size_)) {
     comm_for(fingerprint_words);  // of the messages that come before a new length
   }
 
@@ -42,23 +56,24 @@ class VendorSum final : public PlainSum {
   VendorSum& operator=(const VendorSum&) = delete;
   ~VendorSum() override {
     if (in_flight_.any()) {  // a pass ended early
-      give_up();
+      abandon();
     }
   }
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  std::size_t start(const Message&, std::span<const double> message) override {
-    if (message.size() > INT_MAX) {
-      throw InvalidArgument(std::to_string(message.size()) +
+  std::size_t start(const Message& message, std::span<const double> values) override {
+    if (values.size() > INT_MAX) {
+      throw InvalidArgument(std::to_string(values.size()) +
                             " values in one message (MPI counts to 2^31 - 1). Send it in pieces.");
     }
-    const OwnedComm& comm = comm_for(message.size());
+    const OwnedComm& comm = comm_for(values.size());
     const std::size_t place = in_flight_.take();
     Sent& sent = in_flight_[place];
-    sent.staging.assign(message.begin(), message.end());
-    check(MPI_Iallreduce(MPI_IN_PLACE, sent.staging.data(), static_cast<int>(message.size()),
+    sent.message = message;
+    sent.staging.assign(values.begin(), values.end());
+    check(MPI_Iallreduce(MPI_IN_PLACE, sent.staging.data(), static_cast<int>(values.size()),
                          MPI_DOUBLE, MPI_SUM, comm.get(), &sent.request),
           "MPI_Iallreduce");
     return place;
@@ -66,21 +81,122 @@ class VendorSum final : public PlainSum {
 
   void finish(std::size_t started, std::span<double> sum) override {
     Sent& sent = in_flight_[started];
-    if (!finished(sent.request, timeout_)) {
-      give_up();
-      throw_too_late(timeout_);
+    if (!finished(sent.request, patience())) {
+      wait_with_the_others(sent);
     }
     std::ranges::copy(sent.staging, sum.begin());
     in_flight_.release(started);
   }
 
-  void give_up(std::string_view) noexcept override {}  // they will see at the deadline
+  void give_up(std::string_view why) noexcept override {
+    notices_.tell_all(gone, why);
+    base_.abandon();  // the others' notices may still come
+  }
 
   std::unique_ptr<PlainSum> split(std::span<const int> colors) override {
-    return std::make_unique<VendorSum>(part_of_color(base_, colors), timeout_);
+    return std::make_unique<VendorSum>(part_of_color(base_, colors), deadlines_);
   }
 
  private:
+  struct Sent {
+    Message message;
+    std::vector<double> staging;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+  using Packed = std::array<double, descriptor_words>;
+  using Clock = std::chrono::steady_clock;
+
+  // Kinds of notices: what the sender is waiting in, and that it has given up.
+  static constexpr char waiting = 'w';
+  static constexpr char gone = 'g';
+
+  // How long ranks wait before they talk, and for each other's answers.
+  std::chrono::milliseconds patience() const {
+    return std::min<std::chrono::milliseconds>(std::chrono::milliseconds(200), deadlines_.fail / 4);
+  }
+
+  void wait_with_the_others(Sent& sent) {
+    try {
+      const Clock::time_point begin = Clock::now() - patience();
+      Packed own;
+      pack(sent.message.what, sent.message.sequence, own);
+      doing_[static_cast<std::size_t>(rank_)] = own;
+      notices_.tell_all(waiting, {reinterpret_cast<const char*>(own.data()), sizeof own});
+      Clock::time_point answered = Clock::time_point::max();
+      bool reported = false;
+      while (!finished(sent.request, std::chrono::milliseconds(10))) {
+        listen();
+        const Clock::time_point now = Clock::now();
+        if (answered == Clock::time_point::max() && others_differ(own)) {
+          answered = now + patience();  // the rest may be on their way
+        }
+        if (now >= answered) {
+          throw CommError(table(own));
+        }
+        if (now >= begin + deadlines_.report && !reported && deadlines_.report < deadlines_.fail) {
+          reported = true;
+          report("rank " + std::to_string(rank_) + ", " + describe(sent.message.what) + ": " +
+                 silent_ranks(own) + " did not come within " + in_seconds(deadlines_.report));
+        }
+        if (now >= begin + deadlines_.fail) {
+          throw CommError(silent_ranks(own) + " did not come within " +
+                          in_seconds(deadlines_.fail));
+        }
+      }
+    } catch (...) {
+      abandon();
+      throw;
+    }
+  }
+
+  void listen() {
+    while (const std::optional<Notices::Notice> notice = notices_.next()) {
+      if (notice->kind == gone) {
+        throw CommError("rank " + std::to_string(notice->from) + " gave up: " + notice->text);
+      }
+      Packed packed{};
+      std::memcpy(packed.data(), notice->text.data(), std::min(sizeof packed, notice->text.size()));
+      doing_[static_cast<std::size_t>(notice->from)] = packed;
+    }
+  }
+
+  // Whether that rank is waiting in a message of the same number.
+  bool is_here(int rank, const Packed& own) const {
+    const std::optional<Packed>& other = doing_[static_cast<std::size_t>(rank)];
+    return other && other->front() == own.front();
+  }
+
+  bool others_differ(const Packed& own) const {
+    for (int rank = 0; rank < size_; ++rank) {
+      if (is_here(rank, own) && *doing_[static_cast<std::size_t>(rank)] != own) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  std::string table(const Packed& own) const {
+    std::vector<double> packed;
+    std::vector<int> ranks;
+    for (int rank = 0; rank < size_; ++rank) {
+      if (is_here(rank, own)) {
+        ranks.push_back(rank);
+        std::ranges::copy(*doing_[static_cast<std::size_t>(rank)], std::back_inserter(packed));
+      }
+    }
+    return describe_disagreement(packed, ranks);
+  }
+
+  std::string silent_ranks(const Packed& own) const {
+    std::vector<int> ranks;
+    for (int rank = 0; rank < size_; ++rank) {
+      if (!is_here(rank, own)) {
+        ranks.push_back(rank);
+      }
+    }
+    return ranks.empty() ? "the sum" : list_ranks(ranks);
+  }
+
   // Made at a length's first message, for which Group has just compared what the ranks will send.
   // MPI has communicators for some thousand lengths; the longest unused one makes room, the same on
   // every rank.
@@ -91,7 +207,7 @@ class VendorSum final : public PlainSum {
         by_length_.erase(std::ranges::min_element(
             by_length_, {}, [](const auto& entry) { return entry.second.last_use; }));
       }
-      known = by_length_.emplace(length, Channel{duplicate(base_.get(), timeout_), 0}).first;
+      known = by_length_.emplace(length, Channel{duplicate(base_.get(), deadlines_.fail), 0}).first;
     }
     known->second.last_use = ++uses_;
     return known->second.comm;
@@ -99,17 +215,12 @@ class VendorSum final : public PlainSum {
 
   // Leaves to MPI what it may still be working with: no rank has anything to do with these
   // communicators and messages any more.
-  void give_up() {
+  void abandon() {
     for (auto& [length, channel] : by_length_) {
       channel.comm.abandon();
     }
     new InFlight<Sent>(std::exchange(in_flight_, {}));
   }
-
-  struct Sent {
-    std::vector<double> staging;
-    MPI_Request request = MPI_REQUEST_NULL;
-  };
 
   static constexpr std::size_t max_lengths = 256;
   struct Channel {
@@ -118,18 +229,20 @@ class VendorSum final : public PlainSum {
   };
 
   OwnedComm base_;
+  Notices notices_;
+  Deadlines deadlines_;
+  int rank_;
+  int size_;
   std::map<std::size_t, Channel> by_length_;
   std::int64_t uses_ = 0;
   InFlight<Sent> in_flight_;
-  std::chrono::milliseconds timeout_;
-  int rank_;
-  int size_;
+  std::vector<std::optional<Packed>> doing_;  ///< what each rank said last that it is waiting in
 };
 
 }  // namespace
 
 std::unique_ptr<Transport> vendor_transport(OwnedComm comm, Deadlines deadlines) {
-  return with_fingerprints(std::make_unique<VendorSum>(std::move(comm), deadlines.fail));
+  return with_fingerprints(std::make_unique<VendorSum>(std::move(comm), deadlines));
 }
 
 }  // namespace syncbn::comm::mpi
