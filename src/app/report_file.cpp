@@ -8,7 +8,8 @@
 
 #include "syncbn/error.hpp"
 
-#include "state/atomic_file.hpp"
+#include "core/atomic_file.hpp"
+
 #include "trainer/agreement.hpp"
 
 namespace syncbn::app {

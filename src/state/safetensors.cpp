@@ -20,7 +20,7 @@
 #include "syncbn/error.hpp"
 #include "syncbn/state.hpp"
 
-#include "state/atomic_file.hpp"
+#include "core/atomic_file.hpp"
 
 namespace syncbn {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "state/atomic_file.hpp"
+#include "core/atomic_file.hpp"
 
 #include <fstream>
 #include <signal.h>
