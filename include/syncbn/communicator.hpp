@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <chrono>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -41,12 +44,27 @@ struct Deadlines {
 /// From the environment: SYNCBN_TIMEOUT and SYNCBN_REPORT_AFTER in seconds; else 300 and 10. Throws
 /// InvalidArgument if they are not numbers above 0.
 Deadlines default_deadlines();
+/// Likewise, but to throw at `fail`.
+Deadlines default_deadlines(std::chrono::milliseconds fail);
 
 /// Called with a line of text, from the thread that waits, when a rank has been missing for
 /// `Deadlines::report`: a program's log is the place for it. One for the process, none at first; an
 /// empty one turns reports off.
 using ReportHandler = std::function<void(std::string_view line)>;
 void set_report_handler(ReportHandler handler);
+
+/// Where the flight records of communicators go that fail: each rank's last thousand exchanges as a
+/// JSON file of its own (Communicator::flight_record). At first what SYNCBN_FLIGHT_RECORD in the
+/// environment names; an empty path: nowhere. `syncbn info --flight-record` reads them.
+void set_flight_record_directory(std::filesystem::path directory);
+
+/// A sum under way: see Communicator::start. Means something to the rank that got it only.
+struct PendingSum {
+  std::size_t ticket = 0;
+  std::int64_t sequence = 0;
+  std::size_t length = 0;
+  std::chrono::nanoseconds time{0};  ///< that its start took
+};
 
 /// What went over a communicator since it was made, on this rank.
 struct Counters {
@@ -87,6 +105,13 @@ class Communicator {
   /// the same length, and are told if they do not.
   void all_reduce(std::span<double> data) const;
 
+  /// Collective. Begins an all_reduce and does not wait. `data` stay where they are, and are not to
+  /// be touched until `finish`. Several may be under way; all ranks start them in the same order.
+  /// A sum that is never finished must be waited for by nobody: give the communicator up then.
+  PendingSum start(std::span<double> data) const;
+  /// Collective. Waits until the data hold the sum. Each once, in any order.
+  void finish(const PendingSum& sum) const;
+
   /// Collective. Every rank's `mine` (equal lengths), one after the other in rank order. Costs an
   /// all_reduce of size() times the length: meant for reports, not for the training loop.
   std::vector<double> all_gather(std::span<const double> mine) const;
@@ -95,7 +120,16 @@ class Communicator {
   /// Throws NotConfigured for a custom communicator of more than one rank.
   Communicator split(int color) const;
 
+  /// Collective. Sub-groups of consecutive ranks, each as small as has at least `samples` samples,
+  /// of which this rank has `mine`; the last takes those left over. So statistics can be taken of
+  /// as many samples on any number of ranks. `samples` is the same on all ranks.
+  Communicator split_by_samples(std::int64_t mine, std::int64_t samples) const;
+
   Counters counters() const;
+
+  /// The last thousand exchanges of this rank as JSON: what, how many values, when. Also after a
+  /// failure; not collective.
+  std::string flight_record() const;
 
   /// For transports made elsewhere in this library.
   explicit Communicator(std::shared_ptr<comm::Group> group);

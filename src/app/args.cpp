@@ -27,7 +27,30 @@ constexpr unsigned meaning_width = 68;
 constexpr int style = po::command_line_style::allow_long | po::command_line_style::long_allow_next |
                       po::command_line_style::long_allow_adjacent;
 constexpr Range<double> timeout_range{.min = 0, .max = 1e6, .min_excluded = true};
-constexpr double default_timeout_seconds = std::chrono::duration<double>(default_timeout).count();
+constexpr Word<Summation> summation_words[] = {{"service", Summation::service},
+                                               {"vendor", Summation::vendor}};
+
+double seconds_of(std::chrono::milliseconds time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+std::chrono::milliseconds milliseconds_of(double seconds) {
+  return std::chrono::milliseconds(std::max<std::int64_t>(1, std::llround(seconds * 1000)));
+}
+
+/// The value of an option in arguments that have not been parsed.
+std::optional<std::string> value_of(std::string_view option, const Arguments& arguments) {
+  std::optional<std::string> text;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (argument == option && i + 1 < arguments.size()) {
+      text = arguments[i + 1];
+    } else if (argument.starts_with(std::string(option) + "=")) {
+      text = argument.substr(option.size() + 1);
+    }
+  }
+  return text;
+}
 
 /// Levenshtein's distance.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -170,7 +193,10 @@ struct CommandLine::Description {
   std::vector<std::pair<std::string, std::string>> exclusions;
   std::vector<std::pair<std::string, std::string>> examples;
   std::set<std::string> given;
-  double timeout = default_timeout_seconds;
+  double timeout = seconds_of(default_timeout);
+  double report_after = seconds_of(default_report);
+  Summation summation = Summation::service;
+  std::filesystem::path flight_record;
 
   po::options_description all() const {
     po::options_description result;
@@ -231,6 +257,12 @@ CommandLine::CommandLine(std::string_view command, std::string_view purpose)
   add("help", {}, "this text", [](const std::string&) {});
   number("timeout", description_->timeout, timeout_range, "SECONDS",
          "how long a rank waits for the others before it gives up");
+  number("report-after", description_->report_after, timeout_range, "SECONDS",
+         "how long before it tells who is missing");
+  choice("exchange", description_->summation, summation_words,
+         "who sums over the ranks: this library, or MPI's all-reduce");
+  path("flight-record", description_->flight_record, "DIRECTORY",
+       "where each rank writes its last 1,000 exchanges if one fails");
 }
 
 CommandLine::~CommandLine() = default;
@@ -309,20 +341,25 @@ std::string CommandLine::help() const {
   return out.str();
 }
 
-std::chrono::milliseconds timeout_of(const Arguments& arguments) {
-  constexpr std::string_view option = "--timeout";
-  std::optional<std::string> text;
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    const std::string& argument = arguments[i];
-    if (argument == option && i + 1 < arguments.size()) {
-      text = arguments[i + 1];
-    } else if (argument.starts_with(std::string(option) + "=")) {
-      text = argument.substr(option.size() + 1);
+ExchangeOptions exchange_options_of(const Arguments& arguments) {
+  ExchangeOptions options;
+  const auto seconds = [&](std::string_view name) -> std::optional<std::chrono::milliseconds> {
+    const auto text = value_of("--" + std::string(name), arguments);
+    return text ? std::optional(milliseconds_of(args::to_number(name, *text, timeout_range)))
+                : std::nullopt;
+  };
+  const auto timeout = seconds("timeout");
+  options.deadlines = timeout ? default_deadlines(*timeout) : default_deadlines();
+  options.deadlines.report = seconds("report-after").value_or(options.deadlines.report);
+  if (const auto text = value_of("--exchange", arguments)) {
+    for (const Word<Summation>& word : summation_words) {
+      if (*text == word.text) {
+        options.summation = word.value;
+      }
     }
   }
-  const double seconds =
-      text ? args::to_number("timeout", *text, timeout_range) : default_timeout_seconds;
-  return std::chrono::milliseconds(std::max<std::int64_t>(1, std::llround(seconds * 1000)));
+  options.flight_record = value_of("--flight-record", arguments).value_or("");
+  return options;
 }
 
 }  // namespace syncbn::app

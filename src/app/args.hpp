@@ -56,7 +56,7 @@ struct Range {
 ///   if (!line.parse(arguments, world)) return 0;
 class CommandLine {
  public:
-  /// Has --help and --timeout from the start.
+  /// Has the General options from the start: --help, and those of ExchangeOptions.
   CommandLine(std::string_view command, std::string_view purpose);
   ~CommandLine();
 
@@ -109,9 +109,19 @@ class CommandLine {
   std::unique_ptr<Description> description_;
 };
 
-/// The value of --timeout in the arguments of any subcommand, or the default: needed before the
-/// communicator is made, and so before the subcommand parses. Throws UsageError.
-std::chrono::milliseconds timeout_of(const Arguments& arguments);
+/// Who sums over the ranks: the library, or the MPI library.
+enum class Summation { service, vendor };
+
+/// How the ranks exchange: what every subcommand's General options say of it.
+struct ExchangeOptions {
+  Deadlines deadlines;
+  std::optional<Summation> summation;   ///< if none is given, the library's choice
+  std::filesystem::path flight_record;  ///< likewise
+};
+
+/// Those in the arguments of any subcommand: needed before the communicator is made, and so before
+/// the subcommand parses. Throws UsageError.
+ExchangeOptions exchange_options_of(const Arguments& arguments);
 
 /// The word nearest to `text`, if it is near enough to be a slip: " Did you mean 'sync'?", or "".
 std::string did_you_mean(std::string_view text, std::span<const std::string> words);

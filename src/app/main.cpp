@@ -72,14 +72,19 @@ void require_same_arguments(const Session& session, const Arguments& arguments) 
   for (const std::string& argument : arguments) {
     joined += argument + '\n';
   }
-  const std::optional<bool> same =
-      session.all_same(std::hash<std::string>()(joined), timeout_of(arguments));
+  const std::optional<bool> same = session.all_same(std::hash<std::string>()(joined),
+                                                    exchange_options_of(arguments).deadlines.fail);
   if (!same) {
     throw CommError("not all ranks started in time.");
   }
   if (!*same) {
     throw UsageError("the ranks were started with different arguments. Give all the same.");
   }
+}
+
+std::string program_of(const Arguments& arguments) {
+  return arguments.empty() || arguments.front().starts_with('-') ? "syncbn"
+                                                                 : "syncbn " + arguments.front();
 }
 
 int run(const Session& session, const Arguments& arguments) {
@@ -99,13 +104,16 @@ int run(const Session& session, const Arguments& arguments) {
   }
   const Command& command = find_command(first);
   const Arguments rest(arguments.begin() + 1, arguments.end());
-  const World world = session.world(timeout_of(rest));
+  const ExchangeOptions exchange = exchange_options_of(rest);
+  set_report_handler([program = program_of(arguments)](std::string_view line) {
+    fmt::print(stderr, "{}: {}\n", program, line);
+    std::fflush(stderr);
+  });
+  if (!exchange.flight_record.empty()) {
+    set_flight_record_directory(exchange.flight_record);
+  }
+  const World world = session.world(exchange);
   return command.run(rest, world);
-}
-
-std::string program_of(const Arguments& arguments) {
-  return arguments.empty() || arguments.front().starts_with('-') ? "syncbn"
-                                                                 : "syncbn " + arguments.front();
 }
 
 int report_usage(const Session& session, const Arguments& arguments, const std::string& message) {

@@ -50,7 +50,7 @@ const char* level_name(int level) {
   }
 }
 
-std::string transport_name() {
+std::string library_and_level() {
   int major = 0;
   int minor = 0;
   int level = MPI_THREAD_SINGLE;
@@ -86,8 +86,14 @@ int Session::size() const {
   return size;
 }
 
-World Session::world(std::chrono::milliseconds timeout) const {
-  return {mpi_communicator(MPI_COMM_WORLD, timeout), transport_name()};
+World Session::world(const ExchangeOptions& options) const {
+  MpiExchange exchange = default_mpi_exchange();
+  if (options.summation) {
+    exchange = *options.summation == Summation::vendor ? MpiExchange::vendor : MpiExchange::service;
+  }
+  const bool vendor = exchange == MpiExchange::vendor;
+  return {mpi_communicator(MPI_COMM_WORLD, options.deadlines, exchange),
+          fmt::format("{} over {}", vendor ? "vendor" : "service", library_and_level())};
 }
 
 std::optional<bool> Session::all_same(std::uint64_t word,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "app/args.hpp"
 #include "app/command.hpp"
 
 namespace syncbn::app {
@@ -21,8 +22,8 @@ class Session {
   int rank() const;
   int size() const;
 
-  /// Collective. All processes, with `timeout` for their exchanges.
-  World world(std::chrono::milliseconds timeout) const;
+  /// Collective. All processes.
+  World world(const ExchangeOptions& options) const;
 
   /// Collective. Whether all ranks give the same word; none if one does not call within `patience`,
   /// then `abort` is the only thing left to do. Independent of the worlds: works after their

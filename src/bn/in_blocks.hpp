@@ -54,7 +54,7 @@ double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t 
   comm::Descriptor in_so_many = what;  // the ranks must agree on the number of blocks
   in_so_many.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
   double wishes = 0;
-  std::array<comm::Group::Started, 2> started;
+  std::array<PendingSum, 2> started;
   const auto arrive = [&](std::int64_t k) {
     const auto place = static_cast<std::size_t>(k % 2);
     const ChannelRange then = block(channels, blocks, k);

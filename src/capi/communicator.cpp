@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "syncbn/error.hpp"
@@ -10,6 +13,19 @@
 using namespace syncbn;
 using capi::guarded;
 using capi::require;
+
+void syncbn_set_report_handler(syncbn_report_handler handler, void* user) {
+  if (handler == nullptr) {
+    set_report_handler({});
+    return;
+  }
+  set_report_handler(
+      [handler, user](std::string_view line) { handler(std::string(line).c_str(), user); });
+}
+
+syncbn_status syncbn_set_flight_record_directory(const char* directory) {
+  return guarded([&] { set_flight_record_directory(directory == nullptr ? "" : directory); });
+}
 
 syncbn_status syncbn_communicator_self(syncbn_communicator** out) {
   return guarded([&] {
@@ -23,7 +39,7 @@ syncbn_status syncbn_communicator_threads(int ranks, double timeout_seconds,
   return guarded([&] {
     require(out, "out");
     std::vector<std::unique_ptr<syncbn_communicator>> handles;
-    for (Communicator& group : Communicator::threads(ranks, capi::to_timeout(timeout_seconds))) {
+    for (Communicator& group : Communicator::threads(ranks, capi::to_deadlines(timeout_seconds))) {
       handles.push_back(std::make_unique<syncbn_communicator>(std::move(group)));
     }
     for (std::unique_ptr<syncbn_communicator>& handle : handles) {
@@ -52,6 +68,38 @@ syncbn_status syncbn_communicator_split(const syncbn_communicator* group, int co
     require(group, "group");
     require(out, "out");
     *out = new syncbn_communicator{group->group.split(color)};
+  });
+}
+
+syncbn_status syncbn_communicator_split_by_samples(const syncbn_communicator* group, int64_t mine,
+                                                   int64_t samples, syncbn_communicator** out) {
+  return guarded([&] {
+    require(group, "group");
+    require(out, "out");
+    *out = new syncbn_communicator{group->group.split_by_samples(mine, samples)};
+  });
+}
+
+syncbn_status syncbn_communicator_start(const syncbn_communicator* group, double* data,
+                                        size_t count, syncbn_pending* out) {
+  return guarded([&] {
+    require(group, "group");
+    require(out, "out");
+    if (count != 0) {
+      require(data, "data");
+    }
+    const PendingSum sum = group->group.start({data, count});
+    *out = {sum.ticket, sum.sequence, sum.length, sum.time.count()};
+  });
+}
+
+syncbn_status syncbn_communicator_finish(const syncbn_communicator* group,
+                                         const syncbn_pending* pending) {
+  return guarded([&] {
+    require(group, "group");
+    require(pending, "pending");
+    group->group.finish({pending->ticket, pending->sequence, pending->count,
+                         std::chrono::nanoseconds(pending->nanoseconds)});
   });
 }
 

@@ -74,12 +74,13 @@ Weight to_weight(const float* weight, const TensorView& x) {
                            : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
 }
 
-std::chrono::milliseconds to_timeout(double seconds) {
+Deadlines to_deadlines(double seconds) {
   constexpr double longest = 1e9;
   if (!(seconds > 0 && seconds <= longest)) {
     throw InvalidArgument("a timeout of " + std::to_string(seconds) + " s (above 0, at most 1e9)");
   }
-  return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+  return default_deadlines(
+      std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds)));
 }
 
 }  // namespace syncbn::capi

@@ -32,6 +32,6 @@ Weight to_weight(const float* weight, const TensorView& x);
 Backend to_backend(syncbn_backend backend);
 TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
-std::chrono::milliseconds to_timeout(double seconds);
+Deadlines to_deadlines(double seconds);
 
 }  // namespace syncbn::capi

@@ -13,6 +13,6 @@ syncbn_status syncbn_communicator_mpi(MPI_Comm comm, double timeout_seconds,
   return syncbn::capi::guarded([&] {
     syncbn::capi::require(out, "out");
     *out = new syncbn_communicator{
-        syncbn::mpi_communicator(comm, syncbn::capi::to_timeout(timeout_seconds))};
+        syncbn::mpi_communicator(comm, syncbn::capi::to_deadlines(timeout_seconds))};
   });
 }

@@ -2,6 +2,10 @@
 #include "syncbn/communicator.hpp"
 
 #include <algorithm>
+#include <array>
+#include <string>
+
+#include "syncbn/error.hpp"
 
 #include "comm/group.hpp"
 
@@ -23,6 +27,14 @@ void Communicator::all_reduce(std::span<double> data) const {
   group_->exchange({.channels = static_cast<std::int64_t>(data.size())}, data);
 }
 
+PendingSum Communicator::start(std::span<double> data) const {
+  return group_->start({.channels = static_cast<std::int64_t>(data.size())}, data);
+}
+
+void Communicator::finish(const PendingSum& sum) const {
+  group_->finish({.channels = static_cast<std::int64_t>(sum.length)}, sum);
+}
+
 std::vector<double> Communicator::all_gather(std::span<const double> mine) const {
   std::vector<double> all(mine.size() * static_cast<std::size_t>(size()), 0.0);
   std::ranges::copy(mine, all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * rank());
@@ -33,6 +45,41 @@ std::vector<double> Communicator::all_gather(std::span<const double> mine) const
 
 Communicator Communicator::split(int color) const {
   return Communicator(group_->split(color));
+}
+
+Communicator Communicator::split_by_samples(std::int64_t mine, std::int64_t samples) const {
+  const double wanted = static_cast<double>(samples);
+  const std::vector<double> all = all_gather(std::array{static_cast<double>(mine), wanted});
+  const auto has = [&](int rank) { return all[2 * static_cast<std::size_t>(rank)]; };
+  for (int rank = 0; rank < size(); ++rank) {
+    if (has(rank) < 0 || samples < 1 || all[2 * static_cast<std::size_t>(rank) + 1] != wanted) {
+      throw InvalidArgument("a group of at least " + std::to_string(samples) +
+                            " samples (at least 1, the same on every rank; no rank has fewer than "
+                            "0 samples)");
+    }
+  }
+  // A group begins where the one before has enough, and what is left is enough for one more.
+  double left = 0;
+  for (int rank = 0; rank < size(); ++rank) {
+    left += has(rank);
+  }
+  int group = 0;
+  double in_group = 0;
+  int own = 0;
+  for (int rank = 0; rank < size(); ++rank) {
+    if (in_group >= wanted && left >= wanted) {
+      ++group;
+      in_group = 0;
+    }
+    own = rank == this->rank() ? group : own;
+    in_group += has(rank);
+    left -= has(rank);
+  }
+  return split(own);
+}
+
+std::string Communicator::flight_record() const {
+  return group_->flight_record();
 }
 
 }  // namespace syncbn

@@ -72,7 +72,11 @@ void report(std::string_view line) {
 }  // namespace comm
 
 Deadlines default_deadlines() {
-  Deadlines deadlines = comm::from_environment("SYNCBN_TIMEOUT").value_or(default_timeout);
+  return default_deadlines(comm::from_environment("SYNCBN_TIMEOUT").value_or(default_timeout));
+}
+
+Deadlines default_deadlines(std::chrono::milliseconds fail) {
+  Deadlines deadlines = fail;
   deadlines.report = comm::from_environment("SYNCBN_REPORT_AFTER").value_or(deadlines.report);
   return deadlines;
 }

@@ -41,6 +41,17 @@ Unpacked unpack(std::span<const double> words) {
   return result;
 }
 
+std::string describe(std::string_view name, const Descriptor& what) {
+  std::string text(to_string(what.pass));
+  if (name.empty()) {
+    return text + " of " + std::to_string(what.channels) + " values";
+  }
+  return text + " of '" + std::string(name) + "' (C=" + std::to_string(what.channels) + ", " +
+         std::string(to_string(what.dtype)) + ")";
+}
+
+}  // namespace
+
 std::string_view to_string(Pass pass) {
   switch (pass) {
     case Pass::forward:
@@ -60,17 +71,6 @@ std::string_view to_string(Pass pass) {
   }
   return "?";
 }
-
-std::string describe(std::string_view name, const Descriptor& what) {
-  std::string text(to_string(what.pass));
-  if (name.empty()) {
-    return text + " of " + std::to_string(what.channels) + " values";
-  }
-  return text + " of '" + std::string(name) + "' (C=" + std::to_string(what.channels) + ", " +
-         std::string(syncbn::to_string(what.dtype)) + ")";
-}
-
-}  // namespace
 
 std::string list_ranks(std::span<const int> ranks) {
   std::string text(ranks.size() == 1 ? "rank " : "ranks ");

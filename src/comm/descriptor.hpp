@@ -23,6 +23,8 @@ enum class Pass : std::uint8_t {
   split
 };
 
+std::string_view to_string(Pass pass);
+
 /// What a rank believes it is exchanging. The ranks' descriptors must be equal.
 struct Descriptor {
   Pass pass = Pass::all_reduce;

@@ -32,4 +32,13 @@ void FlightRecord::finish(std::int64_t sequence, Time when) {
   entries_[place(sequence)].finished.store(nanoseconds(when), std::memory_order_relaxed);
 }
 
+std::vector<const FlightEntry*> FlightRecord::latest() const {
+  std::vector<const FlightEntry*> entries;
+  for (std::int64_t sequence = std::max<std::int64_t>(1, last() - std::int64_t{capacity} + 1);
+       sequence <= last(); ++sequence) {
+    entries.push_back(&entry(sequence));
+  }
+  return entries;
+}
+
 }  // namespace syncbn::comm

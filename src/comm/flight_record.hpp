@@ -47,6 +47,8 @@ class FlightRecord {
   std::int64_t last() const { return last_.load(); }
   /// That of a message among the last thousand.
   const FlightEntry& entry(std::int64_t sequence) const { return entries_[place(sequence)]; }
+  /// All of them, the oldest first.
+  std::vector<const FlightEntry*> latest() const;
 
  private:
   static std::size_t place(std::int64_t sequence) {

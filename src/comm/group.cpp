@@ -7,6 +7,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/flight_files.hpp"
+
 namespace syncbn::comm {
 Group::Group(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {
   if (size() > 1) {
@@ -24,36 +26,43 @@ void Group::guarded(const Descriptor& what, Body body) {
     throw CommError("this communicator is unusable (an earlier exchange failed: " + failure_ +
                     "). Make a new one.");
   }
-  failed_ = true;  // until it has succeeded
   try {
     body();
-    failed_ = false;
     return;
   } catch (const std::exception& error) {
-    failure_ = error.what();
+    fail(error.what());
   } catch (...) {
-    failure_ = "an exception of unknown type";
+    fail("an exception of unknown type");
   }
-  transport_->give_up(failure_);
   throw CommError("rank " + std::to_string(rank()) + " of " + std::to_string(size()) + ", " +
                   describe(what) + ": " + failure_);
 }
 
 void Group::abandon(std::string_view why) {
   if (!failed_ && size() > 1) {
-    failed_ = true;
-    failure_ = why;
-    transport_->give_up(why);
+    fail(why);
   }
 }
 
-Group::Started Group::begin(const Descriptor& what, std::span<double> data, Clock::time_point now) {
+void Group::fail(std::string_view why) {
+  failed_ = true;
+  failure_ = why;
+  transport_->give_up(why);
+  keep_flight_record(flight_record());
+}
+
+std::string Group::flight_record() const {
+  return record_ == nullptr ? to_json({}, rank(), size(), failure_)
+                            : to_json(record_->latest(), rank(), size(), failure_);
+}
+
+PendingSum Group::begin(const Descriptor& what, std::span<double> data, Clock::time_point now) {
   const Message message = stamped(what, ++sequence_, data.size());
   record_->start(message, now);
   return {transport_->start(message, data), message.sequence, data.size()};
 }
 
-void Group::end(const Started& started, Clock::time_point since) {
+void Group::end(const PendingSum& started, Clock::time_point since) {
   transport_->finish(started.ticket);
   const Clock::time_point now = Clock::now();
   record_->finish(started.sequence, now);
@@ -64,8 +73,8 @@ void Group::end(const Started& started, Clock::time_point since) {
   fastest_ = std::min(fastest_, seconds);
 }
 
-Group::Started Group::start(const Descriptor& what, std::span<double> data) {
-  Started started;
+PendingSum Group::start(const Descriptor& what, std::span<double> data) {
+  PendingSum started;
   if (size() > 1) {
     guarded(what, [&] {
       const Clock::time_point now = Clock::now();
@@ -76,7 +85,7 @@ Group::Started Group::start(const Descriptor& what, std::span<double> data) {
   return started;
 }
 
-void Group::finish(const Descriptor& what, const Started& started) {
+void Group::finish(const Descriptor& what, const PendingSum& started) {
   if (size() > 1) {
     guarded(what, [&] { end(started, Clock::now()); });
   }

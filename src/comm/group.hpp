@@ -33,22 +33,14 @@ class Group {
   /// 0, 1, 2, ... from call to call.
   std::int64_t count_unnamed_layer() { return unnamed_layers_++; }
 
-  /// What `start` leaves for `finish`.
-  struct Started {
-    Transport::Ticket ticket = 0;
-    std::int64_t sequence = 0;
-    std::size_t length = 0;
-    Clock::duration time{0};  ///< that its start took
-  };
-
   /// Collective. Begins to sum `data` over the ranks in place. Several may be under way; none is to
   /// be touched until it is finished. The ranks start them in the same order.
-  Started start(const Descriptor& what, std::span<double> data);
+  PendingSum start(const Descriptor& what, std::span<double> data);
 
   /// Collective. Waits until the data hold the sum, the same bits on each rank. In any order.
   ///
   /// On failure both throw CommError; the data are lost, and the group is unusable.
-  void finish(const Descriptor& what, const Started& started);
+  void finish(const Descriptor& what, const PendingSum& started);
 
   /// Both.
   void exchange(const Descriptor& what, std::span<double> data);
@@ -60,6 +52,9 @@ class Group {
   /// The least time that an exchange took, waiting included. [s]
   double fastest() const { return fastest_; }
 
+  /// See Communicator::flight_record.
+  std::string flight_record() const;
+
   /// Collective. See Communicator::split.
   std::shared_ptr<Group> split(int color);
 
@@ -67,9 +62,10 @@ class Group {
   /// Runs `body`; if it throws, the group is unusable and a CommError tells why.
   template <class Body>
   void guarded(const Descriptor& what, Body body);
+  void fail(std::string_view why);
 
-  Started begin(const Descriptor& what, std::span<double> data, Clock::time_point now);
-  void end(const Started& started, Clock::time_point since);
+  PendingSum begin(const Descriptor& what, std::span<double> data, Clock::time_point now);
+  void end(const PendingSum& started, Clock::time_point since);
 
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<FlightRecord> own_record_;  ///< unless the transport has one

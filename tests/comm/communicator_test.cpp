@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "syncbn/communicator.hpp"
 
+#include <chrono>
 #include <cmath>
-#include <numeric>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "syncbn/error.hpp"
 
+#include "comm/group.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
@@ -116,6 +118,69 @@ TEST(Communicator, GatherAndReduceOfTheSameLengthAreToldApart) {
       EXPECT_THROW(group.all_gather(std::span(data).first(1)), CommError);
     } else {
       EXPECT_THROW(group.all_reduce(data), CommError);
+    }
+  });
+}
+
+TEST(Communicator, SumsUnderWayAreFinishedInAnyOrder) {
+  test::on_ranks([](const Communicator& group) {
+    constexpr std::size_t sums = 24;  // more than are held at once, of which some in pieces
+    std::vector<std::vector<double>> data;
+    std::vector<PendingSum> pending;
+    data.reserve(sums);
+    for (std::size_t i = 0; i < sums; ++i) {
+      data.emplace_back(i % 5 == 0 ? 10'000 + i : 7 * i, static_cast<double>(i));
+      pending.push_back(group.start(data.back()));
+    }
+    for (std::size_t k = 0; k < sums; ++k) {
+      const std::size_t i = 5 * k % sums;  // 0, 5, 10, ...: each once
+      group.finish(pending[i]);
+      for (const double value : data[i]) {
+        ASSERT_EQ(value, static_cast<double>(i) * group.size());
+      }
+    }
+    std::vector<double> after = {1};
+    group.all_reduce(after);
+    EXPECT_EQ(after[0], group.size());
+  });
+}
+
+TEST(Communicator, SplitBySamplesMakesGroupsLargeEnough) {
+  test::on_ranks([](const Communicator& group) {
+    const Communicator pairs = group.split_by_samples(8, 16);
+    const int whole_pairs = std::max(group.size() / 2, 1);
+    const bool in_last = group.rank() / 2 >= whole_pairs - 1;
+    EXPECT_EQ(pairs.size(), in_last ? group.size() - 2 * (whole_pairs - 1) : 2);
+
+    EXPECT_EQ(group.split_by_samples(8, 1).size(), 1);
+    EXPECT_EQ(group.split_by_samples(8, 1'000'000).size(), group.size());
+    // An empty shard counts nothing: only rank 0 has any.
+    EXPECT_EQ(group.split_by_samples(group.rank() == 0 ? 4 : 0, 4).size(), group.size());
+    EXPECT_THROW(group.split_by_samples(8, 0), InvalidArgument);
+    EXPECT_THROW(group.split_by_samples(group.rank() == 0 ? -1 : 8, 8), InvalidArgument);
+    if (group.size() > 1) {
+      EXPECT_THROW(group.split_by_samples(8, 8 + group.rank()), InvalidArgument);
+    }
+  });
+}
+
+TEST(Communicator, AnAbandonedExchangeEndsTheOthersAtOnce) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    std::vector<double> data = {1};
+    if (group.rank() == 0) {
+      group.group().abandon("weight[3] is NaN");
+    } else {
+      const auto begin = std::chrono::steady_clock::now();
+      try {
+        group.all_reduce(data);
+        FAIL() << "nothing thrown";
+      } catch (const CommError& error) {
+        EXPECT_THAT(error.what(), testing::HasSubstr("weight[3] is NaN"));
+      }
+      EXPECT_LT(std::chrono::steady_clock::now() - begin, test::patience / 2);
     }
   });
 }

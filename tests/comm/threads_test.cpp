@@ -66,6 +66,42 @@ TEST(ThreadRanks, LeavingAfterTheLastExchangeHarmsNobody) {
   }
 }
 
+TEST(ThreadRanks, AMissingRankIsReportedOnceBeforeTheDeadline) {
+  std::vector<std::string> lines;
+  set_report_handler([&](std::string_view line) { lines.emplace_back(line); });
+  using std::chrono::milliseconds;
+  std::vector<Communicator> group =
+      Communicator::threads(2, Deadlines(milliseconds(400), milliseconds(50)));
+  std::vector<double> data(3);
+  std::thread other([&] { EXPECT_EQ(all_reduce_failure(group[1]), ""); });
+  EXPECT_EQ(all_reduce_failure(group[0]), "");
+  other.join();
+  EXPECT_TRUE(lines.empty()) << lines.front();
+  EXPECT_THAT(all_reduce_failure(group[0]),
+              AllOf(HasSubstr("rank 1 did not come within 0.4 s"),
+                    HasSubstr("the last it did: exchange #1, all_reduce of 3 values, finished")));
+  set_report_handler({});
+  ASSERT_EQ(lines.size(), 1);
+  EXPECT_THAT(lines[0], AllOf(HasSubstr("rank 0, all_reduce of 3 values"),
+                              HasSubstr("rank 1 did not come within 0.05 s")));
+}
+
+TEST(ThreadRanks, DeadlinesComeFromTheEnvironment) {
+  setenv("SYNCBN_TIMEOUT", "0.25", 1);
+  EXPECT_EQ(default_deadlines().fail, std::chrono::milliseconds(250));
+  EXPECT_EQ(default_deadlines().report, std::chrono::milliseconds(125));
+  setenv("SYNCBN_REPORT_AFTER", "0.1", 1);
+  EXPECT_EQ(default_deadlines().report, std::chrono::milliseconds(100));
+  EXPECT_EQ(default_deadlines(std::chrono::seconds(7)).fail, std::chrono::seconds(7));
+  for (const char* bad : {"soon", "-1", "0", "3 s", "nan"}) {
+    setenv("SYNCBN_TIMEOUT", bad, 1);
+    EXPECT_THROW(default_deadlines(), InvalidArgument) << bad;
+  }
+  unsetenv("SYNCBN_TIMEOUT");
+  unsetenv("SYNCBN_REPORT_AFTER");
+  EXPECT_EQ(default_deadlines().fail, default_timeout);
+}
+
 TEST(ThreadRanks, TheLongestTimeoutIsLong) {
   std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds::max());
   std::thread late([own = std::move(group[1])] {

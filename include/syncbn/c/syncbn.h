@@ -63,6 +63,14 @@ const char* syncbn_last_error(void);
 
 /* --- communicators ------------------------------------------------------------------------- */
 
+/* Called with a line of text, from the thread that waits, when a rank is missing for
+ * SYNCBN_REPORT_AFTER seconds (environment, 10 unless set). NULL: no reports, as at first. */
+typedef void (*syncbn_report_handler)(const char* line, void* user);
+void syncbn_set_report_handler(syncbn_report_handler handler, void* user);
+/* Where ranks write their last thousand exchanges when one fails; NULL or "": nowhere. At first
+ * what SYNCBN_FLIGHT_RECORD in the environment names. */
+syncbn_status syncbn_set_flight_record_directory(const char* directory);
+
 /* A group of one rank. For MPI see syncbn/c/mpi.h. */
 syncbn_status syncbn_communicator_self(syncbn_communicator** out);
 
@@ -81,9 +89,28 @@ syncbn_status syncbn_communicator_custom(int rank, int size, syncbn_all_reduce a
 /* Collective. The sub-group of the ranks that gave the same color. */
 syncbn_status syncbn_communicator_split(const syncbn_communicator* group, int color,
                                         syncbn_communicator** out);
+/* Collective. Sub-groups of consecutive ranks with at least `samples` samples each, of which this
+ * rank has `mine`. See Communicator::split_by_samples. */
+syncbn_status syncbn_communicator_split_by_samples(const syncbn_communicator* group, int64_t mine,
+                                                   int64_t samples, syncbn_communicator** out);
 /* Collective. Sums data[0..count) over the ranks in place. */
 syncbn_status syncbn_communicator_all_reduce(const syncbn_communicator* group, double* data,
                                              size_t count);
+/* A sum under way; means something to the rank that got it only. */
+typedef struct syncbn_pending {
+  uint64_t ticket;
+  int64_t sequence;
+  uint64_t count;
+  int64_t nanoseconds;
+} syncbn_pending;
+
+/* Collective. Begins such a sum and does not wait. data stay in place, untouched, until it is
+ * finished. Several may be under way; all ranks start them in the same order. */
+syncbn_status syncbn_communicator_start(const syncbn_communicator* group, double* data,
+                                        size_t count, syncbn_pending* out);
+/* Collective. Waits until the data hold the sum. Each once, in any order. */
+syncbn_status syncbn_communicator_finish(const syncbn_communicator* group,
+                                         const syncbn_pending* pending);
 int syncbn_communicator_rank(const syncbn_communicator* group);
 int syncbn_communicator_size(const syncbn_communicator* group);
 /* Layers made from it keep the group alive. */

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/flight_files.hpp"
+
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <unistd.h>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "syncbn/communicator.hpp"
+
+#include "core/atomic_file.hpp"
+
+#include "comm/deadlines.hpp"
+
+namespace syncbn {
+namespace comm {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+struct Place {
+  std::mutex mutex;
+  std::optional<std::filesystem::path> directory;  ///< unless it is the environment's
+  int files = 0;                                   ///< of this process
+};
+
+Place& place() {
+  static Place the_place;
+  return the_place;
+}
+
+std::filesystem::path next_file() {
+  const std::scoped_lock lock(place().mutex);
+  std::filesystem::path directory;
+  if (place().directory) {
+    directory = *place().directory;
+  } else if (const char* named = std::getenv("SYNCBN_FLIGHT_RECORD")) {
+    directory = named;
+  }
+  if (directory.empty()) {
+    return {};
+  }
+  return directory / (host_name() + "-" + std::to_string(getpid()) + "-" +
+                      std::to_string(place().files++) + ".json");
+}
+
+}  // namespace
+
+std::string to_json(std::span<const FlightEntry* const> entries, int rank, int size,
+                    std::string_view failure) {
+  using std::chrono::duration;
+  const double steady = duration<double>(Time::clock::now().time_since_epoch()).count();
+  const double since_1970 =
+      duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  Json exchanges = Json::array();
+  for (const FlightEntry* entry : entries) {
+    const Descriptor what = entry->what();
+    const std::int64_t started = entry->started.load();
+    const std::int64_t finished = entry->finished.load();
+    exchanges.push_back(
+        {{"sequence", entry->sequence},
+         {"pass", to_string(what.pass)},
+         {"layer", what.layer},
+         {"channels", what.channels},
+         {"dtype", to_string(what.dtype)},
+         {"shared", what.shared},
+         {"values", entry->length},
+         {"started", 1e-9 * static_cast<double>(started) + (since_1970 - steady)},
+         {"seconds",
+          finished == 0 ? Json(nullptr) : Json(1e-9 * static_cast<double>(finished - started))}});
+  }
+  const Json record = {{"rank", rank},        {"size", size},
+                       {"host", host_name()}, {"process", getpid()},
+                       {"failure", failure},  {"exchanges", std::move(exchanges)}};
+  // A layer may be named in any bytes.
+  return record.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+void keep_flight_record(const std::string& json) noexcept {
+  try {
+    const std::filesystem::path file = next_file();
+    if (!file.empty()) {
+      std::filesystem::create_directories(file.parent_path());
+      write_atomically(file, {std::as_bytes(std::span(json))});
+    }
+  } catch (const std::exception& error) {
+    report(std::string("the flight record was not written: ") + error.what());
+  } catch (...) {
+    report("the flight record was not written");
+  }
+}
+
+}  // namespace comm
+
+void set_flight_record_directory(std::filesystem::path directory) {
+  const std::scoped_lock lock(comm::place().mutex);
+  comm::place().directory = std::move(directory);
+}
+
+}  // namespace syncbn

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "comm/flight_record.hpp"
+
+namespace syncbn::comm {
+
+/// {"rank": 0, "size": 2, "host": "a", "process": 4711, "failure": "", "exchanges": [{"sequence":
+/// 1, "pass": "forward", "layer": "bn1", "channels": 64, "dtype": "f32", "shared": "9f...",
+/// "values": 130, "started": 1764150000.123456 [s since 1970], "seconds": 1e-6 or null if not
+/// finished}]}
+std::string to_json(std::span<const FlightEntry* const> entries, int rank, int size,
+                    std::string_view failure);
+
+/// Writes a record to the directory of flight records, if there is one. A file that cannot be
+/// written is reported, not thrown: there is an error under way already.
+void keep_flight_record(const std::string& json) noexcept;
+
+}  // namespace syncbn::comm

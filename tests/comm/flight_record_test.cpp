@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "syncbn/communicator.hpp"
+#include "syncbn/error.hpp"
+
+#include "comm/group.hpp"
+#include "support/on_ranks.hpp"
+#include "support/scratch_directory.hpp"
+
+namespace syncbn {
+namespace {
+
+using nlohmann::json;
+
+json record_of(const Communicator& group) {
+  return json::parse(group.flight_record());
+}
+
+TEST(FlightRecord, TellsWhatWasExchangedAndWhen) {
+  test::on_ranks([](const Communicator& group) {
+    std::vector<double> data(5, 1.0);
+    group.group().exchange({.pass = comm::Pass::forward,
+                            .layer = "a \"name\"\n\xff",
+                            .channels = 2,
+                            .dtype = DType::f16},
+                           data);
+    group.all_reduce(data);
+    const json record = record_of(group);
+    EXPECT_EQ(record["rank"], group.rank());
+    EXPECT_EQ(record["size"], group.size());
+    if (group.size() == 1) {
+      EXPECT_TRUE(record["exchanges"].empty());
+      return;
+    }
+    ASSERT_EQ(record["exchanges"].size(), 2);
+    const json& first = record["exchanges"][0];
+    EXPECT_EQ(first["sequence"], 1);
+    EXPECT_EQ(first["pass"], "forward");
+    EXPECT_THAT(first["layer"], testing::StartsWith("a \"name\"\n"));
+    EXPECT_EQ(first["channels"], 2);
+    EXPECT_EQ(first["dtype"], "f16");
+    EXPECT_EQ(first["values"], 5);
+    EXPECT_GE(first["seconds"], 0);
+    EXPECT_LE(first["started"], record["exchanges"][1]["started"]);
+    EXPECT_NEAR(first["started"], static_cast<double>(std::time(nullptr)), 60);
+  });
+}
+
+TEST(FlightRecord, KeepsTheLastThousand) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    std::vector<double> data(1);
+    for (int i = 0; i < 1234; ++i) {
+      group.all_reduce(data);
+    }
+    const json exchanges = record_of(group)["exchanges"];
+    ASSERT_EQ(exchanges.size(), 1000);
+    EXPECT_EQ(exchanges.front()["sequence"], 235);
+    EXPECT_EQ(exchanges.back()["sequence"], 1234);
+  });
+}
+
+TEST(FlightRecord, IsWrittenWhenAnExchangeFails) {
+  const test::ScratchDirectory scratch;
+  const std::filesystem::path directory = scratch / "made/for/it";
+  set_flight_record_directory(directory);
+  std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(50));
+  std::vector<double> data(3);
+  EXPECT_THROW(group[0].all_reduce(data), CommError);
+  set_flight_record_directory({});
+
+  std::vector<std::filesystem::path> files(std::filesystem::directory_iterator(directory), {});
+  ASSERT_EQ(files.size(), 1);
+  std::ifstream file(files[0]);
+  const json record = json::parse(file);
+  EXPECT_EQ(record["rank"], 0);
+  EXPECT_THAT(record["failure"], testing::HasSubstr("rank 1 did not come"));
+  ASSERT_EQ(record["exchanges"].size(), 1);
+  EXPECT_TRUE(record["exchanges"][0]["seconds"].is_null());
+
+  // And without a directory it is not.
+  EXPECT_THROW(group[1].all_reduce(data), CommError);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 1);
+}
+
+TEST(FlightRecord, ThatCannotBeWrittenIsReportedAndChangesNothing) {
+  std::string reported;
+  set_report_handler([&](std::string_view line) { reported = line; });
+  set_flight_record_directory("/dev/null/not/a/directory");
+  std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(50));
+  std::vector<double> data(3);
+  try {
+    group[0].all_reduce(data);
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const CommError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("rank 1 did not come"));
+  }
+  set_flight_record_directory({});
+  set_report_handler({});
+  EXPECT_THAT(reported, testing::HasSubstr("flight record was not written"));
+}
+
+}  // namespace
+}  // namespace syncbn
