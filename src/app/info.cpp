@@ -12,6 +12,7 @@
 #include "app/args.hpp"
 #include "app/build_options.hpp"
 #include "app/command.hpp"
+#include "app/flight_records.hpp"
 #include "app/threads.hpp"
 
 namespace syncbn::app {
@@ -68,9 +69,20 @@ void line(std::string_view caption, const std::string& text) {
 }  // namespace
 
 int run_info(const Arguments& arguments, const World& world) {
-  CommandLine command("info", "What this build and these machines have.");
+  CommandLine command("info",
+                      "What this build and these machines have; with --flight-record, what ranks "
+                      "were doing when an\nexchange failed.");
   command.example("mpirun -n 4 syncbn info", "also shows which rank runs where");
+  command.example("syncbn info --flight-record flight",
+                  "reads what 'syncbn train --flight-record flight' left when it failed");
   if (!command.parse(arguments, world)) {
+    return 0;
+  }
+  if (command.given("flight-record")) {
+    const std::string text = describe_flight_records(exchange_options_of(arguments).flight_record);
+    if (world.communicator.rank() == 0) {
+      fmt::print("{}", text);
+    }
     return 0;
   }
   const auto hosts = ranks_by_host(world.communicator);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What several ranks do together: one voice, one exit code, and no hang when one of them is lost.
+#include <fstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -92,10 +94,48 @@ TEST(Ranks, AKilledRankEndsTheRun) {
 }
 
 TEST(Ranks, AStuckRankEndsTheRunAfterTheTimeout) {
-  const Ended ended = lose_a_rank("STOP", "--timeout 2");
+  const ScratchDirectory scratch;
+  const std::string flight = (scratch / "flight").string();
+  const Ended ended = lose_a_rank("STOP", "--timeout 3 --report-after 1 --flight-record " + flight);
   EXPECT_NE(ended.code, 0);
   EXPECT_LT(ended.seconds, 40);
-  EXPECT_THAT(ended.err, HasSubstr("not all ranks came within 2 s"));
+  EXPECT_EQ(count(ended.err, "did not come within 1 s"), 2) << ended.err;
+  EXPECT_GE(count(ended.err, "did not come within 3 s"), 2) << ended.err;
+  EXPECT_THAT(ended.err,
+              testing::ContainsRegex("its process [0-9]+ is stopped; the last it did: exchange #"));
+
+  const Ended told = run_tool("info --flight-record " + flight);
+  EXPECT_EQ(told.code, 0) << told.err;
+  EXPECT_THAT(told.out, testing::AllOf(HasSubstr("group of 3 ranks"), HasSubstr("not finished"),
+                                       HasSubstr("did not come within 3 s"),
+                                       HasSubstr("without a record: rank ")));
+}
+
+TEST(Ranks, RanksThatDisagreeShowInTheirFlightRecords) {
+  const ScratchDirectory scratch;
+  const std::string entry = R"({"sequence": 1, "pass": "forward", "layer": "%s", "channels": 64,)"
+                            R"( "dtype": "f32", "shared": 0, "values": 130, "started": 1.5,)"
+                            R"( "seconds": %s})";
+  const auto write = [&](int rank, const char* layer, const char* seconds) {
+    std::string exchange = entry;
+    exchange.replace(exchange.find("%s"), 2, layer);
+    exchange.replace(exchange.find("%s"), 2, seconds);
+    std::ofstream(scratch / (std::to_string(rank) + ".json"))
+        << R"({"rank": )" << rank << R"(, "size": 3, "host": "a", "process": 1, "failure": "",)"
+        << R"( "exchanges": [)" << exchange << "]}";
+  };
+  write(0, "bn1", "null");
+  write(1, "bn2", "null");
+  write(2, "bn1", "null");
+  const Ended told = run_tool("info --flight-record " + scratch.path().string());
+  EXPECT_THAT(told.out, HasSubstr("the ranks part at exchange #1:\n"
+                                  "  rank 0, 2: forward of 'bn1' (C=64, f32, 130 values)\n"
+                                  "  rank 1: forward of 'bn2'"));
+
+  std::ofstream(scratch / "1.json") << "{}";
+  EXPECT_THAT(run_tool("info --flight-record " + scratch.path().string()).err,
+              HasSubstr("1.json is no flight record"));
+  EXPECT_THAT(run_tool("info --flight-record /nonexistent").err, HasSubstr("cannot be read"));
 }
 
 }  // namespace

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/flight_records.hpp"
+
+#include <algorithm>
+#include <ctime>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "syncbn/error.hpp"
+
+namespace syncbn::app {
+namespace {
+
+struct Exchange {
+  std::string what;  ///< "forward of 'bn1' (C=64, f32)"
+  std::uint64_t shared;
+  double started;                 ///< [s since 1970]
+  std::optional<double> seconds;  ///< none: not finished
+};
+
+struct Record {
+  int rank, size;
+  std::string host, failure;
+  std::int64_t process;
+  std::map<std::int64_t, Exchange> exchanges;  ///< by sequence number
+};
+
+Record parsed(const nlohmann::json& json) {
+  Record record{json.at("rank"),    json.at("size"),    json.at("host"),
+                json.at("failure"), json.at("process"), {}};
+  for (const nlohmann::json& entry : json.at("exchanges")) {
+    const std::string layer = entry.at("layer");
+    const std::string pass = entry.at("pass");
+    const std::int64_t values = entry.at("values");
+    const nlohmann::json& seconds = entry.at("seconds");
+    record.exchanges[entry.at("sequence")] = {
+        layer.empty() ? fmt::format("{} of {} values", pass, values)
+                      : fmt::format("{} of '{}' (C={}, {}, {} values)", pass, layer,
+                                    entry.at("channels").get<std::int64_t>(),
+                                    entry.at("dtype").get<std::string>(), values),
+        entry.at("shared"), entry.at("started"),
+        seconds.is_null() ? std::nullopt : std::optional<double>(seconds.get<double>())};
+  }
+  return record;
+}
+
+std::vector<Record> read_all(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::vector<Record> records;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    if (entry.path().extension() != ".json") {
+      continue;
+    }
+    std::ifstream file(entry.path());
+    try {
+      records.push_back(parsed(nlohmann::json::parse(file)));
+    } catch (const nlohmann::json::exception& problem) {
+      throw FileError(fmt::format("{} is no flight record ({}). Give a directory of nothing else.",
+                                  entry.path().string(), problem.what()));
+    }
+  }
+  if (error) {
+    throw FileError(fmt::format("{} cannot be read: {}.", directory.string(), error.message()));
+  }
+  if (records.empty()) {
+    throw FileError(fmt::format(
+        "there are no flight records in {}. They are written when an exchange fails, by runs with "
+        "--flight-record or SYNCBN_FLIGHT_RECORD.",
+        directory.string()));
+  }
+  std::ranges::sort(records, {}, [](const Record& r) { return std::tuple(r.size, r.rank); });
+  return records;
+}
+
+std::string time_of_day(double since_1970) {
+  const auto whole = static_cast<std::time_t>(since_1970);
+  std::tm local{};
+  localtime_r(&whole, &local);
+  return fmt::format("{:02}:{:02}:{:06.3f}", local.tm_hour, local.tm_min,
+                     local.tm_sec + (since_1970 - static_cast<double>(whole)));
+}
+
+std::string last_of(const Record& record) {
+  if (record.exchanges.empty()) {
+    return "exchanged nothing";
+  }
+  const auto& [sequence, last] = *record.exchanges.rbegin();
+  return fmt::format(
+      "last #{}, {}, begun {}, {}", sequence, last.what, time_of_day(last.started),
+      last.seconds ? fmt::format("took {:.3g} ms", 1e3 * *last.seconds) : "not finished");
+}
+
+/// The first exchange that not all of these records have as the same, "" if there is none.
+std::string parting(const std::vector<const Record*>& records) {
+  std::map<std::int64_t, std::map<std::pair<std::string, std::uint64_t>, std::vector<int>>> who;
+  std::int64_t from = 0;  // what all still have
+  for (const Record* record : records) {
+    if (!record->exchanges.empty()) {
+      from = std::max(from, record->exchanges.begin()->first);
+    }
+    for (const auto& [sequence, exchange] : record->exchanges) {
+      who[sequence][{exchange.what, exchange.shared}].push_back(record->rank);
+    }
+  }
+  for (const auto& [sequence, views] : who) {
+    std::size_t ranks = 0;
+    for (const auto& [view, members] : views) {
+      ranks += members.size();
+    }
+    if (sequence < from || (views.size() == 1 && ranks == records.size())) {
+      continue;
+    }
+    std::string text = fmt::format("the ranks part at exchange #{}:\n", sequence);
+    for (const auto& [view, members] : views) {
+      text += fmt::format("  rank {}: {}\n", fmt::join(members, ", "), view.first);
+    }
+    for (const Record* record : records) {
+      if (!record->exchanges.contains(sequence)) {
+        text += fmt::format("  rank {}: has not come to it\n", record->rank);
+      }
+    }
+    return text;
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string describe_flight_records(const std::filesystem::path& directory) {
+  const std::vector<Record> records = read_all(directory);
+  std::map<int, std::vector<const Record*>> by_size;
+  for (const Record& record : records) {
+    by_size[record.size].push_back(&record);
+  }
+  std::string text;
+  for (const auto& [size, group] : by_size) {
+    text += fmt::format("{}group of {} ranks\n", text.empty() ? "" : "\n", size);
+    for (const Record* record : group) {
+      text += fmt::format("rank {} on {}, process {}: {}\n", record->rank, record->host,
+                          record->process, last_of(*record));
+      if (!record->failure.empty()) {
+        text += fmt::format("    {}\n", record->failure);
+      }
+    }
+    std::vector<int> without;
+    for (int rank = 0; rank < size; ++rank) {
+      if (std::ranges::none_of(group, [&](const Record* r) { return r->rank == rank; })) {
+        without.push_back(rank);
+      }
+    }
+    if (!without.empty()) {
+      text += fmt::format("without a record: rank {}\n", fmt::join(without, ", "));
+    }
+    text += parting(group);
+  }
+  return text;
+}
+
+}  // namespace syncbn::app
