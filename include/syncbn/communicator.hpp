@@ -63,7 +63,7 @@ struct PendingSum {
   std::size_t ticket = 0;
   std::int64_t sequence = 0;
   std::size_t length = 0;
-  std::chrono::nanoseconds time{0};  ///< that its start took
+  std::int64_t time = 0;  ///< that its start took, in a unit of the library's
 };
 
 /// What went over a communicator since it was made, on this rank.

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -89,7 +88,7 @@ syncbn_status syncbn_communicator_start(const syncbn_communicator* group, double
       require(data, "data");
     }
     const PendingSum sum = group->group.start({data, count});
-    *out = {sum.ticket, sum.sequence, sum.length, sum.time.count()};
+    *out = {sum.ticket, sum.sequence, sum.length, sum.time};
   });
 }
 
@@ -98,8 +97,7 @@ syncbn_status syncbn_communicator_finish(const syncbn_communicator* group,
   return guarded([&] {
     require(group, "group");
     require(pending, "pending");
-    group->group.finish({pending->ticket, pending->sequence, pending->count,
-                         std::chrono::nanoseconds(pending->nanoseconds)});
+    group->group.finish({pending->ticket, pending->sequence, pending->count, pending->time});
   });
 }
 

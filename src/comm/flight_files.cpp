@@ -61,15 +61,15 @@ std::filesystem::path next_file() {
 
 std::string to_json(std::span<const FlightEntry* const> entries, int rank, int size,
                     std::string_view failure) {
-  using std::chrono::duration;
-  const double steady = duration<double>(Time::clock::now().time_since_epoch()).count();
+  const double tick = seconds_per_tick();
+  const Ticks now = ticks_now();
   const double since_1970 =
-      duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   Json exchanges = Json::array();
   for (const FlightEntry* entry : entries) {
     const Descriptor what = entry->what();
-    const std::int64_t started = entry->started.load();
-    const std::int64_t finished = entry->finished.load();
+    const Ticks started = entry->started.load();
+    const Ticks finished = entry->finished.load();
     exchanges.push_back(
         {{"sequence", entry->sequence},
          {"pass", to_string(what.pass)},
@@ -78,9 +78,9 @@ std::string to_json(std::span<const FlightEntry* const> entries, int rank, int s
          {"dtype", to_string(what.dtype)},
          {"shared", what.shared},
          {"values", entry->length},
-         {"started", 1e-9 * static_cast<double>(started) + (since_1970 - steady)},
+         {"started", since_1970 - tick * static_cast<double>(now - started)},
          {"seconds",
-          finished == 0 ? Json(nullptr) : Json(1e-9 * static_cast<double>(finished - started))}});
+          finished == 0 ? Json(nullptr) : Json(tick * static_cast<double>(finished - started))}});
   }
   const Json record = {{"rank", rank},        {"size", size},
                        {"host", host_name()}, {"process", getpid()},

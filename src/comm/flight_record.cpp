@@ -4,15 +4,7 @@
 #include <algorithm>
 
 namespace syncbn::comm {
-namespace {
-
-std::int64_t nanoseconds(Time when) {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count();
-}
-
-}  // namespace
-
-void FlightRecord::start(const Message& message, Time when) {
+void FlightRecord::start(const Message& message, Ticks when) {
   FlightEntry& entry = entries_[place(message.sequence)];
   const std::string_view name = message.what.layer.substr(0, longest_name);
   entry.sequence = message.sequence;
@@ -24,12 +16,12 @@ void FlightRecord::start(const Message& message, Time when) {
   entry.name_length = static_cast<std::uint8_t>(name.size());
   std::ranges::copy(name, entry.name.begin());
   entry.finished.store(0, std::memory_order_relaxed);
-  entry.started.store(nanoseconds(when), std::memory_order_relaxed);
+  entry.started.store(when, std::memory_order_relaxed);
   last_.store(message.sequence, std::memory_order_release);
 }
 
-void FlightRecord::finish(std::int64_t sequence, Time when) {
-  entries_[place(sequence)].finished.store(nanoseconds(when), std::memory_order_relaxed);
+void FlightRecord::finish(std::int64_t sequence, Ticks when) {
+  entries_[place(sequence)].finished.store(when, std::memory_order_relaxed);
 }
 
 std::vector<const FlightEntry*> FlightRecord::latest() const {

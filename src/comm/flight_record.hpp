@@ -3,7 +3,6 @@
 
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -11,11 +10,10 @@
 #include <vector>
 
 #include "comm/descriptor.hpp"
+#include "comm/ticks.hpp"
 #include "comm/transport.hpp"
 
 namespace syncbn::comm {
-
-using Time = std::chrono::steady_clock::time_point;
 
 /// One message of a rank. Lies in memory that the ranks of a node share, so that they can read what
 /// the others are doing, and what one that died was doing.
@@ -24,8 +22,8 @@ struct FlightEntry {
   std::int64_t channels = 0;
   std::uint64_t shared = 0;
   std::uint64_t length = 0;
-  std::atomic<std::int64_t> started{0};   ///< [ns of the node's steady clock]
-  std::atomic<std::int64_t> finished{0};  ///< likewise; 0 while it is under way
+  std::atomic<Ticks> started{0};
+  std::atomic<Ticks> finished{0};  ///< 0 while it is under way
   Pass pass = Pass::all_reduce;
   DType dtype = DType::f64;
   std::uint8_t name_length = 0;
@@ -40,8 +38,8 @@ class FlightRecord {
  public:
   static constexpr std::size_t capacity = 1000;
 
-  void start(const Message& message, Time when);
-  void finish(std::int64_t sequence, Time when);
+  void start(const Message& message, Ticks when);
+  void finish(std::int64_t sequence, Ticks when);
 
   /// The sequence number of the message begun last, 0 before the first.
   std::int64_t last() const { return last_.load(); }

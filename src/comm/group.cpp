@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <limits>
 #include <vector>
 
 #include "syncbn/error.hpp"
@@ -56,30 +57,41 @@ std::string Group::flight_record() const {
                             : to_json(record_->latest(), rank(), size(), failure_);
 }
 
-PendingSum Group::begin(const Descriptor& what, std::span<double> data, Clock::time_point now) {
+PendingSum Group::begin(const Descriptor& what, std::span<double> data, Ticks now) {
   const Message message = stamped(what, ++sequence_, data.size());
   record_->start(message, now);
   return {transport_->start(message, data), message.sequence, data.size()};
 }
 
-void Group::end(const PendingSum& started, Clock::time_point since) {
+void Group::end(const PendingSum& started, Ticks since) {
   transport_->finish(started.ticket);
-  const Clock::time_point now = Clock::now();
+  const Ticks now = ticks_now();
   record_->finish(started.sequence, now);
-  const double seconds = std::chrono::duration<double>(started.time + (now - since)).count();
+  const Ticks time = started.time + (now - since);
   counters_.exchanges += 1;
   counters_.bytes += static_cast<std::int64_t>(started.length * sizeof(double));
-  counters_.seconds += seconds;
-  fastest_ = std::min(fastest_, seconds);
+  time_ += time;
+  fastest_ = fastest_ == 0 ? time : std::min(fastest_, time);
+}
+
+Counters Group::counters() const {
+  Counters counters = counters_;
+  counters.seconds = static_cast<double>(time_) * seconds_per_tick();
+  return counters;
+}
+
+double Group::fastest() const {
+  return fastest_ == 0 ? std::numeric_limits<double>::infinity()
+                       : static_cast<double>(fastest_) * seconds_per_tick();
 }
 
 PendingSum Group::start(const Descriptor& what, std::span<double> data) {
   PendingSum started;
   if (size() > 1) {
     guarded(what, [&] {
-      const Clock::time_point now = Clock::now();
+      const Ticks now = ticks_now();
       started = begin(what, data, now);
-      started.time = Clock::now() - now;
+      started.time = ticks_now() - now;
     });
   }
   return started;
@@ -87,14 +99,14 @@ PendingSum Group::start(const Descriptor& what, std::span<double> data) {
 
 void Group::finish(const Descriptor& what, const PendingSum& started) {
   if (size() > 1) {
-    guarded(what, [&] { end(started, Clock::now()); });
+    guarded(what, [&] { end(started, ticks_now()); });
   }
 }
 
 void Group::exchange(const Descriptor& what, std::span<double> data) {
   if (size() > 1) {
     guarded(what, [&] {
-      const Clock::time_point now = Clock::now();
+      const Ticks now = ticks_now();
       end(begin(what, data, now), now);
     });
   }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,6 +12,7 @@
 
 #include "comm/descriptor.hpp"
 #include "comm/flight_record.hpp"
+#include "comm/ticks.hpp"
 #include "comm/transport.hpp"
 
 namespace syncbn::comm {
@@ -22,13 +21,11 @@ namespace syncbn::comm {
 /// messages so far, and, once one failed, why.
 class Group {
  public:
-  using Clock = std::chrono::steady_clock;
-
   explicit Group(std::unique_ptr<Transport> transport);
 
   int rank() const { return transport_->rank(); }
   int size() const { return transport_->size(); }
-  const Counters& counters() const { return counters_; }
+  Counters counters() const;
 
   /// 0, 1, 2, ... from call to call.
   std::int64_t count_unnamed_layer() { return unnamed_layers_++; }
@@ -50,7 +47,7 @@ class Group {
   void abandon(std::string_view why);
 
   /// The least time that an exchange took, waiting included. [s]
-  double fastest() const { return fastest_; }
+  double fastest() const;
 
   /// See Communicator::flight_record.
   std::string flight_record() const;
@@ -64,18 +61,19 @@ class Group {
   void guarded(const Descriptor& what, Body body);
   void fail(std::string_view why);
 
-  PendingSum begin(const Descriptor& what, std::span<double> data, Clock::time_point now);
-  void end(const PendingSum& started, Clock::time_point since);
+  PendingSum begin(const Descriptor& what, std::span<double> data, Ticks now);
+  void end(const PendingSum& started, Ticks since);
 
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<FlightRecord> own_record_;  ///< unless the transport has one
   FlightRecord* record_ = nullptr;            ///< null in a group of one
   std::int64_t sequence_ = 0;
   std::int64_t unnamed_layers_ = 0;
-  double fastest_ = std::numeric_limits<double>::infinity();
+  Ticks time_ = 0;     ///< in all exchanges
+  Ticks fastest_ = 0;  ///< of them; 0 before the first
   bool failed_ = false;
   std::string failure_;  ///< why
-  Counters counters_;
+  Counters counters_;    ///< but their seconds
 };
 
 }  // namespace syncbn::comm

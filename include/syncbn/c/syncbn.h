@@ -101,7 +101,7 @@ typedef struct syncbn_pending {
   uint64_t ticket;
   int64_t sequence;
   uint64_t count;
-  int64_t nanoseconds;
+  int64_t time;
 } syncbn_pending;
 
 /* Collective. Begins such a sum and does not wait. data stay in place, untouched, until it is

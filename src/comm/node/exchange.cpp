@@ -27,7 +27,7 @@ void add_up(std::span<Area* const> areas, std::size_t cell, std::size_t from,
     const std::size_t size = std::min(stretch, to.size() - begin);
     double* const sum = to.data() + begin;
     const auto row = [&](std::size_t rank) {
-      return areas[rank]->cells[cell].values.data() + from + begin;
+      return areas[rank]->cells[cell].data() + from + begin;
     };
     const double* const first = row(0);
     const double* const second = row(1);
@@ -43,6 +43,16 @@ void add_up(std::span<Area* const> areas, std::size_t cell, std::size_t from,
   }
 }
 
+// Begins to take a cell back from the caches of those who have read it, so that the next message
+// can be written at once. Without it, 256 values took two ranks 1.6 us instead of 0.85; more lines
+// gain nothing.
+void claim(Cell& cell, std::size_t values) {
+  constexpr std::size_t most = 64 * line / sizeof(double);
+  for (std::size_t i = 0; i < std::min(values, most); i += line / sizeof(double)) {
+    __builtin_prefetch(&cell[i], 1);
+  }
+}
+
 struct Slice {
   std::size_t begin, size;
 };
@@ -52,7 +62,7 @@ Slice slice_of(std::size_t values, std::size_t owners, std::size_t owner) {
   return {begin, values * (owner + 1) / owners - begin};
 }
 
-std::string to_text(std::chrono::nanoseconds time) {
+std::string to_text(std::chrono::duration<double> time) {
   return in_seconds(std::chrono::round<std::chrono::milliseconds>(time));
 }
 
@@ -162,10 +172,10 @@ bool Exchange::post() {
       }
     }
     const Job& job = job_of(posted_, posting_);
-    Cell& cell = own().cells[posted_ % depth];
-    cell.fingerprint = job.message.fingerprint;
-    cell.sequence = job.message.sequence;
-    std::ranges::copy(values_of(job, posted_), cell.values.begin());
+    const std::size_t place = posted_ % depth;
+    std::ranges::copy(values_of(job, posted_), own().cells[place].begin());
+    own().sequences[place] = job.message.sequence;
+    own().fingerprints[place] = job.message.fingerprint;
     own().posted.set(static_cast<std::uint32_t>(++posted_));
   }
   return posted_ > before;
@@ -202,10 +212,10 @@ bool Exchange::reduce() {
     const Slice slice = slice_of(values, owners, self_);
     const std::size_t place = summed_ % depth;
     Cell& cell = own().slices[place];
-    const std::span<double> sum = std::span(cell.values).subspan(slice.begin, slice.size);
+    const std::span<double> sum = std::span(cell).subspan(slice.begin, slice.size);
     if (areas_.size() == 1) {
-      std::copy_n(own().cells[place].values.begin() + static_cast<std::ptrdiff_t>(slice.begin),
-                  slice.size, sum.begin());
+      std::copy_n(own().cells[place].begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.size,
+                  sum.begin());
     } else {
       add_up(areas_, place, slice.begin, sum);
     }
@@ -255,11 +265,12 @@ bool Exchange::pass() {
       for (std::size_t owner = 0; owner < owners; ++owner) {
         const Slice slice = slice_of(values.size(), owners, owner);
         const Cell& cell = area(owner).slices[place];
-        std::copy_n(cell.values.begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.size,
+        std::copy_n(cell.begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.size,
                     values.begin() + static_cast<std::ptrdiff_t>(slice.begin));
       }
     }
     own().passed.set(static_cast<std::uint32_t>(++passed_));
+    claim(own().cells[posted_ % depth], values.size());
     while (unfinished_ < next_ && passed_ >= jobs_[unfinished_ % jobs_.size()].first +
                                                  jobs_[unfinished_ % jobs_.size()].pieces) {
       ++unfinished_;
@@ -273,12 +284,12 @@ bool Exchange::pass() {
 void Exchange::require_agreement(const Job& job, std::uint64_t piece) {
   const std::size_t place = piece % depth;
   const bool agree = std::ranges::all_of(areas_, [&](const Area* area) {
-    return area->cells[place].fingerprint == job.message.fingerprint;
+    return area->fingerprints[place] == job.message.fingerprint;
   });
   if (!agree) {
     std::vector<double> packed(areas_.size() * descriptor_words);
     for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
-      const std::int64_t sequence = area(rank).cells[place].sequence;
+      const std::int64_t sequence = area(rank).sequences[place];
       pack(area(rank).flight_record.entry(sequence).what(), sequence,
            std::span(packed).subspan(rank * descriptor_words, descriptor_words));
     }
@@ -430,9 +441,10 @@ std::string Exchange::last_words(std::size_t rank) {
     return "; it has not exchanged anything yet";
   }
   const FlightEntry& entry = area(rank).flight_record.entry(last);
-  const std::int64_t finished = entry.finished.load();
-  const std::int64_t then = finished != 0 ? finished : entry.started.load();
-  const auto ago = Clock::now() - Clock::time_point(std::chrono::nanoseconds(then));
+  const Ticks finished = entry.finished.load();
+  const Ticks then = finished != 0 ? finished : entry.started.load();
+  const std::chrono::duration<double> ago(seconds_per_tick() *
+                                          static_cast<double>(ticks_now() - then));
   return "; the last it did: exchange #" + std::to_string(last) + ", " + describe(entry.what()) +
          ", " + (finished != 0 ? "finished " : "begun ") + to_text(ago) + " ago";
 }

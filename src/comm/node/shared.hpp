@@ -23,22 +23,19 @@ namespace syncbn::comm::node {
 
 inline constexpr std::size_t piece_length = 4224;  ///< holds a forward of 2048 channels [doubles]
 inline constexpr std::size_t depth = 4;
-inline constexpr std::size_t line = 64;  ///< bytes of a cache line
+inline constexpr std::size_t line = 64;  ///< bytes of a cache line; a cell is made of whole ones
 
-/// What a cell holds: the sender's view of the message, then values.
-struct alignas(line) Cell {
-  std::uint64_t fingerprint = 0;
-  std::int64_t sequence = 0;
-  alignas(line) std::array<double, piece_length> values;
-};
+using Cell = std::array<double, piece_length>;
 
 enum class State : std::uint32_t { here, left, gave_up };
 
 struct alignas(line) Area {
+  // The line that the others look at: all that there is to know but the values.
   alignas(line) Signal posted;  ///< pieces
   std::atomic<State> state{State::here};
-  alignas(line) Signal passed;   ///< pieces whose sum the rank has, from all
-  alignas(line) Signal reduced;  ///< pieces of which it has summed its slice
+  std::array<std::uint64_t, depth> fingerprints{};  ///< of the messages in the cells
+  alignas(line) Signal passed;                      ///< pieces whose sum the rank has, from all
+  alignas(line) Signal reduced;                     ///< pieces of which it has summed its slice
 
   // Who it is, written once.
   alignas(line) std::int64_t process = 0;
@@ -48,8 +45,9 @@ struct alignas(line) Area {
   std::atomic<bool> has_news{false};
   std::array<char, 1024> news{};  ///< of other nodes; likewise
 
-  std::array<Cell, depth> cells;   ///< what it sends
-  std::array<Cell, depth> slices;  ///< what it has summed for the others
+  std::array<std::int64_t, depth> sequences{};   ///< of the messages in the cells
+  alignas(line) std::array<Cell, depth> cells;   ///< what it sends
+  alignas(line) std::array<Cell, depth> slices;  ///< what it has summed for the others
   FlightRecord flight_record;
 };
 

@@ -17,7 +17,7 @@ namespace {
 constexpr int spinning_turns = 200;
 constexpr int yielding_turns = 1000;
 constexpr int turns_between_looks = 64;
-constexpr std::chrono::milliseconds longest_sleep(5);
+constexpr std::chrono::milliseconds longest_sleep(1);
 
 void relax() {
   for (int i = 0; i < 8; ++i) {

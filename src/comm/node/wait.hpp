@@ -15,9 +15,12 @@ struct Signal {
   Word word{0};
   Word sleepers{0};
 
+  /// What was written before is seen by those who see the value. A sleeper that comes at the same
+  /// moment may be missed: putting the store before the load, for all to see, would cost every
+  /// exchange a fence, and a sleep is short.
   void set(std::uint32_t value) {
-    word.store(value);
-    if (sleepers.load() != 0) {  // after the store, in the one order of all threads
+    word.store(value, std::memory_order_release);
+    if (sleepers.load(std::memory_order_relaxed) != 0) {
       wake();
     }
   }
