@@ -18,6 +18,7 @@
 #include "syncbn/backend.hpp"
 #include "syncbn/tensor_view.hpp"
 
+#include "kernels/fixed_point.hpp"
 #include "kernels/scratch.hpp"
 
 namespace syncbn::kernels {
@@ -116,6 +117,14 @@ struct Kernels {
   void (*normalize)(const Normalize&, const Run&);
   void (*backward_sums)(const BackwardSums&, const Run&);
   void (*input_gradient)(const InputGradient&, const Run&);
+
+  // The same sums with terms of double in fixed point: the same bits in whatever order and in
+  // however many parts they are taken. The arguments' own sums are not written.
+  void (*forward_in_fixed_point)(const ForwardSums&, const FixedPoint&, const Run&);
+  void (*backward_in_fixed_point)(const BackwardSums&, const FixedPoint&, const Run&);
+  // What windows they need.
+  void (*forward_magnitudes)(const ForwardSums&, const Magnitudes&, const Run&);
+  void (*backward_magnitudes)(const BackwardSums&, const Magnitudes&, const Run&);
 
   /// Bytes that a pass over memory may leave behind in the cache and the next one finds there.
   std::int64_t (*cache_bytes)();

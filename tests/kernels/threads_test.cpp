@@ -18,14 +18,45 @@ bool same_bits(const Tensor& a, const Tensor& b) {
   return std::memcmp(a.view().data(), b.view().data(), bytes) == 0;
 }
 
+std::vector<std::int64_t> in_fixed_point(const Problem& of) {
+  const auto channels = static_cast<std::size_t>(of.x.shape().c);
+  const std::vector<int> first_windows(channels, 10), second_windows(channels, 14);
+  std::vector<kernels::FixedPointSum> first(channels), second(channels);
+  std::vector<double> largest(channels);
+  std::vector<std::uint8_t> outside(channels);
+  const kernels::FixedPoint to{first_windows.data(), second_windows.data(), first.data(),
+                               second.data(),        largest.data(),        outside.data()};
+  kernels::Scratch scratch;
+  std::vector<std::int64_t> integers;
+  const auto take = [&] {
+    for (std::size_t c = 0; c < channels; ++c) {
+      EXPECT_EQ(outside[c], 0);
+      for (kernels::Integer sum :
+           {first[c].coarse, first[c].fine, second[c].coarse, second[c].fine}) {
+        integers.push_back(sum.high + (sum.low >> 32));
+        integers.push_back(sum.low & 0xFFFFFFFF);
+      }
+    }
+  };
+  cpu.forward_in_fixed_point(
+      {of.x.view(), of.channels(), of.weights(), of.pivot.data(), nullptr, nullptr}, to, {scratch});
+  take();
+  cpu.backward_in_fixed_point({of.upstream(true, false), of.channels(), nullptr, nullptr}, to,
+                              {scratch});
+  take();
+  return integers;
+}
+
 struct Results {
   Sums forward, backward;
+  std::vector<std::int64_t> integers;  ///< of sums in fixed point
   Tensor y;
   Gradients gradients;
 
   explicit Results(const Problem& of)
       : forward(forward_sums(cpu, of)),
         backward(backward_sums(cpu, of, true, false)),
+        integers(in_fixed_point(of)),
         y(normalize(cpu, of, true, true)),
         gradients(input_gradient(cpu, of, true, false, true)) {}
 };
@@ -35,6 +66,7 @@ void expect_same_bits(const Results& a, const Results& b) {
   EXPECT_EQ(a.forward.second, b.forward.second);
   EXPECT_EQ(a.backward.first, b.backward.first);
   EXPECT_EQ(a.backward.second, b.backward.second);
+  EXPECT_EQ(a.integers, b.integers);
   EXPECT_TRUE(same_bits(a.y, b.y));
   EXPECT_TRUE(same_bits(a.gradients.dx, b.gradients.dx));
   EXPECT_TRUE(same_bits(a.gradients.dresidual, b.gradients.dresidual));

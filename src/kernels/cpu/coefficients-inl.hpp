@@ -27,11 +27,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-/// One channel's, for elements of type T: kLane of Lane<T> and kTerm of Term<T>.
-template <class T, std::size_t kLane, std::size_t kTerm>
+/// One channel's, for elements of type T: kLane of Lane<T> and kTerm of Of.
+template <class T, std::size_t kLane, std::size_t kTerm, class Of = Term<T>>
 struct Coefficients {
   using LaneType = Lane<T>;
-  using TermType = Term<T>;
+  using TermType = Of;
   static constexpr std::size_t lanes = kLane;
   static constexpr std::size_t terms = kTerm;
 

@@ -62,6 +62,10 @@ inline constexpr std::size_t max_step = 2 * hn::MaxLanes(LaneTag<T>());
 /// Vectors of terms that a step makes.
 template <class T>
 inline constexpr int term_vectors = HWY_TARGET != HWY_SCALAR&& std::is_same_v<T, float> ? 4 : 2;
+/// If they are of double whatever T is.
+template <class T>
+inline constexpr int vectors_of_terms =
+    HWY_TARGET != HWY_SCALAR && !std::is_same_v<T, double> ? 4 : 2;
 
 /// Whether a has the elements of even index and b those of odd: what unpacks fastest.
 template <class T>
@@ -309,30 +313,11 @@ HWY_INLINE Sum upper_half(V v) {
 template <int kVector>
 inline constexpr std::integral_constant<int, kVector> at_vector{};
 
-/// Calls body(k, v) for vectors v of double that together are a and b, with k = 0, 1, ...
+/// Calls body(k, v, w) for vectors v and w of double that together are a and b, or other_a and
+/// other_b, with k = 0, 1, ...
 template <class V, class Body>
-HWY_INLINE void widen(V a, V b, Body body) {
+HWY_INLINE void widen(V a, V b, V other_a, V other_b, Body body) {
   if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
-    body(at_vector<0>, a);
-    body(at_vector<1>, b);
-  } else {
-#if HWY_TARGET == HWY_SCALAR
-    body(at_vector<0>, lower_half(a));
-    body(at_vector<1>, lower_half(b));
-#else
-    body(at_vector<0>, lower_half(a));
-    body(at_vector<1>, upper_half(a));
-    body(at_vector<2>, lower_half(b));
-    body(at_vector<3>, upper_half(b));
-#endif
-  }
-}
-
-/// Calls body(k, v, w) for vectors v and w of Term<T> that together are a step of either thing,
-/// with k = 0, 1, ...
-template <class T, class V, class Body>
-HWY_INLINE void for_terms(V a, V b, V other_a, V other_b, Body body) {
-  if constexpr (std::is_same_v<hn::TFromV<V>, Term<T>>) {
     body(at_vector<0>, a, other_a);
     body(at_vector<1>, b, other_b);
   } else {
@@ -345,6 +330,24 @@ HWY_INLINE void for_terms(V a, V b, V other_a, V other_b, Body body) {
     body(at_vector<2>, lower_half(b), lower_half(other_b));
     body(at_vector<3>, upper_half(b), upper_half(other_b));
 #endif
+  }
+}
+
+/// Calls body(k, v) likewise, for one thing.
+template <class V, class Body>
+HWY_INLINE void widen(V a, V b, Body body) {
+  widen(a, b, a, b, [&](auto at, auto v, auto) HWY_ATTR { body(at, v); });
+}
+
+/// Calls body(k, v, w) for vectors v and w of Term<T> that together are a step of either thing,
+/// with k = 0, 1, ...
+template <class T, class V, class Body>
+HWY_INLINE void for_terms(V a, V b, V other_a, V other_b, Body body) {
+  if constexpr (std::is_same_v<hn::TFromV<V>, Term<T>>) {
+    body(at_vector<0>, a, other_a);
+    body(at_vector<1>, b, other_b);
+  } else {
+    widen(a, b, other_a, other_b, body);
   }
 }
 

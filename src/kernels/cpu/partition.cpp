@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "kernels/cpu/cpu.hpp"
+#include "kernels/fixed_point.hpp"
 
 namespace syncbn::kernels::cpu {
 namespace {
@@ -87,7 +88,7 @@ std::int64_t least_channels(const ConstTensorView& x) {
 
 Planes::Planes(const Extents& extents, const ChannelRange& channels, Purpose purpose)
     : extents_(extents), channels_(channels) {
-  const bool sums = purpose == Purpose::sums;
+  const bool sums = purpose != Purpose::elements;
   const std::int64_t block =
       sums ? std::max(min_block, extents.size() / blocks_by_planes) : min_block;
   const std::int64_t plane = std::min(extents.plane, block);
@@ -118,11 +119,16 @@ Columns::Columns(const Extents& extents, const ChannelRange& channels, Purpose p
   width_ = channels.size() * extents.plane * abreast_;
   const std::int64_t whole = once * abreast_;  // a row's width with all channels
   const std::int64_t block = std::max(min_block, extents.size() / blocks_by_columns);
-  const std::int64_t most = purpose == Purpose::sums ? block / rows_per_sum : most_columns;
+  const bool sums = purpose != Purpose::elements;
+  const std::int64_t most = sums ? block / rows_per_sum : most_columns;
   const std::int64_t columns = std::clamp(most, std::min(whole, wide_row), whole);
   column_cuts_ = cuts(width_, columns);
-  row_cuts_ = cuts(rows(), block / columns);
-  row_grain_ = purpose == Purpose::sums ? rows_together : 1;
+  const std::int64_t longest = block / columns;
+  // Cuts on multiples of the grain are up to that much longer.
+  row_cuts_ =
+      cuts(rows(),
+           purpose == Purpose::integers ? std::min(longest, addable - 2 * rows_together) : longest);
+  row_grain_ = sums ? rows_together : 1;
 }
 
 std::int64_t Columns::padded_width() const {

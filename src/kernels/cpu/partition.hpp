@@ -25,8 +25,9 @@ struct Extents {
 Extents extents_of(const ConstTensorView& x);
 
 /// What blocks are for. Sums want many rows in a block, so that there are few sums; elements want
-/// rows as whole as a block holds, so that memory is written in one go.
-enum class Purpose : std::uint8_t { sums, elements };
+/// rows as whole as a block holds, so that memory is written in one go. Sums of integers by columns
+/// want no more rows than can be added (fixed_point.hpp).
+enum class Purpose : std::uint8_t { sums, integers, elements };
 
 struct Range {
   std::int64_t begin;

@@ -1,0 +1,558 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Walks over a tensor for kernels whose sums do not depend on the order of terms (fixed_point.hpp):
+// those of channel_sums-inl.hpp, free to add whatever is at hand.
+
+#if defined(SYNCBN_KERNELS_CPU_FIXED_POINT_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef SYNCBN_KERNELS_CPU_FIXED_POINT_INL
+#undef SYNCBN_KERNELS_CPU_FIXED_POINT_INL
+#else
+#define SYNCBN_KERNELS_CPU_FIXED_POINT_INL
+#endif
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include <hwy/highway.h>
+
+#include "kernels/cpu/coefficients-inl.hpp"
+#include "kernels/cpu/partition.hpp"
+#include "kernels/cpu/run_blocks.hpp"
+#include "kernels/cpu/weights-inl.hpp"
+#include "kernels/fixed_point.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace syncbn::kernels::cpu::HWY_NAMESPACE {
+
+// A Kernel is as in channel_sums-inl.hpp, but the coefficients of its terms, which are of double,
+// begin with first_grid and second_grid, and it does not add its terms up itself:
+//
+//   (i, k, weights, extent, add)    calls add(at, p, q, r) for every vector of terms p and q * r of
+//                                   what there is of a step from index i on; zeros for the others
+//
+// A Tally is what becomes of them: some slots of 64 bits in every lane, and how they are merged.
+
+using CountTag = hn::RebindToSigned<SumTag>;
+using Count = hn::Vec<CountTag>;
+
+enum : std::size_t { first_grid, second_grid, grids };
+
+enum class Merge : std::uint8_t {
+  add,     ///< integers, at most `addable` of them
+  either,  ///< bits
+  larger,  ///< doubles at least 0
+  plus,    ///< doubles, of which only infinities and NaNs matter
+};
+
+inline constexpr std::size_t most_slots = 6;
+
+/// The slots of a vector of terms. By reference, as there are machines whose vectors cannot be
+/// members.
+struct Slots {
+  Count &v0, &v1, &v2, &v3, &v4, &v5;
+};
+
+enum class SumsOf : std::uint8_t {
+  differences,           ///< d and d^2: where the square is in its window, so is the difference
+  weighted_differences,  ///< w d and w d^2
+  gradients,             ///< dz and dz (x - mean), and the largest |dz|
+};
+
+/// Both sums in units of their windows; for f64 also in finer ones.
+template <SumsOf kOf, bool kFine>
+struct FixedPointTally {
+  static constexpr bool backward = kOf == SumsOf::gradients;
+  static constexpr std::array merges = {Merge::add, Merge::add, Merge::either,
+                                        Merge::add, Merge::add, Merge::larger};
+  static constexpr std::array used = {true, true, true, kFine, kFine, backward};
+
+  template <class K, class At>
+  static HWY_INLINE void add(const Slots& slots, const K& k, At, Sum p, Sum q, Sum r) {
+    const SumTag d;
+    const CountTag dw;
+    const auto grid_1 = k.template term<first_grid, At::value>();
+    const auto grid_2 = k.template term<second_grid, At::value>();
+    const auto first = hn::Add(p, grid_1);
+    const auto second = hn::MulAdd(q, r, grid_2);
+    const auto in_units = [&](Sum sum, Sum grid) HWY_ATTR {
+      return hn::Sub(hn::BitCast(dw, sum), hn::BitCast(dw, grid));
+    };
+    const auto first_units = in_units(first, grid_1);
+    const auto second_units = in_units(second, grid_2);
+    slots.v0 = hn::Add(slots.v0, first_units);
+    slots.v1 = hn::Add(slots.v1, second_units);
+    const auto offset = hn::Set(dw, signed_offset);
+    if constexpr (kOf == SumsOf::weighted_differences) {
+      slots.v2 = hn::Or(slots.v2, hn::Add(first_units, offset));
+    }
+    slots.v2 = hn::Or(slots.v2, backward ? hn::Add(second_units, offset) : second_units);
+    if constexpr (backward) {
+      slots.v5 = hn::BitCast(dw, hn::Max(hn::BitCast(d, slots.v5), hn::Abs(p)));
+    }
+    if constexpr (kFine) {
+      const auto finer_by = hn::Set(d, finer);
+      const auto fine_grid_1 = hn::Mul(grid_1, finer_by);
+      const auto fine_grid_2 = hn::Mul(grid_2, finer_by);
+      const auto first_rest = hn::Sub(p, hn::Sub(first, grid_1));
+      const auto second_rest = hn::MulSub(q, r, hn::Sub(second, grid_2));
+      slots.v3 = hn::Add(slots.v3, in_units(hn::Add(first_rest, fine_grid_1), fine_grid_1));
+      slots.v4 = hn::Add(slots.v4, in_units(hn::Add(second_rest, fine_grid_2), fine_grid_2));
+    }
+  }
+
+  static void write(const std::int64_t* totals, std::int64_t c, const FixedPoint& to) {
+    to.first[c] = {{totals[0], totals[1]}, {totals[6], totals[7]}};
+    to.second[c] = {{totals[2], totals[3]}, {totals[8], totals[9]}};
+    bool outside = is_outside(totals[4]);
+    if constexpr (backward) {
+      to.largest[c] = std::bit_cast<double>(totals[10]);
+      outside = outside || !(to.largest[c] < std::ldexp(1.0, to.first_window[c]));
+    }
+    to.outside[c] = outside ? 1 : 0;
+  }
+};
+
+/// The largest magnitudes, and what infinities and NaNs add up to: the scale keeps finite terms
+/// from becoming one.
+struct MagnitudeTally {
+  static constexpr std::array merges = {Merge::larger, Merge::larger, Merge::plus,
+                                        Merge::plus,   Merge::plus,   Merge::plus};
+  static constexpr std::array used = {true, true, true, true, false, false};
+
+  template <class K, class At>
+  static HWY_INLINE void add(const Slots& slots, const K&, At, Sum p, Sum q, Sum r) {
+    const SumTag d;
+    const CountTag dw;
+    const auto scale = hn::Set(d, 0x1p-100);
+    const auto product = hn::Mul(q, r);
+    const auto larger = [&](Count slot, Sum v) HWY_ATTR {
+      return hn::BitCast(dw, hn::Max(hn::BitCast(d, slot), hn::Abs(v)));
+    };
+    const auto plus = [&](Count slot, Sum v) HWY_ATTR {
+      return hn::BitCast(dw, hn::Add(hn::BitCast(d, slot), hn::Mul(v, scale)));
+    };
+    slots.v0 = larger(slots.v0, p);
+    slots.v1 = larger(slots.v1, product);
+    slots.v2 = plus(slots.v2, p);
+    slots.v3 = plus(slots.v3, product);
+  }
+
+  static void write(const std::int64_t* totals, std::int64_t c, const Magnitudes& to) {
+    const auto special = [&](std::size_t slot) {
+      const auto sum = std::bit_cast<double>(totals[2 * slot]);
+      return std::isfinite(sum) ? 0 : sum;
+    };
+    to.first[c] = std::bit_cast<double>(totals[0]);
+    to.second[c] = std::bit_cast<double>(totals[2]);
+    to.first_special[c] = special(2);
+    to.second_special[c] = special(3);
+  }
+};
+
+/// How many slots a tally uses, of those before slot k.
+template <class Tally>
+constexpr std::int64_t slots_before(std::size_t k) {
+  return std::count(Tally::used.begin(), Tally::used.begin() + k, true);
+}
+template <class Tally>
+inline constexpr std::int64_t slots_of = slots_before<Tally>(most_slots);
+
+template <Merge kMerge>
+HWY_INLINE Count merged(Count a, Count b) {
+  const SumTag d;
+  const CountTag dw;
+  if constexpr (kMerge == Merge::add) {
+    return hn::Add(a, b);
+  } else if constexpr (kMerge == Merge::either) {
+    return hn::Or(a, b);
+  } else if constexpr (kMerge == Merge::larger) {
+    return hn::BitCast(dw, hn::Max(hn::BitCast(d, a), hn::BitCast(d, b)));
+  } else {
+    return hn::BitCast(dw, hn::Add(hn::BitCast(d, a), hn::BitCast(d, b)));
+  }
+}
+
+/// Merges the slots of a vector into those in memory, which are `apart` from each other.
+template <class Tally>
+HWY_INLINE void merge_into(std::int64_t* memory, std::int64_t apart, const Slots& slots) {
+  const CountTag d;
+  const auto one = [&](auto slot, Count v) HWY_ATTR {
+    constexpr std::size_t k = decltype(slot)::value;
+    if constexpr (Tally::used[k]) {
+      std::int64_t* to = memory + slots_before<Tally>(k) * apart;
+      hn::StoreU(merged<Tally::merges[k]>(hn::LoadU(d, to), v), d, to);
+    }
+  };
+  one(at_vector<0>, slots.v0);
+  one(at_vector<1>, slots.v1);
+  one(at_vector<2>, slots.v2);
+  one(at_vector<3>, slots.v3);
+  one(at_vector<4>, slots.v4);
+  one(at_vector<5>, slots.v5);
+}
+
+// Totals of a channel: two words a slot. Of integers these are the halves of an Integer.
+
+inline constexpr std::int64_t total_words = 2 * most_slots;
+
+inline std::int64_t bits_of(double value) {
+  return std::bit_cast<std::int64_t>(value);
+}
+
+/// Merges the word of a slot with what there is.
+inline void merge_word(Merge merge, std::int64_t word, std::int64_t& total) {
+  const auto a = std::bit_cast<double>(total);
+  const auto b = std::bit_cast<double>(word);
+  switch (merge) {
+    case Merge::add:
+      total += word;
+      break;
+    case Merge::either:
+      total |= word;
+      break;
+    case Merge::larger:
+      total = bits_of(std::max(a, b));
+      break;
+    case Merge::plus:
+      total = bits_of(a + b);
+      break;
+  }
+}
+
+/// Takes one lane of slots, `apart` from each other, into a channel's totals.
+template <class Tally>
+void take_lane(const std::int64_t* lane, std::int64_t apart, std::int64_t* totals) {
+  for (std::size_t k = 0; k < most_slots; ++k) {
+    if (Tally::used[k]) {
+      const std::int64_t word = lane[slots_before<Tally>(k) * apart];
+      if (Tally::merges[k] == Merge::add) {
+        Integer sum{totals[2 * k], totals[2 * k + 1]};
+        sum.add(word);
+        totals[2 * k] = sum.high;
+        totals[2 * k + 1] = sum.low;
+      } else {
+        merge_word(Tally::merges[k], word, totals[2 * k]);
+      }
+    }
+  }
+}
+
+/// Takes all lanes of slots, `apart` from each other.
+template <class Tally>
+HWY_INLINE void take_vector(const std::int64_t* vector, std::int64_t apart, std::int64_t* totals) {
+  const SumTag d;
+  const CountTag dw;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(dw));
+  const auto one = [&](auto slot) HWY_ATTR {
+    constexpr std::size_t k = decltype(slot)::value;
+    if constexpr (Tally::used[k]) {
+      const std::int64_t* of = vector + slots_before<Tally>(k) * apart;
+      if constexpr (Tally::merges[k] == Merge::add) {
+        const auto sums = hn::LoadU(dw, of);
+        const auto low = hn::And(sums, hn::Set(dw, 0xFFFFFFFF));
+        totals[2 * k] += hn::GetLane(hn::SumOfLanes(dw, hn::ShiftRight<32>(sums)));
+        totals[2 * k + 1] += hn::GetLane(hn::SumOfLanes(dw, low));
+      } else if constexpr (Tally::merges[k] == Merge::larger) {
+        const auto all = hn::MaxOfLanes(d, hn::BitCast(d, hn::LoadU(dw, of)));
+        merge_word(Merge::larger, bits_of(hn::GetLane(all)), totals[2 * k]);
+      } else {
+        for (std::int64_t j = 0; j < lanes; ++j) {
+          merge_word(Tally::merges[k], of[j], totals[2 * k]);
+        }
+      }
+    }
+  };
+  one(at_vector<0>);
+  one(at_vector<1>);
+  one(at_vector<2>);
+  one(at_vector<3>);
+  one(at_vector<4>);
+  one(at_vector<5>);
+}
+
+template <class Tally>
+void merge_totals(const std::int64_t* more, std::int64_t* totals) {
+  for (std::size_t k = 0; k < most_slots; ++k) {
+    merge_word(Tally::merges[k], more[2 * k], totals[2 * k]);
+    merge_word(Tally::merges[k], more[2 * k + 1], totals[2 * k + 1]);
+  }
+}
+
+/// In the order of memory, but for strands. Each channel has a vector for every slot.
+template <class Kernel, class Tally>
+struct TallyByPlanes {
+  using T = typename Kernel::Element;
+
+  static constexpr int strands = 4 / Kernel::inputs;
+
+  const Kernel& kernel;
+  const Planes& planes;
+  std::int64_t* totals;  ///< [part][channel][total_words], zeros at first
+
+  void operator()(const Planes::Block& block) const {
+    HWY_ALIGN std::int64_t memory[slots_of<Tally> * Planes::max_channels * hn::MaxLanes(SumTag())];
+    State state{block, memory, sum_lanes() * block.channels.size(), addable};
+    std::fill_n(memory, slots_of<Tally> * state.apart, std::int64_t{0});
+    const std::int64_t step = step_of<T>();
+    const std::int64_t plane = planes.extents().plane;
+    const std::int64_t size = block.plane.size();
+    // Strands share out the rows evenly, and those that remain each plane.
+    const std::int64_t rows = block.rows.size() / strands;
+    const std::int64_t piece = size / (strands * step) * step;
+    for_planes(state, {block.rows.begin, block.rows.begin + rows},
+               [&](std::int64_t i, const float* weights, bool more, const auto& k, std::int64_t* to)
+                   HWY_ATTR {
+                     run<strands>(i, planes.index(rows, 0, 0), size, weights, rows * plane, more, k,
+                                  state, to);
+                   });
+    for_planes(state, {block.rows.begin + strands * rows, block.rows.end},
+               [&](std::int64_t i, const float* weights, bool more, const auto& k, std::int64_t* to)
+                   HWY_ATTR {
+                     const std::int64_t rest = strands * piece;
+                     run<strands>(i, piece, piece, weights, piece, true, k, state, to);
+                     run<1>(i + rest, 0, size - rest, weights + (Kernel::weighted ? rest : 0), 0,
+                            more, k, state, to);
+                   });
+    flush(state);
+  }
+
+ private:
+  struct State {
+    const Planes::Block& block;
+    std::int64_t* memory;  ///< [slot][channel][lane]
+    std::int64_t apart;
+    std::int64_t room;  ///< how many integers can still be added to each of them
+  };
+
+  static std::int64_t sum_lanes() { return static_cast<std::int64_t>(hn::Lanes(SumTag())); }
+
+  // Calls body(i, weights, more, k, to) for every plane of the block in these rows. `more`: there
+  // is memory behind it, as much as a step reads; `to`: its channel's slots.
+  template <class Body>
+  HWY_INLINE void for_planes(State& state, Range rows, Body body) const {
+    const Planes::Block& block = state.block;
+    const std::int64_t plane = planes.extents().plane;
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+      const float* weights =
+          Kernel::weighted ? kernel.weight + row * plane + block.plane.begin : nullptr;
+      for (std::int64_t c = block.channels.begin; c < block.channels.end; ++c) {
+        const Broadcast<typename Kernel::Channel> k(kernel.coefficients(c));
+        body(planes.index(row, c, block.plane.begin), weights,
+             (block.channels.end - c - 1) * plane >= step_of<T>(), k,
+             state.memory + (c - block.channels.begin) * sum_lanes());
+      }
+    }
+  }
+
+  // kStrands runs of `size` elements from index i on, `apart` from each other.
+  template <int kStrands, class K>
+  HWY_INLINE void run(std::int64_t i, std::int64_t apart, std::int64_t size, const float* weights,
+                      std::int64_t weights_apart, bool more, const K& k, State& state,
+                      std::int64_t* to) const {
+    constexpr std::int64_t terms_of_step = std::int64_t{kStrands} * vectors_of_terms<T>;
+    constexpr std::int64_t longest = addable / terms_of_step / 2;
+    const std::int64_t step = step_of<T>();
+    for (std::int64_t s = 0; s < size;) {
+      const std::int64_t end = std::min(size, s + longest * step);
+      const std::int64_t terms = ((end - s) / step + 1) * terms_of_step;
+      if (terms > state.room) {
+        flush(state);
+      }
+      state.room -= terms;
+      const CountTag dw;
+      Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
+      const Slots slots{v0, v1, v2, v3, v4, v5};
+      const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
+        for (std::int64_t strand = 0; strand < kStrands; ++strand) {
+          kernel.prefetch(i + strand * apart + at + prefetch_distance<T>);
+          kernel(i + strand * apart + at, k,
+                 weights + (Kernel::weighted ? strand * weights_apart + at : 0), extent,
+                 [&](auto vector, Sum p, Sum q, Sum r)
+                     HWY_ATTR { Tally::add(slots, k, vector, p, q, r); });
+        }
+      };
+      for (; s + step <= end; s += step) {
+        add_steps(s, Whole{});
+      }
+      if (s < end) {
+        if (more) {
+          add_steps(s, Over{end - s});
+        } else {
+          add_steps(s, First{end - s});
+        }
+        s = end;
+      }
+      merge_into<Tally>(to, state.apart, slots);
+    }
+  }
+
+  HWY_NOINLINE void flush(State& state) const {
+    const Planes::Block& block = state.block;
+    const std::int64_t first = block.channels.begin - planes.channels().begin;
+    std::int64_t* to = totals + (block.part * planes.channels().size() + first) * total_words;
+    for (std::int64_t c = 0; c < block.channels.size(); ++c) {
+      take_vector<Tally>(state.memory + c * sum_lanes(), state.apart, to + c * total_words);
+    }
+    std::fill_n(state.memory, slots_of<Tally> * state.apart, std::int64_t{0});
+    state.room = addable;
+  }
+};
+
+/// Each column has its own slots, in the order of place_of.
+template <class Kernel, class Tally>
+struct TallyByColumns {
+  using T = typename Kernel::Element;
+  using Coefficients = Table<T, typename Kernel::Channel>;
+  using View = typename Coefficients::View;
+
+  // Rows taken together, as far apart as can be: coefficients and slots are loaded once for all.
+  static constexpr int strands = Kernel::weighted ? 1 : 8 / Kernel::inputs;
+
+  const Kernel& kernel;
+  const Columns& columns;
+  std::int64_t* slots;  ///< [part][slot][padded width], zeros at first
+  Coefficients table;
+
+  void operator()(const Columns::Block& block) const {
+    const std::int64_t full_rows = std::min(block.rows.end, columns.full_rows());
+    std::int64_t row = block.rows.begin;
+    while (full_rows - row >= strands) {
+      const std::int64_t apart = odd_at_most((full_rows - row) / strands);
+      for (std::int64_t r = 0; r < apart; ++r) {
+        lines<strands>(row + r, apart, block.columns, block.part);
+      }
+      row += strands * apart;
+    }
+    for (; row < full_rows; ++row) {
+      lines<1>(row, 0, block.columns, block.part);
+    }
+    if (full_rows < block.rows.end) {
+      const std::int64_t end = std::min(block.columns.end, columns.rest());
+      lines<1>(full_rows, 0, {block.columns.begin, end}, block.part);
+    }
+  }
+
+ private:
+  // Rows an even number apart often lie where a cache has the same few places for all.
+  static std::int64_t odd_at_most(std::int64_t rows) { return rows - (rows % 2 == 0 ? 1 : 0); }
+
+  // kRows rows from `row` on, `apart` from each other.
+  template <int kRows>
+  void lines(std::int64_t row, std::int64_t apart, Range range, std::int64_t part) const {
+    if constexpr (Kernel::weighted) {
+      for_weighted_pieces(columns, kernel.weight, row, range, [&](Range piece, const float* of) {
+        pieces<kRows>(row, apart, piece, of, part);
+      });
+    } else {
+      pieces<kRows>(row, apart, range, nullptr, part);
+    }
+  }
+
+  template <int kRows>
+  void pieces(std::int64_t row, std::int64_t apart, Range range, const float* weights,
+              std::int64_t part) const {
+    const std::int64_t begin = columns.index(row, 0);
+    const std::int64_t step = step_of<T>();
+    std::int64_t* to = slots + part * slots_of<Tally> * columns.padded_width();
+    std::int64_t j = range.begin;
+    for (; j + step <= range.end; j += step) {
+      add_steps<kRows>(begin + j, apart * columns.stride(), View(table, j), weights, Whole{},
+                       to + j);
+      weights += Kernel::weighted ? step : 0;
+    }
+    if (j < range.end) {
+      add_steps<kRows>(begin + j, apart * columns.stride(), View(table, j), weights,
+                       First{range.end - j}, to + j);
+    }
+  }
+
+  template <int kRows, class Extent>
+  HWY_INLINE void add_steps(std::int64_t i, std::int64_t apart, const View& k, const float* weights,
+                            Extent extent, std::int64_t* to) const {
+    add_vector<kRows, 0>(i, apart, k, weights, extent, to);
+    add_vector<kRows, 1>(i, apart, k, weights, extent, to);
+    if constexpr (vectors_of_terms<T> == 4) {
+      add_vector<kRows, 2>(i, apart, k, weights, extent, to);
+      add_vector<kRows, 3>(i, apart, k, weights, extent, to);
+    }
+  }
+
+  // One vector of the terms of each step, so that its slots stay in registers. What the kernel does
+  // for the others is not used, and left out by the compiler.
+  template <int kRows, int kVector, class Extent>
+  HWY_INLINE void add_vector(std::int64_t i, std::int64_t apart, const View& k,
+                             const float* weights, Extent extent, std::int64_t* to) const {
+    const CountTag dw;
+    Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
+    const Slots of_vector{v0, v1, v2, v3, v4, v5};
+    for (int r = 0; r < kRows; ++r) {
+      kernel(i + r * apart, k, weights, extent, [&](auto vector, Sum p, Sum q, Sum s) HWY_ATTR {
+        if constexpr (decltype(vector)::value == kVector) {
+          Tally::add(of_vector, k, vector, p, q, s);
+        }
+      });
+    }
+    merge_into<Tally>(to + kVector * static_cast<std::int64_t>(hn::Lanes(dw)),
+                      columns.padded_width(), of_vector);
+  }
+};
+
+/// Takes the columns of each channel into its totals.
+template <class T, class Tally>
+void fold(const std::int64_t* slots, const Columns& columns, std::int64_t* totals) {
+  const std::int64_t channels = columns.channels().size();
+  const std::int64_t width = columns.padded_width();
+  for (std::int64_t part = 0; part < columns.parts(); ++part) {
+    const std::int64_t* of = slots + part * slots_of<Tally> * width;
+    for (std::int64_t j = 0; j < columns.width();) {
+      for (std::int64_t c = 0; c < channels; ++c) {
+        for (std::int64_t s = 0; s < columns.extents().plane; ++s) {
+          take_lane<Tally>(of + place_of<T>(j++), width, totals + c * total_words);
+        }
+      }
+    }
+  }
+}
+
+/// Tallies over channels of a tensor like x; Tally::write is told about each.
+template <class Tally, class Kernel, class To>
+void tally_channels(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
+                    Scratch& scratch, const To& to) {
+  scratch.reset();
+  const auto zeros = [&](std::int64_t words) {
+    auto* memory = scratch.take<std::int64_t>(words);
+    std::fill_n(memory, words, std::int64_t{0});
+    return memory;
+  };
+  const Extents extents = extents_of(x);
+  std::int64_t* totals = nullptr;
+  if (extents.size() == 0) {
+    totals = zeros(channels.size() * total_words);
+  } else if (extents.has_long_planes()) {
+    const Planes planes(extents, channels, Purpose::sums);
+    totals = zeros(planes.parts() * channels.size() * total_words);
+    run_blocks(planes, Order::forward, TallyByPlanes<Kernel, Tally>{kernel, planes, totals});
+    for (std::int64_t i = channels.size(); i < planes.parts() * channels.size(); ++i) {
+      merge_totals<Tally>(totals + i * total_words, totals + i % channels.size() * total_words);
+    }
+  } else {
+    const Columns columns(extents, channels, Purpose::integers);
+    totals = zeros(channels.size() * total_words);
+    std::int64_t* slots = zeros(columns.parts() * slots_of<Tally> * columns.padded_width());
+    run_blocks(columns, Order::forward,
+               TallyByColumns<Kernel, Tally>{kernel, columns, slots, {columns, kernel, scratch}});
+    fold<typename Kernel::Element, Tally>(slots, columns, totals);
+  }
+  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+    Tally::write(totals + (c - channels.begin) * total_words, c, to);
+  }
+}
+
+}  // namespace syncbn::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SYNCBN_KERNELS_CPU_FIXED_POINT_INL

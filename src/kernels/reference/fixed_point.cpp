@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "core/visit_dtype.hpp"
+
+#include "kernels/reference/elements.hpp"
+#include "kernels/reference/reference.hpp"
+#include "kernels/reference/upstream.hpp"
+
+namespace syncbn::kernels::reference {
+namespace {
+
+/// Calls add(first, q, r) for the terms `first` and q * r of every element of channel c.
+template <class T, class Add>
+void for_terms(const ForwardSums& arguments, std::int64_t c, Add add) {
+  for_each_element(
+      arguments.x, arguments.weight, c,
+      [&](std::int64_t i, double w) {
+        const double d = load<T>(arguments.x.data(), i) - static_cast<double>(arguments.pivot[c]);
+        add(w * d, w * d, d);
+      },
+      [](std::int64_t) {});
+}
+template <class T, class Add>
+void for_terms(const BackwardSums& arguments, std::int64_t c, Add add) {
+  const Upstream& upstream = arguments.upstream;
+  for_each_element(
+      upstream.data, upstream.weight, c,
+      [&](std::int64_t i, double) {
+        const Element element = upstream_element<T>(upstream, c, i);
+        add(element.dz, element.dz, element.centered);
+      },
+      [](std::int64_t) {});
+}
+
+const ConstTensorView& tensor(const ForwardSums& arguments) {
+  return arguments.x;
+}
+const ConstTensorView& tensor(const BackwardSums& arguments) {
+  return arguments.upstream.data;
+}
+
+/// Whether a term that became M + v lies outside of its window.
+bool is_far(double sum, double grid) {
+  return is_outside(units(sum, grid) + signed_offset);
+}
+
+template <class Arguments>
+void sum_in_fixed_point(const Arguments& arguments, const FixedPoint& to) {
+  visit_dtype(tensor(arguments).dtype(), [&]<class T>() {
+    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
+      const double first_grid = grid(to.first_window[c]);
+      const double second_grid = grid(to.second_window[c]);
+      FixedPointSum first, second;
+      double largest = 0;
+      bool outside = false;
+      for_terms<T>(arguments, c, [&](double p, double q, double r) {
+        const double first_sum = p + first_grid;
+        const double second_sum = std::fma(q, r, second_grid);
+        largest = std::max(largest, std::fabs(p));
+        if (is_far(first_sum, first_grid) || is_far(second_sum, second_grid)) {
+          outside = true;
+          return;
+        }
+        first.coarse.add(units(first_sum, first_grid));
+        second.coarse.add(units(second_sum, second_grid));
+        if (std::is_same_v<T, double>) {
+          const double first_rest = p - (first_sum - first_grid);
+          const double second_rest = std::fma(q, r, -(second_sum - second_grid));
+          first.fine.add(units(first_rest + first_grid * finer, first_grid * finer));
+          second.fine.add(units(second_rest + second_grid * finer, second_grid * finer));
+        }
+      });
+      to.first[c] = first;
+      to.second[c] = second;
+      if (to.largest != nullptr) {
+        to.largest[c] = largest;
+      }
+      to.outside[c] = outside ? 1 : 0;
+    }
+  });
+}
+
+template <class Arguments>
+void find_magnitudes(const Arguments& arguments, const Magnitudes& to) {
+  visit_dtype(tensor(arguments).dtype(), [&]<class T>() {
+    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
+      double first = 0, second = 0, first_special = 0, second_special = 0;
+      for_terms<T>(arguments, c, [&](double p, double q, double r) {
+        const double product = q * r;
+        first = std::max(first, std::fabs(p));
+        second = std::max(second, std::fabs(product));
+        first_special += std::isfinite(p) ? 0 : p;
+        second_special += std::isfinite(product) ? 0 : product;
+      });
+      to.first[c] = first;
+      to.second[c] = second;
+      to.first_special[c] = first_special;
+      to.second_special[c] = second_special;
+    }
+  });
+}
+
+}  // namespace
+
+void forward_in_fixed_point(const ForwardSums& arguments, const FixedPoint& to, const Run&) {
+  sum_in_fixed_point(arguments, to);
+}
+
+void backward_in_fixed_point(const BackwardSums& arguments, const FixedPoint& to, const Run&) {
+  sum_in_fixed_point(arguments, to);
+}
+
+void forward_magnitudes(const ForwardSums& arguments, const Magnitudes& to, const Run&) {
+  find_magnitudes(arguments, to);
+}
+
+void backward_magnitudes(const BackwardSums& arguments, const Magnitudes& to, const Run&) {
+  find_magnitudes(arguments, to);
+}
+
+}  // namespace syncbn::kernels::reference
