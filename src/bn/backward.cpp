@@ -17,6 +17,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
 #include "bn/validate.hpp"
 #include "comm/group.hpp"
@@ -125,17 +126,33 @@ void BatchNorm::backward_with(const Backward& pass, const Saved& saved) {
                               .channels = channels_,
                               .dtype = context.x.dtype(),
                               .shared = static_cast<std::uint64_t>(saved.forward)};
-  const auto sum = [&](const bn::ChannelRange& channels) {
-    bn::backward_sums(context, channels, working.sums, options_.backend, working);
-    for (const std::int64_t first : {channels.begin, channels_ + channels.begin}) {
-      std::copy_n(working.sums.begin() + first, channels.size(), working.own_sums.begin() + first);
-    }
-  };
   const auto use = [&](const bn::ChannelRange& channels) {
     bn::input_gradient(context, channels, working.sums, pass.dx, pass.dresidual, options_.backend,
                        working);
   };
-  bn::in_blocks(group_.group(), what, channels_, saved.blocks, working, 0, sum, use);
+  comm::Group& group = group_.group();
+  if (working.exact) {
+    working.exact->count = bn::count_exactly(context.x, context.weight);
+    bn::ExactBackward exact(group, what, working, options_.backend, context);
+    exact.choose_windows();
+    bn::in_blocks(
+        group, what, channels_, saved.blocks, working, exact, 0,
+        [&](const bn::ChannelRange& channels) { exact.sum(channels); },
+        [&](const bn::ChannelRange& channels) {
+          exact.settle(channels);
+          use(channels);
+        });
+  } else {
+    const auto sum = [&](const bn::ChannelRange& channels) {
+      bn::backward_sums(context, channels, working.sums, options_.backend, working);
+      for (const std::int64_t first : {channels.begin, channels_ + channels.begin}) {
+        std::copy_n(working.sums.begin() + first, channels.size(),
+                    working.own_sums.begin() + first);
+      }
+    };
+    bn::PlainMessage content(working);
+    bn::in_blocks(group, what, channels_, saved.blocks, working, content, 0, sum, use);
+  }
 
   const std::vector<double>& share =
       options_.parameter_gradients == GradientScope::local ? working.own_sums : working.sums;

@@ -60,6 +60,9 @@ BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions
     running_var_.assign(c, 1.0);
   }
   pivot_.assign(c, 0.0F);
+  if (options_.reproducibility == Reproducibility::exact) {
+    working_->exact.emplace(channels);
+  }
   working_->statistics = {.mean = std::vector<double>(c),
                           .var = std::vector<double>(c),
                           .invstd = std::vector<double>(c)};

@@ -23,6 +23,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
 #include "bn/statistics.hpp"
 #include "bn/validate.hpp"
@@ -133,27 +134,48 @@ void BatchNorm::with_group_statistics(comm::Pass kind, const Forward& pass) {
   const std::int64_t blocks = chosen || group.size() == 1 ? wanted : working.blocks;
   bool retried = false;
 
-  const auto sum = [&](const bn::ChannelRange& channels) {
-    bn::forward_sums(pass.x, channels, pass.weight, pivot_, working.sums, options_.backend,
-                     working);
-  };
+  const double wished =
+      chosen ? static_cast<double>(wanted) : worthwhile(wanted, group, working.pass_seconds);
   const auto use = [&](const bn::ChannelRange& channels) {
-    if (bn::move_far_pivots(channels, working.sums, pivot_, options_.eps, pass.x.dtype())) {
-      retried = true;
-      comm::Descriptor again = what;
-      again.pass = comm::Pass::second_sums;
-      again.shared = shared_state();
-      sum(channels);
-      bn::exchange_again(group, again, channels, working);
-    }
     bn::finalize(channels, working.sums, pivot_, options_.eps, working.statistics);
     bn::move_pivot_to_mean(channels, working.sums, pivot_);
     normalize_channels(pass, channels);
   };
-  const double wish = bn::in_blocks(
-      group, what, channels_, blocks, working,
-      chosen ? static_cast<double>(wanted) : worthwhile(wanted, group, working.pass_seconds), sum,
-      use);
+  double wish = 0;
+  if (working.exact) {
+    working.exact->count = bn::count_exactly(pass.x, pass.weight);
+    bn::ExactForward exact(group, what, working, options_.backend, pass.x, pass.weight, pivot_,
+                           options_.eps);
+    exact.choose_windows(expected_variance());
+    wish = bn::in_blocks(
+        group, what, channels_, blocks, working, exact, wished,
+        [&](const bn::ChannelRange& channels) { exact.sum(channels); },
+        [&](const bn::ChannelRange& channels) {
+          retried = exact.settle(channels) || retried;
+          use(channels);
+        });
+    if (working.statistics.count > 0) {
+      working.exact->var = working.statistics.var;
+    }
+  } else {
+    const auto sum = [&](const bn::ChannelRange& channels) {
+      bn::forward_sums(pass.x, channels, pass.weight, pivot_, working.sums, options_.backend,
+                       working);
+    };
+    const auto use_again = [&](const bn::ChannelRange& channels) {
+      if (bn::move_far_pivots(channels, working.sums, pivot_, options_.eps, pass.x.dtype())) {
+        retried = true;
+        comm::Descriptor again = what;
+        again.pass = comm::Pass::second_sums;
+        again.shared = shared_state();
+        sum(channels);
+        bn::exchange_again(group, again, channels, working);
+      }
+      use(channels);
+    };
+    bn::PlainMessage content(working);
+    wish = bn::in_blocks(group, what, channels_, blocks, working, content, wished, sum, use_again);
+  }
   // Every new number brings messages of new lengths: change it for a good reason only.
   const auto then = std::clamp<std::int64_t>(std::llround(wish), 1, channels_);
   if (then >= 2 * working.blocks || 2 * then <= working.blocks) {
@@ -179,12 +201,33 @@ void BatchNorm::choose_pivot() {
                          [share](double mean) { return to_pivot(mean / share); });
 }
 
+std::span<const double> BatchNorm::expected_variance() {
+  std::vector<double>& var = working_->exact->var;
+  if (!options_.track_running_stats) {
+    return var;
+  }
+  // Corrected for its start at 1 as the mean is for its start at 0.
+  const double momentum = options_.momentum.value_or(1.0);
+  const double missing = std::pow(1 - momentum, static_cast<double>(num_batches_tracked_));
+  const bool any = num_batches_tracked_ > 0;
+  const double share = missing < 1 ? 1 - missing : 1;
+  const double initial = missing < 1 ? missing : 0;
+  std::ranges::transform(running_var_, var.begin(), [&](double running) {
+    return any ? std::max(0.0, (running - initial) / share) : -1;
+  });
+  return var;
+}
+
 std::uint64_t BatchNorm::shared_state() const {
   if (group_.size() == 1) {
     return 0;  // nobody to compare with
   }
-  return comm::Fingerprint()
-      .add(std::as_bytes(std::span(pivot_)))
+  comm::Fingerprint print;
+  if (working_->exact) {
+    print.add(std::as_bytes(std::span(working_->exact->var)))
+        .add(std::as_bytes(std::span(working_->exact->gradient_exponent)));
+  }
+  return print.add(std::as_bytes(std::span(pivot_)))
       .add(std::as_bytes(std::span(running_mean_)))
       .add(std::as_bytes(std::span(running_var_)))
       .add(static_cast<std::uint64_t>(forwards_))
@@ -194,6 +237,7 @@ std::uint64_t BatchNorm::shared_state() const {
       .add(static_cast<std::uint64_t>(options_.parameter_gradients))
       .add(static_cast<std::uint64_t>(options_.affine))
       .add(static_cast<std::uint64_t>(options_.channel_blocks))
+      .add(static_cast<std::uint64_t>(options_.reproducibility))
       .value();
 }
 

@@ -5,24 +5,23 @@
 
 namespace syncbn::bn {
 
-void pack(const ChannelRange& channels, const Workspace& working, double wish,
-          std::vector<double>& message) {
-  const auto all = static_cast<std::ptrdiff_t>(working.sums.size() / 2);
-  const auto first = working.sums.begin() + channels.begin;
+void PlainMessage::pack(const ChannelRange& channels, double wish,
+                        std::vector<double>& message) const {
+  const auto all = static_cast<std::ptrdiff_t>(working_.sums.size() / 2);
+  const auto first = working_.sums.begin() + channels.begin;
   message.clear();
   message.insert(message.end(), first, first + channels.size());
   message.insert(message.end(), first + all, first + all + channels.size());
-  message.push_back(working.count);
+  message.push_back(working_.count);
   message.push_back(wish);
 }
 
-double unpack(const ChannelRange& channels, const std::vector<double>& message,
-              Workspace& working) {
-  const auto all = static_cast<std::ptrdiff_t>(working.sums.size() / 2);
-  const auto to = working.sums.begin() + channels.begin;
+double PlainMessage::unpack(const ChannelRange& channels, const std::vector<double>& message) {
+  const auto all = static_cast<std::ptrdiff_t>(working_.sums.size() / 2);
+  const auto to = working_.sums.begin() + channels.begin;
   std::copy_n(message.begin(), channels.size(), to);
   std::copy_n(message.begin() + channels.size(), channels.size(), to + all);
-  working.sums.back() = message[message.size() - 2];
+  working_.sums.back() = message[message.size() - 2];
   return message.back();
 }
 
@@ -32,9 +31,10 @@ void exchange_again(comm::Group& group, const comm::Descriptor& what, const Chan
     return;
   }
   std::vector<double>& message = working.messages[2];
-  pack(channels, working, 0, message);
+  PlainMessage content(working);
+  content.pack(channels, 0, message);
   group.exchange(what, message);
-  unpack(channels, message, working);
+  content.unpack(channels, message);
 }
 
 }  // namespace syncbn::bn

@@ -23,30 +23,41 @@
 
 namespace syncbn::bn {
 
-/// What a block's message holds: its sums of either kind, the rank's count, and how many blocks the
-/// rank would cut its next forward into.
-void pack(const ChannelRange& channels, const Workspace& working, double wish,
-          std::vector<double>& message);
-/// Takes the group's back into working.sums. Returns the sum of the wishes.
-double unpack(const ChannelRange& channels, const std::vector<double>& message, Workspace& working);
+/// A block's message: its sums of either kind, the rank's count, and how many blocks the rank would
+/// cut its next forward into.
+class PlainMessage {
+ public:
+  explicit PlainMessage(Workspace& working) : working_(working) {}
+
+  void pack(const ChannelRange& channels, double wish, std::vector<double>& message) const;
+  /// Takes the group's back into working.sums. Returns the sum of the wishes.
+  double unpack(const ChannelRange& channels, const std::vector<double>& message);
+  /// Of a group of one rank.
+  void keep(const ChannelRange&) { working_.sums.back() = working_.count; }
+
+ private:
+  Workspace& working_;
+};
 
 /// A message of its own for a block, the same size for all layers' purposes: summed at once.
 void exchange_again(comm::Group& group, const comm::Descriptor& what, const ChannelRange& channels,
                     Workspace& working);
 
 /// Collective. Calls sum(block) for every block, and use(block) when working.sums has the group's
-/// of that block. Returns the mean of the ranks' wishes, the same on every rank.
+/// of that block; `content` (PlainMessage or an ExactPass) is what goes from one to the other.
+/// Returns the mean of the ranks' wishes, the same on every rank.
 ///
 /// If anything throws, the group is unusable.
-template <class Sum, class Use>
+template <class Content, class Sum, class Use>
 double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t channels,
-                 std::int64_t blocks, Workspace& working, double wish, Sum sum, Use use) {
+                 std::int64_t blocks, Workspace& working, Content& content, double wish, Sum sum,
+                 Use use) {
   working.sums.resize(sums_length(channels));
   if (group.size() == 1) {
     for (std::int64_t k = 0; k < blocks; ++k) {
       const ChannelRange now = block(channels, blocks, k);
       sum(now);
-      working.sums.back() = working.count;
+      content.keep(now);
       use(now);
     }
     return wish;
@@ -59,7 +70,7 @@ double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t 
     const auto place = static_cast<std::size_t>(k % 2);
     const ChannelRange then = block(channels, blocks, k);
     group.finish(in_so_many, started[place]);
-    wishes = unpack(then, working.messages[place], working);
+    wishes = content.unpack(then, working.messages[place]);
     use(then);
   };
   try {
@@ -67,7 +78,7 @@ double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t 
       const auto place = static_cast<std::size_t>(k % 2);
       const ChannelRange now = block(channels, blocks, k);
       sum(now);
-      pack(now, working, wish, working.messages[place]);
+      content.pack(now, wish, working.messages[place]);
       started[place] = group.start(in_so_many, working.messages[place]);
       if (k != 1) {
         arrive(std::max<std::int64_t>(k - 1, 0));

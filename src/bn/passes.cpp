@@ -52,18 +52,6 @@ void set_coefficients(const ChannelRange& channels, const Statistics& statistics
   }
 }
 
-kernels::Upstream upstream_of(const BackwardContext& context, const Workspace& working) {
-  return {.data = context.x,
-          .source = context.from_output ? kernels::Source::output : kernels::Source::input,
-          .weight = data_or_null(context.weight),
-          .dy = context.dy.data(),
-          .y = context.y ? context.y->data() : nullptr,
-          .mean = context.statistics.mean.data(),
-          .scale = working.scale.data(),
-          .shift = working.shift.data(),
-          .negative_slope = context.activation.negative_slope};
-}
-
 }  // namespace
 
 double count_of(const ConstTensorView& x, Weight weight) {
@@ -182,10 +170,23 @@ void normalize(const ConstTensorView& x, const ChannelRange& channels, const Sta
                     run_for(x, kernels, working));
 }
 
+kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange& channels,
+                              Workspace& working) {
+  set_coefficients(channels, context.statistics, context.affine, working);
+  return {.data = context.x,
+          .source = context.from_output ? kernels::Source::output : kernels::Source::input,
+          .weight = data_or_null(context.weight),
+          .dy = context.dy.data(),
+          .y = context.y ? context.y->data() : nullptr,
+          .mean = context.statistics.mean.data(),
+          .scale = working.scale.data(),
+          .shift = working.shift.data(),
+          .negative_slope = context.activation.negative_slope};
+}
+
 void backward_sums(const BackwardContext& context, const ChannelRange& channels,
                    std::span<double> sums, Backend backend, Workspace& working) {
-  set_coefficients(channels, context.statistics, context.affine, working);
-  kernels::select(backend).backward_sums({.upstream = upstream_of(context, working),
+  kernels::select(backend).backward_sums({.upstream = upstream_of(context, channels, working),
                                           .channels = channels,
                                           .sum_dz = sums.data(),
                                           .sum_dz_x = sums.data() + context.x.shape().c},
@@ -197,7 +198,6 @@ void input_gradient(const BackwardContext& context, const ChannelRange& channels
                     const std::optional<TensorView>& dresidual, Backend backend,
                     Workspace& working) {
   const kernels::Kernels& kernels = kernels::select(backend);
-  set_coefficients(channels, context.statistics, context.affine, working);
   const auto all = static_cast<std::size_t>(context.x.shape().c);
   working.mean_dz.resize(all);
   working.slope.resize(all);
@@ -208,7 +208,7 @@ void input_gradient(const BackwardContext& context, const ChannelRange& channels
     working.mean_dz[c] = sums[c] / n;
     working.slope[c] = sums[all + c] / n * invstd * invstd;
   }
-  kernels.input_gradient({.upstream = upstream_of(context, working),
+  kernels.input_gradient({.upstream = upstream_of(context, channels, working),
                           .channels = channels,
                           .mean_dz = working.mean_dz.data(),
                           .slope = working.slope.data(),

@@ -12,6 +12,7 @@
 
 #include "syncbn/phases.hpp"
 
+#include "bn/exact_workspace.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
@@ -26,6 +27,7 @@ struct Workspace {
   std::vector<double> own_sums;                      ///< of this rank, of a backward
   std::array<std::vector<double>, 3> messages;       ///< under way
   Statistics statistics;
+  std::optional<ExactWorkspace> exact;  ///< with Reproducibility::exact
   double count = 0;         ///< of this rank's elements per channel, or its weights' sum
   std::int64_t blocks = 1;  ///< how many blocks of channels the next forward takes
   double pass_seconds = 0;  ///< that the last forward took, exchange included
@@ -69,6 +71,10 @@ void normalize(const ConstTensorView& x, const ChannelRange& channels, const Sta
                const Affine& affine, Activation activation,
                const std::optional<ConstTensorView>& residual, const TensorView& y, Weight weight,
                Backend backend, Workspace& working);
+
+/// What a backward kernel needs to know of these channels. Valid until the next call.
+kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange& channels,
+                              Workspace& working);
 
 /// Fills sums[c] and sums[C + c].
 void backward_sums(const BackwardContext& context, const ChannelRange& channels,

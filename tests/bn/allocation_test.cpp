@@ -77,14 +77,15 @@ Communicator like_minded() {
 }
 
 int allocations_of_a_step(const Communicator& group, DType dtype, Shape shape, Layout layout,
-                          std::int64_t blocks) {
+                          std::int64_t blocks, Reproducibility reproducibility) {
   const Tensor x = Tensor::normal(dtype, shape, layout, 1);
   Tensor y(dtype, shape, layout), dx(dtype, shape, layout);
   const std::vector<float> weight(static_cast<std::size_t>(shape.per_channel()), 1.0F);
   BatchNorm layer(shape.c, group,
                   {.name = "a layer with a name that is not short",
                    .activation = Activation::relu,
-                   .channel_blocks = blocks});
+                   .channel_blocks = blocks,
+                   .reproducibility = reproducibility});
   Saved saved;
   int count = 0;
   for (int step = 0; step < 4; ++step) {
@@ -105,7 +106,9 @@ TEST(Allocations, AreDoneAfterTheFirstSteps) {
       for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
         for (const Shape& shape : {Shape{300, 40, 1}, Shape{6, 300, 49}, Shape{9, 64, 1100}}) {
           for (const std::int64_t blocks : {1, 3}) {
-            EXPECT_EQ(allocations_of_a_step(group, dtype, shape, layout, blocks), 0);
+            for (const auto mode : {Reproducibility::rank_consistent, Reproducibility::exact}) {
+              EXPECT_EQ(allocations_of_a_step(group, dtype, shape, layout, blocks, mode), 0);
+            }
           }
         }
       }

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Reproducibility::exact: every rank's part of the results has the bits that one process with the
+// whole batch gives it, for whatever the ranks hold, and is as near the truth as in the default.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/batch_norm.hpp"
+#include "syncbn/error.hpp"
+
+#include "support/on_ranks.hpp"
+#include "support/tensor.hpp"
+#include "support/whole_batch.hpp"
+#include "support/worst.hpp"
+
+namespace syncbn {
+namespace {
+
+using test::Tensor;
+using testing::HasSubstr;
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+constexpr int steps = 4;
+
+/// A layer and the batches it is given.
+struct Setting {
+  DType dtype = DType::f32;
+  Layout layout = Layout::channels_first;
+  Shape shape = {11, 5, 37};
+  double mean = 0.3;  ///< of x, with a standard deviation of 1
+  Activation activation = Activation::none;
+  bool residual = false;
+  bool weighted = false;
+  bool in_place = false;
+  bool tracked = true;
+  std::int64_t blocks = 1;
+  Backend backend = Backend::cpu;
+  Reproducibility reproducibility = Reproducibility::exact;
+  /// Of the third step, in channel 2 of sample 1: an outlier, or none if 0.
+  double outlier = 0;
+  double gradient_outlier = 0;
+};
+
+/// Samples [begin, end) of the whole batch.
+struct Shard {
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+constexpr int shardings = 5;
+Shard shard_of(int sharding, std::int64_t samples, int rank, int ranks) {
+  const auto cut = [&](std::int64_t part, std::int64_t whole) { return samples * part / whole; };
+  const std::int64_t r = rank;
+  const std::int64_t p = ranks;
+  switch (sharding) {
+    case 0:  // even
+      return {cut(r, p), cut(r + 1, p)};
+    case 1:  // growing
+      return {cut(r * (r + 1), p * (p + 1)), cut((r + 1) * (r + 2), p * (p + 1))};
+    case 2:  // the last has all
+      return {r == p - 1 ? 0 : samples, samples};
+    case 3:  // one each, the first the rest
+      return r == 0 ? Shard{0, samples - p + 1} : Shard{samples - p + r, samples - p + r + 1};
+    default:  // the first none, if there are others
+      return p == 1 ? Shard{0, samples}
+                    : Shard{cut(std::max<std::int64_t>(r - 1, 0), p - 1), cut(r, p - 1)};
+  }
+}
+
+struct Results {
+  std::vector<Tensor> tensors;  ///< of every step
+  std::vector<double> shared;   ///< what all ranks have
+  std::int64_t retries = 0;
+};
+
+std::vector<float> weights_of(const Setting& setting, const Shard& shard) {
+  constexpr float values[] = {1, 0.3F, 0, 2.7F, 1, 0x1p-20F, 1.5F};
+  std::vector<float> weight;
+  for (std::int64_t i = shard.begin * setting.shape.s; i < shard.end * setting.shape.s; ++i) {
+    weight.push_back(values[static_cast<std::size_t>(i * 5 / 3 % 7)]);
+  }
+  return weight;
+}
+
+Results train(const Communicator& group, const Setting& setting, const Shard& shard) {
+  BatchNorm layer(setting.shape.c, group,
+                  {.name = "exact",
+                   .track_running_stats = setting.tracked,
+                   .activation = setting.activation,
+                   .parameter_gradients = GradientScope::group,
+                   .channel_blocks = setting.blocks,
+                   .reproducibility = setting.reproducibility,
+                   .backend = setting.backend});
+  for (std::int64_t c = 0; c < setting.shape.c; ++c) {
+    layer.weight()[static_cast<std::size_t>(c)] = 0.8 + 0.1 * static_cast<double>(c % 7);
+    layer.bias()[static_cast<std::size_t>(c)] = 0.2 * static_cast<double>(c % 3) - 0.3;
+  }
+  Results results;
+  Saved saved;
+  const std::vector<float> weight =
+      setting.weighted ? weights_of(setting, shard) : std::vector<float>{};
+  const auto batch = [&](int step, int what, double mean, double spread) {
+    const auto seed = static_cast<std::uint64_t>(100 * what + step);
+    return Tensor::normal(setting.dtype, setting.shape, setting.layout, seed, mean, spread);
+  };
+  for (int step = 0; step < steps; ++step) {
+    Tensor all_x = batch(step, 1, setting.mean, step == 3 ? 0.7 : 1);
+    Tensor all_dy = batch(step, 2, 0.01, step == 3 ? 1e-7 : 1e-3);
+    if (step == 2 && setting.shape.n > 1) {
+      if (setting.outlier != 0) {
+        all_x.set(1, std::min<std::int64_t>(2, setting.shape.c - 1), 0, setting.outlier);
+      }
+      if (setting.gradient_outlier != 0) {
+        all_dy.set(1, std::min<std::int64_t>(2, setting.shape.c - 1), 0, setting.gradient_outlier);
+      }
+    }
+    Tensor x = all_x.samples(shard.begin, shard.end);
+    const Tensor dy = all_dy.samples(shard.begin, shard.end);
+    const Tensor residual = batch(step, 3, 0, 1).samples(shard.begin, shard.end);
+    Tensor y = x, dx = x, dresidual = x;
+    if (setting.in_place) {
+      layer.forward_in_place(y.view(), saved, weight);
+      layer.backward_in_place(saved, y.view(), dy.view(), dx.view(), weight);
+    } else if (setting.residual) {
+      layer.forward(x.view(), residual.view(), y.view(), saved, weight);
+      layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dresidual.view(), weight);
+      results.tensors.push_back(dresidual);
+    } else {
+      layer.forward(x.view(), y.view(), saved, weight);
+      layer.backward(saved, x.view(), dy.view(), dx.view(), weight);
+    }
+    results.tensors.push_back(y);
+    results.tensors.push_back(dx);
+    results.shared.push_back(saved.statistics.count);
+    for (const std::span<const double> values : {std::span<const double>(saved.statistics.mean),
+                                                 std::span<const double>(saved.statistics.var),
+                                                 std::span<const double>(layer.running_mean()),
+                                                 std::span<const double>(layer.running_var()),
+                                                 std::span<const double>(layer.weight_grad()),
+                                                 std::span<const double>(layer.bias_grad())}) {
+      results.shared.insert(results.shared.end(), values.begin(), values.end());
+    }
+  }
+  results.retries = layer.pivot_retries();
+  return results;
+}
+
+// Of every NaN the same bits, as which one it is depends on the order in which it was made.
+std::uint64_t bits_of(double value) {
+  return std::isnan(value) ? 1 : std::bit_cast<std::uint64_t>(value);
+}
+
+/// How many numbers have other bits than in the whole batch's results.
+std::int64_t count_differences(const Results& part, const Results& whole, const Shard& shard) {
+  std::int64_t differences = part.retries == whole.retries ? 0 : 1;
+  for (std::size_t t = 0; t < whole.tensors.size(); ++t) {
+    const Tensor expected = whole.tensors[t].samples(shard.begin, shard.end);
+    const Shape& shape = expected.shape();
+    for (std::int64_t n = 0; n < shape.n; ++n) {
+      for (std::int64_t c = 0; c < shape.c; ++c) {
+        for (std::int64_t s = 0; s < shape.s; ++s) {
+          const double a = expected.at(n, c, s);
+          const double b = part.tensors[t].at(n, c, s);
+          differences += bits_of(a) != bits_of(b) ? 1 : 0;
+        }
+      }
+    }
+  }
+  for (std::size_t i = 0; i < whole.shared.size(); ++i) {
+    differences += bits_of(part.shared[i]) != bits_of(whole.shared[i]) ? 1 : 0;
+  }
+  return differences;
+}
+
+/// Over all ranks and shardings.
+double differences(const Communicator& group, const Setting& setting, const Setting& of_whole) {
+  const Results whole = train(Communicator::self(), of_whole, {0, setting.shape.n});
+  double sum = 0;
+  for (int sharding = 0; sharding < shardings; ++sharding) {
+    if (setting.shape.n < group.size() && sharding == 3) {
+      continue;
+    }
+    const Shard shard = shard_of(sharding, setting.shape.n, group.rank(), group.size());
+    const Results part = train(group, setting, shard);
+    std::vector<double> of_all = {static_cast<double>(count_differences(part, whole, shard))};
+    group.all_reduce(of_all);
+    sum += of_all[0];
+  }
+  return sum;
+}
+double differences(const Communicator& group, const Setting& setting) {
+  return differences(group, setting, setting);
+}
+
+constexpr DType all_types[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
+constexpr Layout both_layouts[] = {Layout::channels_first, Layout::channels_last};
+
+template <class Body>
+void on_types_and_layouts(Body body) {
+  for (const DType dtype : all_types) {
+    for (const Layout layout : both_layouts) {
+      SCOPED_TRACE(std::string(to_string(dtype)) + " " + std::string(to_string(layout)));
+      body(dtype, layout);
+    }
+  }
+}
+
+TEST(ExactMode, GivesTheBitsOfOneProcess) {
+  test::on_ranks([](const Communicator& group) {
+    on_types_and_layouts([&](DType dtype, Layout layout) {
+      for (const Shape& shape :
+           {Shape{11, 5, 37}, Shape{9, 1, 7}, Shape{17, 33, 1}, Shape{6, 3, 784}}) {
+        EXPECT_EQ(differences(group, {.dtype = dtype, .layout = layout, .shape = shape}), 0);
+      }
+      EXPECT_EQ(
+          differences(
+              group,
+              {.dtype = dtype, .layout = layout, .activation = Activation::relu, .residual = true}),
+          0);
+      EXPECT_EQ(differences(group, {.dtype = dtype,
+                                    .layout = layout,
+                                    .activation = Activation::leaky_relu(0.1),
+                                    .in_place = true}),
+                0);
+      EXPECT_EQ(differences(group, {.dtype = dtype,
+                                    .layout = layout,
+                                    .activation = Activation::relu,
+                                    .weighted = true,
+                                    .tracked = false}),
+                0);
+    });
+  });
+}
+
+// Larger than one block of the kernels, so that parts, columns and flushes come into play.
+TEST(ExactMode, DoesNotDependOnHowKernelsCutTensors) {
+  test::on_ranks([](const Communicator& group) {
+    for (const Layout layout : both_layouts) {
+      for (const Shape& shape : {Shape{9, 20, 400}, Shape{90, 300, 3}, Shape{4, 1, 20001}}) {
+        EXPECT_EQ(differences(group, {.layout = layout, .shape = shape}), 0);
+      }
+    }
+  });
+}
+
+TEST(ExactMode, DoesNotDependOnBlocksOfChannels) {
+  test::on_ranks([](const Communicator& group) {
+    for (const Layout layout : both_layouts) {
+      const Setting whole{
+          .layout = layout, .shape = {11, 12, 40}, .outlier = 1e5, .gradient_outlier = 7};
+      for (const std::int64_t blocks : {2, 5, 12}) {
+        Setting cut = whole;
+        cut.blocks = blocks;
+        EXPECT_EQ(differences(group, cut, whole), 0) << blocks;
+      }
+    }
+  });
+}
+
+/// Adds up in other orders than the group's own, on every rank the same.
+Communicator backwards(const Communicator& group) {
+  return Communicator::custom(group.rank(), group.size(), [group](std::span<double> data) {
+    const std::vector<double> all = group.all_gather(std::vector(data.begin(), data.end()));
+    std::ranges::fill(data, 0.0);
+    for (std::size_t i = all.size(); i-- > 0;) {
+      data[i % data.size()] += all[i];
+    }
+  });
+}
+
+TEST(ExactMode, DoesNotDependOnWhatAddsUpMessages) {
+  test::on_ranks([](const Communicator& group) {
+    const Communicator custom = backwards(group);
+    for (const DType dtype : all_types) {
+      const Setting setting{.dtype = dtype, .outlier = 1e4, .gradient_outlier = nan};
+      EXPECT_EQ(differences(custom, setting), 0);
+    }
+  });
+}
+
+// The control: by default some bits do depend on the ranks, and this test notices.
+TEST(ExactMode, IsNeededForThat) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    for (const Layout layout : both_layouts) {
+      EXPECT_GT(differences(group, {.layout = layout,
+                                    .shape = {23, 40, 37},
+                                    .reproducibility = Reproducibility::rank_consistent}),
+                0);
+    }
+  });
+}
+
+TEST(ExactMode, HoldsForMeansFarFromZero) {
+  test::on_ranks([](const Communicator& group) {
+    for (const double mean : {1e2, 1e4, 1e6}) {
+      EXPECT_EQ(differences(group, {.mean = mean}), 0) << mean;
+      EXPECT_EQ(differences(group, {.dtype = DType::f64, .mean = -mean, .weighted = true}), 0)
+          << mean;
+    }
+  });
+}
+
+TEST(ExactMode, HoldsWhenTermsLeaveTheirWindows) {
+  test::on_ranks([](const Communicator& group) {
+    for (const double outlier : {600.0, 1e5, 1e9, 1e30}) {
+      for (const bool weighted : {false, true}) {
+        const Setting setting{
+            .weighted = weighted, .outlier = outlier, .gradient_outlier = outlier};
+        EXPECT_EQ(differences(group, setting), 0) << outlier;
+      }
+      EXPECT_EQ(differences(group, {.dtype = DType::f64, .outlier = -outlier}), 0) << outlier;
+      EXPECT_EQ(differences(group, {.dtype = DType::bf16, .outlier = -outlier}), 0) << outlier;
+    }
+    EXPECT_EQ(differences(group, {.dtype = DType::f64, .outlier = 1e200}), 0);
+  });
+}
+
+TEST(ExactMode, HoldsForInfinitiesAndNaNs) {
+  test::on_ranks([](const Communicator& group) {
+    for (const double value : {infinity, -infinity, nan}) {
+      for (const DType dtype : all_types) {
+        EXPECT_EQ(differences(group, {.dtype = dtype, .outlier = value}), 0) << value;
+        EXPECT_EQ(differences(group, {.dtype = dtype, .gradient_outlier = value}), 0) << value;
+      }
+    }
+  });
+}
+
+// As in the default mode: same classes of numbers, everywhere.
+TEST(ExactMode, PropagatesInfinitiesAndNaNsAsTheDefault) {
+  const auto class_of = [](double value) {
+    return std::isnan(value) ? 2 : std::isinf(value) ? (value > 0 ? 1 : -1) : 0;
+  };
+  for (const double value : {infinity, -infinity, nan}) {
+    for (const bool in_gradient : {false, true}) {
+      Setting setting;
+      (in_gradient ? setting.gradient_outlier : setting.outlier) = value;
+      const Shard all{0, setting.shape.n};
+      const Results exact = train(Communicator::self(), setting, all);
+      setting.reproducibility = Reproducibility::rank_consistent;
+      const Results plain = train(Communicator::self(), setting, all);
+      for (std::size_t i = 0; i < plain.shared.size(); ++i) {
+        EXPECT_EQ(class_of(exact.shared[i]), class_of(plain.shared[i])) << value << " " << i;
+      }
+      for (std::size_t t = 0; t < plain.tensors.size(); ++t) {
+        for (std::int64_t n = 0; n < setting.shape.n; ++n) {
+          for (std::int64_t c = 0; c < setting.shape.c; ++c) {
+            for (std::int64_t s = 0; s < setting.shape.s; ++s) {
+              ASSERT_EQ(class_of(exact.tensors[t].at(n, c, s)),
+                        class_of(plain.tensors[t].at(n, c, s)))
+                  << value << " tensor " << t << " at " << n << " " << c << " " << s;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(ExactMode, HoldsForTheReferenceBackend) {
+  test::on_ranks([](const Communicator& group) {
+    for (const DType dtype : all_types) {
+      EXPECT_EQ(differences(group, {.dtype = dtype,
+                                    .shape = {7, 3, 5},
+                                    .weighted = true,
+                                    .backend = Backend::reference,
+                                    .outlier = 1e4}),
+                0);
+    }
+  });
+}
+
+// The bound of bn/exact_sums.hpp: 2^-25 (var + eps), or after a repeat n 2^-46 var, which is less
+// here; f64 1e-14, and x - K is rounded by u: 2 u k^2 once the pivot, a float, is within
+// 2^-22 |mean| = 2^-22 k standard deviations. The mean is off by half a unit of a window of 2^9
+// deviations, and what its own type holds it with.
+TEST(ExactMode, IsNearTheTruth) {
+  test::on_ranks([](const Communicator& group) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      for (const double mean : {0.0, 1.0, 1e3, 1e6}) {
+        const Shape shape{12, 3, 50};
+        const Tensor x = Tensor::normal(dtype, shape, Layout::channels_first, 5, mean);
+        const test::WholeBatch whole(x, {1, 1, 1}, {0, 0, 0}, 1e-5);
+        const Shard shard = shard_of(1, shape.n, group.rank(), group.size());
+        Tensor own = x.samples(shard.begin, shard.end);
+        BatchNorm layer(3, group, {.name = "exact", .reproducibility = Reproducibility::exact});
+        Saved saved;
+        const double of_var = (dtype == DType::f64 ? 1e-14 : 0x1p-25) * 1.01;
+        for (int step = 0; step < 3; ++step) {
+          Tensor y = own;
+          layer.forward(own.view(), y.view(), saved);
+          for (std::size_t c = 0; c < 3; ++c) {
+            const double var = static_cast<double>(whole.var[c]) + 1e-5;
+            EXPECT_NEAR(saved.statistics.var[c] + 1e-5, var, of_var * var) << mean << " " << step;
+            EXPECT_NEAR(saved.statistics.mean[c], static_cast<double>(whole.mean[c]),
+                        0x1p-41 * std::sqrt(var) + 0x1p-52 * mean)
+                << mean << " " << step;
+          }
+        }
+        EXPECT_EQ(layer.pivot_retries(), 1) << "in the first step only";
+      }
+    }
+  });
+}
+
+TEST(ExactMode, OnOneRankAloneIsNoticed) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    BatchNorm layer(4, group,
+                    {.reproducibility = group.rank() == 0 ? Reproducibility::exact
+                                                          : Reproducibility::rank_consistent});
+    const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Tensor y = x;
+    Saved saved;
+    try {
+      layer.forward(x.view(), y.view(), saved);
+      FAIL() << "nothing thrown";
+    } catch (const CommError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("the ranks disagree"));
+    }
+  });
+}
+
+// A weight's sum is exact even where doubles in another order are not.
+TEST(ExactMode, CountsWeightsWithoutRounding) {
+  test::on_ranks([](const Communicator& group) {
+    const std::vector<float> all = {0x1p60F, 1, 1, 0x1p-100F, 0x1p-149F, 3, 0x1p60F, 0.1F};
+    const Shard shard = shard_of(1, 8, group.rank(), group.size());
+    const std::span<const float> own(all.data() + shard.begin, all.data() + shard.end);
+    const Tensor x = Tensor::normal(DType::f32, {8, 1, 1}, Layout::channels_first, 1)
+                         .samples(shard.begin, shard.end);
+    Tensor y = x;
+    BatchNorm layer(1, group, {.name = "exact", .reproducibility = Reproducibility::exact});
+    Saved saved;
+    layer.forward(x.view(), y.view(), saved, own);
+    EXPECT_EQ(saved.statistics.count, 0x1p61);
+  });
+}
+
+}  // namespace
+}  // namespace syncbn
