@@ -28,6 +28,8 @@ BatchNormOptions to_options(const syncbn_options& options) {
   result.parameter_gradients =
       options.group_parameter_gradients != 0 ? GradientScope::group : GradientScope::local;
   result.channel_blocks = options.channel_blocks;
+  result.reproducibility =
+      options.exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
   result.backend = capi::to_backend(options.backend);
   return result;
 }
@@ -48,6 +50,7 @@ syncbn_options syncbn_default_options(void) {
           .negative_slope = defaults.activation.negative_slope,
           .group_parameter_gradients = 0,
           .channel_blocks = defaults.channel_blocks,
+          .exact = 0,
           .backend = SYNCBN_CPU};
 }
 

@@ -80,6 +80,49 @@ static void two_thread_ranks_normalize_as_one_batch(void) {
   for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
 }
 
+struct exact_rank {
+  syncbn_communicator* group;
+  float *x, *y;
+  int64_t n;
+};
+
+static void* normalize_exactly(void* argument) {
+  struct exact_rank* self = argument;
+  syncbn_options options = syncbn_default_options();
+  syncbn_batch_norm* layer = NULL;
+  syncbn_saved* saved = NULL;
+  options.name = "exact";
+  options.exact = 1;
+  EXPECT_OK(syncbn_batch_norm_new(C, self->group, &options, &layer));
+  EXPECT_OK(syncbn_saved_new(&saved));
+  syncbn_tensor x = tensor(self->x, self->n), y = tensor(self->y, self->n);
+  for (int step = 0; step < 2; ++step) {
+    EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &y, saved));
+  }
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(layer);
+  return NULL;
+}
+
+static void exact_ranks_have_the_bits_of_one_process(void) {
+  float x[SIZE], y[SIZE], whole[SIZE];
+  enum { FIRST = C * S }; /* the first rank has one sample, the other the rest */
+  syncbn_communicator *self = NULL, *handles[2];
+  pthread_t thread;
+  for (int i = 0; i < SIZE; ++i) x[i] = sample(i);
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT_OK(syncbn_communicator_threads(2, 30, handles));
+  struct exact_rank one = {self, x, whole, N}, first = {handles[0], x, y, 1},
+                    second = {handles[1], x + FIRST, y + FIRST, N - 1};
+  normalize_exactly(&one);
+  EXPECT(pthread_create(&thread, NULL, normalize_exactly, &second) == 0);
+  normalize_exactly(&first);
+  EXPECT(pthread_join(thread, NULL) == 0);
+  EXPECT(memcmp(y, whole, sizeof y) == 0);
+  for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
+  syncbn_communicator_free(self);
+}
+
 static void the_phases_are_the_layer(void) {
   float x[SIZE], y[SIZE], dx[SIZE], layer_y[SIZE], layer_dx[SIZE], pivot[C] = {0};
   double sums[2 * C + 1], mean[C], var[C], invstd[C], count;
@@ -177,6 +220,7 @@ int main(void) {
   EXPECT(strlen(syncbn_version()) >= 5);
   EXPECT(strcmp(syncbn_last_error(), "") == 0);
   two_thread_ranks_normalize_as_one_batch();
+  exact_ranks_have_the_bits_of_one_process();
   the_phases_are_the_layer();
   errors_have_a_code_and_a_message();
   puts("passed");

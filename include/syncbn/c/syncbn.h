@@ -127,6 +127,7 @@ typedef struct syncbn_options {
   double negative_slope;   /* 1: no activation; 0: ReLU; between: leaky ReLU */
   int group_parameter_gradients; /* 0: a rank's own share; 1: the group's sum */
   int64_t channel_blocks;        /* 0: blocks of channels as suit the cache; see BatchNormOptions */
+  int exact;                     /* 0; 1: the same bits for any ranks; see Reproducibility */
   syncbn_backend backend;        /* SYNCBN_CPU */
 } syncbn_options;
 
