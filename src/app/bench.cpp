@@ -16,7 +16,8 @@ namespace {
 
 using namespace bench;
 
-constexpr Word<Rival> rival_words[] = {{"onednn", Rival::onednn}, {"local", Rival::local}};
+constexpr Word<Rival> rival_words[] = {
+    {"onednn", Rival::onednn}, {"local", Rival::local}, {"exact", Rival::exact}};
 
 struct Request {
   BenchOptions options;
@@ -36,8 +37,9 @@ void declare(CommandLine& command, Request& request) {
                  "samples of a rank, with --shapes resnet50");
   command.choice("dtype", request.options.dtype, dtype_words, "element type");
   command.choice("layout", request.options.layout, layout_words, "memory order");
-  command.choices("compare", request.options.rivals, rival_words,
-                  "also time batch norm without exchange: oneDNN's, or this library's");
+  command.choices(
+      "compare", request.options.rivals, rival_words,
+      "also time batch norm without exchange, oneDNN's or this library's, or with exact sums");
   command.number("threads", request.threads, {.min = 1, .max = 4096}, "N",
                  "OpenMP threads of each rank");
   command.section("How long");

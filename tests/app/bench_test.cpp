@@ -28,7 +28,7 @@ std::vector<std::string> lines_of(const std::string& text) {
 TEST(Bench, WritesEveryPhaseAsJson) {
   const ScratchDirectory scratch;
   const std::string file = (scratch.path() / "bench.json").string();
-  const Ended ended = run_tool(tiny + "--compare onednn,local --json " + file);
+  const Ended ended = run_tool(tiny + "--compare onednn,local,exact --json " + file);
   ASSERT_EQ(ended.code, 0) << ended.err;
   const auto report = nlohmann::json::parse(read_file(file));
   EXPECT_EQ(report["ranks"], 1);
@@ -36,9 +36,10 @@ TEST(Bench, WritesEveryPhaseAsJson) {
   ASSERT_EQ(report["layers"].size(), 2);
   EXPECT_EQ(report["layers"][0]["positions"], 25);
   EXPECT_EQ(report["layers"][1]["positions"], 1);
-  for (const char* phase : {"copy", "streaming_copy", "sums", "exchange", "normalize", "forward",
-                            "backward_sums", "input_gradient", "backward", "onednn_forward",
-                            "onednn_backward", "local_forward", "local_backward"}) {
+  for (const char* phase :
+       {"copy", "streaming_copy", "sums", "exchange", "normalize", "forward", "backward_sums",
+        "input_gradient", "backward", "onednn_forward", "onednn_backward", "local_forward",
+        "local_backward", "exact_forward", "exact_backward"}) {
     for (const auto& layer : report["layers"]) {
       ASSERT_TRUE(layer["phases"].contains(phase)) << phase;
       const auto& times = layer["phases"][phase];

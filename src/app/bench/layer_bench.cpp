@@ -48,6 +48,10 @@ PhaseInfo info(Phase phase) {
       return {"local_forward", 3};
     case Phase::local_backward:
       return {"local_backward", 5};
+    case Phase::exact_forward:
+      return {"exact_forward", 3};
+    case Phase::exact_backward:
+      return {"exact_backward", 5};
     case Phase::onednn_forward:
       return {"onednn_forward", 3};
     case Phase::onednn_backward:
@@ -89,7 +93,8 @@ class Bench {
   Statistics statistics_;
   BatchNorm norm_;
   BatchNorm local_norm_;
-  Saved saved_, local_saved_;
+  BatchNorm exact_norm_;
+  Saved saved_, local_saved_, exact_saved_;
   std::unique_ptr<OneDnnBatchNorm> onednn_;
   std::string rival_text_;
   std::vector<Task> tasks_;
@@ -101,12 +106,17 @@ Bench::Bench(const LayerShape& layer, const BenchOptions& options, const Communi
       sums_(sums_length(layer.shape.c)),
       message_(sums_length(layer.shape.c)),
       norm_(layer.shape.c, world, {.name = layer.text, .eps = eps}),
-      local_norm_(layer.shape.c, Communicator::self(), {.name = layer.text, .eps = eps}) {
+      local_norm_(layer.shape.c, Communicator::self(), {.name = layer.text, .eps = eps}),
+      exact_norm_(
+          layer.shape.c, world,
+          {.name = layer.text + " exact", .eps = eps, .reproducibility = Reproducibility::exact}) {
   add_phases(world);
   add_layer(Phase::forward, Phase::backward, norm_, saved_);
   for (const Rival rival : options.rivals) {
     if (rival == Rival::local) {
       add_layer(Phase::local_forward, Phase::local_backward, local_norm_, local_saved_);
+    } else if (rival == Rival::exact) {
+      add_layer(Phase::exact_forward, Phase::exact_backward, exact_norm_, exact_saved_);
     } else {
       add_onednn();
     }

@@ -28,6 +28,8 @@ enum class Phase : std::uint8_t {
   backward,        ///< BatchNorm::backward over the ranks
   local_forward,   ///< the same layer over this rank alone
   local_backward,
+  exact_forward,  ///< the same layer over the ranks with Reproducibility::exact
+  exact_backward,
   onednn_forward,  ///< oneDNN's, over this rank alone
   onednn_backward,
 };
@@ -38,7 +40,7 @@ std::string_view to_string(Phase phase);
 int passes(Phase phase);
 
 /// What the layer is compared with.
-enum class Rival : std::uint8_t { onednn, local };
+enum class Rival : std::uint8_t { onednn, local, exact };
 
 struct BenchOptions {
   DType dtype = DType::f32;

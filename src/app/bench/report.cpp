@@ -26,7 +26,8 @@ struct RivalColumns {
 };
 constexpr RivalColumns rivals[] = {
     {Rival::onednn, "oneDNN", Phase::onednn_forward, Phase::onednn_backward},
-    {Rival::local, "local", Phase::local_forward, Phase::local_backward}};
+    {Rival::local, "local", Phase::local_forward, Phase::local_backward},
+    {Rival::exact, "exact", Phase::exact_forward, Phase::exact_backward}};
 
 bool has(const BenchReport& report, Rival rival) {
   return std::ranges::count(report.options.rivals, rival) > 0;
@@ -202,6 +203,10 @@ std::string legend(const BenchReport& report) {
   }
   if (has(report, Rival::local)) {
     text += "local     the same layer without exchange; x: its time / ours\n";
+  }
+  if (has(report, Rival::exact)) {
+    text +=
+        "exact     the same layer with sums that do not depend on the ranks; x: its time / ours\n";
   }
   return text;
 }
