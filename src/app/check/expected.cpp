@@ -66,7 +66,8 @@ class Channel {
   }
 
   void backward(std::span<const double> dz, std::span<double> dx) {
-    for_all([&](std::size_t i, Real) {
+    for_all([&](std::size_t i, Real w) {
+      known_.heaviest = std::max(known_.heaviest, magnitude(w));
       bias_grad_ += dz[i];
       centered_ += dz[i] * (x_[i] - mean_);
       known_.dz = std::max(known_.dz, std::fabs(dz[i]));

@@ -80,7 +80,7 @@ double Tolerance::dx() const {
   const double computed =
       (7 * precision_.compute + precision_.bend + precision_.weighting + 1.5 * variance()) *
           t.dx_terms +
-      t.scale * t.slope * (centered() + recovered()) + sums;
+      t.heaviest * (t.scale * t.slope * (centered() + recovered()) + sums);
   return computed + precision_.element * (t.dx_terms + computed) + precision_.smallest;
 }
 

@@ -40,7 +40,7 @@
 //
 // Weights. Sums have weighted terms, rounded once more: r has w more, for 16-bit types c. Their
 // number is that of the elements, n the sum of the weights. In dx, a/n and (x - mean) k are
-// weighted, and rounded twice more.
+// weighted, and rounded twice more; so are what m and the sums make of dx: both times max w.
 //
 // Recovered x. (x - mean) = (y' - beta) / s, y' being the stored y with the activation undone, off
 // by as much as y, relative to A. Undoing rounds twice, as do beta's part and that of 1/s:
@@ -77,9 +77,10 @@ inline constexpr double double_roundoff = 0x1p-53;  ///< w
 
 /// One channel of the exact result, as far as rounding depends on it. Names as above.
 struct Magnitudes {
-  double count = 0;  ///< n
-  double terms = 0;  ///< elements
-  double mean = 0;   ///< |mean|
+  double count = 0;     ///< n
+  double terms = 0;     ///< elements
+  double heaviest = 1;  ///< max w
+  double mean = 0;      ///< |mean|
   double invstd = 0;
   double scale = 0;     ///< |s|
   double z_terms = 0;   ///< A
