@@ -16,6 +16,17 @@ using namespace check;
 
 constexpr Case control_case = {.shape = {16, 31, 9}};
 
+void compare_modes(const Communicator& world, Outcome& outcome) {
+  outcome.exact_bits.emplace();
+  outcome.default_bits.emplace();
+  for (std::size_t i = 0; i < outcome.cases.size(); ++i) {
+    Case one = outcome.cases[i];
+    compare_bits(one, i, outcome.seed, world, *outcome.exact_bits);
+    one.reproducibility = Reproducibility::rank_consistent;
+    compare_bits(one, i, outcome.seed, world, *outcome.default_bits);
+  }
+}
+
 void run_cases(const Communicator& world, Outcome& outcome) {
   SharedBits bits;
   for (std::size_t i = 0; i < outcome.cases.size(); ++i) {
@@ -25,6 +36,9 @@ void run_cases(const Communicator& world, Outcome& outcome) {
   outcome.same_bits = bits.same_on_all(world);
   if (world.size() > 1) {
     outcome.control = run_local(control_case, outcome.seed, world);
+    if (outcome.selection.exact) {
+      compare_modes(world, outcome);
+    }
   }
 }
 
@@ -44,10 +58,14 @@ int run_check(const Arguments& arguments, const World& world) {
   command.choices("dtype", selection.dtypes, dtype_words, "element types");
   command.choices("layout", selection.layouts, layout_words, "memory orders");
   command.flag("quick", selection.quick, "a third of the cases");
+  command.flag("exact", selection.exact,
+               "layers whose results have the same bits for any ranks: also compares the bits with "
+               "those of one process, for four ways to deal out the batch");
   command.number("seed", seed, {}, "N", "of the random batches");
   command.section("Output");
   command.path("json", json, "FILE", "also write the report as JSON");
   command.example("mpirun -n 4 syncbn check", "everything, over four ranks");
+  command.example("mpirun -n 3 syncbn check --exact", "and that not a bit depends on the ranks");
   command.example("srun syncbn check --dtype f32,bf16 --json check.json",
                   "two types, on a cluster");
   if (!command.parse(arguments, world)) {

@@ -19,6 +19,12 @@ TEST(Check, PassesInASingleProcess) {
   EXPECT_THAT(ended.out, HasSubstr("It needs two or more"));
 }
 
+TEST(Check, SaysThatExactNeedsMoreThanOneProcess) {
+  const Ended ended = run_tool("check --quick --exact");
+  EXPECT_EQ(ended.code, 0) << ended.out << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("exact      not run"));
+}
+
 TEST(Check, PassesForOtherDataToo) {
   EXPECT_EQ(run_tool("check --quick --seed 18446744073709551615").code, 0);
 }

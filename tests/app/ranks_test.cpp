@@ -67,6 +67,18 @@ TEST(Ranks, CheckReportsTheControl) {
   EXPECT_GT(report["local_control"]["error"], 1e-3);
 }
 
+TEST(Ranks, CheckComparesBitsWithOneProcess) {
+  const ScratchDirectory scratch;
+  const std::string file = (scratch.path() / "check.json").string();
+  const Ended ended = run_ranks(3, "check --quick --exact --json " + file);
+  ASSERT_EQ(ended.code, 0) << ended.out << ended.err;
+  EXPECT_EQ(count(ended.out, "to the bit"), 1) << ended.out;
+  const auto report = nlohmann::json::parse(read_file(file));
+  EXPECT_EQ(report["exact"]["different"], 0);
+  EXPECT_GT(report["exact"]["compared"], 1e6);
+  EXPECT_GT(report["exact"]["different_by_default"], 100);
+}
+
 TEST(Ranks, BenchTimesTheSlowest) {
   const Ended ended = run_ranks(2, "bench --shapes 4x3x5x5 --repeat 3 --min-time 0");
   EXPECT_EQ(ended.code, 0) << ended.err;

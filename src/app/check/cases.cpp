@@ -60,7 +60,9 @@ class Enumeration {
                           .memory = draw(4) == 0 ? Memory::in_place : apart_or_recovered,
                           .scope = draw(3) == 0 ? GradientScope::local : GradientScope::group,
                           .sharding = static_cast<Sharding>(draw(4)),
-                          .channel_blocks = draw(5) < 2 ? 3 : 1});
+                          .channel_blocks = draw(5) < 2 ? 3 : 1,
+                          .reproducibility = selection_.exact ? Reproducibility::exact
+                                                              : Reproducibility::rank_consistent});
       }
     }
   }

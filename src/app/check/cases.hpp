@@ -17,6 +17,8 @@ enum class Sharding : std::uint8_t {
   last_alone,   ///< the last rank everything
 };
 
+inline constexpr int shardings = 4;
+
 /// What a layer's tensors share.
 enum class Memory : std::uint8_t {
   apart,      ///< nothing
@@ -46,6 +48,7 @@ struct Case {
   GradientScope scope = GradientScope::group;
   Sharding sharding = Sharding::even;
   std::int64_t channel_blocks = 1;  ///< see BatchNormOptions
+  Reproducibility reproducibility = Reproducibility::rank_consistent;
 };
 
 /// "f32 6x2048x1 channels_last, |mean|/std 1e+04, relu, residual, shards 1+2+3".
@@ -60,6 +63,7 @@ struct Selection {
   std::vector<DType> dtypes = {DType::f32, DType::f64, DType::f16, DType::bf16};
   std::vector<Layout> layouts = {Layout::channels_first, Layout::channels_last};
   bool quick = false;  ///< a third of the cases
+  bool exact = false;  ///< layers with Reproducibility::exact
 };
 
 /// The cases in the order in which all ranks run them.

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 namespace syncbn::app::check {
@@ -19,7 +21,8 @@ BatchNorm make_layer(const Case& one, const Communicator& group, const Parameter
                    .momentum = momentum,
                    .activation = one.activation,
                    .parameter_gradients = one.scope,
-                   .channel_blocks = one.channel_blocks});
+                   .channel_blocks = one.channel_blocks,
+                   .reproducibility = one.reproducibility});
   std::ranges::copy(parameters.gamma, layer.weight().begin());
   std::ranges::copy(parameters.beta, layer.bias().begin());
   return layer;
@@ -77,6 +80,65 @@ std::vector<double> group_gradient(const Case& one, std::span<const double> grad
     world.all_reduce(sum);
   }
   return sum;
+}
+
+/// Everything that training gives a rank.
+struct Trained {
+  std::vector<Values> of_samples;  ///< tensors of each step
+  Values of_all;                   ///< what belongs to the whole batch
+};
+
+Trained train(const Case& one, const Parameters& parameters, std::span<const Batch> batches,
+              const Communicator& group, const Shard& shard) {
+  BatchNorm layer = make_layer(one, group, parameters);
+  Saved saved;
+  Trained trained;
+  for (const Batch& batch : batches) {
+    Tensors tensors(one, shard, batch);
+    layer.zero_grad();
+    forward(layer, one, tensors, saved);
+    backward(layer, one, tensors, saved);
+    trained.of_samples.push_back(tensors.y.values());
+    trained.of_samples.push_back(tensors.dx.values());
+    if (one.residual) {
+      trained.of_samples.push_back(tensors.dresidual.values());
+    }
+    for (const std::span<const double> values :
+         {std::span<const double>(layer.weight_grad()), std::span<const double>(layer.bias_grad()),
+          std::span<const double>(layer.running_mean()),
+          std::span<const double>(layer.running_var())}) {
+      trained.of_all.insert(trained.of_all.end(), values.begin(), values.end());
+    }
+  }
+  return trained;
+}
+
+/// Whether the numbers differ, 0 from -0 too; one NaN is as good as another.
+bool differ(double a, double b) {
+  return std::bit_cast<std::uint64_t>(a) != std::bit_cast<std::uint64_t>(b) &&
+         !(std::isnan(a) && std::isnan(b));
+}
+
+double count_differences(const Trained& part, const Trained& whole, const Window& window) {
+  double different = 0;
+  for (std::size_t t = 0; t < part.of_samples.size(); ++t) {
+    for (std::size_t i = 0; i < part.of_samples[t].size(); ++i) {
+      const std::size_t element = i / window.size * window.whole + window.first + i % window.size;
+      different += differ(part.of_samples[t][i], whole.of_samples[t][element]) ? 1 : 0;
+    }
+  }
+  for (std::size_t i = 0; i < part.of_all.size(); ++i) {
+    different += differ(part.of_all[i], whole.of_all[i]) ? 1 : 0;
+  }
+  return different;
+}
+
+double count_values(const Trained& trained) {
+  std::size_t count = trained.of_all.size();
+  for (const Values& values : trained.of_samples) {
+    count += values.size();
+  }
+  return static_cast<double>(count);
 }
 
 }  // namespace
@@ -146,6 +208,38 @@ void run_case(const Case& one, std::size_t index, std::uint64_t seed, const Comm
       bits.add(shared);
     }
   }
+}
+
+void BitComparison::add(std::size_t index, double compared_values, double different_values) {
+  compared += compared_values;
+  different += different_values;
+  if (different_values > 0) {
+    cases_different += 1;
+    case_index = case_index < 0 ? static_cast<double>(index) : case_index;
+  }
+}
+
+void compare_bits(const Case& one, std::size_t index, std::uint64_t seed, const Communicator& world,
+                  BitComparison& comparison) {
+  const Parameters parameters = make_parameters(one.shape.c, seed);
+  std::vector<Batch> batches;
+  for (int step = 0; step < steps; ++step) {
+    batches.push_back(make_batch(one, seed, step));
+  }
+  Case of_group = one;
+  of_group.scope = GradientScope::group;  // a rank's own share depends on what it holds
+  const Trained whole =
+      train(of_group, parameters, batches, Communicator::self(), {0, one.shape.n});
+  std::array<double, 2> counts = {0, 0};
+  for (int i = 0; i < shardings; ++i) {
+    of_group.sharding = static_cast<Sharding>(i);
+    const Shard shard = shard_of(of_group.sharding, one.shape.n, world.rank(), world.size());
+    const Trained part = train(of_group, parameters, batches, world, shard);
+    counts[0] += count_values(part);
+    counts[1] += count_differences(part, whole, window_of(one, shard));
+  }
+  world.all_reduce(counts);
+  comparison.add(index, counts[0], counts[1]);
 }
 
 Worst run_local(const Case& one, std::uint64_t seed, const Communicator& world) {

@@ -27,6 +27,21 @@ class SharedBits {
 void run_case(const Case& one, std::size_t index, std::uint64_t seed, const Communicator& world,
               Findings& findings, SharedBits& bits);
 
+/// How far the ranks' results have the bits of one process that holds the whole batch.
+struct BitComparison {
+  double compared = 0;   ///< numbers, over all ranks
+  double different = 0;  ///< of these
+  double cases_different = 0;
+  double case_index = -1;  ///< of the first case with a difference
+
+  void add(std::size_t index, double compared_values, double different_values);
+};
+
+/// Collective. Trains as run_case does, with the case's shards and each of the other shardings, and
+/// compares with the same layer in this process alone.
+void compare_bits(const Case& one, std::size_t index, std::uint64_t seed, const Communicator& world,
+                  BitComparison& comparison);
+
 /// Collective. The negative control: y of batch norm over each rank's own shard, compared likewise,
 /// the worst over the ranks. What can tell synchronized from local must find it wrong.
 Worst run_local(const Case& one, std::uint64_t seed, const Communicator& world);

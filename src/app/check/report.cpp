@@ -29,6 +29,15 @@ bool control_holds(const Outcome& outcome) {
   return !outcome.control || outcome.control->used > control_margin;
 }
 
+bool bits_hold(const Outcome& outcome) {
+  return !outcome.exact_bits || outcome.exact_bits->different == 0;
+}
+
+/// Where the default mode gives one process's bits too, nothing was proved.
+bool bits_control_holds(const Outcome& outcome) {
+  return !outcome.default_bits || outcome.default_bits->different > 0;
+}
+
 std::string cell(const Worst& worst) {
   if (!worst.compared()) {
     return "-";
@@ -89,17 +98,46 @@ std::string control_text(const Outcome& outcome) {
                                             : ": MISS, this check could not tell it apart");
 }
 
+std::string bits_text(const Outcome& outcome) {
+  if (!outcome.exact_bits) {
+    return outcome.selection.exact
+               ? "exact      not run: a single rank is one process. It needs two or more.\n"
+               : "";
+  }
+  const BitComparison& exact = *outcome.exact_bits;
+  const BitComparison& plain = *outcome.default_bits;
+  const std::string differences =
+      exact.different == 0
+          ? "all of them the bits of one process"
+          : fmt::format(
+                "MISS: {:.0f} have other bits than in one process, first in {}", exact.different,
+                describe(outcome.cases[static_cast<std::size_t>(exact.case_index)], outcome.ranks));
+  return fmt::format(
+      "exact      {:.0f} numbers of {} layers, each with the batch dealt out in {} ways: {}\n"
+      "           in the default mode {:.0f} of them, in {:.0f} of the layers, have others{}\n",
+      exact.compared, outcome.cases.size(), shardings, differences, plain.different,
+      plain.cases_different,
+      bits_control_holds(outcome) ? "" : ": MISS, this check could not tell the modes apart");
+}
+
 std::string verdict(const Outcome& outcome) {
+  if (passed(outcome) && outcome.exact_bits) {
+    return fmt::format(
+        "PASS: {} ranks give what one process with the whole batch gives, to the bit.\n",
+        outcome.ranks);
+  }
   if (passed(outcome)) {
     return outcome.ranks == 1
                ? "PASS: this process gives batch norm of the whole batch.\n"
                : fmt::format("PASS: {} ranks give what one process with the whole batch gives.\n",
                              outcome.ranks);
   }
-  return fmt::format("FAIL: {} of {} quantities are off{}{}.\n", count_misses(outcome),
-                     quantities * outcome.selection.dtypes.size(),
-                     outcome.same_bits ? "" : ", the ranks' results differ",
-                     control_holds(outcome) ? "" : ", the control is blind");
+  return fmt::format(
+      "FAIL: {} of {} quantities are off{}{}{}.\n", count_misses(outcome),
+      quantities * outcome.selection.dtypes.size(),
+      outcome.same_bits ? "" : ", the ranks' results differ",
+      bits_hold(outcome) ? "" : ", bits depend on the ranks",
+      control_holds(outcome) && bits_control_holds(outcome) ? "" : ", the control is blind");
 }
 
 nlohmann::ordered_json to_json(const Outcome& outcome, DType dtype, Quantity quantity) {
@@ -114,7 +152,8 @@ nlohmann::ordered_json to_json(const Outcome& outcome, DType dtype, Quantity qua
 }  // namespace
 
 bool passed(const Outcome& outcome) {
-  return count_misses(outcome) == 0 && outcome.same_bits && control_holds(outcome);
+  return count_misses(outcome) == 0 && outcome.same_bits && control_holds(outcome) &&
+         bits_hold(outcome) && bits_control_holds(outcome);
 }
 
 std::string report_text(const Outcome& outcome) {
@@ -131,7 +170,13 @@ std::string report_text(const Outcome& outcome) {
       "tolerance  derived: y 6c + e, dx 7c + e (c, e: unit round-off of the arithmetic and of the\n"
       "           stored type); parameter gradients and running statistics 3 sqrt(n) 2^-53,\n"
       "           16-bit types 12c more; and what the statistics may be off, 1e-9 (f64: 1e-13,\n"
-      "           16-bit types: 5e-5)\n"
+      "           16-bit types: 5e-5)\n";
+  if (outcome.selection.exact) {
+    text +=
+        "           exact: 2^-25 (f64: 1e-14) instead and no 12c, and for each term of a gradient\n"
+        "           sum half a unit, 2^-34 (f64: 2^-84) of the channel's largest\n";
+  }
+  text +=
       "from y     trained in place, the input recovered from the output: what y is off, too\n"
       "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu, residual;\n"
       "           weights and padding; y over x and dx over dy; whole and in blocks of channels;\n"
@@ -140,6 +185,7 @@ std::string report_text(const Outcome& outcome) {
                       outcome.same_bits ? "running statistics and parameter gradients on every "
                                           "rank: yes"
                                         : "MISS: the ranks' results differ");
+  text += bits_text(outcome);
   text += fmt::format("control    {}\n\n", control_text(outcome));
   return text + misses_text(outcome) + verdict(outcome);
 }
@@ -157,11 +203,24 @@ std::string report_json(const Outcome& outcome) {
                {"tolerance", outcome.control->tolerance},
                {"pass", control_holds(outcome)}};
   }
-  const nlohmann::ordered_json report = {
-      {"version", version()},    {"ranks", outcome.ranks},         {"transport", outcome.transport},
-      {"seed", outcome.seed},    {"cases", outcome.cases.size()},  {"seconds", outcome.seconds},
-      {"pass", passed(outcome)}, {"same_bits", outcome.same_bits}, {"local_control", control},
-      {"results", results}};
+  nlohmann::ordered_json exact = nullptr;
+  if (outcome.exact_bits) {
+    exact = {{"compared", outcome.exact_bits->compared},
+             {"different", outcome.exact_bits->different},
+             {"different_by_default", outcome.default_bits->different},
+             {"pass", bits_hold(outcome) && bits_control_holds(outcome)}};
+  }
+  const nlohmann::ordered_json report = {{"version", version()},
+                                         {"ranks", outcome.ranks},
+                                         {"transport", outcome.transport},
+                                         {"seed", outcome.seed},
+                                         {"cases", outcome.cases.size()},
+                                         {"seconds", outcome.seconds},
+                                         {"pass", passed(outcome)},
+                                         {"same_bits", outcome.same_bits},
+                                         {"local_control", control},
+                                         {"exact", exact},
+                                         {"results", results}};
   return report.dump(2) + "\n";
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "app/check/findings.hpp"
+#include "app/check/layer_run.hpp"
 
 namespace syncbn::app::check {
 
@@ -20,6 +21,9 @@ struct Outcome {
   Findings findings;
   bool same_bits = true;         ///< results that all ranks have agree to the bit
   std::optional<Worst> control;  ///< local batch norm; none with a single rank
+  // With --exact and more than a rank.
+  std::optional<BitComparison> exact_bits;
+  std::optional<BitComparison> default_bits;  ///< the control: of the default mode
 };
 
 bool passed(const Outcome& outcome);

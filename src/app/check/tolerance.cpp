@@ -22,6 +22,12 @@ Precision precision_of(DType dtype) {
 
 Precision precision_of(const Case& one) {
   Precision precision = precision_of(one.dtype);
+  if (one.reproducibility == Reproducibility::exact) {
+    const bool fine = one.dtype == DType::f64;
+    precision.pivot = fine ? 1e-14 : 0x1p-25;
+    precision.run = 0;
+    precision.half_unit = fine ? 0x1p-84 : 0x1p-34;
+  }
   const double slope = one.activation.negative_slope;
   if (slope != 0 && slope != 1) {
     precision.bend = 2 * precision.compute;
@@ -39,6 +45,14 @@ Precision precision_of(const Case& one) {
 
 double Tolerance::sum() const {
   return 3 * std::sqrt(channel_.terms) * double_roundoff + precision_.run;
+}
+
+double Tolerance::units() const {
+  return channel_.terms * precision_.half_unit * channel_.dz;
+}
+
+double Tolerance::product_units() const {
+  return 32 * units() / channel_.invstd;
 }
 
 double Tolerance::variance() const {
@@ -72,11 +86,11 @@ double Tolerance::y() const {
 
 double Tolerance::dx() const {
   const Magnitudes& t = channel_;
-  const double sums =
-      t.scale / t.count *
-      ((sum() + precision_.bend) * t.sum_dz +
-       t.farthest * t.invstd * t.invstd *
-           ((sum() + precision_.bend) * t.sum_dz_x + (mean() + recovered()) * t.sum_dz));
+  const double sums = t.scale / t.count *
+                      ((sum() + precision_.bend) * t.sum_dz + units() +
+                       t.farthest * t.invstd * t.invstd *
+                           ((sum() + precision_.bend) * t.sum_dz_x + product_units() +
+                            (mean() + recovered()) * t.sum_dz));
   const double computed =
       (7 * precision_.compute + precision_.bend + precision_.weighting + 1.5 * variance()) *
           t.dx_terms +
@@ -92,11 +106,11 @@ double Tolerance::dresidual() const {
 double Tolerance::weight_grad() const {
   return channel_.invstd *
          ((sum() + precision_.bend + variance() / 2 + 4 * double_roundoff) * channel_.sum_dz_x +
-          (mean() + recovered()) * channel_.sum_dz);
+          product_units() + (mean() + recovered()) * channel_.sum_dz);
 }
 
 double Tolerance::bias_grad() const {
-  return (sum() + precision_.bend) * channel_.sum_dz;
+  return (sum() + precision_.bend) * channel_.sum_dz + units();
 }
 
 double Tolerance::unbiased_var() const {

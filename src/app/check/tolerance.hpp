@@ -42,6 +42,12 @@
 // number is that of the elements, n the sum of the weights. In dx, a/n and (x - mean) k are
 // weighted, and rounded twice more; so are what m and the sums make of dx: both times max w.
 //
+// Exact sums. Terms are of double for all types, so r has no more than double's share (with weights
+// w more), and p is what a unit may cost (bn/exact_sums.hpp): 2^-25, for f64 1e-14. A window of dz
+// is at most 2^16 times as wide as the power of 2 above max |dz|; half its unit, g = 2^-34 max
+// |dz|, for f64 2^-84 max |dz|, is lost of each term of a, and 2^5 g / invstd of b: n times these
+// of the sums.
+//
 // Recovered x. (x - mean) = (y' - beta) / s, y' being the stored y with the activation undone, off
 // by as much as y, relative to A. Undoing rounds twice, as do beta's part and that of 1/s:
 //   R = (z + (e + 6c + d) A + h / slope) / |s|
@@ -64,6 +70,7 @@ struct Precision {
   double run = 0;        ///< what r has besides double's share
   double bend = 0;       ///< d; 0 without such a slope
   double weighting = 0;  ///< what dx has besides with weights, relative to D
+  double half_unit = 0;  ///< g / max |dz|
   bool recovers_x = false;
   double undone = 0;  ///< h / slope
 };
@@ -109,10 +116,12 @@ class Tolerance {
   double unbiased_var() const;
 
  private:
-  double sum() const;        ///< r
-  double variance() const;   ///< v
-  double recovered() const;  ///< R, or 0
-  double centered() const;   ///< of x - mean, besides the relative part
+  double sum() const;            ///< r
+  double units() const;          ///< that a may be off
+  double product_units() const;  ///< that b may be off
+  double variance() const;       ///< v
+  double recovered() const;      ///< R, or 0
+  double centered() const;       ///< of x - mean, besides the relative part
 
   Precision precision_;
   Magnitudes channel_;
