@@ -481,6 +481,12 @@ void ExactBackward::settle(const ChannelRange& channels) {
          .sum_dz_x = nullptr},
         magnitudes(), {.scratch = working_.scratch});
     fit_windows(channels);
+    for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
+      // Lanes without an element say NaN then, and how many there are is no property of the batch.
+      if (exact_.again[c] != 0 && !std::isfinite(context_.statistics.mean[c])) {
+        exact_.second_special[c] = std::numeric_limits<double>::quiet_NaN();
+      }
+    }
     sum(channels);
     exchange(channels);
   }

@@ -6,6 +6,8 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/passes.hpp"
+
 namespace syncbn {
 namespace {
 
@@ -78,6 +80,9 @@ void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
   std::ranges::copy(mean, running_mean_.begin());
   std::ranges::copy(var, running_var_.begin());
   num_batches_tracked_ = batches;
+  if (working_->exact) {
+    working_->exact.emplace(channels_);  // what was before is not of this state
+  }
 }
 
 void BatchNorm::save(const std::filesystem::path& file) const {

@@ -337,6 +337,60 @@ TEST(ExactMode, HoldsForInfinitiesAndNaNs) {
   });
 }
 
+// Vectors that are not full have other products with an infinite mean: here only some ranks' are.
+TEST(ExactMode, HoldsForAnInfiniteMean) {
+  test::on_ranks([](const Communicator& group) {
+    const Shape shape{8, 1, 16};
+    const Tensor all_x = [&] {
+      Tensor x = Tensor::normal(DType::f32, shape, Layout::channels_first, 1);
+      x.set(3, 0, 5, infinity);
+      return x;
+    }();
+    const Tensor all_dy = Tensor::normal(DType::f32, shape, Layout::channels_first, 2, 1, 0.01);
+    const auto products = [&](const Communicator& ranks, const Shard& shard) {
+      BatchNorm layer(1, ranks,
+                      {.name = "exact",
+                       .parameter_gradients = GradientScope::group,
+                       .reproducibility = Reproducibility::exact});
+      const Tensor x = all_x.samples(shard.begin, shard.end);
+      const Tensor dy = all_dy.samples(shard.begin, shard.end);
+      Tensor y = x, dx = x;
+      Saved saved;
+      layer.forward(x.view(), y.view(), saved);
+      layer.backward(saved, x.view(), dy.view(), dx.view());
+      return std::array{bits_of(layer.weight_grad()[0]), bits_of(layer.bias_grad()[0])};
+    };
+    const Shard own = shard_of(3, shape.n, group.rank(), group.size());
+    EXPECT_EQ(products(group, own), products(Communicator::self(), {0, shape.n}));
+  });
+}
+
+// A state does not know the windows of the steps before it, so they are forgotten.
+TEST(ExactMode, GoesOnFromAStateAsAnyLayerDoes) {
+  const Tensor x = Tensor::normal(DType::f32, {5, 3, 20}, Layout::channels_first, 1);
+  const Tensor dy = Tensor::normal(DType::f32, {5, 3, 20}, Layout::channels_first, 2, 0, 1e-4);
+  const BatchNormOptions options{.name = "exact", .reproducibility = Reproducibility::exact};
+  BatchNorm old(3, Communicator::self(), options), fresh(3, Communicator::self(), options);
+  Tensor y = x, dx = x, fresh_dx = x;
+  Saved saved;
+  for (int step = 0; step < 2; ++step) {
+    old.forward(x.view(), y.view(), saved);
+    old.backward(saved, x.view(), x.view(), dx.view());
+  }
+  StateDict state;
+  old.save_state(state);
+  old.load_state(state);
+  fresh.load_state(state);
+  old.zero_grad();
+  for (BatchNorm* layer : {&old, &fresh}) {
+    layer->forward(x.view(), y.view(), saved);
+    layer->backward(saved, x.view(), dy.view(), (layer == &old ? dx : fresh_dx).view());
+  }
+  EXPECT_THAT(old.weight_grad(), testing::ElementsAreArray(fresh.weight_grad()));
+  EXPECT_THAT(old.bias_grad(), testing::ElementsAreArray(fresh.bias_grad()));
+  EXPECT_EQ(std::memcmp(dx.view().data(), fresh_dx.view().data(), 5 * 3 * 20 * sizeof(float)), 0);
+}
+
 // As in the default mode: same classes of numbers, everywhere.
 TEST(ExactMode, PropagatesInfinitiesAndNaNsAsTheDefault) {
   const auto class_of = [](double value) {
