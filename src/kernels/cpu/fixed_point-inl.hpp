@@ -35,6 +35,7 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 //                                   what there is of a step from index i on; zeros for the others
 //
 // A Tally is what becomes of them: some slots of 64 bits in every lane, and how they are merged.
+// One that is rare is walked with less code: all the ways to form terms take long to compile.
 
 using CountTag = hn::RebindToSigned<SumTag>;
 using Count = hn::Vec<CountTag>;
@@ -69,6 +70,7 @@ struct FixedPointTally {
   static constexpr std::array merges = {Merge::add, Merge::add, Merge::either,
                                         Merge::add, Merge::add, Merge::larger};
   static constexpr std::array used = {true, true, true, kFine, kFine, backward};
+  static constexpr bool is_rare = false;
 
   template <class K, class At>
   static HWY_INLINE void add(const Slots& slots, const K& k, At, Sum p, Sum q, Sum r) {
@@ -122,6 +124,7 @@ struct MagnitudeTally {
   static constexpr std::array merges = {Merge::larger, Merge::larger, Merge::plus,
                                         Merge::plus,   Merge::plus,   Merge::plus};
   static constexpr std::array used = {true, true, true, true, false, false};
+  static constexpr bool is_rare = true;
 
   template <class K, class At>
   static HWY_INLINE void add(const Slots& slots, const K&, At, Sum p, Sum q, Sum r) {
@@ -287,7 +290,7 @@ template <class Kernel, class Tally>
 struct TallyByPlanes {
   using T = typename Kernel::Element;
 
-  static constexpr int strands = 4 / Kernel::inputs;
+  static constexpr int strands = Tally::is_rare ? 1 : 4 / Kernel::inputs;
 
   const Kernel& kernel;
   const Planes& planes;
@@ -350,9 +353,9 @@ struct TallyByPlanes {
 
   // kStrands runs of `size` elements from index i on, `apart` from each other.
   template <int kStrands, class K>
-  HWY_INLINE void run(std::int64_t i, std::int64_t apart, std::int64_t size, const float* weights,
-                      std::int64_t weights_apart, bool more, const K& k, State& state,
-                      std::int64_t* to) const {
+  HWY_NOINLINE void run(std::int64_t i, std::int64_t apart, std::int64_t size, const float* weights,
+                        std::int64_t weights_apart, bool more, const K& k, State& state,
+                        std::int64_t* to) const {
     constexpr std::int64_t terms_of_step = std::int64_t{kStrands} * vectors_of_terms<T>;
     constexpr std::int64_t longest = addable / terms_of_step / 2;
     const std::int64_t step = step_of<T>();
@@ -410,7 +413,7 @@ struct TallyByColumns {
   using View = typename Coefficients::View;
 
   // Rows taken together, as far apart as can be: coefficients and slots are loaded once for all.
-  static constexpr int strands = Kernel::weighted ? 1 : 8 / Kernel::inputs;
+  static constexpr int strands = Kernel::weighted || Tally::is_rare ? 1 : 8 / Kernel::inputs;
 
   const Kernel& kernel;
   const Columns& columns;
@@ -465,8 +468,10 @@ struct TallyByColumns {
       weights += Kernel::weighted ? step : 0;
     }
     if (j < range.end) {
-      add_steps<kRows>(begin + j, apart * columns.stride(), View(table, j), weights,
-                       First{range.end - j}, to + j);
+      for (int r = 0; r < kRows; ++r) {
+        add_steps<1>(begin + j + r * apart * columns.stride(), 0, View(table, j), weights,
+                     First{range.end - j}, to + j);
+      }
     }
   }
 
