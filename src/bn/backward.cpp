@@ -3,7 +3,7 @@
 // clang-format off
 // backward  sums      a = sum(dz), b = sum(dz * (x - mean)), dz = dy behind the activation
 //                                                                 one read of x, dy
-//           exchange  (a, b, n) summed over the group             one all-reduce of 2C + 2 (+ 8) doubles
+//           exchange  (a, b, n) summed over the group             one all-reduce of 2C + 2 doubles
 //           gradient  dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n)
 //                                                                 one read of x, dy, one write of dx
 //           dgamma += b * invstd, dbeta += a, of this rank's share or of the group's sums

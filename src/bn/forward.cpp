@@ -2,7 +2,7 @@
 //
 // clang-format off
 // forward   sums       n, s = sum(x - K), q = sum((x - K)^2)      one read of x
-//           exchange   (s, q, n) summed over the group            one all-reduce of 2C + 2 (+ 8) doubles
+//           exchange   (s, q, n) summed over the group            one all-reduce of 2C + 2 doubles
 //           finalize   mean, var, invstd; running statistics      O(C)
 //           normalize  y                                          one read of x, one write of y
 // clang-format on

@@ -12,7 +12,8 @@
 extern "C" {
 #endif
 
-/* Collective over comm. See syncbn/mpi.hpp. */
+/* Collective over comm. See syncbn/mpi.hpp. Who sums is as SYNCBN_EXCHANGE in the environment says,
+ * service unless set. */
 syncbn_status syncbn_communicator_mpi(MPI_Comm comm, double timeout_seconds,
                                       syncbn_communicator** out);
 
