@@ -18,8 +18,8 @@ namespace syncbn::app {
 namespace {
 
 struct Exchange {
-  std::string what;  ///< "forward of 'bn1' (C=64, f32)"
-  std::uint64_t shared;
+  std::string what;               ///< "forward of 'bn1' (C=64, f32, 130 values)"
+  std::string state;              ///< options and a number of the running statistics
   double started;                 ///< [s since 1970]
   std::optional<double> seconds;  ///< none: not finished
 };
@@ -44,7 +44,9 @@ Record parsed(const nlohmann::json& json) {
                       : fmt::format("{} of '{}' (C={}, {}, {} values)", pass, layer,
                                     entry.at("channels").get<std::int64_t>(),
                                     entry.at("dtype").get<std::string>(), values),
-        entry.at("shared"), entry.at("started"),
+        fmt::format("{}, running statistics no. {}", entry.at("options").get<std::string>(),
+                    entry.at("shared").get<std::uint64_t>() % 100000),
+        entry.at("started"),
         seconds.is_null() ? std::nullopt : std::optional<double>(seconds.get<double>())};
   }
   return record;
@@ -98,14 +100,14 @@ std::string last_of(const Record& record) {
 
 /// The first exchange that not all of these records have as the same, "" if there is none.
 std::string parting(const std::vector<const Record*>& records) {
-  std::map<std::int64_t, std::map<std::pair<std::string, std::uint64_t>, std::vector<int>>> who;
+  std::map<std::int64_t, std::map<std::pair<std::string, std::string>, std::vector<int>>> who;
   std::int64_t from = 0;  // what all still have
   for (const Record* record : records) {
     if (!record->exchanges.empty()) {
       from = std::max(from, record->exchanges.begin()->first);
     }
     for (const auto& [sequence, exchange] : record->exchanges) {
-      who[sequence][{exchange.what, exchange.shared}].push_back(record->rank);
+      who[sequence][{exchange.what, exchange.state}].push_back(record->rank);
     }
   }
   for (const auto& [sequence, views] : who) {
@@ -118,7 +120,10 @@ std::string parting(const std::vector<const Record*>& records) {
     }
     std::string text = fmt::format("the ranks part at exchange #{}:\n", sequence);
     for (const auto& [view, members] : views) {
-      text += fmt::format("  rank {}: {}\n", fmt::join(members, ", "), view.first);
+      const bool only_state =
+          std::ranges::count(views, view.first, [](const auto& v) { return v.first.first; }) > 1;
+      text += fmt::format("  rank {}: {}{}\n", fmt::join(members, ", "), view.first,
+                          only_state ? " with " + view.second : "");
     }
     for (const Record* record : records) {
       if (!record->exchanges.contains(sequence)) {

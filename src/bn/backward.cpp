@@ -125,7 +125,8 @@ void BatchNorm::backward_with(const Backward& pass, const Saved& saved) {
                               .layer = options_.name,
                               .channels = channels_,
                               .dtype = context.x.dtype(),
-                              .shared = static_cast<std::uint64_t>(saved.forward)};
+                              .shared = static_cast<std::uint64_t>(saved.forward),
+                              .options = working.options};
   const auto use = [&](const bn::ChannelRange& channels) {
     bn::input_gradient(context, channels, working.sums, pass.dx, pass.dresidual, options_.backend,
                        working);

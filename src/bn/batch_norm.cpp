@@ -2,7 +2,11 @@
 #include "syncbn/batch_norm.hpp"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
+#include <sstream>
+#include <string_view>
 
 #include "syncbn/error.hpp"
 
@@ -41,6 +45,35 @@ BatchNormOptions named(BatchNormOptions options, const Communicator& group) {
   return options;
 }
 
+// What the ranks must have in common, each difference to be seen; in 96 bytes as a rule.
+std::string to_text(const BatchNormOptions& options) {
+  std::ostringstream text;
+  const auto number = [&](double value) {
+    std::array<char, 32> digits{};  // the fewest that mean this number
+    text << std::string_view(digits.data(), std::to_chars(digits.begin(), digits.end(), value).ptr);
+  };
+  text << "eps ";
+  number(options.eps);
+  if (options.momentum) {
+    text << ", momentum ";
+    number(*options.momentum);
+  } else {
+    text << ", average of all batches";
+  }
+  if (options.activation.negative_slope != 1) {
+    text << ", slope ";
+    number(options.activation.negative_slope);
+  }
+  text << (options.affine ? "" : ", not affine")
+       << (options.track_running_stats ? "" : ", untracked")
+       << (options.parameter_gradients == GradientScope::group ? ", group's gradients" : "")
+       << (options.reproducibility == Reproducibility::exact ? ", exact" : "");
+  if (options.channel_blocks != 0) {
+    text << ", " << options.channel_blocks << " blocks";
+  }
+  return text.str();
+}
+
 }  // namespace
 
 BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options)
@@ -60,6 +93,7 @@ BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions
     running_var_.assign(c, 1.0);
   }
   pivot_.assign(c, 0.0F);
+  working_->options = to_text(options_);
   if (options_.reproducibility == Reproducibility::exact) {
     working_->exact.emplace(channels);
   }

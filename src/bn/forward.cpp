@@ -16,7 +16,6 @@
 // once. The pivots of a block's other channels stay, and with them the bits of their sums.
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
 
@@ -126,7 +125,8 @@ void BatchNorm::with_group_statistics(comm::Pass kind, const Forward& pass) {
                         .layer = options_.name,
                         .channels = channels_,
                         .dtype = pass.x.dtype(),
-                        .shared = shared_state()};
+                        .shared = shared_state(),
+                        .options = working.options};
   const Clock::time_point begin = Clock::now();
   const bool chosen = options_.channel_blocks != 0;
   const std::int64_t wanted = chosen ? std::min(options_.channel_blocks, channels_)
@@ -231,13 +231,6 @@ std::uint64_t BatchNorm::shared_state() const {
       .add(std::as_bytes(std::span(running_mean_)))
       .add(std::as_bytes(std::span(running_var_)))
       .add(static_cast<std::uint64_t>(forwards_))
-      .add(std::bit_cast<std::uint64_t>(options_.eps))
-      .add(std::bit_cast<std::uint64_t>(options_.momentum.value_or(-1.0)))
-      .add(std::bit_cast<std::uint64_t>(options_.activation.negative_slope))
-      .add(static_cast<std::uint64_t>(options_.parameter_gradients))
-      .add(static_cast<std::uint64_t>(options_.affine))
-      .add(static_cast<std::uint64_t>(options_.channel_blocks))
-      .add(static_cast<std::uint64_t>(options_.reproducibility))
       .value();
 }
 

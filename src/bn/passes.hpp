@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "syncbn/phases.hpp"
@@ -28,6 +29,7 @@ struct Workspace {
   std::array<std::vector<double>, 3> messages;       ///< under way
   Statistics statistics;
   std::optional<ExactWorkspace> exact;  ///< with Reproducibility::exact
+  std::string options;                  ///< of the layer, for the ranks to compare
   double count = 0;         ///< of this rank's elements per channel, or its weights' sum
   std::int64_t blocks = 1;  ///< how many blocks of channels the next forward takes
   double pass_seconds = 0;  ///< that the last forward took, exchange included

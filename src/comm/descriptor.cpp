@@ -9,17 +9,43 @@ namespace {
 
 constexpr std::size_t bytes_per_word = 4;
 constexpr std::size_t name_words = longest_name / bytes_per_word;
+constexpr std::size_t options_words = longest_options / bytes_per_word;
 
 struct Unpacked {
   std::string name;
-  Descriptor what;  // its layer is left empty: see name
+  std::string options;
+  Descriptor what;  // its texts are left empty: see above
   std::int64_t sequence = 0;
 
-  auto key() const {
-    return std::tuple(sequence, what.pass, name, what.channels, what.dtype, what.shared);
-  }
+  /// All that says which exchange it is.
+  auto place() const { return std::tuple(sequence, what.pass, name, what.channels, what.dtype); }
+  auto key() const { return std::tuple(place(), options, what.shared); }
   friend bool operator<(const Unpacked& a, const Unpacked& b) { return a.key() < b.key(); }
 };
+
+std::string unpack_text(std::span<const double> words) {
+  std::string text;
+  for (const double number : words) {
+    const auto word = static_cast<std::uint32_t>(number);
+    for (std::size_t k = 0; k < bytes_per_word; ++k) {
+      if (const char c = static_cast<char>(word >> (8 * k) & 0xff); c != 0) {
+        text += c;
+      }
+    }
+  }
+  return text;
+}
+
+void pack_text(std::string_view text, std::span<double> words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    std::uint32_t word = 0;
+    for (std::size_t k = 0; k < bytes_per_word && i * bytes_per_word + k < text.size(); ++k) {
+      word |= static_cast<std::uint32_t>(static_cast<unsigned char>(text[i * bytes_per_word + k]))
+              << (8 * k);
+    }
+    words[i] = static_cast<double>(word);
+  }
+}
 
 Unpacked unpack(std::span<const double> words) {
   Unpacked result;
@@ -30,14 +56,8 @@ Unpacked unpack(std::span<const double> words) {
   for (std::size_t i = 0; i < 4; ++i) {
     result.what.shared |= static_cast<std::uint64_t>(words[4 + i]) << (16 * i);
   }
-  for (std::size_t i = 0; i < name_words; ++i) {
-    const auto word = static_cast<std::uint32_t>(words[descriptor_numbers + i]);
-    for (std::size_t k = 0; k < bytes_per_word; ++k) {
-      if (const char c = static_cast<char>(word >> (8 * k) & 0xff); c != 0) {
-        result.name += c;
-      }
-    }
-  }
+  result.name = unpack_text(words.subspan(descriptor_numbers, name_words));
+  result.options = unpack_text(words.subspan(descriptor_numbers + name_words, options_words));
   return result;
 }
 
@@ -102,15 +122,8 @@ void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words
   for (std::size_t i = 0; i < 4; ++i) {
     words[4 + i] = static_cast<double>((what.shared >> (16 * i)) & 0xffff);
   }
-  const std::string_view name = what.layer.substr(0, name_words * bytes_per_word);
-  for (std::size_t i = 0; i < name_words; ++i) {
-    std::uint32_t word = 0;
-    for (std::size_t k = 0; k < bytes_per_word && i * bytes_per_word + k < name.size(); ++k) {
-      word |= static_cast<std::uint32_t>(static_cast<unsigned char>(name[i * bytes_per_word + k]))
-              << (8 * k);
-    }
-    words[descriptor_numbers + i] = static_cast<double>(word);
-  }
+  pack_text(what.layer, words.subspan(descriptor_numbers, name_words));
+  pack_text(what.options, words.subspan(descriptor_numbers + name_words, options_words));
 }
 
 std::string describe_disagreement(std::span<const double> packed, std::span<const int> names) {
@@ -130,27 +143,33 @@ std::string describe_disagreement(std::span<const double> packed, std::span<cons
            " bytes";
   }
   const Unpacked& first = who.begin()->first;
-  const bool only_shared = std::ranges::all_of(who, [&](const auto& entry) {
-    Unpacked other = entry.first;
-    other.what.shared = first.what.shared;
-    return other.key() == first.key();
-  });
+  const auto all = [&](auto same) {
+    return std::ranges::all_of(who, [&](const auto& entry) { return same(entry.first); });
+  };
+  const bool same_place = all([&](const Unpacked& u) { return u.place() == first.place(); });
+  const bool same_options = all([&](const Unpacked& u) { return u.options == first.options; });
 
   std::string text = "the ranks disagree on what they exchange:";
   for (const auto& [unpacked, ranks] : who) {
     text += "\n  " + list_ranks(ranks) + ": exchange #" + std::to_string(unpacked.sequence) + ", " +
             describe(unpacked.name, unpacked.what);
-    if (only_shared) {
-      text += ", running statistics or options " + std::to_string(unpacked.what.shared % 100000);
+    if (same_place && !same_options) {
+      text += " with " + unpacked.options;
+    } else if (same_place) {
+      text += ", running statistics no. " + std::to_string(unpacked.what.shared % 100000);
     }
   }
+  if (!same_place) {
+    return text +
+           "\nEvery rank must call the same layers, with the same channels and type, in the same "
+           "order. Did a rank skip a layer, or use another model or mode?";
+  }
+  if (!same_options) {
+    return text + "\nGive the layer the same options on every rank.";
+  }
   return text +
-         (only_shared
-              ? "\nThe layer's running mean or its eps, momentum or activation differ. Load the "
-                "same "
-                "state and give the same options on every rank."
-              : "\nEvery rank must call the same layers, with the same channels and type, in the "
-                "same order. Did a rank skip a layer, or use another model or mode?");
+         "\nThe layer's running mean, its other history or its number of blocks differ. Load the "
+         "same state on every rank.";
 }
 
 }  // namespace syncbn::comm

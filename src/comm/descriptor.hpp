@@ -31,7 +31,8 @@ struct Descriptor {
   std::string_view layer = {};  ///< empty outside of a layer
   std::int64_t channels = 0;    ///< for all_reduce and split: the number of values
   DType dtype = DType::f64;
-  std::uint64_t shared = 0;  ///< fingerprint of what the ranks must share beyond the message
+  std::uint64_t shared = 0;       ///< fingerprint of the state that the ranks must share
+  std::string_view options = {};  ///< of the layer, as text, which must be the same
 };
 
 /// "forward of 'bn1' (C=64, f32)".
@@ -40,11 +41,13 @@ std::string describe(const Descriptor& what);
 /// "rank 3", "ranks 0-2, 5" of ascending numbers.
 std::string list_ranks(std::span<const int> ranks);
 
-/// A descriptor as a fixed number of small integers in doubles, so that a sum can carry it. Layer
-/// names are cut after `longest_name` bytes.
-inline constexpr std::size_t descriptor_numbers = 8;  ///< words in front of the name
+/// A descriptor as a fixed number of small integers in doubles, so that a sum can carry it. Texts
+/// are cut after so many bytes.
+inline constexpr std::size_t descriptor_numbers = 8;  ///< words in front of the texts
 inline constexpr std::size_t longest_name = 96;
-inline constexpr std::size_t descriptor_words = descriptor_numbers + longest_name / 4;
+inline constexpr std::size_t longest_options = 96;
+inline constexpr std::size_t descriptor_words =
+    descriptor_numbers + (longest_name + longest_options) / 4;
 void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words);
 
 /// The table of who did what, from every rank's packed descriptor: ranks that agree share a line.

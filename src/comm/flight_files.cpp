@@ -76,6 +76,7 @@ std::string to_json(std::span<const FlightEntry* const> entries, int rank, int s
          {"layer", what.layer},
          {"channels", what.channels},
          {"dtype", to_string(what.dtype)},
+         {"options", what.options},
          {"shared", what.shared},
          {"values", entry->length},
          {"started", since_1970 - tick * static_cast<double>(now - started)},

@@ -15,6 +15,9 @@ void FlightRecord::start(const Message& message, Ticks when) {
   entry.dtype = message.what.dtype;
   entry.name_length = static_cast<std::uint8_t>(name.size());
   std::ranges::copy(name, entry.name.begin());
+  const std::string_view options = message.what.options.substr(0, longest_options);
+  entry.options_length = static_cast<std::uint8_t>(options.size());
+  std::ranges::copy(options, entry.options.begin());
   entry.finished.store(0, std::memory_order_relaxed);
   entry.started.store(when, std::memory_order_relaxed);
   last_.store(message.sequence, std::memory_order_release);

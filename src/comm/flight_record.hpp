@@ -27,9 +27,14 @@ struct FlightEntry {
   Pass pass = Pass::all_reduce;
   DType dtype = DType::f64;
   std::uint8_t name_length = 0;
+  std::uint8_t options_length = 0;
   std::array<char, longest_name> name{};
+  std::array<char, longest_options> options{};
 
-  Descriptor what() const { return {pass, {name.data(), name_length}, channels, dtype, shared}; }
+  Descriptor what() const {
+    return {pass,   {name.data(), name_length},      channels, dtype,
+            shared, {options.data(), options_length}};
+  }
 };
 static_assert(std::atomic<std::int64_t>::is_always_lock_free);
 

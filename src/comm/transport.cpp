@@ -15,8 +15,11 @@ Message stamped(const Descriptor& what, std::int64_t sequence, std::size_t lengt
                                 static_cast<std::uint64_t>(what.pass) * 0x082efa98ec4e6c89 +
                                 static_cast<std::uint64_t>(what.dtype) * 0x452821e638d01377 +
                                 what.shared * 0xbe5466cf34e90c6d;
-  const std::uint64_t fingerprint =
-      Fingerprint().add(std::as_bytes(std::span(what.layer))).add(numbers).value();
+  const std::uint64_t fingerprint = Fingerprint()
+                                        .add(std::as_bytes(std::span(what.layer)))
+                                        .add(std::as_bytes(std::span(what.options)))
+                                        .add(numbers)
+                                        .value();
   return {what, sequence, length, fingerprint};
 }
 

@@ -125,9 +125,10 @@ TEST(Ranks, AStuckRankEndsTheRunAfterTheTimeout) {
 
 TEST(Ranks, RanksThatDisagreeShowInTheirFlightRecords) {
   const ScratchDirectory scratch;
-  const std::string entry = R"({"sequence": 1, "pass": "forward", "layer": "%s", "channels": 64,)"
-                            R"( "dtype": "f32", "shared": 0, "values": 130, "started": 1.5,)"
-                            R"( "seconds": %s})";
+  const std::string entry =
+      R"({"sequence": 1, "pass": "forward", "layer": "%s", "channels": 64,)"
+      R"( "dtype": "f32", "options": "", "shared": 0, "values": 130, "started": 1.5,)"
+      R"( "seconds": %s})";
   const auto write = [&](int rank, const char* layer, const char* seconds) {
     std::string exchange = entry;
     exchange.replace(exchange.find("%s"), 2, layer);

@@ -40,6 +40,18 @@ TEST(Descriptor, DifferentSharedStateIsSaidToBeThat) {
               AllOf(HasSubstr("running mean"), Not(HasSubstr("in the same order"))));
 }
 
+TEST(Descriptor, DifferentOptionsAreListed) {
+  Descriptor one = bn1;
+  Descriptor other = bn1;
+  one.options = "eps 1e-05";
+  other.options = "eps 0.001";
+  other.shared = 2;  // follows from it, or not: the options are what to look at first
+  EXPECT_THAT(table({one, other}),
+              AllOf(HasSubstr("rank 0: exchange #7, forward of 'layer1.bn1' (C=64, f32) with eps "
+                              "1e-05\n"),
+                    HasSubstr("with eps 0.001\n"), HasSubstr("same options")));
+}
+
 TEST(Descriptor, LongNamesAreCut) {
   const std::string name(1000, 'n');
   Descriptor longest = bn1;
