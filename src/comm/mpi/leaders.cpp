@@ -93,8 +93,7 @@ struct Sum {
   std::size_t step = 0;
   bool step_begun = false;
   Packet out, in;
-  MPI_Request sending = MPI_REQUEST_NULL;
-  MPI_Request receiving = MPI_REQUEST_NULL;
+  std::array<MPI_Request, 2> requests{MPI_REQUEST_NULL, MPI_REQUEST_NULL};  ///< of the step
 };
 
 /// Whom a node is, for the others' messages.
@@ -234,13 +233,11 @@ class Leaders final : public node::Network {
       if (!sum.step_begun) {
         begin(sum, step);
       }
-      std::array<MPI_Request, 2> requests{sum.sending, sum.receiving};
       int done = 0;
-      check(MPI_Testall(2, requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+      check(MPI_Testall(2, sum.requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
       if (done == 0) {
         return;
       }
-      sum.sending = sum.receiving = MPI_REQUEST_NULL;
       if (step.receives()) {
         take_in(sum, step);
       }
@@ -252,13 +249,13 @@ class Leaders final : public node::Network {
   void begin(Sum& sum, const Step& step) {
     if (step.receives()) {
       check(MPI_Irecv(sum.in.data(), sum.in.capacity(), MPI_BYTE, step.partner, sum.tag,
-                      comm_.get(), &sum.receiving),
+                      comm_.get(), &sum.requests[0]),
             "MPI_Irecv");
     }
     if (step.sends()) {
       sum.out.fill({sum.message.fingerprint, sum.values.size(), sum.agreed ? 1U : 0U}, sum.values);
       check(MPI_Isend(sum.out.data(), sum.out.size_for(sum.values.size()), MPI_BYTE, step.partner,
-                      sum.tag, comm_.get(), &sum.sending),
+                      sum.tag, comm_.get(), &sum.requests[1]),
             "MPI_Isend");
     }
     sum.step_begun = true;
