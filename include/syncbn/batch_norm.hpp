@@ -100,8 +100,9 @@ struct Saved {
 /// whatever the number of ranks; for tensors larger than the cache, after the first steps, one
 /// such for each block of channels (see BatchNormOptions::channel_blocks). (A forward repeats it
 /// once if the pivot was far from the mean, see pivot_retries. Over a custom communicator or MPI's
-/// own sum it takes 8 doubles more, and before the first of a length comes one of 8.) Ranks may hold shards of any size, none included. The result is that of one rank
-/// holding the whole batch, up to rounding.
+/// own sum it takes 8 doubles more, and before the first of a length comes one of 8.) Ranks may
+/// hold shards of any size, none included. The result is that of one rank holding the whole batch,
+/// up to rounding.
 ///
 /// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
 /// running statistics and `saved` as they were; output tensors may have been written.

@@ -109,7 +109,7 @@ void sums_are_exact(const Communicator& group, std::span<const std::size_t> of_l
 void several_at_once(const Communicator& group, Verdict& verdict) {
   constexpr std::array<std::size_t, 5> together{1, 129, 1025, 0, comm::node::piece_length + 1};
   std::array<std::vector<double>, together.size()> values;
-  std::array<comm::Group::Started, together.size()> started;
+  std::array<PendingSum, together.size()> started;
   const Descriptor what{.pass = Pass::forward, .layer = "bn", .channels = 1};
   for (std::size_t message = 0; message < together.size(); ++message) {
     values[message] = integers(group.rank(), together[message]);

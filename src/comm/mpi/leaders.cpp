@@ -178,7 +178,9 @@ class Leaders final : public node::Network {
   }
 
   void tell(std::string_view what, bool final) noexcept override {
-    notices_.tell_all(final ? gone : late, what);
+    if (!all_know_) {
+      notices_.tell_all(final ? gone : late, what);
+    }
     if (final) {
       comm_.abandon();  // the others' notices may still come
     }
@@ -303,6 +305,7 @@ class Leaders final : public node::Network {
         packed.insert(packed.end(), first, first + descriptor_words);
       }
     }
+    all_know_ = true;
     throw CommError(describe_disagreement(packed, ranks));
   }
 
@@ -325,6 +328,7 @@ class Leaders final : public node::Network {
   std::array<std::unique_ptr<Sum>, node::depth> sums_;
   std::uint64_t oldest_ = 0;  ///< sum under way, by number
   std::uint64_t next_ = 0;    ///< number
+  bool all_know_ = false;     ///< that it is over: a notice to each of many would be one too many
   std::vector<bool> heard_;   ///< from which leaders there was news
   std::string news_;
 };
