@@ -107,9 +107,10 @@ class Communicator {
 
   /// Collective. Begins an all_reduce and does not wait. `data` stay where they are, and are not to
   /// be touched until `finish`. Several may be under way; all ranks start them in the same order.
-  /// A sum that is never finished must be waited for by nobody: give the communicator up then.
+  /// Where one is never finished, the communicator can only be destroyed.
   PendingSum start(std::span<double> data) const;
-  /// Collective. Waits until the data hold the sum. Each once, in any order.
+  /// Collective. Waits until the data hold the sum. Each once, in any order; sums of different
+  /// communicators in the same order on all ranks. Throws InvalidArgument for others.
   void finish(const PendingSum& sum) const;
 
   /// Collective. Every rank's `mine` (equal lengths), one after the other in rank order. Costs an

@@ -58,14 +58,17 @@ std::string in_seconds(std::chrono::milliseconds time) {
   return text.str();
 }
 
-void report(std::string_view line) {
-  ReportHandler call;
-  {
-    const std::scoped_lock lock(handler_mutex);
-    call = handler();
-  }
-  if (call) {
-    call(line);
+void report(std::string_view line) noexcept {
+  try {
+    ReportHandler call;
+    {
+      const std::scoped_lock lock(handler_mutex);
+      call = handler();
+    }
+    if (call) {
+      call(line);
+    }
+  } catch (...) {  // the exchange goes on, or fails for a reason of its own
   }
 }
 

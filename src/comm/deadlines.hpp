@@ -16,7 +16,7 @@ Deadlines validated(Deadlines deadlines);
 /// For messages: "0.5 s".
 std::string in_seconds(std::chrono::milliseconds time);
 
-/// Hands the line to the program's handler, if there is one.
-void report(std::string_view line);
+/// Hands the line to the program's handler, if there is one. What that throws is its own affair.
+void report(std::string_view line) noexcept;
 
 }  // namespace syncbn::comm

@@ -139,8 +139,8 @@ std::string describe_disagreement(std::span<const double> packed, std::span<cons
   if (who.size() == 1) {
     return "the ranks disagree on what they exchange: " +
            describe(who.begin()->first.name, who.begin()->first.what) +
-           ", with names that differ after " + std::to_string(name_words * bytes_per_word) +
-           " bytes";
+           ", with names or options that differ after " +
+           std::to_string(name_words * bytes_per_word) + " bytes, or of different lengths";
   }
   const Unpacked& first = who.begin()->first;
   const auto all = [&](auto same) {

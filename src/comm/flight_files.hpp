@@ -10,9 +10,9 @@
 namespace syncbn::comm {
 
 /// {"rank": 0, "size": 2, "host": "a", "process": 4711, "failure": "", "exchanges": [{"sequence":
-/// 1, "pass": "forward", "layer": "bn1", "channels": 64, "dtype": "f32", "shared": "9f...",
-/// "values": 130, "started": 1764150000.123456 [s since 1970], "seconds": 1e-6 or null if not
-/// finished}]}
+/// 1, "pass": "forward", "layer": "bn1", "channels": 64, "dtype": "f32", "options": "eps 1e-05",
+/// "shared": 1234, "values": 130, "started": 1764150000.123456 [s since 1970], "seconds": 1e-6 or
+/// null if not finished}]}
 std::string to_json(std::span<const FlightEntry* const> entries, int rank, int size,
                     std::string_view failure);
 

@@ -60,11 +60,14 @@ std::string Group::flight_record() const {
 PendingSum Group::begin(const Descriptor& what, std::span<double> data, Ticks now) {
   const Message message = stamped(what, ++sequence_, data.size());
   record_->start(message, now);
-  return {transport_->start(message, data), message.sequence, data.size()};
+  under_way_.push_back({transport_->start(message, data), message.sequence, data.size()});
+  return under_way_.back();
 }
 
 void Group::end(const PendingSum& started, Ticks since) {
   transport_->finish(started.ticket);
+  std::erase_if(under_way_,
+                [&](const PendingSum& sum) { return sum.sequence == started.sequence; });
   const Ticks now = ticks_now();
   record_->finish(started.sequence, now);
   const Ticks time = started.time + (now - since);
@@ -99,6 +102,15 @@ PendingSum Group::start(const Descriptor& what, std::span<double> data) {
 
 void Group::finish(const Descriptor& what, const PendingSum& started) {
   if (size() > 1) {
+    const bool known = std::ranges::any_of(under_way_, [&](const PendingSum& sum) {
+      return sum.sequence == started.sequence && sum.ticket == started.ticket &&
+             sum.length == started.length;
+    });
+    if (!known && !failed_) {
+      throw InvalidArgument(
+          "a sum that is not under way in this communicator (each is finished once, by the rank "
+          "and the communicator that started it)");
+    }
     guarded(what, [&] { end(started, ticks_now()); });
   }
 }
@@ -120,7 +132,7 @@ std::shared_ptr<Group> Group::split(int color) {
   const std::vector<int> integers(colors.begin(), colors.end());
   try {
     return std::make_shared<Group>(transport_->split(integers));
-  } catch (const CommError& error) {
+  } catch (const std::exception& error) {
     abandon(error.what());
     throw;
   }

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "syncbn/communicator.hpp"
 
@@ -68,6 +69,7 @@ class Group {
   std::unique_ptr<FlightRecord> own_record_;  ///< unless the transport has one
   FlightRecord* record_ = nullptr;            ///< null in a group of one
   std::int64_t sequence_ = 0;
+  std::vector<PendingSum> under_way_;
   std::int64_t unnamed_layers_ = 0;
   Ticks time_ = 0;     ///< in all exchanges
   Ticks fastest_ = 0;  ///< of them; 0 before the first

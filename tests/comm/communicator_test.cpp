@@ -145,6 +145,24 @@ TEST(Communicator, SumsUnderWayAreFinishedInAnyOrder) {
   });
 }
 
+TEST(Communicator, OnlyWhatIsUnderWayCanBeFinished) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    const Communicator other = group.split(0);
+    std::vector<double> data = {1, 2};
+    const PendingSum sum = group.start(data);
+    EXPECT_THROW(other.finish(sum), InvalidArgument);
+    EXPECT_THROW(group.finish({.ticket = 1000, .sequence = 1000, .length = 2}), InvalidArgument);
+    group.finish(sum);
+    EXPECT_EQ(data[1], 2 * group.size());
+    EXPECT_THROW(group.finish(sum), InvalidArgument);
+    group.all_reduce(data);  // and nothing is broken
+    EXPECT_EQ(data[0], group.size() * group.size());
+  });
+}
+
 TEST(Communicator, SplitBySamplesMakesGroupsLargeEnough) {
   test::on_ranks([](const Communicator& group) {
     const Communicator pairs = group.split_by_samples(8, 16);

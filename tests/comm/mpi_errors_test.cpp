@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,6 +15,9 @@
 
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
+
+#include "comm/group.hpp"
+#include "comm/mpi/transports.hpp"
 
 namespace {
 
@@ -90,6 +94,43 @@ void lengths() {
   end_without_finalize();
 }
 
+// Ranks that choose different exchanges are told so, all of them.
+void mixed() {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  try {
+    syncbn::mpi_communicator(
+        MPI_COMM_WORLD, syncbn::default_deadlines(),
+        rank == 0 ? syncbn::MpiExchange::service : syncbn::MpiExchange::vendor);
+    expect(false, "mixed exchanges are refused");
+  } catch (const syncbn::InvalidArgument& error) {
+    expect(std::string(error.what()).find("SYNCBN_EXCHANGE") != std::string::npos, error.what());
+  }
+}
+
+// A notice to hosts that have done with the group must not reach the next one that they make.
+void left_early() {
+  const syncbn::Deadlines deadlines = std::chrono::seconds(20);
+  for (int round = 0; round < 5; ++round) {
+    auto group = std::make_unique<Communicator>(
+        std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::service_transport(
+            syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines.fail), deadlines, 1)));
+    const int rank = group->rank();
+    expect(all_reduce_failure(*group, 5).empty(), "all ranks come");
+    if (rank == 0) {
+      group->group().abandon("a rank of its own mind");
+    }
+    group.reset();
+    MPI_Comm rest = MPI_COMM_NULL;
+    MPI_Comm_split(MPI_COMM_WORLD, rank == 0 ? MPI_UNDEFINED : 0, rank, &rest);
+    if (rank != 0) {
+      const Communicator next = syncbn::mpi_communicator(rest, deadlines);
+      expect(all_reduce_failure(next, 5).empty(), "the others go on");
+      MPI_Comm_free(&rest);
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -103,8 +144,12 @@ int main(int argc, char** argv) {
     absent(true);
   } else if (mode == "lengths") {
     lengths();
+  } else if (mode == "mixed") {
+    mixed();
+  } else if (mode == "left_early") {
+    left_early();
   } else {
-    expect(false, "a mode: freed, absent, absent_from_the_start or lengths");
+    expect(false, "a mode: freed, absent, absent_from_the_start, lengths, mixed or left_early");
   }
   MPI_Finalize();
 }

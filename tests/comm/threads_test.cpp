@@ -86,6 +86,36 @@ TEST(ThreadRanks, AMissingRankIsReportedOnceBeforeTheDeadline) {
                               HasSubstr("rank 1 did not come within 0.05 s")));
 }
 
+TEST(ThreadRanks, ARankThatPostsButDoesNotGoOnIsNamed) {
+  // Of 10,000 values each rank sums a slice.
+  std::vector<Communicator> group = Communicator::threads(3, std::chrono::milliseconds(300));
+  std::vector<double> idle(10'000);
+  static_cast<void>(group[1].start(idle));
+  const auto failure_of = [&](int rank) {
+    std::vector<double> data(10'000);
+    try {
+      group[static_cast<std::size_t>(rank)].all_reduce(data);
+      return std::string();
+    } catch (const CommError& error) {
+      return std::string(error.what());
+    }
+  };
+  std::string first;
+  std::thread other([&] { first = failure_of(0); });
+  const std::string last = failure_of(2);
+  other.join();
+  EXPECT_THAT(first, HasSubstr("rank 1 did not come within 0.3 s"));
+  EXPECT_THAT(last, HasSubstr("rank 1 did not come within 0.3 s"));
+}
+
+TEST(ThreadRanks, AHandlerThatThrowsHarmsNothing) {
+  set_report_handler([](std::string_view) { throw 42; });
+  std::vector<Communicator> group = Communicator::threads(
+      2, Deadlines(std::chrono::milliseconds(100), std::chrono::milliseconds(10)));
+  EXPECT_THAT(all_reduce_failure(group[0]), HasSubstr("rank 1 did not come within 0.1 s"));
+  set_report_handler({});
+}
+
 TEST(ThreadRanks, DeadlinesComeFromTheEnvironment) {
   setenv("SYNCBN_TIMEOUT", "0.25", 1);
   EXPECT_EQ(default_deadlines().fail, std::chrono::milliseconds(250));

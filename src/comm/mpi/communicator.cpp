@@ -43,6 +43,11 @@ Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange ex
   }
   deadlines = comm::validated(deadlines);
   comm::mpi::OwnedComm own = comm::mpi::duplicate(comm, deadlines.fail);
+  if (!comm::mpi::same_everywhere(own, static_cast<int>(exchange), deadlines.fail)) {
+    throw InvalidArgument(
+        "some ranks chose the service exchange and some the vendor's. Give all the same, also "
+        "SYNCBN_EXCHANGE in the environment of every host.");
+  }
   return Communicator(std::make_shared<comm::Group>(
       exchange == MpiExchange::vendor ? comm::mpi::vendor_transport(std::move(own), deadlines)
                                       : comm::mpi::service_transport(std::move(own), deadlines)));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/mpi/handles.hpp"
 
+#include <array>
 #include <iterator>
 #include <memory>
 #include <sched.h>
@@ -82,6 +83,18 @@ OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout) {
     throw_too_late(timeout);
   }
   return OwnedComm(*copy);
+}
+
+bool same_everywhere(const OwnedComm& comm, int number, std::chrono::milliseconds timeout) {
+  auto extremes = std::make_unique<std::array<int, 2>>(std::array{number, -number});
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Iallreduce(MPI_IN_PLACE, extremes->data(), 2, MPI_INT, MPI_MAX, comm.get(), &request),
+        "MPI_Iallreduce");
+  if (!finished(request, timeout)) {
+    static_cast<void>(extremes.release());  // MPI may still write there
+    throw_too_late(timeout);
+  }
+  return (*extremes)[0] == -(*extremes)[1];  // the largest is the smallest
 }
 
 OwnedComm part(const OwnedComm& comm, int color) {

@@ -39,6 +39,9 @@ bool finished(MPI_Request& request, std::chrono::milliseconds timeout);
 /// Collective. Throws CommError after `timeout`.
 OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout);
 
+/// Collective. Whether all ranks give the same number. Throws CommError after `timeout`.
+bool same_everywhere(const OwnedComm& comm, int number, std::chrono::milliseconds timeout);
+
 /// Collective. The part of the ranks with the same color, in the order of their ranks; blocking, so
 /// for ranks that are known to come. MPI_UNDEFINED: in no part, MPI_COMM_NULL.
 OwnedComm part(const OwnedComm& comm, int color);

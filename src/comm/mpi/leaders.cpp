@@ -98,7 +98,7 @@ struct Sum {
 
 /// Whom a node is, for the others' messages.
 struct Name {
-  std::array<char, 256> text{};
+  std::array<char, 1024> text{};
 };
 
 // Kinds of notices: of a rank that is late, and that the sender has given up.
@@ -128,11 +128,7 @@ class Leaders final : public node::Network {
   }
   Leaders(const Leaders&) = delete;
   Leaders& operator=(const Leaders&) = delete;
-  ~Leaders() override {
-    if (oldest_ < next_) {
-      give_up();
-    }
-  }
+  ~Leaders() override { leave_to_mpi(); }
 
   void start(const Message& message, std::uint64_t piece, std::span<double> values) override {
     Sum& sum = at(next_++);
@@ -157,6 +153,10 @@ class Leaders final : public node::Network {
       throw_disagreement(sum.message);
     }
     ++oldest_;
+    if (!news_.empty()) {
+      news_.clear();
+      heard_.assign(heard_.size(), false);
+    }
     return true;
   }
 
@@ -178,19 +178,24 @@ class Leaders final : public node::Network {
   }
 
   void tell(std::string_view what, bool final) noexcept override {
-    if (!all_know_) {
-      notices_.tell_all(final ? gone : late, what);
+    if (final && all_know_) {
+      return;
     }
-    if (final) {
-      comm_.abandon();  // the others' notices may still come
-    }
+    // Only the sum that it is about makes it news to others.
+    const std::int64_t sequence = oldest_ < next_ ? at(oldest_).message.sequence : 0;
+    notices_.tell_all(final ? gone : late, std::to_string(sequence) + ' ' + std::string(what));
   }
 
   std::string news() override {
     while (const std::optional<Notices::Notice> notice = notices_.next()) {
-      const std::string text = name(notice->from) + ": " + notice->text;
+      const std::size_t blank = notice->text.find(' ');
+      const std::string text = name(notice->from) + ": " + notice->text.substr(blank + 1);
       if (notice->kind == gone) {
         throw CommError("given up by " + text);
+      }
+      if (oldest_ == next_ ||
+          notice->text.substr(0, blank) != std::to_string(at(oldest_).message.sequence)) {
+        continue;
       }
       heard_[static_cast<std::size_t>(notice->from)] = true;
       news_ += (news_.empty() ? "" : "\n  ") + text;
@@ -293,7 +298,6 @@ class Leaders final : public node::Network {
     if (!mpi::finished(request, deadlines_.fail)) {
       static_cast<void>(all.release());  // MPI still works on them
       static_cast<void>(own.release());
-      comm_.abandon();
       throw_too_late(deadlines_.fail);
     }
     std::vector<double> packed;
@@ -309,8 +313,9 @@ class Leaders final : public node::Network {
     throw CommError(describe_disagreement(packed, ranks));
   }
 
-  // Leaves to MPI what it may still be working with.
-  void give_up() {
+  // The communicator, on which notices may come for as long as others live (notices.hpp), and the
+  // memory of sums that were not finished.
+  void leave_to_mpi() {
     comm_.abandon();
     for (std::uint64_t number = oldest_; number < next_; ++number) {
       static_cast<void>(sums_[number % sums_.size()].release());

@@ -23,8 +23,8 @@ class Notices {
   Notices& operator=(const Notices&) = delete;
   ~Notices();
 
-  static constexpr int tag = 1 << 14;  ///< others are to use lower ones
-  static constexpr std::size_t longest = 4096;
+  static constexpr int tag = 1 << 14;           ///< others are to use lower ones
+  static constexpr std::size_t longest = 2000;  ///< such that it is sent whether received or not
 
   /// To every other rank; what is beyond `longest` bytes is cut off.
   void tell_all(char kind, std::string_view text) noexcept;

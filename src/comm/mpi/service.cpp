@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <memory>
 #include <new>
 #include <optional>
@@ -39,20 +40,23 @@ class Memory {
       return;
     }
     const std::size_t bytes = ranks_ * sizeof(Area);
-    std::array<char, 1024> words{};  // the name, or why there is none
+    std::array<char, 1024> words{};  // the name, which begins with a slash, or why there is none
     if (host.rank() == 0) {
       try {
         shared_.emplace(SharedMemory::create(bytes));
         node::write_text(words, shared_->name());
-      } catch (const CommError& error) {
+      } catch (const std::exception& error) {
         failure_ = error.what();
+        node::write_text(words, failure_);
       }
     }
     check(MPI_Bcast(words.data(), words.size(), MPI_CHAR, 0, host.get()), "MPI_Bcast");
-    if (host.rank() != 0) {
+    if (host.rank() != 0 && words[0] != '/') {
+      failure_ = words.data();
+    } else if (host.rank() != 0) {
       try {
         shared_.emplace(SharedMemory::open(words.data(), bytes));
-      } catch (const CommError& error) {
+      } catch (const std::exception& error) {
         failure_ = error.what();
       }
     }

@@ -55,6 +55,7 @@ class VendorSum final : public PlainSum {
   VendorSum(const VendorSum&) = delete;
   VendorSum& operator=(const VendorSum&) = delete;
   ~VendorSum() override {
+    base_.abandon();         // notices may still come there (notices.hpp)
     if (in_flight_.any()) {  // a pass ended early
       abandon();
     }
@@ -88,10 +89,7 @@ class VendorSum final : public PlainSum {
     in_flight_.release(started);
   }
 
-  void give_up(std::string_view why) noexcept override {
-    notices_.tell_all(gone, why);
-    base_.abandon();  // the others' notices may still come
-  }
+  void give_up(std::string_view why) noexcept override { notices_.tell_all(gone, why); }
 
   std::unique_ptr<PlainSum> split(std::span<const int> colors) override {
     return std::make_unique<VendorSum>(part_of_color(base_, colors), deadlines_);
@@ -197,7 +195,7 @@ class VendorSum final : public PlainSum {
     return ranks.empty() ? "the sum" : list_ranks(ranks);
   }
 
-  // Made at a length's first message, for which Group has just compared what the ranks will send.
+  // Made at a length's first message, for which the fingerprints have just been compared.
   // MPI has communicators for some thousand lengths; the longest unused one makes room, the same on
   // every rank.
   OwnedComm& comm_for(std::size_t length) {

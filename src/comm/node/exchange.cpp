@@ -135,21 +135,22 @@ void Exchange::finish(Transport::Ticket ticket) {
   if (done() || (advance(), done())) {
     return;
   }
-  const Clock::time_point begin = Clock::now();
   Patience patience(crowded_);
   Watch watch;
   while (!done()) {
     if (advance()) {
       patience = Patience(crowded_);
+      watch = Watch();
       continue;
     }
     const Blocker blocker = what_blocks();
     const bool look =
         blocker.signal != nullptr ? patience.turn(*blocker.signal, blocker.seen) : patience.turn();
     if (look) {
-      look_around(blocker, Clock::now() - begin, watch);
+      look_around(blocker, watch);
     }
   }
+  own().has_news.store(false);
 }
 
 // Progress. Each of these does what can be done now, and tells whether that was anything.
@@ -230,12 +231,11 @@ bool Exchange::publish() {
   const std::uint64_t before = reduced_;
   for (; reduced_ < summed_; ++reduced_) {
     const Job& job = job_of(reduced_, publishing_);
-    if (self_ >= owners_of(values_of(job, reduced_).size())) {
-      continue;
-    }
-    if (network_ && !network_->finished()) {
+    const bool has_slice = self_ < owners_of(values_of(job, reduced_).size());
+    if (has_slice && network_ && !network_->finished()) {
       break;
     }
+    // Also without a slice: a counter that is left behind is ahead after 2^31 pieces.
     own().reduced.set(static_cast<std::uint32_t>(reduced_ + 1));
   }
   return reduced_ > before;
@@ -255,11 +255,11 @@ bool Exchange::pass() {
       require_agreement(job, passed_);
       add_up(areas_, place, 0, values);
     } else {
-      const bool reduced =
+      const bool all_reduced =
           std::ranges::all_of(std::span(areas_).first(owners), [this](const Area* area) {
             return beyond(area->reduced.word.load(std::memory_order_acquire), passed_);
           });
-      if (!reduced || posted_ <= passed_) {
+      if (!all_reduced) {
         break;
       }
       for (std::size_t owner = 0; owner < owners; ++owner) {
@@ -361,7 +361,13 @@ Exchange::Blocker Exchange::what_blocks() {
   return blocker;
 }
 
-void Exchange::look_around(const Blocker& blocker, Clock::duration waited, Watch& watch) {
+void Exchange::look_around(const Blocker& blocker, Watch& watch) {
+  // Whoever is stopped himself has not waited: the others may have come in the meantime.
+  constexpr Clock::duration longest_step = std::chrono::seconds(1);
+  const Clock::time_point now = Clock::now();
+  watch.waited += std::min(now - watch.last_look, longest_step);
+  watch.last_look = now;
+  const Clock::duration waited = watch.waited;
   require_nobody_gave_up(passed_);
   if (network_) {
     if (const std::string news = network_->news(); !news.empty() && !own().has_news.load()) {
@@ -402,10 +408,14 @@ std::string Exchange::missing(std::chrono::milliseconds waited) {
   std::string who;
   std::string details;
   int ranks = 0;
+  const std::size_t values = values_of(job_of(passed_, passing_), passed_).size();
+  const std::size_t owners = owners_ == 0 ? owners_of(values) : 0;  // of this host alone
   for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
     const Area& other = area(rank);
-    const bool behind = posted_ > passed_ ? !beyond(other.posted.word.load(), passed_)
-                                          : !beyond(other.passed.word.load(), posted_ - depth);
+    const bool behind = posted_ <= passed_
+                            ? !beyond(other.passed.word.load(), posted_ - depth)
+                            : !beyond(other.posted.word.load(), passed_) ||
+                                  (rank < owners && !beyond(other.reduced.word.load(), passed_));
     if (rank != self_ && behind) {
       const std::string name = "rank " + std::to_string(names_[rank]);
       who += (ranks++ == 0 ? "" : ", ") + name;

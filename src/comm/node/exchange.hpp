@@ -87,6 +87,8 @@ class Exchange {
   };
   /// What has been done about a long wait.
   struct Watch {
+    Clock::time_point last_look = Clock::now();
+    Clock::duration waited{0};
     Clock::duration next_health_check{0};
     bool reported = false;
   };
@@ -111,7 +113,7 @@ class Exchange {
   void wake_all() noexcept;
 
   Blocker what_blocks();
-  void look_around(const Blocker& blocker, Clock::duration waited, Watch& watch);
+  void look_around(const Blocker& blocker, Watch& watch);
   std::string missing(std::chrono::milliseconds waited);
   std::string last_words(std::size_t rank);
 

@@ -52,7 +52,8 @@ void write_text(std::span<char> to, std::string_view text) {
 }
 
 Health health(const Area& area) {
-  if (area.process == getpid() || area.process_space != own_process_space()) {
+  if (area.process == getpid() || area.process_space == 0 ||
+      area.process_space != own_process_space()) {
     return {};
   }
   if (kill(static_cast<pid_t>(area.process), 0) != 0 && errno == ESRCH) {

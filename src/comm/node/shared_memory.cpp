@@ -23,19 +23,19 @@ namespace {
 }
 
 /// Closed when it goes out of scope: a mapping does not need it.
-struct Descriptor {
+struct OpenFile {
   int number;
-  explicit Descriptor(int opened) : number(opened) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
+  explicit OpenFile(int opened) : number(opened) {}
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  ~OpenFile() {
     if (number >= 0) {
       close(number);
     }
   }
 };
 
-std::byte* map(const Descriptor& file, std::size_t bytes) {
+std::byte* map(const OpenFile& file, std::size_t bytes) {
   void* const data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.number, 0);
   if (data == MAP_FAILED) {
     fail("mapping", bytes, errno);
@@ -53,12 +53,16 @@ SharedMemory SharedMemory::create(std::size_t bytes) {
     name = "/syncbn-" + std::to_string(getpid()) + "-" + std::to_string(random());
     opened = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, S_IRUSR | S_IWUSR);
   } while (opened < 0 && errno == EEXIST);
-  const Descriptor file(opened);
+  const OpenFile file(opened);
   if (opened < 0) {
     fail("creating", bytes, errno);
   }
   SharedMemory memory(name, nullptr, bytes, true);  // goes again, whatever comes
-  if (const int error = posix_fallocate(file.number, 0, static_cast<off_t>(bytes)); error != 0) {
+  int error = EINTR;
+  while (error == EINTR) {
+    error = posix_fallocate(file.number, 0, static_cast<off_t>(bytes));
+  }
+  if (error != 0) {
     fail("reserving", bytes, error);
   }
   memory.data_ = map(file, bytes);
@@ -66,7 +70,7 @@ SharedMemory SharedMemory::create(std::size_t bytes) {
 }
 
 SharedMemory SharedMemory::open(const std::string& name, std::size_t bytes) {
-  const Descriptor file(shm_open(name.c_str(), O_RDWR, 0));
+  const OpenFile file(shm_open(name.c_str(), O_RDWR, 0));
   if (file.number < 0) {
     fail("opening", bytes, errno);
   }
