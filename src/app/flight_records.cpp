@@ -153,6 +153,11 @@ std::string describe_flight_records(const std::filesystem::path& directory) {
         text += fmt::format("    {}\n", record->failure);
       }
     }
+    const bool several = std::ranges::adjacent_find(group, {}, &Record::rank) != group.end();
+    if (several) {
+      text += "There are records of several groups of this size: they are not compared.\n";
+      continue;
+    }
     std::vector<int> without;
     for (int rank = 0; rank < size; ++rank) {
       if (std::ranges::none_of(group, [&](const Record* r) { return r->rank == rank; })) {

@@ -145,6 +145,10 @@ TEST(Ranks, RanksThatDisagreeShowInTheirFlightRecords) {
                                   "  rank 0, 2: forward of 'bn1' (C=64, f32, 130 values)\n"
                                   "  rank 1: forward of 'bn2'"));
 
+  std::filesystem::copy(scratch / "1.json", scratch / "another.json");
+  EXPECT_THAT(run_tool("info --flight-record " + scratch.path().string()).out,
+              HasSubstr("several groups of this size"));
+
   std::ofstream(scratch / "1.json") << "{}";
   EXPECT_THAT(run_tool("info --flight-record " + scratch.path().string()).err,
               HasSubstr("1.json is no flight record"));
