@@ -6,7 +6,7 @@
 #
 # With RANKS the same sources also become a program for mpirun (when there is MPI), registered once
 # per count as NAME/mpi/n; NAME itself then runs them with 1 to 4 threads as ranks. Every entry has
-# a time-out (120 s unless given) and reserves as many processors as it has ranks.
+# a time-out (300 s unless given) and reserves as many processors as it has ranks.
 function(syncbn_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS;RANKS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
@@ -14,7 +14,7 @@ function(syncbn_add_test name)
                         "'${arg_UNPARSED_ARGUMENTS}'")
   endif()
   if(NOT arg_TIMEOUT)
-    set(arg_TIMEOUT 120)
+    set(arg_TIMEOUT 300)
   endif()
   string(REPLACE "/" "_" target "${name}")
 
