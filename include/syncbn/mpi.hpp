@@ -28,8 +28,8 @@ MpiExchange default_mpi_exchange();
 /// should end with MPI_Abort.
 ///
 /// The service takes 0.6 MB of /dev/shm for each rank of a host that has several. On a single host
-/// its exchanges make no MPI calls. Of a group on several hosts, or with the vendor's sum, MPI keeps
-/// a communicator for good.
+/// its exchanges make no MPI calls. Of a group on several hosts, or with the vendor's sum, MPI
+/// keeps a communicator for good.
 Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
                               MpiExchange exchange = default_mpi_exchange());
 
