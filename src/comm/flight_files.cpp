@@ -25,12 +25,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
-
 struct Place {
   std::mutex mutex;
   std::optional<std::filesystem::path> directory;  ///< unless it is the environment's
@@ -58,6 +52,12 @@ std::filesystem::path next_file() {
 }
 
 }  // namespace
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
 
 std::string to_json(std::span<const FlightEntry* const> entries, int rank, int size,
                     std::string_view failure) {

@@ -9,6 +9,9 @@
 
 namespace syncbn::comm {
 
+/// This machine's, as records and messages name it.
+std::string host_name();
+
 /// {"rank": 0, "size": 2, "host": "a", "process": 4711, "failure": "", "exchanges": [{"sequence":
 /// 1, "pass": "forward", "layer": "bn1", "channels": 64, "dtype": "f32", "options": "eps 1e-05",
 /// "shared": 1234, "values": 130, "started": 1764150000.123456 [s since 1970], "seconds": 1e-6 or

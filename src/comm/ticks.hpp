@@ -11,8 +11,8 @@
 
 namespace syncbn::comm {
 
-/// Time as every exchange needs it twice, in an eighth of what the system's clock takes (some 40
-/// ns, a tenth of a short exchange). The same for all processes of a host.
+/// Time as every exchange needs it twice, from the processor's counter: no call of the system's
+/// clock stands between a message and its exchange. The same for all processes of a host.
 using Ticks = std::int64_t;
 
 inline Ticks ticks_now() {

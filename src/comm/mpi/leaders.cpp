@@ -11,12 +11,12 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <unistd.h>
 #include <utility>
 
 #include "syncbn/error.hpp"
 
 #include "comm/descriptor.hpp"
+#include "comm/flight_files.hpp"
 #include "comm/mpi/notices.hpp"
 
 namespace syncbn::comm::mpi {
@@ -104,12 +104,6 @@ struct Name {
 // Kinds of notices: of a rank that is late, and that the sender has given up.
 constexpr char late = 'l';
 constexpr char gone = 'g';
-
-std::string host_name() {
-  std::array<char, 65> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
 
 class Leaders final : public node::Network {
  public:
