@@ -194,6 +194,11 @@ class BatchNorm {
   void backward_with(const Backward& pass, const Saved& saved);
   void infer_with(const Forward& pass);
   void with_group_statistics(comm::Pass kind, const Forward& pass);
+  template <class Take>
+  void with_forward_steps(comm::Pass kind, const Forward& pass, Take take);
+  template <class Take>
+  void with_backward_steps(const Backward& pass, const Saved& saved, Take take);
+  void add_parameter_gradients(const Saved& saved);
   void normalize_channels(const Forward& pass, const kernels::ChannelRange& channels);
   void require_invertible() const;
   void choose_pivot();

@@ -113,11 +113,18 @@ void BatchNorm::backward_in_place(const Saved& saved, ConstTensorView y, ConstTe
 }
 
 void BatchNorm::backward_with(const Backward& pass, const Saved& saved) {
+  validate(saved, pass.context, pass.dx, pass.dresidual, channels_, options_.name);
+  with_backward_steps(pass, saved, [&](const comm::Descriptor& what, bn::Steps& steps) {
+    bn::in_blocks(group_.group(), what, channels_, saved.blocks, *working_, steps, 0);
+  });
+  add_parameter_gradients(saved);
+}
+
+template <class Take>
+void BatchNorm::with_backward_steps(const Backward& pass, const Saved& saved, Take take) {
   BackwardContext context = pass.context;
   context.affine = affine();
   context.activation = options_.activation;
-  validate(saved, context, pass.dx, pass.dresidual, channels_, options_.name);
-
   bn::Workspace& working = *working_;
   working.count = bn::count_of(context.x, context.weight);
   working.own_sums.resize(sums_length(channels_));
@@ -131,18 +138,17 @@ void BatchNorm::backward_with(const Backward& pass, const Saved& saved) {
     bn::input_gradient(context, channels, working.sums, pass.dx, pass.dresidual, options_.backend,
                        working);
   };
-  comm::Group& group = group_.group();
   if (working.exact) {
     working.exact->count = bn::count_exactly(context.x, context.weight);
-    bn::ExactBackward exact(group, what, working, options_.backend, context);
+    bn::ExactBackward exact(group_.group(), what, working, options_.backend, context);
     exact.choose_windows();
-    bn::in_blocks(
-        group, what, channels_, saved.blocks, working, exact, 0,
-        [&](const bn::ChannelRange& channels) { exact.sum(channels); },
-        [&](const bn::ChannelRange& channels) {
-          exact.settle(channels);
-          use(channels);
-        });
+    const auto sum = [&](const bn::ChannelRange& channels) { exact.sum(channels); };
+    const auto settle_and_use = [&](const bn::ChannelRange& channels) {
+      exact.settle(channels);
+      use(channels);
+    };
+    bn::StepsOf steps(exact, sum, settle_and_use);
+    take(what, steps);
   } else {
     const auto sum = [&](const bn::ChannelRange& channels) {
       bn::backward_sums(context, channels, working.sums, options_.backend, working);
@@ -152,9 +158,13 @@ void BatchNorm::backward_with(const Backward& pass, const Saved& saved) {
       }
     };
     bn::PlainMessage content(working);
-    bn::in_blocks(group, what, channels_, saved.blocks, working, content, 0, sum, use);
+    bn::StepsOf steps(content, sum, use);
+    take(what, steps);
   }
+}
 
+void BatchNorm::add_parameter_gradients(const Saved& saved) {
+  const bn::Workspace& working = *working_;
   const std::vector<double>& share =
       options_.parameter_gradients == GradientScope::local ? working.own_sums : working.sums;
   for (std::size_t c = 0; c < weight_grad_.size(); ++c) {

@@ -117,43 +117,57 @@ void BatchNorm::normalize_channels(const Forward& pass, const kernels::ChannelRa
 void BatchNorm::with_group_statistics(comm::Pass kind, const Forward& pass) {
   bn::Workspace& working = *working_;
   comm::Group& group = group_.group();
-  working.count = bn::count_of(pass.x, pass.weight);
-  if (options_.track_running_stats) {
-    choose_pivot();
-  }
-  comm::Descriptor what{.pass = kind,
-                        .layer = options_.name,
-                        .channels = channels_,
-                        .dtype = pass.x.dtype(),
-                        .shared = shared_state(),
-                        .options = working.options};
   const Clock::time_point begin = Clock::now();
   const bool chosen = options_.channel_blocks != 0;
   const std::int64_t wanted = chosen ? std::min(options_.channel_blocks, channels_)
                                      : bn::blocks_of(pass.x, options_.backend);
   const std::int64_t blocks = chosen || group.size() == 1 ? wanted : working.blocks;
-  bool retried = false;
-
   const double wished =
       chosen ? static_cast<double>(wanted) : worthwhile(wanted, group, working.pass_seconds);
+  double wish = 0;
+  with_forward_steps(kind, pass, [&](const comm::Descriptor& what, bn::Steps& steps) {
+    wish = bn::in_blocks(group, what, channels_, blocks, working, steps, wished);
+  });
+  // Every new number brings messages of new lengths: change it for a good reason only.
+  const auto then = std::clamp<std::int64_t>(std::llround(wish), 1, channels_);
+  if (then >= 2 * working.blocks || 2 * then <= working.blocks) {
+    working.blocks = then;
+  }
+  working.pass_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+template <class Take>
+void BatchNorm::with_forward_steps(comm::Pass kind, const Forward& pass, Take take) {
+  bn::Workspace& working = *working_;
+  comm::Group& group = group_.group();
+  working.count = bn::count_of(pass.x, pass.weight);
+  if (options_.track_running_stats) {
+    choose_pivot();
+  }
+  const comm::Descriptor what{.pass = kind,
+                              .layer = options_.name,
+                              .channels = channels_,
+                              .dtype = pass.x.dtype(),
+                              .shared = shared_state(),
+                              .options = working.options};
+  bool retried = false;
   const auto use = [&](const bn::ChannelRange& channels) {
     bn::finalize(channels, working.sums, pivot_, options_.eps, working.statistics);
     bn::move_pivot_to_mean(channels, working.sums, pivot_);
     normalize_channels(pass, channels);
   };
-  double wish = 0;
   if (working.exact) {
     working.exact->count = bn::count_exactly(pass.x, pass.weight);
     bn::ExactForward exact(group, what, working, options_.backend, pass.x, pass.weight, pivot_,
                            options_.eps);
     exact.choose_windows(expected_variance());
-    wish = bn::in_blocks(
-        group, what, channels_, blocks, working, exact, wished,
-        [&](const bn::ChannelRange& channels) { exact.sum(channels); },
-        [&](const bn::ChannelRange& channels) {
-          retried = exact.settle(channels) || retried;
-          use(channels);
-        });
+    const auto sum = [&](const bn::ChannelRange& channels) { exact.sum(channels); };
+    const auto settle_and_use = [&](const bn::ChannelRange& channels) {
+      retried = exact.settle(channels) || retried;
+      use(channels);
+    };
+    bn::StepsOf steps(exact, sum, settle_and_use);
+    take(what, steps);
     if (working.statistics.count > 0) {
       working.exact->var = working.statistics.var;
     }
@@ -162,7 +176,7 @@ void BatchNorm::with_group_statistics(comm::Pass kind, const Forward& pass) {
       bn::forward_sums(pass.x, channels, pass.weight, pivot_, working.sums, options_.backend,
                        working);
     };
-    const auto use_again = [&](const bn::ChannelRange& channels) {
+    const auto sum_again_and_use = [&](const bn::ChannelRange& channels) {
       if (bn::move_far_pivots(channels, working.sums, pivot_, options_.eps, pass.x.dtype())) {
         retried = true;
         comm::Descriptor again = what;
@@ -174,14 +188,9 @@ void BatchNorm::with_group_statistics(comm::Pass kind, const Forward& pass) {
       use(channels);
     };
     bn::PlainMessage content(working);
-    wish = bn::in_blocks(group, what, channels_, blocks, working, content, wished, sum, use_again);
+    bn::StepsOf steps(content, sum, sum_again_and_use);
+    take(what, steps);
   }
-  // Every new number brings messages of new lengths: change it for a good reason only.
-  const auto then = std::clamp<std::int64_t>(std::llround(wish), 1, channels_);
-  if (then >= 2 * working.blocks || 2 * then <= working.blocks) {
-    working.blocks = then;
-  }
-  working.pass_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   pivot_retries_ += retried ? 1 : 0;
 }
 

@@ -2,6 +2,8 @@
 #include "bn/in_blocks.hpp"
 
 #include <algorithm>
+#include <array>
+#include <exception>
 
 namespace syncbn::bn {
 
@@ -35,6 +37,50 @@ void exchange_again(comm::Group& group, const comm::Descriptor& what, const Chan
   content.pack(channels, 0, message);
   group.exchange(what, message);
   content.unpack(channels, message);
+}
+
+double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t channels,
+                 std::int64_t blocks, Workspace& working, Steps& steps, double wish) {
+  working.sums.resize(sums_length(channels));
+  if (group.size() == 1) {
+    for (std::int64_t k = 0; k < blocks; ++k) {
+      const ChannelRange now = block(channels, blocks, k);
+      steps.sum(now);
+      steps.keep(now);
+      steps.use(now);
+    }
+    return wish;
+  }
+  comm::Descriptor in_so_many = what;  // the ranks must agree on the number of blocks
+  in_so_many.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
+  double wishes = 0;
+  std::array<PendingSum, 2> started;
+  const auto arrive = [&](std::int64_t k) {
+    const auto place = static_cast<std::size_t>(k % 2);
+    const ChannelRange then = block(channels, blocks, k);
+    group.finish(in_so_many, started[place]);
+    wishes = steps.unpack(then, working.messages[place]);
+    steps.use(then);
+  };
+  try {
+    for (std::int64_t k = 0; k < blocks; ++k) {
+      const auto place = static_cast<std::size_t>(k % 2);
+      const ChannelRange now = block(channels, blocks, k);
+      steps.sum(now);
+      steps.pack(now, wish, working.messages[place]);
+      started[place] = group.start(in_so_many, working.messages[place]);
+      if (k != 1) {
+        arrive(std::max<std::int64_t>(k - 1, 0));
+      }
+    }
+    if (blocks > 1) {
+      arrive(blocks - 1);
+    }
+  } catch (const std::exception& error) {
+    group.abandon(error.what());
+    throw;
+  }
+  return wishes / group.size();
 }
 
 }  // namespace syncbn::bn

@@ -13,12 +13,11 @@
 // few channels lie abreast (kernels/cpu/partition.hpp). A group of one rank uses each block at
 // once.
 
-#include <algorithm>
-#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "bn/passes.hpp"
+#include "bn/steps.hpp"
 #include "comm/group.hpp"
 
 namespace syncbn::bn {
@@ -43,55 +42,11 @@ class PlainMessage {
 void exchange_again(comm::Group& group, const comm::Descriptor& what, const ChannelRange& channels,
                     Workspace& working);
 
-/// Collective. Calls sum(block) for every block, and use(block) when working.sums has the group's
-/// of that block; `content` (PlainMessage or an ExactPass) is what goes from one to the other.
-/// Returns the mean of the ranks' wishes, the same on every rank.
+/// Collective. Takes `steps` for every block. Returns the mean of the ranks' wishes, the same on
+/// every rank.
 ///
 /// If anything throws, the group is unusable.
-template <class Content, class Sum, class Use>
 double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t channels,
-                 std::int64_t blocks, Workspace& working, Content& content, double wish, Sum sum,
-                 Use use) {
-  working.sums.resize(sums_length(channels));
-  if (group.size() == 1) {
-    for (std::int64_t k = 0; k < blocks; ++k) {
-      const ChannelRange now = block(channels, blocks, k);
-      sum(now);
-      content.keep(now);
-      use(now);
-    }
-    return wish;
-  }
-  comm::Descriptor in_so_many = what;  // the ranks must agree on the number of blocks
-  in_so_many.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
-  double wishes = 0;
-  std::array<PendingSum, 2> started;
-  const auto arrive = [&](std::int64_t k) {
-    const auto place = static_cast<std::size_t>(k % 2);
-    const ChannelRange then = block(channels, blocks, k);
-    group.finish(in_so_many, started[place]);
-    wishes = content.unpack(then, working.messages[place]);
-    use(then);
-  };
-  try {
-    for (std::int64_t k = 0; k < blocks; ++k) {
-      const auto place = static_cast<std::size_t>(k % 2);
-      const ChannelRange now = block(channels, blocks, k);
-      sum(now);
-      content.pack(now, wish, working.messages[place]);
-      started[place] = group.start(in_so_many, working.messages[place]);
-      if (k != 1) {
-        arrive(std::max<std::int64_t>(k - 1, 0));
-      }
-    }
-    if (blocks > 1) {
-      arrive(blocks - 1);
-    }
-  } catch (const std::exception& error) {
-    group.abandon(error.what());
-    throw;
-  }
-  return wishes / group.size();
-}
+                 std::int64_t blocks, Workspace& working, Steps& steps, double wish);
 
 }  // namespace syncbn::bn
