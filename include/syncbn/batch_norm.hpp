@@ -20,8 +20,9 @@ namespace comm {
 enum class Pass : std::uint8_t;
 }
 namespace bn {
+class JointMessage;
 struct Workspace;
-}
+}  // namespace bn
 namespace kernels {
 struct ChannelRange;
 }
@@ -93,6 +94,9 @@ struct Saved {
   std::string layer;         ///< whose forward it was
   std::int64_t forward = 0;  ///< the how many-th; 0: none yet
 };
+
+struct BackwardCall;
+struct ForwardCall;
 
 /// Batch normalization (Ioffe & Szegedy 2015) with the statistics of the whole group's batch.
 ///
@@ -186,13 +190,23 @@ class BatchNorm {
   void save(const std::filesystem::path& file) const;
   void load(const std::filesystem::path& file);
 
+  friend void forward_together(std::span<const ForwardCall> calls);
+  friend void backward_together(std::span<const BackwardCall> calls);
+
  private:
   struct Forward;
   struct Backward;
 
+  static Forward forward_of(const ForwardCall& call);
+  static Backward backward_of(const BackwardCall& call);
+  static void forward_into(bn::JointMessage& message, std::span<const ForwardCall> calls);
+  static void backward_into(bn::JointMessage& message, std::span<const BackwardCall> calls);
+
   void forward_with(const Forward& pass, Saved& saved);
   void backward_with(const Backward& pass, const Saved& saved);
   void infer_with(const Forward& pass);
+  void validate_forward(const Forward& pass) const;
+  void end_forward(const Forward& pass, Saved& saved);
   void with_group_statistics(comm::Pass kind, const Forward& pass);
   template <class Take>
   void with_forward_steps(comm::Pass kind, const Forward& pass, Take take);
@@ -219,5 +233,37 @@ class BatchNorm {
   std::vector<float> pivot_;                ///< [C] last batch mean when no running mean is tracked
   std::unique_ptr<bn::Workspace> working_;  ///< of the call under way
 };
+
+/// A forward to be taken together with others: the arguments of BatchNorm::forward.
+struct ForwardCall {
+  BatchNorm& layer;
+  ConstTensorView x;
+  TensorView y;
+  Saved& saved;
+  std::optional<ConstTensorView> residual = std::nullopt;
+  Weight weight = {};
+};
+
+/// A backward to be taken together with others: the arguments of BatchNorm::backward.
+struct BackwardCall {
+  BatchNorm& layer;
+  const Saved& saved;
+  ConstTensorView x;
+  ConstTensorView dy;
+  TensorView dx;
+  std::optional<ConstTensorView> y = std::nullopt;     ///< for a forward with a residual,
+  std::optional<TensorView> dresidual = std::nullopt;  ///< as this
+  Weight weight = {};
+};
+
+/// Collective. The forwards or the backwards of several layers of one communicator that are ready
+/// at the same time, as in parallel branches, with one message for all of them: of 2C + 2 doubles
+/// for each, one after the other. Ranks give the same layers in the same order, each once. Results
+/// are those of separate calls. Worth it for tensors that are small: none is cut into blocks.
+///
+/// Throw what the separate calls throw, and InvalidArgument for layers of different communicators
+/// or a layer or `saved` given twice.
+void forward_together(std::span<const ForwardCall> calls);
+void backward_together(std::span<const BackwardCall> calls);
 
 }  // namespace syncbn

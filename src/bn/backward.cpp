@@ -17,8 +17,10 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/calls.hpp"
 #include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
+#include "bn/joint_message.hpp"
 #include "bn/validate.hpp"
 #include "comm/group.hpp"
 
@@ -59,6 +61,11 @@ void validate(const Saved& saved, const BackwardContext& context, const TensorVi
   if (saved.had_weight == context.weight.empty() && context.x.shape().per_channel() != 0) {
     throw InvalidArgument("layer '" + layer + "': the forward had " +
                           (saved.had_weight ? "weights. Pass the same." : "no weights."));
+  }
+  if (context.y.has_value() != dresidual.has_value()) {
+    throw InvalidArgument("layer '" + layer +
+                          "': y and dresidual go together (both for a forward with a residual, "
+                          "else neither).");
   }
   if (saved.had_residual != dresidual.has_value()) {
     throw InvalidArgument("layer '" + layer + "': the forward " +
@@ -160,6 +167,50 @@ void BatchNorm::with_backward_steps(const Backward& pass, const Saved& saved, Ta
     bn::PlainMessage content(working);
     bn::StepsOf steps(content, sum, use);
     take(what, steps);
+  }
+}
+
+BatchNorm::Backward BatchNorm::backward_of(const BackwardCall& call) {
+  return {.context = {.x = call.x,
+                      .dy = call.dy,
+                      .statistics = call.saved.statistics,
+                      .y = call.y,
+                      .weight = call.weight},
+          .dx = call.dx,
+          .dresidual = call.dresidual};
+}
+
+void BatchNorm::backward_into(bn::JointMessage& message, std::span<const BackwardCall> calls) {
+  if (calls.empty()) {
+    message.exchange();
+    return;
+  }
+  const BackwardCall& call = calls.front();
+  bn::Workspace& working = *call.layer.working_;
+  call.layer.with_backward_steps(backward_of(call), call.saved,
+                                 [&](const comm::Descriptor& what, bn::Steps& steps) {
+                                   const auto part = message.add(what, steps, working);
+                                   backward_into(message, calls.subspan(1));
+                                   message.use(part, steps, working);
+                                 });
+}
+
+void backward_together(std::span<const BackwardCall> calls) {
+  if (calls.empty()) {
+    return;
+  }
+  bn::require_one_group(calls);
+  for (const BackwardCall& call : calls) {
+    const BatchNorm::Backward pass = BatchNorm::backward_of(call);
+    validate(call.saved, pass.context, pass.dx, pass.dresidual, call.layer.channels_,
+             call.layer.options_.name);
+    bn::count_of(call.x, call.weight);
+  }
+  BatchNorm& first = calls.front().layer;
+  bn::JointMessage message(first.group_.group(), *first.working_);
+  message.guarded([&] { BatchNorm::backward_into(message, calls); });
+  for (const BackwardCall& call : calls) {
+    call.layer.add_parameter_gradients(call.saved);
   }
 }
 

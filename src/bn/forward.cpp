@@ -22,8 +22,10 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/calls.hpp"
 #include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
+#include "bn/joint_message.hpp"
 #include "bn/statistics.hpp"
 #include "bn/validate.hpp"
 #include "comm/fingerprint.hpp"
@@ -41,15 +43,6 @@ struct BatchNorm::Forward {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-void validate(const ConstTensorView& x, const std::optional<ConstTensorView>& residual,
-              const TensorView& y, std::int64_t channels, const BatchNormOptions& options) {
-  require_channels(x, channels, options.name);
-  require_like_x(x, y, "y");
-  if (residual) {
-    require_like_x(x, *residual, "residual");
-  }
-}
 
 /// Blocks must be worth their exchanges: together these may take a twentieth of the pass.
 double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_seconds) {
@@ -83,8 +76,20 @@ void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
 }
 
 void BatchNorm::forward_with(const Forward& pass, Saved& saved) {
-  validate(pass.x, pass.residual, pass.y, channels_, options_);
+  validate_forward(pass);
   with_group_statistics(comm::Pass::forward, pass);
+  end_forward(pass, saved);
+}
+
+void BatchNorm::validate_forward(const Forward& pass) const {
+  require_channels(pass.x, channels_, options_.name);
+  require_like_x(pass.x, pass.y, "y");
+  if (pass.residual) {
+    require_like_x(pass.x, *pass.residual, "residual");
+  }
+}
+
+void BatchNorm::end_forward(const Forward& pass, Saved& saved) {
   update_running_statistics();
   saved.statistics = working_->statistics;
   saved.shape = pass.x.shape();
@@ -98,8 +103,43 @@ void BatchNorm::forward_with(const Forward& pass, Saved& saved) {
   saved.forward = ++forwards_;
 }
 
+BatchNorm::Forward BatchNorm::forward_of(const ForwardCall& call) {
+  return {call.x, call.residual, call.y, call.weight};
+}
+
+void BatchNorm::forward_into(bn::JointMessage& message, std::span<const ForwardCall> calls) {
+  if (calls.empty()) {
+    message.exchange();
+    return;
+  }
+  BatchNorm& layer = calls.front().layer;
+  layer.with_forward_steps(comm::Pass::forward, forward_of(calls.front()),
+                           [&](const comm::Descriptor& what, bn::Steps& steps) {
+                             const auto part = message.add(what, steps, *layer.working_);
+                             forward_into(message, calls.subspan(1));
+                             message.use(part, steps, *layer.working_);
+                           });
+}
+
+void forward_together(std::span<const ForwardCall> calls) {
+  if (calls.empty()) {
+    return;
+  }
+  bn::require_one_group(calls);
+  for (const ForwardCall& call : calls) {
+    call.layer.validate_forward(BatchNorm::forward_of(call));
+    bn::count_of(call.x, call.weight);
+  }
+  BatchNorm& first = calls.front().layer;
+  bn::JointMessage message(first.group_.group(), *first.working_);
+  message.guarded([&] { BatchNorm::forward_into(message, calls); });
+  for (const ForwardCall& call : calls) {
+    call.layer.end_forward(BatchNorm::forward_of(call), call.saved);
+  }
+}
+
 void BatchNorm::infer_with(const Forward& pass) {
-  validate(pass.x, pass.residual, pass.y, channels_, options_);
+  validate_forward(pass);
   if (!options_.track_running_stats) {
     with_group_statistics(comm::Pass::infer, pass);
     return;

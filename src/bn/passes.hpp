@@ -20,6 +20,12 @@ namespace syncbn::bn {
 
 using kernels::ChannelRange;
 
+/// What a message for several layers is made of.
+struct JointParts {
+  std::string names, options;
+  std::vector<double> values;
+};
+
 /// Memory of a pass. Once it has the size that the layer needs, no call allocates.
 struct Workspace {
   kernels::Scratch scratch;
@@ -27,6 +33,7 @@ struct Workspace {
   std::vector<double> sums;                          ///< of the group; [2C + 1] as in phases.hpp
   std::vector<double> own_sums;                      ///< of this rank, of a backward
   std::array<std::vector<double>, 3> messages;       ///< under way
+  JointParts joint;                                  ///< of the layer that comes first
   Statistics statistics;
   std::optional<ExactWorkspace> exact;  ///< with Reproducibility::exact
   std::string options;                  ///< of the layer, for the ranks to compare

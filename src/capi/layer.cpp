@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <span>
+#include <vector>
+
 #include "syncbn/error.hpp"
 
 #include "capi/guarded.hpp"
@@ -32,6 +35,14 @@ BatchNormOptions to_options(const syncbn_options& options) {
       options.exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
   result.backend = capi::to_backend(options.backend);
   return result;
+}
+
+template <class Call>
+std::span<const Call> calls_of(const Call* calls, size_t count) {
+  if (count != 0) {
+    require(calls, "calls");
+  }
+  return {calls, count};
 }
 
 double* data_or_null(std::span<double> values) {
@@ -116,6 +127,40 @@ syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_
       layer->layer.backward(saved->saved, view, to_view(dy, "dy"), to_view(dx, "dx"),
                             to_weight(weight, view));
     }
+  });
+}
+
+syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t count) {
+  return guarded([&] {
+    std::vector<ForwardCall> forwards;
+    for (const syncbn_forward_call& call : calls_of(calls, count)) {
+      require(call.layer, "layer");
+      require(call.saved, "saved");
+      const TensorView x = to_view(call.x, "x");
+      forwards.push_back({call.layer->layer, x, to_view(call.y, "y"), call.saved->saved,
+                          to_optional_view(call.residual, "residual"), to_weight(call.weight, x)});
+    }
+    forward_together(forwards);
+  });
+}
+
+syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t count) {
+  return guarded([&] {
+    std::vector<BackwardCall> backwards;
+    for (const syncbn_backward_call& call : calls_of(calls, count)) {
+      require(call.layer, "layer");
+      require(call.saved, "saved");
+      const TensorView x = to_view(call.x, "x");
+      backwards.push_back({.layer = call.layer->layer,
+                           .saved = call.saved->saved,
+                           .x = x,
+                           .dy = to_view(call.dy, "dy"),
+                           .dx = to_view(call.dx, "dx"),
+                           .y = to_optional_view(call.y, "y"),
+                           .dresidual = to_optional_view(call.dresidual, "dresidual"),
+                           .weight = to_weight(call.weight, x)});
+    }
+    backward_together(backwards);
   });
 }
 

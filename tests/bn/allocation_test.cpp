@@ -4,6 +4,7 @@
 // program's calls of operator new, and the memory in use.
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <malloc.h>
@@ -113,6 +114,25 @@ TEST(Allocations, AreDoneAfterTheFirstSteps) {
         }
       }
     }
+  }
+}
+
+TEST(Allocations, AreDoneAfterTheFirstStepsOfLayersTogether) {
+  const Tensor x = Tensor::normal(DType::f32, {4, 8, 9}, Layout::channels_first, 1);
+  Tensor y = x, other_y = x, dx = x, other_dx = x;
+  const Communicator group = like_minded();
+  BatchNorm layer(8, group, {.name = "a layer with a name that is not short"});
+  BatchNorm other(8, group, {.reproducibility = Reproducibility::exact});
+  Saved saved, other_saved;
+  const std::array forwards{ForwardCall{layer, x.view(), y.view(), saved},
+                            ForwardCall{other, x.view(), other_y.view(), other_saved}};
+  const std::array backwards{BackwardCall{layer, saved, x.view(), x.view(), dx.view()},
+                             BackwardCall{other, other_saved, x.view(), x.view(), other_dx.view()}};
+  for (int step = 0; step < 4; ++step) {
+    const int before = allocations;
+    forward_together(forwards);
+    backward_together(backwards);
+    EXPECT_TRUE(step < 2 || allocations == before) << step;
   }
 }
 

@@ -123,6 +123,51 @@ static void exact_ranks_have_the_bits_of_one_process(void) {
   syncbn_communicator_free(self);
 }
 
+static void layers_together_are_layers_one_by_one(void) {
+  enum { LAYERS = 2 };
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm* layers[LAYERS];
+  syncbn_saved* saved[LAYERS];
+  float x[SIZE], y[LAYERS][SIZE], dx[LAYERS][SIZE], one_y[SIZE], one_dx[SIZE];
+  syncbn_tensor ty[LAYERS], tdx[LAYERS];
+  syncbn_forward_call forwards[LAYERS];
+  syncbn_backward_call backwards[LAYERS];
+  for (int i = 0; i < SIZE; ++i) x[i] = sample(i);
+  syncbn_tensor tx = tensor(x, N), tone_y = tensor(one_y, N), tone_dx = tensor(one_dx, N);
+  EXPECT_OK(syncbn_communicator_self(&self));
+  for (int k = 0; k < LAYERS; ++k) {
+    EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layers[k]));
+    EXPECT_OK(syncbn_saved_new(&saved[k]));
+    ty[k] = tensor(y[k], N);
+    tdx[k] = tensor(dx[k], N);
+    forwards[k] =
+        (syncbn_forward_call){.layer = layers[k], .x = &tx, .y = &ty[k], .saved = saved[k]};
+    backwards[k] = (syncbn_backward_call){
+        .layer = layers[k], .saved = saved[k], .x = &tx, .dy = &tx, .dx = &tdx[k]};
+  }
+  EXPECT_OK(syncbn_forward_together(forwards, LAYERS));
+  EXPECT_OK(syncbn_backward_together(backwards, LAYERS));
+  EXPECT(syncbn_forward_together(NULL, 1) == SYNCBN_INVALID_ARGUMENT);
+  forwards[1].layer = layers[0];
+  EXPECT(syncbn_forward_together(forwards, LAYERS) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "given twice") != NULL);
+  for (int k = 0; k < LAYERS; ++k) {
+    syncbn_batch_norm* one = NULL;
+    syncbn_saved* of_one = NULL;
+    EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &one));
+    EXPECT_OK(syncbn_saved_new(&of_one));
+    EXPECT_OK(syncbn_batch_norm_forward(one, &tx, NULL, NULL, &tone_y, of_one));
+    EXPECT_OK(syncbn_batch_norm_backward(one, of_one, &tx, NULL, &tx, NULL, &tone_dx, NULL));
+    EXPECT(memcmp(y[k], one_y, sizeof one_y) == 0);
+    EXPECT(memcmp(dx[k], one_dx, sizeof one_dx) == 0);
+    syncbn_saved_free(of_one);
+    syncbn_batch_norm_free(one);
+    syncbn_saved_free(saved[k]);
+    syncbn_batch_norm_free(layers[k]);
+  }
+  syncbn_communicator_free(self);
+}
+
 static void the_phases_are_the_layer(void) {
   float x[SIZE], y[SIZE], dx[SIZE], layer_y[SIZE], layer_dx[SIZE], pivot[C] = {0};
   double sums[2 * C + 1], mean[C], var[C], invstd[C], count;
@@ -221,6 +266,7 @@ int main(void) {
   EXPECT(strcmp(syncbn_last_error(), "") == 0);
   two_thread_ranks_normalize_as_one_batch();
   exact_ranks_have_the_bits_of_one_process();
+  layers_together_are_layers_one_by_one();
   the_phases_are_the_layer();
   errors_have_a_code_and_a_message();
   puts("passed");

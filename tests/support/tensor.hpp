@@ -33,6 +33,9 @@ class Tensor {
   const Shape& shape() const { return shape_; }
   Layout layout() const { return layout_; }
 
+  /// Bit for bit.
+  friend bool operator==(const Tensor&, const Tensor&) = default;
+
  private:
   std::size_t offset(std::int64_t n, std::int64_t c, std::int64_t s) const;
 

@@ -157,6 +157,31 @@ syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_
                                          const syncbn_tensor* dy, const float* weight,
                                          const syncbn_tensor* dx, const syncbn_tensor* dresidual);
 
+/* The arguments of one of several forwards or backwards. */
+typedef struct syncbn_forward_call {
+  syncbn_batch_norm* layer;
+  const syncbn_tensor* x;
+  const syncbn_tensor* residual;
+  const float* weight;
+  const syncbn_tensor* y;
+  syncbn_saved* saved;
+} syncbn_forward_call;
+typedef struct syncbn_backward_call {
+  syncbn_batch_norm* layer;
+  const syncbn_saved* saved;
+  const syncbn_tensor* x;
+  const syncbn_tensor* y;
+  const syncbn_tensor* dy;
+  const float* weight;
+  const syncbn_tensor* dx;
+  const syncbn_tensor* dresidual;
+} syncbn_backward_call;
+
+/* Collective. `count` layers of one communicator that are ready at the same time, with one message
+ * for all. Each layer and each `saved` once; the same layers in the same order on every rank. */
+syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t count);
+syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t count);
+
 /* Collective. x becomes y, from which the backward recovers it: one tensor is kept instead of two.
  * For layers whose negative_slope is above 0 and whose gamma is nowhere 0. */
 syncbn_status syncbn_batch_norm_forward_in_place(syncbn_batch_norm* layer, const syncbn_tensor* x,
