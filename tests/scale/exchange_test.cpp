@@ -122,13 +122,28 @@ void several_at_once(const Communicator& group, Verdict& verdict) {
 }
 
 // Sums that are rounded: each rank has the same bits, those of the order of addition that
-// comm/mpi/leaders.hpp promises.
+// comm/mpi/schedule.hpp promises.
 
 double fraction(int rank, std::size_t i) {
   const std::uint64_t bits =
       comm::Fingerprint().add(static_cast<std::uint64_t>(rank)).add(i).value();
   const double mantissa = static_cast<double>(bits >> 12) / static_cast<double>(1ULL << 52) - 0.5;
   return std::ldexp(mantissa, static_cast<int>(bits % 64) - 32);
+}
+
+/// The largest number up to `hosts` without prime factors but 2 and 3.
+std::size_t core_of(std::size_t hosts) {
+  for (std::size_t core = hosts;; --core) {
+    std::size_t rest = core;
+    for (const std::size_t factor : {2, 3}) {
+      while (rest % factor == 0) {
+        rest /= factor;
+      }
+    }
+    if (rest == 1) {
+      return core;
+    }
+  }
 }
 
 /// Host by host, each with `per_host` ranks.
@@ -142,14 +157,20 @@ double sum_of_fractions(int ranks, int per_host, std::size_t i) {
       sum += fraction(host * per_host + rank, i);
     }
   }
-  const std::size_t core = std::bit_floor(sums.size());
+  const std::size_t core = core_of(sums.size());
   for (std::size_t host = core; host < sums.size(); ++host) {
     sums[host - core] += sums[host];
   }
-  for (std::size_t bit = 1; bit < core; bit *= 2) {
-    for (std::size_t host = 0; host < core; host += 2 * bit) {
-      sums[host] += sums[host + bit];
+  sums.resize(core);
+  while (sums.size() > 1) {
+    const std::size_t radix = sums.size() % 2 == 0 ? 2 : 3;
+    for (std::size_t to = 0; to < sums.size() / radix; ++to) {
+      sums[to] = sums[radix * to];
+      for (std::size_t k = 1; k < radix; ++k) {
+        sums[to] += sums[radix * to + k];
+      }
     }
+    sums.resize(sums.size() / radix);
   }
   return sums.front();
 }

@@ -3,10 +3,8 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -18,38 +16,10 @@
 #include "comm/descriptor.hpp"
 #include "comm/flight_files.hpp"
 #include "comm/mpi/notices.hpp"
+#include "comm/mpi/schedule.hpp"
 
 namespace syncbn::comm::mpi {
 namespace {
-
-// What a leader does in a step with its partner.
-enum class Act : std::uint8_t { give, take_and_add, trade, take_sum };
-
-struct Step {
-  Act act;
-  int partner;
-  bool sends() const { return act == Act::give || act == Act::trade; }
-  bool receives() const { return act != Act::give; }
-};
-
-std::vector<Step> steps_of(int rank, int size) {
-  const auto core = static_cast<int>(std::bit_floor(static_cast<unsigned>(size)));
-  if (rank >= core) {
-    return {{Act::give, rank - core}, {Act::take_sum, rank - core}};
-  }
-  const bool helps = rank + core < size;
-  std::vector<Step> steps;
-  if (helps) {
-    steps.push_back({Act::take_and_add, rank + core});
-  }
-  for (int bit = 1; bit < core; bit *= 2) {
-    steps.push_back({Act::trade, rank ^ bit});
-  }
-  if (helps) {
-    steps.push_back({Act::give, rank + core});
-  }
-  return steps;
-}
 
 struct Header {
   std::uint64_t fingerprint;
@@ -84,6 +54,10 @@ class Packet {
   std::vector<std::byte> bytes_;
 };
 
+inline constexpr std::size_t most_partners = 2;
+constexpr std::array<MPI_Request, 2 * most_partners> no_requests{
+    MPI_REQUEST_NULL, MPI_REQUEST_NULL, MPI_REQUEST_NULL, MPI_REQUEST_NULL};
+
 /// A piece on its way.
 struct Sum {
   Message message;
@@ -92,9 +66,24 @@ struct Sum {
   bool agreed = true;
   std::size_t step = 0;
   bool step_begun = false;
-  Packet out, in;
-  std::array<MPI_Request, 2> requests{MPI_REQUEST_NULL, MPI_REQUEST_NULL};  ///< of the step
+  Packet out;
+  std::array<Packet, most_partners> in;
+  /// Of the step: partner k's message is received by the k-th; those to them follow.
+  std::array<MPI_Request, 2 * most_partners> requests = no_requests;
 };
+
+/// The sum of two or three arrays, of which it may be one.
+void add(std::span<const double* const> operands, std::span<double> sum) {
+  if (operands.size() == 2) {
+    for (std::size_t i = 0; i < sum.size(); ++i) {
+      sum[i] = operands[0][i] + operands[1][i];
+    }
+  } else {
+    for (std::size_t i = 0; i < sum.size(); ++i) {
+      sum[i] = operands[0][i] + operands[1][i] + operands[2][i];
+    }
+  }
+}
 
 /// Whom a node is, for the others' messages.
 struct Name {
@@ -113,7 +102,7 @@ class Leaders final : public node::Network {
         deadlines_(deadlines),
         rank_(comm_.rank()),
         size_(comm_.size()),
-        steps_(steps_of(rank_, size_)),
+        steps_(schedule(rank_, size_)),
         heard_(static_cast<std::size_t>(size_), false) {
     for (std::unique_ptr<Sum>& sum : sums_) {
       sum = std::make_unique<Sum>();
@@ -168,7 +157,12 @@ class Leaders final : public node::Network {
     }
     const Sum& sum = at(oldest_);
     const Step& step = steps_[std::min(sum.step, steps_.size() - 1)];
-    return name(step.partner);
+    for (std::size_t k = 0; k < step.partners.size(); ++k) {
+      if (sum.requests[k] != MPI_REQUEST_NULL || !step.receives()) {
+        silent += (silent.empty() ? "" : ", ") + name(step.partners[k]);
+      }
+    }
+    return silent;
   }
 
   void tell(std::string_view what, bool final) noexcept override {
@@ -234,9 +228,7 @@ class Leaders final : public node::Network {
       if (!sum.step_begun) {
         begin(sum, step);
       }
-      int done = 0;
-      check(MPI_Testall(2, sum.requests.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
-      if (done == 0) {
+      if (!arrived(sum)) {
         return;
       }
       if (step.receives()) {
@@ -248,36 +240,58 @@ class Leaders final : public node::Network {
   }
 
   void begin(Sum& sum, const Step& step) {
-    if (step.receives()) {
-      check(MPI_Irecv(sum.in.data(), sum.in.capacity(), MPI_BYTE, step.partner, sum.tag,
-                      comm_.get(), &sum.requests[0]),
+    for (std::size_t k = 0; step.receives() && k < step.partners.size(); ++k) {
+      check(MPI_Irecv(sum.in[k].data(), sum.in[k].capacity(), MPI_BYTE, step.partners[k], sum.tag,
+                      comm_.get(), &sum.requests[k]),
             "MPI_Irecv");
     }
     if (step.sends()) {
       sum.out.fill({sum.message.fingerprint, sum.values.size(), sum.agreed ? 1U : 0U}, sum.values);
-      check(MPI_Isend(sum.out.data(), sum.out.size_for(sum.values.size()), MPI_BYTE, step.partner,
-                      sum.tag, comm_.get(), &sum.requests[1]),
+    }
+    for (std::size_t k = 0; step.sends() && k < step.partners.size(); ++k) {
+      check(MPI_Isend(sum.out.data(), sum.out.size_for(sum.values.size()), MPI_BYTE,
+                      step.partners[k], sum.tag, comm_.get(), &sum.requests[most_partners + k]),
             "MPI_Isend");
     }
     sum.step_begun = true;
   }
 
+  // Each request by itself, so that those left tell who is missing.
+  static bool arrived(Sum& sum) {
+    bool all = true;
+    for (MPI_Request& request : sum.requests) {
+      int done = 1;
+      if (request != MPI_REQUEST_NULL) {
+        check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+      }
+      all = all && done != 0;
+    }
+    return all;
+  }
+
   void take_in(Sum& sum, const Step& step) {
-    const Header header = sum.in.header();
-    sum.agreed = sum.agreed && header.agreed != 0 &&
-                 header.fingerprint == sum.message.fingerprint &&
-                 header.length == sum.values.size();
+    for (std::size_t k = 0; k < step.partners.size(); ++k) {
+      const Header header = sum.in[k].header();
+      sum.agreed = sum.agreed && header.agreed != 0 &&
+                   header.fingerprint == sum.message.fingerprint &&
+                   header.length == sum.values.size();
+    }
     if (!sum.agreed) {
       return;
     }
-    const std::span<const double> theirs = sum.in.values(sum.values.size());
+    const std::size_t length = sum.values.size();
     if (step.act == Act::take_sum) {
-      std::ranges::copy(theirs, sum.values.begin());
-    } else if (step.partner < rank_) {
-      std::ranges::transform(theirs, sum.values, sum.values.begin(), std::plus<>());
-    } else {
-      std::ranges::transform(sum.values, theirs, sum.values.begin(), std::plus<>());
+      std::ranges::copy(sum.in[0].values(length), sum.values.begin());
+      return;
     }
+    std::array<const double*, most_partners + 1> operands{};  // in the order of ranks
+    const auto own = static_cast<std::size_t>(std::ranges::lower_bound(step.partners, rank_) -
+                                              step.partners.begin());
+    operands[own] = sum.values.data();
+    for (std::size_t k = 0; k < step.partners.size(); ++k) {
+      operands[k < own ? k : k + 1] = sum.in[k].values(length).data();
+    }
+    add(std::span(operands).first(step.partners.size() + 1), sum.values);
   }
 
   // All leaders are here, each with what its node agreed on.
