@@ -76,7 +76,8 @@ Exchange::Exchange(std::span<Area* const> areas, int self, std::vector<int> name
       deadlines_(deadlines),
       owners_(static_cast<std::size_t>(owners)),
       network_(std::move(network)),
-      crowded_(crowded(areas)),
+      // Another host's message takes longer than it is worth to spin.
+      yields_(owners > 0 || crowded(areas)),
       jobs_(8) {}
 
 Exchange::~Exchange() {
@@ -135,11 +136,11 @@ void Exchange::finish(Transport::Ticket ticket) {
   if (done() || (advance(), done())) {
     return;
   }
-  Patience patience(crowded_);
+  Patience patience(yields_);
   Watch watch;
   while (!done()) {
     if (advance()) {
-      patience = Patience(crowded_);
+      patience = Patience(yields_);
       watch = Watch();
       continue;
     }

@@ -123,7 +123,7 @@ class Exchange {
   Deadlines deadlines_;
   std::size_t owners_;
   std::unique_ptr<Network> network_;
-  bool crowded_;
+  bool yields_;
 
   std::vector<Job> jobs_;             ///< that of ticket t is at t mod size, a power of two
   Transport::Ticket next_ = 0;        ///< the ticket to be given out

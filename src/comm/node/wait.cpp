@@ -51,7 +51,7 @@ void Signal::sleep(std::uint32_t seen, std::chrono::microseconds at_most) {
 
 bool Patience::spin_or_yield() {
   ++turns_;
-  if (turns_ < spinning_turns && !crowded_) {
+  if (turns_ < spinning_turns && !yields_) {
     relax();
   } else {
     sched_yield();

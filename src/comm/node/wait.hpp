@@ -32,8 +32,9 @@ struct Signal {
 /// How to wait a little longer each time: look again at once, let others run, sleep.
 class Patience {
  public:
-  /// `crowded`: there are more ranks than processors, so that the one waited for may need ours.
-  explicit Patience(bool crowded) : crowded_(crowded) {}
+  /// `yields`: lets others run from the first turn on, as where there are more ranks than
+  /// processors and the one waited for may need ours.
+  explicit Patience(bool yields) : yields_(yields) {}
 
   /// One turn of waiting for the signal to leave `seen`. Returns whether so much time has passed
   /// that it does not matter how long the caller takes for a look at the clock.
@@ -44,7 +45,7 @@ class Patience {
  private:
   bool spin_or_yield();
 
-  bool crowded_;
+  bool yields_;
   int turns_ = 0;
 };
 
