@@ -6,7 +6,8 @@
 #
 # With RANKS the same sources also become a program for mpirun (when there is MPI), registered once
 # per count as NAME/mpi/n; NAME itself then runs them with 1 to 4 threads as ranks. Every entry has
-# a time-out (300 s unless given) and reserves as many processors as it has ranks.
+# a time-out (300 s unless given) and reserves as many processors as it has ranks. The target
+# tests_PART builds all whose names begin with PART/.
 function(syncbn_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS;RANKS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
@@ -23,6 +24,7 @@ function(syncbn_add_test name)
                                                  ${arg_LIBRARIES})
 
   add_executable(${target}_test)
+  syncbn_build_with_tests_of(${name} ${target}_test)
   target_link_libraries(${target}_test PRIVATE ${target}_objects syncbn_test_threads)
   add_test(NAME ${name} COMMAND ${target}_test)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS 2
@@ -33,12 +35,23 @@ function(syncbn_add_test name)
   endif()
   if(arg_RANKS AND SYNCBN_MPI)
     add_executable(${target}_mpi_test)
+    syncbn_build_with_tests_of(${name} ${target}_mpi_test)
     target_link_libraries(${target}_mpi_test PRIVATE ${target}_objects syncbn_test_mpi)
     foreach(ranks IN LISTS arg_RANKS)
       syncbn_add_mpi_run(${name}/mpi/${ranks} ${ranks} TIMEOUT ${arg_TIMEOUT}
                          LABELS mpi ${arg_LABELS} COMMAND ${target}_mpi_test)
     endforeach()
   endif()
+endfunction()
+
+# syncbn_build_with_tests_of(NAME target): makes the target, a program of the test NAME, part of
+# tests_PART.
+function(syncbn_build_with_tests_of name target)
+  string(REGEX REPLACE "/.*" "" part "${name}")
+  if(NOT TARGET tests_${part})
+    add_custom_target(tests_${part})
+  endif()
+  add_dependencies(tests_${part} ${target})
 endfunction()
 
 # syncbn_add_mpi_run(NAME ranks [TIMEOUT seconds] [LABELS label...] [ENVIRONMENT variable=value...]
