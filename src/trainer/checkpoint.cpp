@@ -18,7 +18,6 @@
 #include "syncbn/state.hpp"
 
 #include "trainer/agreement.hpp"
-#include "trainer/float_state.hpp"
 
 namespace syncbn::trainer {
 namespace {
@@ -31,50 +30,9 @@ std::string own_name(int rank, const std::string& name) {
   return rank == 0 ? name : fmt::format("rank{}.{}", rank, name);
 }
 
-/// What the layers keep besides the parameters.
-StateDict layer_state(Model& model) {
-  StateDict state;
-  for (const auto& layer : model.layers()) {
-    layer->save_state(state);
-  }
-  for (const Parameter* parameter : model.parameters()) {
-    state.tensors.erase(parameter->name);
-  }
-  return state;
-}
-
-/// Doubles are the only currency between ranks; integers up to 2^53 survive in them.
-std::vector<double> flatten(const StateDict& state) {
-  std::vector<double> values;
-  for (const auto& [name, tensor] : state.tensors) {
-    if (tensor.dtype == StateDType::i64) {
-      values.push_back(static_cast<double>(tensor.as_integer(name)));
-    } else {
-      const std::vector<double> elements = tensor.as_doubles(name);
-      values.insert(values.end(), elements.begin(), elements.end());
-    }
-  }
-  return values;
-}
-
-/// The tensors of `like`, with `values` in place of its own.
-StateDict unflatten(const StateDict& like, const double* values) {
-  StateDict state;
-  for (const auto& [name, tensor] : like.tensors) {
-    if (tensor.dtype == StateDType::i64) {
-      state.tensors[name] = StateTensor::from(static_cast<std::int64_t>(*values++));
-    } else {
-      const std::size_t size = tensor.as_doubles(name).size();
-      state.tensors[name] = StateTensor::from(std::vector<double>(values, values + size));
-      values += size;
-    }
-  }
-  return state;
-}
-
 /// Collective for per_rank.
 void add_layer_state(StateDict& state, const Trained& trained, const Communicator& ranks) {
-  const StateDict mine = layer_state(trained.model);
+  const StateDict mine = layer_state(trained);
   const bool shared = trained.running_statistics == RunningStatistics::shared;
   if (shared || mine.tensors.empty()) {
     state.tensors.insert(mine.tensors.begin(), mine.tensors.end());
@@ -96,7 +54,7 @@ void select_own(StateDict& state, const Trained& trained, int rank) {
   if (trained.running_statistics == RunningStatistics::shared) {
     return;
   }
-  for (const auto& [name, tensor] : layer_state(trained.model).tensors) {
+  for (const auto& [name, tensor] : layer_state(trained).tensors) {
     const auto own = state.tensors.find(own_name(rank, name));
     if (own == state.tensors.end()) {
       throw FileError(fmt::format("{} is missing", own_name(rank, name)));
@@ -142,14 +100,8 @@ std::int64_t load(const std::filesystem::path& file, const Trained& trained,
   try {
     check_identity(state, identity);
     const std::int64_t steps = steps_done(state);
-    for (Parameter* parameter : trained.model.parameters()) {
-      parameter->value = read_floats(state, parameter->name, parameter->shape);
-    }
-    trained.sgd.load_state(state);
     select_own(state, trained, rank);
-    for (const auto& layer : trained.model.layers()) {
-      layer->load_state(state);
-    }
+    load_state(trained, state);
     return steps;
   } catch (const FileError& error) {
     throw FileError(
@@ -180,14 +132,10 @@ void require_writable(const std::filesystem::path& file, const Communicator& ran
 void save_checkpoint(const std::filesystem::path& file, const Trained& trained,
                      const RunIdentity& identity, std::int64_t steps_done,
                      const Communicator& ranks) {
-  StateDict state;
+  StateDict state = descent_state(trained);
   state.metadata = identity;
   state.metadata[format_key] = format_value;
   state.metadata[step_key] = std::to_string(steps_done);
-  for (const Parameter* parameter : trained.model.parameters()) {
-    state.tensors[parameter->name] = floats(parameter->value, parameter->shape);
-  }
-  trained.sgd.save_state(state);
   add_layer_state(state, trained, ranks);
   agree(ranks, [&] {
     if (ranks.rank() == 0) {
