@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "syncbn/communicator.hpp"
+
 namespace syncbn::trainer {
 
 /// Where this rank's time went [s].
@@ -33,7 +35,8 @@ struct StepReport {
   std::optional<double> test_accuracy;  ///< at the end of an epoch and of the run
 };
 
-/// What `run` did, from where it resumed.
+/// What `run` did, from where it resumed. A step that was taken again, because a rank was lost,
+/// counts again.
 struct RunReport {
   std::int64_t steps = 0;
   std::int64_t images = 0;
@@ -47,6 +50,9 @@ class Observer {
  public:
   virtual ~Observer() = default;
   virtual void on_step(const StepReport& report) = 0;
+  /// Ranks are lost. `ranks` are those that go on, with what follows step `steps_done`, which may
+  /// have been told of already, and then is told of again.
+  virtual void on_recovery(std::int64_t /*steps_done*/, const Communicator& /*ranks*/) {}
 };
 
 }  // namespace syncbn::trainer

@@ -44,6 +44,14 @@ const TrainOptions& validated(const TrainOptions& options) {
   return options;
 }
 
+Communicator norm_group(const TrainOptions& options, const Communicator& ranks) {
+  return options.norm == Norm::sync ? ranks : Communicator::self();
+}
+
+Model network(const TrainOptions& options, const Dataset& data, const Communicator& norm_group) {
+  return build_network(options, {data.height(), data.width(), 1}, norm_group);
+}
+
 std::size_t count_values(std::span<Parameter* const> parameters) {
   return std::transform_reduce(parameters.begin(), parameters.end(), std::size_t{0}, std::plus<>(),
                                [](const Parameter* p) { return p->value.size(); });
@@ -56,8 +64,8 @@ Trainer::Trainer(const TrainOptions& options, const Communicator& ranks)
       exchange_(ranks.split(0)),
       data_(load_everywhere(options.data, exchange_)),
       value_of_(grey_scale(data_.train)),
-      norm_group_(options.norm == Norm::sync ? ranks : Communicator::self()),
-      model_(build_network(options, {data_.train.height(), data_.train.width(), 1}, norm_group_)),
+      norm_group_(norm_group(options, ranks)),
+      model_(network(options, data_.train, norm_group_)),
       sgd_(model_.parameters(), options.momentum),
       sampler_(data_.train.size(), options.batch_size, options.seed),
       steps_(total_steps(options, sampler_.steps_per_epoch())),
@@ -81,27 +89,65 @@ std::int64_t Trainer::parameter_count() const {
   return static_cast<std::int64_t>(message_.size()) - 1;
 }
 
-RunReport Trainer::run(Observer& observer) {
-  RunReport run;
-  run.test_images = data_.test.size();
+RunReport Trainer::run(Observer& observer, const Recover& recover) {
+  run_ = {};
+  run_.test_images = data_.test.size();
+  if (recover) {
+    snapshots_.emplace().keep(trained(), step_);
+  }
+  std::optional<Communicator> survivors;
+  for (;;) {
+    try {
+      if (survivors) {
+        go_on_with(*survivors, observer);
+        survivors.reset();
+      }
+      train(observer);
+      return run_;
+    } catch (const CommError& failure) {
+      if (!recover) {
+        throw;
+      }
+      survivors = recover(failure);
+    }
+  }
+}
+
+void Trainer::train(Observer& observer) {
   while (step_ < steps_) {
-    StepReport report = train_step();
-    if (sampler_.ends_epoch(step_ - 1) || step_ == steps_) {
-      report.test_accuracy = evaluate();
-      run.test_accuracy = *report.test_accuracy;
-    }
-    ++run.steps;
-    run.images += report.images;
-    run.times += report.times;
-    observer.on_step(report);
-    if (checkpoint_is_due()) {
-      save();
+    take_step(observer);
+    if (snapshots_) {
+      snapshots_->keep(trained(), step_);
     }
   }
-  if (run.steps == 0) {
-    run.test_accuracy = evaluate();
+  if (run_.steps == 0) {
+    run_.test_accuracy = evaluate();
   }
-  return run;
+}
+
+void Trainer::take_step(Observer& observer) {
+  StepReport report = train_step();
+  if (sampler_.ends_epoch(step_ - 1) || step_ == steps_) {
+    report.test_accuracy = evaluate();
+    run_.test_accuracy = *report.test_accuracy;
+  }
+  ++run_.steps;
+  run_.images += report.images;
+  run_.times += report.times;
+  observer.on_step(report);
+  if (checkpoint_is_due()) {
+    save();
+  }
+}
+
+/// Makes everything anew that holds a communicator.
+void Trainer::go_on_with(const Communicator& survivors, Observer& observer) {
+  exchange_ = survivors.split(0);
+  norm_group_ = norm_group(options_, survivors);
+  model_ = network(options_, data_.train, norm_group_);
+  sgd_ = Sgd(model_.parameters(), options_.momentum);
+  step_ = snapshots_->restore(trained(), exchange_);
+  observer.on_recovery(step_, exchange_);
 }
 
 StepReport Trainer::train_step() {

@@ -3,10 +3,13 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "syncbn/communicator.hpp"
+#include "syncbn/error.hpp"
 
 #include "trainer/checkpoint.hpp"
 #include "trainer/dataset.hpp"
@@ -14,9 +17,15 @@
 #include "trainer/report.hpp"
 #include "trainer/sampler.hpp"
 #include "trainer/sgd.hpp"
+#include "trainer/snapshots.hpp"
 #include "trainer/train_options.hpp"
 
 namespace syncbn::trainer {
+
+/// Called where an exchange has failed. Collective over the ranks that are left: returns a
+/// communicator of them. Throws if none of the old ones is lost, so that it failed for another
+/// reason, or if the others do not come: then it is over.
+using Recover = std::function<Communicator(const CommError& failure)>;
 
 /// Data-parallel training. Each step takes the same global batch whatever the number of ranks, each
 /// rank a shard of it, and the gradients and losses of all samples are summed over the ranks in one
@@ -39,9 +48,17 @@ class Trainer {
 
   /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite; the
   /// last checkpoint is then from before.
-  RunReport run(Observer& observer);
+  ///
+  /// With `recover`, ranks may be lost: the others go back to the last step that all of them have
+  /// done, and from there on are what a run of as many ranks is that resumes from a checkpoint of
+  /// that step, with the values of the lowest of them. With Norm::local each keeps its own running
+  /// statistics.
+  RunReport run(Observer& observer, const Recover& recover = nullptr);
 
  private:
+  void train(Observer& observer);
+  void take_step(Observer& observer);
+  void go_on_with(const Communicator& survivors, Observer& observer);
   StepReport train_step();
   double global_loss(std::span<const std::int64_t> batch);
   double exchange_gradients(double loss, std::int64_t images);
@@ -63,6 +80,8 @@ class Trainer {
   Sampler sampler_;
   std::int64_t steps_;
   std::int64_t step_ = 0;
+  RunReport run_;
+  std::optional<Snapshots> snapshots_;  ///< of a run that can go on without lost ranks
 
   // Reused from step to step.
   std::vector<float> images_;           ///< [shard, height * width]
