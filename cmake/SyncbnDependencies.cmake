@@ -47,6 +47,21 @@ if(SYNCBN_MPI)
 endif()
 syncbn_resolve(SYNCBN_MPI "an MPI-3 library" MPI_CXX_FOUND)
 
+# ULFM, by which `syncbn train --elastic` goes on without lost ranks.
+if(SYNCBN_MPI)
+  include(CheckCXXSourceCompiles)
+  set(CMAKE_REQUIRED_LIBRARIES MPI::MPI_CXX)
+  check_cxx_source_compiles([[
+    #include <mpi.h>
+    #include <mpi-ext.h>
+    int main() {
+      int flag = MPIX_FT;
+      MPI_Request request;
+      return MPIX_Comm_iagree(MPI_COMM_WORLD, &flag, &request);
+    }]] SYNCBN_MPI_HAS_ULFM)
+  unset(CMAKE_REQUIRED_LIBRARIES)
+endif()
+
 if(SYNCBN_OPENMP)
   find_package(OpenMP QUIET COMPONENTS CXX)
 endif()

@@ -1,18 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "syncbn/communicator.hpp"
+#include "syncbn/error.hpp"
 
 namespace syncbn::app {
+
+/// Those processes that are left when some are lost.
+struct Survivors {
+  Communicator communicator;
+  std::vector<int> lost;  ///< ranks as they were numbered at the start
+};
 
 /// The processes this program was started with.
 struct World {
   Communicator communicator;
   std::string
       transport;  ///< for `info`: "Open MPI 4.1.4, MPI_THREAD_FUNNELED", or "single process"
+
+  /// Called where an exchange failed. Collective over the processes that are left. Throws `failure`
+  /// if none is lost, or if not all come within the timeout. Empty if a lost process ends the
+  /// others,
+  std::function<Survivors(const CommError& failure)> survivors;
+  std::string why_inelastic;  ///< for this reason, which says what to do about it
 };
 
 using Arguments = std::vector<std::string>;

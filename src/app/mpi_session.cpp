@@ -11,13 +11,15 @@
 
 #include "syncbn/mpi.hpp"
 
+#include "app/mpi_survivors.hpp"
 #include "app/session.hpp"
 
 namespace syncbn::app {
 namespace {
 
-// For all_same alone, so that its messages meet no others.
+// For all_same alone, so that its messages meet no others. Of the ranks that are left.
 MPI_Comm session_comm = MPI_COMM_NULL;
+bool all_are_left = true;
 
 std::string library_name() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> buffer{};
@@ -60,6 +62,13 @@ std::string library_and_level() {
                      level_name(level));
 }
 
+MpiExchange exchange_of(const ExchangeOptions& options) {
+  if (!options.summation) {
+    return default_mpi_exchange();
+  }
+  return *options.summation == Summation::vendor ? MpiExchange::vendor : MpiExchange::service;
+}
+
 }  // namespace
 
 Session::Session(int& argc, char**& argv) {
@@ -67,9 +76,14 @@ Session::Session(int& argc, char**& argv) {
   // One thread makes all calls while OpenMP's work beside it.
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
   MPI_Comm_dup(MPI_COMM_WORLD, &session_comm);
+  MPI_Comm_set_errhandler(session_comm, MPI_ERRORS_RETURN);
 }
 
 Session::~Session() {
+  if (!all_are_left) {
+    end_without_the_lost(session_comm);
+    return;
+  }
   MPI_Comm_free(&session_comm);
   MPI_Finalize();
 }
@@ -87,13 +101,35 @@ int Session::size() const {
 }
 
 World Session::world(const ExchangeOptions& options) const {
-  MpiExchange exchange = default_mpi_exchange();
-  if (options.summation) {
-    exchange = *options.summation == Summation::vendor ? MpiExchange::vendor : MpiExchange::service;
+  const MpiExchange exchange = exchange_of(options);
+  World world{mpi_communicator(MPI_COMM_WORLD, options.deadlines, exchange),
+              fmt::format("{} over {}", exchange == MpiExchange::vendor ? "vendor" : "service",
+                          library_and_level()),
+              nullptr, why_inelastic()};
+  if (world.why_inelastic.empty()) {
+    world.survivors = [this, options](const CommError& failure) {
+      return survivors(options, failure);
+    };
   }
-  const bool vendor = exchange == MpiExchange::vendor;
-  return {mpi_communicator(MPI_COMM_WORLD, options.deadlines, exchange),
-          fmt::format("{} over {}", vendor ? "vendor" : "service", library_and_level())};
+  return world;
+}
+
+Survivors Session::survivors(const ExchangeOptions& options, const CommError& failure) const {
+  std::vector<int> lost;
+  for (;;) {
+    const std::optional<Left> left = leave_the_lost(session_comm, options.deadlines.fail);
+    if (!left) {
+      throw failure;
+    }
+    MPI_Comm_free(&session_comm);
+    session_comm = left->comm;
+    all_are_left = false;
+    lost.insert(lost.end(), left->lost.begin(), left->lost.end());
+    try {
+      return {mpi_communicator(session_comm, options.deadlines, exchange_of(options)), lost};
+    } catch (const CommError&) {  // one more is lost, or there is nobody to leave behind
+    }
+  }
 }
 
 std::optional<bool> Session::all_same(std::uint64_t word,
@@ -106,7 +142,9 @@ std::optional<bool> Session::all_same(std::uint64_t word,
   const auto deadline = std::chrono::steady_clock::now() + patience;
   for (;;) {
     int done = 0;
-    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) {
+      return std::nullopt;  // a rank is lost
+    }
     if (done != 0) {
       return extremes[0] == ~extremes[1];  // the largest is the smallest
     }

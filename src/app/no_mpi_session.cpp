@@ -16,7 +16,8 @@ int Session::size() const {
 }
 
 World Session::world(const ExchangeOptions&) const {
-  return {Communicator::self(), "none, a single process (this build has no MPI)"};
+  return {Communicator::self(), "none, a single process (this build has no MPI)", nullptr,
+          "this build has no MPI, and so a single process. Build with Open MPI 5"};
 }
 
 std::optional<bool> Session::all_same(std::uint64_t, std::chrono::milliseconds) const {

@@ -11,7 +11,8 @@
 namespace syncbn::app {
 
 /// MPI from its initialization to its end; in a build without MPI a single process. One a program.
-/// The worlds made from it must be gone before it is.
+/// The worlds made from it must be gone before it is. After a world's `survivors` its ranks are
+/// those that are left.
 class Session {
  public:
   Session(int& argc, char**& argv);
@@ -32,6 +33,9 @@ class Session {
 
   /// Ends the processes of all ranks, wherever they are, with this exit code.
   [[noreturn]] void abort(int code) const;
+
+ private:
+  Survivors survivors(const ExchangeOptions& options, const CommError& failure) const;
 };
 
 }  // namespace syncbn::app

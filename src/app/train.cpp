@@ -10,9 +10,7 @@
 
 #include "app/args.hpp"
 #include "app/command.hpp"
-#include "app/train_progress.hpp"
-#include "trainer/agreement.hpp"
-#include "trainer/step_log.hpp"
+#include "app/train_reporter.hpp"
 #include "trainer/trainer.hpp"
 
 namespace syncbn::app {
@@ -51,7 +49,7 @@ void declare_network(CommandLine& line, TrainOptions& options) {
               "factor on the standard deviation of the initial weights");
 }
 
-void declare_training(CommandLine& line, TrainOptions& options) {
+void declare_training(CommandLine& line, TrainOptions& options, bool& elastic) {
   line.section("Training");
   line.path("data", options.data, "DIR", "data set in MNIST's format, gzipped or not");
   line.number("batch-size", options.batch_size, {.min = 1, .max = 1 << 30}, "N",
@@ -69,6 +67,9 @@ void declare_training(CommandLine& line, TrainOptions& options) {
   line.number("steps", options.steps, {.min = 1, .max = std::int64_t{1} << 40}, "N",
               "length of the run in steps", "by --epochs");
   line.number("seed", options.seed, {}, "N", "of weights, order and dropout");
+  line.flag(
+      "elastic", elastic,
+      "when ranks die, the others go on without them; takes Open MPI 5 and mpirun --with-ft ulfm");
 }
 
 void declare_output(CommandLine& line, TrainOptions& options, std::filesystem::path& log,
@@ -94,36 +95,11 @@ void refuse_misuse(const TrainOptions& options) {
   }
 }
 
-/// What rank 0 shows and writes. The other ranks' shows nothing.
-class Reporter final : public trainer::Observer {
- public:
-  /// Collective.
-  Reporter(const trainer::Trainer& trainer, const std::filesystem::path& log,
-           ProgressStyle progress, const Communicator& ranks) {
-    trainer::agree(ranks, [&] {
-      if (ranks.rank() != 0) {
-        return;
-      }
-      progress_.emplace(trainer.steps_done(), trainer.steps_per_epoch(), progress);
-      if (!log.empty()) {
-        log_.emplace(log, trainer.steps_done() + 1);
-      }
-    });
+void refuse_inelastic(const World& world) {
+  if (!world.survivors) {
+    throw UsageError(fmt::format("--elastic cannot be had: {}.", world.why_inelastic));
   }
-
-  void on_step(const trainer::StepReport& report) override {
-    if (log_) {
-      log_->write(report);
-    }
-    if (progress_) {
-      progress_->show(report);
-    }
-  }
-
- private:
-  std::optional<TrainProgress> progress_;
-  std::optional<trainer::StepLog> log_;
-};
+}
 
 std::string introduction(const TrainOptions& options, const trainer::Trainer& trainer, int ranks) {
   const trainer::Dataset& data = trainer.training_data();
@@ -145,11 +121,12 @@ int run_train(const Arguments& arguments, const World& world) {
   TrainOptions options;
   std::filesystem::path log;
   ProgressStyle progress = ProgressStyle::automatic;
+  bool elastic = false;
   CommandLine line("train",
                    "Train an image classifier, data-parallel over all ranks, with synchronized "
                    "batch norm.");
   declare_network(line, options);
-  declare_training(line, options);
+  declare_training(line, options, elastic);
   declare_output(line, options, log, progress);
   line.example("mpirun -n 2 syncbn train", "the cnn on Fashion-MNIST");
   line.example("mpirun -n 4 syncbn train --norm local --batch-size 16 --log local.jsonl",
@@ -159,16 +136,27 @@ int run_train(const Arguments& arguments, const World& world) {
     return 0;
   }
   refuse_misuse(options);
+  if (elastic) {
+    refuse_inelastic(world);
+  }
 
   const Communicator& ranks = world.communicator;
   trainer::Trainer trainer(options, ranks);
-  Reporter reporter(trainer, log, progress, ranks);
+  TrainReporter reporter(trainer, log, progress, ranks);
   if (ranks.rank() == 0) {
     std::fputs(introduction(options, trainer, ranks.size()).c_str(), stdout);
     std::fflush(stdout);
   }
-  const trainer::RunReport run = trainer.run(reporter);
-  if (ranks.rank() == 0) {
+  trainer::Recover recover;
+  if (elastic) {
+    recover = [&](const CommError& failure) {
+      const Survivors survivors = world.survivors(failure);
+      reporter.lost(survivors.lost);
+      return survivors.communicator;
+    };
+  }
+  const trainer::RunReport run = trainer.run(reporter, recover);
+  if (reporter.leads()) {
     std::fputs(summary(run).c_str(), stdout);
   }
   return 0;

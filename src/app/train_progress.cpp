@@ -35,10 +35,18 @@ TrainProgress::~TrainProgress() {
   }
 }
 
-void TrainProgress::show(const trainer::StepReport& report) {
+void TrainProgress::count(const trainer::StepReport& report) {
+  if (report.epoch != epoch_) {
+    epoch_ = report.epoch;
+    loss_sum_ = seconds_ = 0;
+    images_ = 0;
+  }
   loss_sum_ += report.loss * static_cast<double>(report.images);
   seconds_ += report.times.total;
   images_ += report.images;
+}
+
+void TrainProgress::show(const trainer::StepReport& report) {
   if (report.test_accuracy) {
     print_epoch(report);
   } else if (watch_.seconds() - shown_at_ >= (with_bar_ ? redraw_seconds : line_seconds)) {
@@ -74,11 +82,21 @@ void TrainProgress::print_line(const trainer::StepReport& report) {
   std::fflush(stdout);
 }
 
-void TrainProgress::print_epoch(const trainer::StepReport& report) {
+void TrainProgress::say(const std::string& line) {
+  clear_bar();
+  std::fputs((line + '\n').c_str(), stderr);
+  std::fflush(stderr);
+}
+
+void TrainProgress::clear_bar() {
   if (bar_is_shown_) {
     std::fputs(clear_line, stderr);
     bar_is_shown_ = false;
   }
+}
+
+void TrainProgress::print_epoch(const trainer::StepReport& report) {
+  clear_bar();
   const std::int64_t epochs = (report.steps + steps_per_epoch_ - 1) / steps_per_epoch_;
   const std::string line = fmt::format(
       "epoch {}/{}, step {}/{}: loss {:.4f}, test accuracy {:.2f} %, {:.0f} images/s\n",
@@ -86,8 +104,6 @@ void TrainProgress::print_epoch(const trainer::StepReport& report) {
       100 * *report.test_accuracy, speed(images_, seconds_));
   std::fputs(line.c_str(), stdout);
   std::fflush(stdout);
-  loss_sum_ = seconds_ = 0;
-  images_ = 0;
 }
 
 std::string summary(const trainer::RunReport& run) {

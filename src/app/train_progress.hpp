@@ -26,9 +26,15 @@ class TrainProgress {
   TrainProgress(const TrainProgress&) = delete;
   TrainProgress& operator=(const TrainProgress&) = delete;
 
+  /// Every step.
+  void count(const trainer::StepReport& report);
+  /// A step that has been counted.
   void show(const trainer::StepReport& report);
+  /// A line on stderr.
+  void say(const std::string& line);
 
  private:
+  void clear_bar();
   std::string position(const trainer::StepReport& report) const;
   void draw_bar(const trainer::StepReport& report);
   void print_line(const trainer::StepReport& report);
@@ -42,6 +48,7 @@ class TrainProgress {
   double shown_at_ = 0;  ///< [s] of watch_
 
   // Of the epoch so far.
+  std::int64_t epoch_ = 0;
   double loss_sum_ = 0;
   double seconds_ = 0;
   std::int64_t images_ = 0;

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "syncbn/communicator.hpp"
+
+#include "app/train_progress.hpp"
+#include "trainer/report.hpp"
+#include "trainer/step_log.hpp"
+#include "trainer/trainer.hpp"
+
+namespace syncbn::app {
+
+/// What rank 0 shows and writes of a run. The other ranks' shows nothing, and is ready to take over
+/// when rank 0 is lost.
+class TrainReporter final : public trainer::Observer {
+ public:
+  /// Collective. Without a log if its path is empty.
+  TrainReporter(const trainer::Trainer& trainer, std::filesystem::path log, ProgressStyle progress,
+                const Communicator& ranks);
+
+  bool leads() const { return leads_; }
+
+  void on_step(const trainer::StepReport& report) override;
+
+  /// Ranks as they were numbered at the start; told of in the next on_recovery.
+  void lost(const std::vector<int>& ranks);
+  void on_recovery(std::int64_t steps_done, const Communicator& ranks) override;
+
+ private:
+  void continue_log(std::int64_t steps_done);
+
+  bool leads_;
+  TrainProgress progress_;
+  std::filesystem::path log_file_;
+  std::optional<trainer::StepLog> log_;
+  std::optional<trainer::StepReport> last_;
+  std::vector<int> lost_;
+  int ranks_at_start_;
+};
+
+}  // namespace syncbn::app
