@@ -74,4 +74,6 @@ endfunction()
 
 set(syncbn_mpi_environment OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-    OMPI_MCA_hwloc_base_binding_policy=none OMP_NUM_THREADS=1)
+    OMPI_MCA_hwloc_base_binding_policy=none OMP_NUM_THREADS=1
+    # The same for Open MPI 5.
+    PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none)
