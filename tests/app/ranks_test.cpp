@@ -43,6 +43,12 @@ TEST(Ranks, DifferentArgumentsAreRefused) {
   EXPECT_EQ(count(ended.err, "different arguments"), 1) << ended.err;
 }
 
+TEST(Ranks, AnElasticRunIsRefusedWhereMpiIsNot) {
+  const Ended ended = run_ranks(2, "train --elastic");
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_EQ(count(ended.err, "--elastic cannot be had: "), 1) << ended.err;
+}
+
 TEST(Ranks, AFailureOfRank0AloneEndsAllOnce) {
   const Ended ended = run_ranks(2, "bench --shapes 4x4 --json /nonexistent/report.json");
   EXPECT_EQ(ended.code, 1);
