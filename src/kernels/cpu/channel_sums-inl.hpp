@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Walks over a tensor for kernels that add up two sums per channel, in double; of 16-bit types in
-// short runs of float first.
+// Two sums per channel, in double; of 16-bit types in short runs of float first.
 
 #if defined(SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL
@@ -16,9 +15,11 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/cpu/across_columns-inl.hpp"
 #include "kernels/cpu/coefficients-inl.hpp"
 #include "kernels/cpu/partial_sums.hpp"
 #include "kernels/cpu/partition.hpp"
+#include "kernels/cpu/plane_by_plane-inl.hpp"
 #include "kernels/cpu/run_blocks.hpp"
 #include "kernels/cpu/weights-inl.hpp"
 
@@ -35,9 +36,6 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 //   prefetch(i)                     of a step from index i on
 //   (i, k, weights, extent, sums)   adds the terms of what there is of a step from index i on;
 //                                   `weights` are those of the step
-//
-// One stream of loads does not keep memory busy: the processor's prefetching stops at the end of
-// every page. Walks therefore advance at several places of a block by turns.
 
 /// Whether terms are of float. They leave time to ask for memory in advance; terms of double do
 /// not.
@@ -78,8 +76,8 @@ inline std::int64_t sum_lanes() {
   return static_cast<std::int64_t>(hn::Lanes(SumTag()));
 }
 
-/// In the order of memory, but for strands. Each channel has a vector for either sum, which is
-/// added up across its lanes when the block is done.
+/// Each channel has a vector for either sum, which is added up across its lanes when the block is
+/// done.
 template <class Kernel>
 struct SumsByPlanes {
   using T = typename Kernel::Element;
@@ -95,114 +93,82 @@ struct SumsByPlanes {
     HWY_ALIGN double second[Planes::max_channels * hn::MaxLanes(SumTag())];
     std::fill_n(first, block.channels.size() * sum_lanes(), 0.0);
     std::fill_n(second, block.channels.size() * sum_lanes(), 0.0);
-    const std::int64_t step = step_of<T>();
-    const std::int64_t plane = planes.extents().plane;
-    const std::int64_t size = block.plane.size();
-    // Strands share out the rows evenly, and those that remain each plane.
-    const std::int64_t rows = block.rows.size() / strands;
-    const std::int64_t piece = size / (strands * step) * step;
-    for_planes(block, {block.rows.begin, block.rows.begin + rows},
-               [&](std::int64_t i, const float* weights, bool more, const auto& k, std::int64_t at)
-                   HWY_ATTR {
-                     run<strands>(i, planes.index(rows, 0, 0), size, weights, rows * plane, more, k,
-                                  first + at, second + at);
-                   });
-    for_planes(block, {block.rows.begin + strands * rows, block.rows.end},
-               [&](std::int64_t i, const float* weights, bool more, const auto& k,
-                   std::int64_t at) HWY_ATTR {
-                 const std::int64_t rest = strands * piece;
-                 run<strands>(i, piece, piece, weights, piece, true, k, first + at, second + at);
-                 run<1>(i + rest, 0, size - rest, weights + (Kernel::weighted ? rest : 0), 0, more,
-                        k, first + at, second + at);
-               });
+    plane_by_plane<strands>(kernel, planes, block, Run{kernel, first, second});
     const std::int64_t at = block.channels.begin - planes.channels().begin;
     add_lanes(first, block.channels.size(), sums.first(block.part) + at);
     add_lanes(second, block.channels.size(), sums.second(block.part) + at);
   }
 
  private:
-  // Calls body(i, weights, more, k, at) for every plane of the block in these rows. `more`: there
-  // is memory behind it, as much as a step reads; `at`: where its channel's vectors are.
-  template <class Body>
-  HWY_INLINE void for_planes(const Planes::Block& block, Range rows, Body body) const {
-    const std::int64_t plane = planes.extents().plane;
-    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-      const float* weights =
-          Kernel::weighted ? kernel.weight + row * plane + block.plane.begin : nullptr;
-      for (std::int64_t c = block.channels.begin; c < block.channels.end; ++c) {
-        const Broadcast<typename Kernel::Channel> k(kernel.coefficients(c));
-        body(planes.index(row, c, block.plane.begin), weights,
-             (block.channels.end - c - 1) * plane >= step_of<T>(), k,
-             (c - block.channels.begin) * sum_lanes());
-      }
-    }
-  }
+  struct Run {
+    Kernel kernel;
+    double* first;   ///< [channel][lane]
+    double* second;  ///< likewise
 
-  // kStrands runs of `size` elements from index i on, `apart` from each other.
-  template <int kStrands, class K>
-  HWY_INLINE void run(std::int64_t i, std::int64_t apart, std::int64_t size, const float* weights,
-                      std::int64_t weights_apart, bool more, const K& k, double* first,
-                      double* second) const {
-    const TermTag<T> d;
-    using V = hn::Vec<TermTag<T>>;
-    const std::int64_t step = step_of<T>();
-    const std::int64_t whole = size / step * step;
-    // Steps add their terms to two sets of sums by turns where one step does not fill them all: of
-    // float, each gets terms_in_run from a run of as many strands as there can be.
-    const std::int64_t longest = float_terms<T> ? terms_in_run * 2 / strands * step : size;
-    for (std::int64_t s = 0; s < size;) {
-      const std::int64_t run_end = s + longest;
-      V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
-      V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-      const StepSums<V> even{a0, b0, a1, b1, a2, b2, a3, b3};
-      const StepSums<V> odd{a2, b2, a3, b3, a2, b2, a3, b3};
-      const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
-        const auto add_step = [&](std::int64_t strand, const StepSums<V>& to) HWY_ATTR {
-          if constexpr (float_terms<T>) {
-            kernel.prefetch(i + strand * apart + at + prefetch_distance<T>);
+    template <int kStrands, class K>
+    HWY_INLINE void operator()(const Strands<kStrands>& of, const K& k, std::int64_t c) const {
+      const TermTag<T> d;
+      using V = hn::Vec<TermTag<T>>;
+      const std::int64_t step = step_of<T>();
+      const std::int64_t whole = of.size / step * step;
+      // Steps add their terms to two sets of sums by turns where one step does not fill them all:
+      // of float, each gets terms_in_run from a run of as many strands as there can be.
+      const std::int64_t longest = float_terms<T> ? terms_in_run * 2 / strands * step : of.size;
+      for (std::int64_t s = 0; s < of.size;) {
+        const std::int64_t run_end = s + longest;
+        V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
+        V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+        const StepSums<V> even{a0, b0, a1, b1, a2, b2, a3, b3};
+        const StepSums<V> odd{a2, b2, a3, b3, a2, b2, a3, b3};
+        const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
+          const auto add_step = [&](std::int64_t strand, const StepSums<V>& to) HWY_ATTR {
+            const std::int64_t i = of.i + strand * of.apart + at;
+            if constexpr (float_terms<T>) {
+              kernel.prefetch(i + prefetch_distance<T>);
+            }
+            kernel(i, k, of.weights + (Kernel::weighted ? strand * of.weights_apart + at : 0),
+                   extent, to);
+          };
+          const StepSums<V>& other = term_vectors<T> == 2 ? odd : even;
+          add_step(0, even);
+          if constexpr (kStrands >= 2) {
+            add_step(1, other);
           }
-          kernel(i + strand * apart + at, k,
-                 weights + (Kernel::weighted ? strand * weights_apart + at : 0), extent, to);
+          if constexpr (kStrands >= 4) {
+            add_step(2, even);
+            add_step(3, other);
+          }
         };
-        const StepSums<V>& other = term_vectors<T> == 2 ? odd : even;
-        add_step(0, even);
-        if constexpr (kStrands >= 2) {
-          add_step(1, other);
+        for (const std::int64_t end = std::min(whole, run_end); s < end; s += step) {
+          add_steps(s, Whole{});
         }
-        if constexpr (kStrands >= 4) {
-          add_step(2, even);
-          add_step(3, other);
+        if (s == whole && s < of.size && s < run_end) {
+          if (of.more) {
+            add_steps(s, Over{of.size - s});
+          } else {
+            add_steps(s, First{of.size - s});
+          }
+          s = of.size;
         }
-      };
-      for (const std::int64_t end = std::min(whole, run_end); s < end; s += step) {
-        add_steps(s, Whole{});
+        add_to(first + c * sum_lanes(), hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)));
+        add_to(second + c * sum_lanes(), hn::Add(hn::Add(b0, b1), hn::Add(b2, b3)));
       }
-      if (s == whole && s < size && s < run_end) {
-        if (more) {
-          add_steps(s, Over{size - s});
-        } else {
-          add_steps(s, First{size - s});
-        }
-        s = size;
-      }
-      add_to(first, hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)));
-      add_to(second, hn::Add(hn::Add(b0, b1), hn::Add(b2, b3)));
     }
-  }
 
-  template <class V>
-  static HWY_INLINE void add_to(double* sums, V v) {
-    const SumTag d;
-    if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
-      hn::Store(hn::Add(hn::Load(d, sums), v), d, sums);
-    } else {
-      auto sum = hn::Add(hn::Load(d, sums), lower_half(v));
+    template <class V>
+    static HWY_INLINE void add_to(double* sums, V v) {
+      const SumTag d;
+      if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
+        hn::Store(hn::Add(hn::Load(d, sums), v), d, sums);
+      } else {
+        auto sum = hn::Add(hn::Load(d, sums), lower_half(v));
 #if HWY_TARGET != HWY_SCALAR
-      sum = hn::Add(sum, upper_half(v));
+        sum = hn::Add(sum, upper_half(v));
 #endif
-      hn::Store(sum, d, sums);
+        hn::Store(sum, d, sums);
+      }
     }
-  }
+  };
 
   static void add_lanes(const double* vectors, std::int64_t channels, double* to) {
     const SumTag d;
@@ -220,9 +186,8 @@ struct SumsByColumns {
   using Coefficients = Table<T, typename Kernel::Channel>;
   using View = typename Coefficients::View;
 
-  // Rows taken together, as far apart as can be: coefficients and sums are loaded once for all.
-  static constexpr int strands = Kernel::weighted ? 1 : 8 / Kernel::inputs;
-  static_assert(strands <= terms_in_run);
+  static constexpr int rows_together = Kernel::weighted ? 1 : 8 / Kernel::inputs;
+  static_assert(rows_together <= terms_in_run);
 
   const Kernel& kernel;
   const Columns& columns;
@@ -230,92 +195,53 @@ struct SumsByColumns {
   Coefficients table;
 
   void operator()(const Columns::Block& block) const {
-    const std::int64_t full_rows = std::min(block.rows.end, columns.full_rows());
-    std::int64_t row = block.rows.begin;
-    while (full_rows - row >= strands) {
-      const std::int64_t apart = odd_at_most((full_rows - row) / strands);
-      for (std::int64_t r = 0; r < apart; ++r) {
-        lines<strands>(row + r, apart, block.columns, block.part);
-      }
-      row += strands * apart;
-    }
-    for (; row < full_rows; ++row) {
-      lines<1>(row, 0, block.columns, block.part);
-    }
-    if (full_rows < block.rows.end) {
-      const std::int64_t end = std::min(block.columns.end, columns.rest());
-      lines<1>(full_rows, 0, {block.columns.begin, end}, block.part);
-    }
+    across_columns<rows_together>(
+        kernel, columns, block,
+        Step{kernel, table, sums.first(block.part), sums.second(block.part)});
   }
 
  private:
-  // Rows an even number apart often lie where a cache has the same few places for all.
-  static std::int64_t odd_at_most(std::int64_t rows) { return rows - (rows % 2 == 0 ? 1 : 0); }
+  struct Step {
+    Kernel kernel;
+    Coefficients table;
+    double* first;
+    double* second;
 
-  // kRows rows from `row` on, `apart` from each other.
-  template <int kRows>
-  void lines(std::int64_t row, std::int64_t apart, Range range, std::int64_t part) const {
-    if constexpr (Kernel::weighted) {
-      for_weighted_pieces(columns, kernel.weight, row, range, [&](Range piece, const float* of) {
-        pieces<kRows>(row, apart, piece, of, part);
-      });
-    } else {
-      pieces<kRows>(row, apart, range, nullptr, part);
-    }
-  }
-
-  template <int kRows>
-  void pieces(std::int64_t row, std::int64_t apart, Range range, const float* weights,
-              std::int64_t part) const {
-    const std::int64_t begin = columns.index(row, 0);
-    const std::int64_t step = step_of<T>();
-    double* first = sums.first(part);
-    double* second = sums.second(part);
-    std::int64_t j = range.begin;
-    for (; j + step <= range.end; j += step) {
-      add_steps<kRows>(begin + j, apart * columns.stride(), View(table, j), weights, Whole{},
-                       first + j, second + j);
-      weights += Kernel::weighted ? step : 0;
-    }
-    if (j < range.end) {
-      add_steps<kRows>(begin + j, apart * columns.stride(), View(table, j), weights,
-                       First{range.end - j}, first + j, second + j);
-    }
-  }
-
-  template <int kRows, class Extent>
-  HWY_INLINE void add_steps(std::int64_t i, std::int64_t apart, const View& k, const float* weights,
-                            Extent extent, double* first, double* second) const {
-    const TermTag<T> d;
-    using V = hn::Vec<TermTag<T>>;
-    V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
-    V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-    const StepSums<V> to{a0, b0, a1, b1, a2, b2, a3, b3};
+    template <int kRows, class Extent>
+    HWY_INLINE void operator()(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
+                               Extent extent) const {
+      const TermTag<T> d;
+      using V = hn::Vec<TermTag<T>>;
+      const View k(table, j);
+      V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
+      V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+      const StepSums<V> to{a0, b0, a1, b1, a2, b2, a3, b3};
 #pragma GCC unroll 1  // unrolled it is up to 15 % slower (f32, AVX2)
-    for (int r = 0; r < kRows; ++r) {
-      kernel(i + r * apart, k, weights, extent, to);
+      for (int r = 0; r < kRows; ++r) {
+        kernel(rows.i + r * rows.apart, k, weights, extent, to);
+      }
+      if constexpr (term_vectors<T> == 4) {
+        add_to<0>(first + j, a0);
+        add_to<1>(first + j, a1);
+        add_to<2>(first + j, a2);
+        add_to<3>(first + j, a3);
+        add_to<0>(second + j, b0);
+        add_to<1>(second + j, b1);
+        add_to<2>(second + j, b2);
+        add_to<3>(second + j, b3);
+      } else {
+        widen(a0, a1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(first + j, v); });
+        widen(b0, b1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(second + j, v); });
+      }
     }
-    if constexpr (term_vectors<T> == 4) {
-      add_to<0>(first, a0);
-      add_to<1>(first, a1);
-      add_to<2>(first, a2);
-      add_to<3>(first, a3);
-      add_to<0>(second, b0);
-      add_to<1>(second, b1);
-      add_to<2>(second, b2);
-      add_to<3>(second, b3);
-    } else {
-      widen(a0, a1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(first, v); });
-      widen(b0, b1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(second, v); });
-    }
-  }
 
-  template <int kVector>
-  static HWY_INLINE void add_to(double* sums, Sum v) {
-    const SumTag d;
-    double* place = sums + kVector * sum_lanes();
-    hn::StoreU(hn::Add(hn::LoadU(d, place), v), d, place);
-  }
+    template <int kVector>
+    static HWY_INLINE void add_to(double* sums, Sum v) {
+      const SumTag d;
+      double* place = sums + kVector * sum_lanes();
+      hn::StoreU(hn::Add(hn::LoadU(d, place), v), d, place);
+    }
+  };
 };
 
 /// Adds up the columns of each channel in the order of their numbers.

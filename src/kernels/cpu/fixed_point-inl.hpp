@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Walks over a tensor for kernels whose sums do not depend on the order of terms (fixed_point.hpp):
-// those of channel_sums-inl.hpp, free to add whatever is at hand.
+// Sums that do not depend on the order of terms (fixed_point.hpp): as channel_sums-inl.hpp, but
+// free to add whatever is at hand.
 
 #if defined(SYNCBN_KERNELS_CPU_FIXED_POINT_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_FIXED_POINT_INL
@@ -19,8 +19,10 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/cpu/across_columns-inl.hpp"
 #include "kernels/cpu/coefficients-inl.hpp"
 #include "kernels/cpu/partition.hpp"
+#include "kernels/cpu/plane_by_plane-inl.hpp"
 #include "kernels/cpu/run_blocks.hpp"
 #include "kernels/cpu/weights-inl.hpp"
 #include "kernels/fixed_point.hpp"
@@ -285,7 +287,7 @@ void merge_totals(const std::int64_t* more, std::int64_t* totals) {
   }
 }
 
-/// In the order of memory, but for strands. Each channel has a vector for every slot.
+/// Each channel has a vector for every slot.
 template <class Kernel, class Tally>
 struct TallyByPlanes {
   using T = typename Kernel::Element;
@@ -300,26 +302,9 @@ struct TallyByPlanes {
     HWY_ALIGN std::int64_t memory[slots_of<Tally> * Planes::max_channels * hn::MaxLanes(SumTag())];
     State state{block, memory, sum_lanes() * block.channels.size(), addable};
     std::fill_n(memory, slots_of<Tally> * state.apart, std::int64_t{0});
-    const std::int64_t step = step_of<T>();
-    const std::int64_t plane = planes.extents().plane;
-    const std::int64_t size = block.plane.size();
-    // Strands share out the rows evenly, and those that remain each plane.
-    const std::int64_t rows = block.rows.size() / strands;
-    const std::int64_t piece = size / (strands * step) * step;
-    for_planes(state, {block.rows.begin, block.rows.begin + rows},
-               [&](std::int64_t i, const float* weights, bool more, const auto& k, std::int64_t* to)
-                   HWY_ATTR {
-                     run<strands>(i, planes.index(rows, 0, 0), size, weights, rows * plane, more, k,
-                                  state, to);
-                   });
-    for_planes(state, {block.rows.begin + strands * rows, block.rows.end},
-               [&](std::int64_t i, const float* weights, bool more, const auto& k, std::int64_t* to)
-                   HWY_ATTR {
-                     const std::int64_t rest = strands * piece;
-                     run<strands>(i, piece, piece, weights, piece, true, k, state, to);
-                     run<1>(i + rest, 0, size - rest, weights + (Kernel::weighted ? rest : 0), 0,
-                            more, k, state, to);
-                   });
+    plane_by_plane<strands>(kernel, planes, block,
+                            [&](const auto& of, const auto& k, std::int64_t c)
+                                HWY_ATTR { run(of, k, state, memory + c * sum_lanes()); });
     flush(state);
   }
 
@@ -333,34 +318,15 @@ struct TallyByPlanes {
 
   static std::int64_t sum_lanes() { return static_cast<std::int64_t>(hn::Lanes(SumTag())); }
 
-  // Calls body(i, weights, more, k, to) for every plane of the block in these rows. `more`: there
-  // is memory behind it, as much as a step reads; `to`: its channel's slots.
-  template <class Body>
-  HWY_INLINE void for_planes(State& state, Range rows, Body body) const {
-    const Planes::Block& block = state.block;
-    const std::int64_t plane = planes.extents().plane;
-    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-      const float* weights =
-          Kernel::weighted ? kernel.weight + row * plane + block.plane.begin : nullptr;
-      for (std::int64_t c = block.channels.begin; c < block.channels.end; ++c) {
-        const Broadcast<typename Kernel::Channel> k(kernel.coefficients(c));
-        body(planes.index(row, c, block.plane.begin), weights,
-             (block.channels.end - c - 1) * plane >= step_of<T>(), k,
-             state.memory + (c - block.channels.begin) * sum_lanes());
-      }
-    }
-  }
-
-  // kStrands runs of `size` elements from index i on, `apart` from each other.
+  // `to`: the slots of their channel.
   template <int kStrands, class K>
-  HWY_NOINLINE void run(std::int64_t i, std::int64_t apart, std::int64_t size, const float* weights,
-                        std::int64_t weights_apart, bool more, const K& k, State& state,
+  HWY_NOINLINE void run(const Strands<kStrands>& of, const K& k, State& state,
                         std::int64_t* to) const {
     constexpr std::int64_t terms_of_step = std::int64_t{kStrands} * vectors_of_terms<T>;
     constexpr std::int64_t longest = addable / terms_of_step / 2;
     const std::int64_t step = step_of<T>();
-    for (std::int64_t s = 0; s < size;) {
-      const std::int64_t end = std::min(size, s + longest * step);
+    for (std::int64_t s = 0; s < of.size;) {
+      const std::int64_t end = std::min(of.size, s + longest * step);
       const std::int64_t terms = ((end - s) / step + 1) * terms_of_step;
       if (terms > state.room) {
         flush(state);
@@ -371,9 +337,9 @@ struct TallyByPlanes {
       const Slots slots{v0, v1, v2, v3, v4, v5};
       const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
         for (std::int64_t strand = 0; strand < kStrands; ++strand) {
-          kernel.prefetch(i + strand * apart + at + prefetch_distance<T>);
-          kernel(i + strand * apart + at, k,
-                 weights + (Kernel::weighted ? strand * weights_apart + at : 0), extent,
+          const std::int64_t i = of.i + strand * of.apart + at;
+          kernel.prefetch(i + prefetch_distance<T>);
+          kernel(i, k, of.weights + (Kernel::weighted ? strand * of.weights_apart + at : 0), extent,
                  [&](auto vector, Sum p, Sum q, Sum r)
                      HWY_ATTR { Tally::add(slots, k, vector, p, q, r); });
         }
@@ -382,7 +348,7 @@ struct TallyByPlanes {
         add_steps(s, Whole{});
       }
       if (s < end) {
-        if (more) {
+        if (of.more) {
           add_steps(s, Over{end - s});
         } else {
           add_steps(s, First{end - s});
@@ -412,8 +378,7 @@ struct TallyByColumns {
   using Coefficients = Table<T, typename Kernel::Channel>;
   using View = typename Coefficients::View;
 
-  // Rows taken together, as far apart as can be: coefficients and slots are loaded once for all.
-  static constexpr int strands = Kernel::weighted || Tally::is_rare ? 1 : 8 / Kernel::inputs;
+  static constexpr int rows_together = Kernel::weighted || Tally::is_rare ? 1 : 8 / Kernel::inputs;
 
   const Kernel& kernel;
   const Columns& columns;
@@ -421,89 +386,65 @@ struct TallyByColumns {
   Coefficients table;
 
   void operator()(const Columns::Block& block) const {
-    const std::int64_t full_rows = std::min(block.rows.end, columns.full_rows());
-    std::int64_t row = block.rows.begin;
-    while (full_rows - row >= strands) {
-      const std::int64_t apart = odd_at_most((full_rows - row) / strands);
-      for (std::int64_t r = 0; r < apart; ++r) {
-        lines<strands>(row + r, apart, block.columns, block.part);
-      }
-      row += strands * apart;
-    }
-    for (; row < full_rows; ++row) {
-      lines<1>(row, 0, block.columns, block.part);
-    }
-    if (full_rows < block.rows.end) {
-      const std::int64_t end = std::min(block.columns.end, columns.rest());
-      lines<1>(full_rows, 0, {block.columns.begin, end}, block.part);
-    }
+    const std::int64_t width = columns.padded_width();
+    across_columns<rows_together>(
+        kernel, columns, block,
+        Step{kernel, table, slots + block.part * slots_of<Tally> * width, width});
   }
 
  private:
-  // Rows an even number apart often lie where a cache has the same few places for all.
-  static std::int64_t odd_at_most(std::int64_t rows) { return rows - (rows % 2 == 0 ? 1 : 0); }
+  struct Step {
+    const Kernel& kernel;
+    const Coefficients& table;
+    std::int64_t* slots;  ///< [slot][width]
+    std::int64_t width;
 
-  // kRows rows from `row` on, `apart` from each other.
-  template <int kRows>
-  void lines(std::int64_t row, std::int64_t apart, Range range, std::int64_t part) const {
-    if constexpr (Kernel::weighted) {
-      for_weighted_pieces(columns, kernel.weight, row, range, [&](Range piece, const float* of) {
-        pieces<kRows>(row, apart, piece, of, part);
-      });
-    } else {
-      pieces<kRows>(row, apart, range, nullptr, part);
+    template <int kRows>
+    HWY_INLINE void operator()(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
+                               Whole whole) const {
+      add(rows, j, weights, whole);
     }
-  }
-
-  template <int kRows>
-  void pieces(std::int64_t row, std::int64_t apart, Range range, const float* weights,
-              std::int64_t part) const {
-    const std::int64_t begin = columns.index(row, 0);
-    const std::int64_t step = step_of<T>();
-    std::int64_t* to = slots + part * slots_of<Tally> * columns.padded_width();
-    std::int64_t j = range.begin;
-    for (; j + step <= range.end; j += step) {
-      add_steps<kRows>(begin + j, apart * columns.stride(), View(table, j), weights, Whole{},
-                       to + j);
-      weights += Kernel::weighted ? step : 0;
-    }
-    if (j < range.end) {
+    template <int kRows>
+    HWY_INLINE void operator()(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
+                               First first) const {
       for (int r = 0; r < kRows; ++r) {
-        add_steps<1>(begin + j + r * apart * columns.stride(), 0, View(table, j), weights,
-                     First{range.end - j}, to + j);
+        add(StepOfRows<1>{rows.i + r * rows.apart, 0}, j, weights, first);
       }
     }
-  }
 
-  template <int kRows, class Extent>
-  HWY_INLINE void add_steps(std::int64_t i, std::int64_t apart, const View& k, const float* weights,
-                            Extent extent, std::int64_t* to) const {
-    add_vector<kRows, 0>(i, apart, k, weights, extent, to);
-    add_vector<kRows, 1>(i, apart, k, weights, extent, to);
-    if constexpr (vectors_of_terms<T> == 4) {
-      add_vector<kRows, 2>(i, apart, k, weights, extent, to);
-      add_vector<kRows, 3>(i, apart, k, weights, extent, to);
+   private:
+    template <int kRows, class Extent>
+    HWY_INLINE void add(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
+                        Extent extent) const {
+      add_vector<0>(rows, j, weights, extent);
+      add_vector<1>(rows, j, weights, extent);
+      if constexpr (vectors_of_terms<T> == 4) {
+        add_vector<2>(rows, j, weights, extent);
+        add_vector<3>(rows, j, weights, extent);
+      }
     }
-  }
 
-  // One vector of the terms of each step, so that its slots stay in registers. What the kernel does
-  // for the others is not used, and left out by the compiler.
-  template <int kRows, int kVector, class Extent>
-  HWY_INLINE void add_vector(std::int64_t i, std::int64_t apart, const View& k,
-                             const float* weights, Extent extent, std::int64_t* to) const {
-    const CountTag dw;
-    Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
-    const Slots of_vector{v0, v1, v2, v3, v4, v5};
-    for (int r = 0; r < kRows; ++r) {
-      kernel(i + r * apart, k, weights, extent, [&](auto vector, Sum p, Sum q, Sum s) HWY_ATTR {
-        if constexpr (decltype(vector)::value == kVector) {
-          Tally::add(of_vector, k, vector, p, q, s);
-        }
-      });
+    // One vector of the terms of each row, so that its slots stay in registers. What the kernel
+    // does for the others is not used, and left out by the compiler.
+    template <int kVector, int kRows, class Extent>
+    HWY_INLINE void add_vector(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
+                               Extent extent) const {
+      const CountTag dw;
+      const View k(table, j);
+      Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
+      const Slots of_vector{v0, v1, v2, v3, v4, v5};
+      for (int r = 0; r < kRows; ++r) {
+        kernel(rows.i + r * rows.apart, k, weights, extent,
+               [&](auto vector, Sum p, Sum q, Sum s) HWY_ATTR {
+                 if constexpr (decltype(vector)::value == kVector) {
+                   Tally::add(of_vector, k, vector, p, q, s);
+                 }
+               });
+      }
+      merge_into<Tally>(slots + j + kVector * static_cast<std::int64_t>(hn::Lanes(dw)), width,
+                        of_vector);
     }
-    merge_into<Tally>(to + kVector * static_cast<std::int64_t>(hn::Lanes(dw)),
-                      columns.padded_width(), of_vector);
-  }
+  };
 };
 
 /// Takes the columns of each channel into its totals.
