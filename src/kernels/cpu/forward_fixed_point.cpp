@@ -14,7 +14,7 @@
 #include <hwy/highway.h>
 // clang-format on
 
-#include "kernels/cpu/fixed_point-inl.hpp"
+#include "kernels/cpu/channel_tallies-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
