@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
+#include "bn/exact_count.hpp"
 #include "kernels/fixed_point.hpp"
 
 namespace syncbn::bn {
 
-/// Sum of weights as an integer in units of the smallest float, 32 bits a limb.
-using CountLimbs = std::array<double, 10>;
 /// What the mode needs besides a Workspace.
 struct ExactWorkspace {
   static constexpr int unknown = -100000;
