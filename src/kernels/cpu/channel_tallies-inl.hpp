@@ -139,8 +139,8 @@ struct TallyByColumns {
 
  private:
   struct Step {
-    const Kernel& kernel;
-    const Coefficients& table;
+    Kernel kernel;
+    Coefficients table;
     std::int64_t* slots;  ///< [slot][width]
     std::int64_t width;
 
