@@ -76,7 +76,7 @@ struct BackwardTerms {
 void run_backward_sums(const BackwardSums& arguments, const Run& run) {
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
-    visit_way(upstream, [&]<Way kWay, bool kWeighted>() {
+    visit_way_and_weights(upstream, [&]<Way kWay, bool kWeighted>() {
       sum_channels(upstream.data, arguments.channels, BackwardTerms<T, kWay, kWeighted>{upstream},
                    arguments.sum_dz, arguments.sum_dz_x, run.scratch);
     });

@@ -95,7 +95,7 @@ struct GradientElements {
 void run_input_gradient(const InputGradient& arguments, const Run& run) {
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
-    visit_way(upstream, [&]<Way kWay, bool kWeighted>() {
+    visit_way_and_weights(upstream, [&]<Way kWay, bool kWeighted>() {
       if (arguments.dresidual != nullptr) {
         for_each_element(upstream.data, arguments.channels,
                          GradientElements<T, kWay, true, kWeighted>{arguments}, run);

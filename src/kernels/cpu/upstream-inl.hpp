@@ -25,25 +25,46 @@ enum class Way : std::uint8_t {
   from_x,  ///< the side from y recomputed
   from_y,  ///< the side from y
   output,  ///< the side from y, and x - mean from it too
+  any,  ///< one of these, known when it runs: for what is rare, as every way takes long to compile
 };
+
+/// With weights, linear is taken for from_x.
+inline Way way_of(const Upstream& upstream) {
+  const bool linear = upstream.negative_slope == 1;
+  if (upstream.source == Source::output) {
+    return Way::output;
+  }
+  if (upstream.y != nullptr && !linear) {
+    return Way::from_y;
+  }
+  return linear && upstream.weight == nullptr ? Way::linear : Way::from_x;
+}
+
+/// Calls body<kWay>() for the way that fits.
+template <class Body>
+void visit_way(const Upstream& upstream, Body body) {
+  switch (way_of(upstream)) {
+    case Way::linear:
+      return body.template operator()<Way::linear>();
+    case Way::from_y:
+      return body.template operator()<Way::from_y>();
+    case Way::output:
+      return body.template operator()<Way::output>();
+    default:
+      return body.template operator()<Way::from_x>();
+  }
+}
 
 /// Calls body<kWay, kWeighted>() for the way that fits.
 template <class Body>
-void visit_way(const Upstream& upstream, Body body) {
-  const bool linear = upstream.negative_slope == 1;
-  const bool weighted = upstream.weight != nullptr;
-  if (upstream.source == Source::output) {
-    weighted ? body.template operator()<Way::output, true>()
-             : body.template operator()<Way::output, false>();
-  } else if (upstream.y != nullptr && !linear) {
-    weighted ? body.template operator()<Way::from_y, true>()
-             : body.template operator()<Way::from_y, false>();
-  } else if (weighted) {
-    body.template operator()<Way::from_x, true>();
-  } else {
-    linear ? body.template operator()<Way::linear, false>()
-           : body.template operator()<Way::from_x, false>();
-  }
+void visit_way_and_weights(const Upstream& upstream, Body body) {
+  visit_way(upstream, [&]<Way kWay>() {
+    if (upstream.weight == nullptr) {
+      body.template operator()<kWay, false>();
+    } else if constexpr (kWay != Way::linear) {
+      body.template operator()<kWay, true>();
+    }
+  });
 }
 
 /// Further coefficients behind the normalized ones.
@@ -62,6 +83,7 @@ struct TypedUpstream {
   const T* data;
   const T* dy;
   const T* y;
+  Way way;
   LowerSide<Lane<T>> lower;
   Lane<T> inverse_slope;
 
@@ -69,15 +91,18 @@ struct TypedUpstream {
       : data(static_cast<const T*>(upstream.data.data())),
         dy(static_cast<const T*>(upstream.dy)),
         y(static_cast<const T*>(upstream.y)),
+        way(way_of(upstream)),
         lower(upstream.negative_slope),
         inverse_slope(static_cast<Lane<T>>(1 / upstream.negative_slope)) {}
 
   bool reads(const void* p) const { return p == data || p == dy || p == y; }
 
+  HWY_INLINE bool is(Way other) const { return (kWay == Way::any ? way : kWay) == other; }
+
   HWY_INLINE void prefetch(std::int64_t i) const {
     prefetch_step(data + i);
     prefetch_step(dy + i);
-    if constexpr (kWay == Way::from_y) {
+    if (is(Way::from_y)) {
       prefetch_step(y + i);
     }
   }
@@ -91,7 +116,7 @@ struct TypedUpstream {
     auto y_a = hn::Zero(d), y_b = hn::Zero(d);
     load(d, data + i, extent, data_a, data_b);
     load(d, dy + i, extent, dz_a, dz_b);
-    if constexpr (kWay == Way::from_y) {
+    if (is(Way::from_y)) {
       load(d, y + i, extent, y_a, y_b);
     }
     vector<0>(d, k, weight_a, y_a, data_a, centered_a, dz_a);
@@ -108,7 +133,7 @@ struct TypedUpstream {
       of_data = hn::IfThenZeroElse(absent, of_data);
       dz = hn::IfThenZeroElse(absent, dz);
     }
-    if constexpr (kWay == Way::output) {
+    if (is(Way::output)) {
       const auto is_lower = hn::Le(of_data, zero);
       const auto z = hn::IfThenElse(is_lower, hn::Mul(of_data, hn::Set(d, inverse_slope)), of_data);
       x_centered = hn::Mul(hn::Sub(z, k.template lane<shift, kVector>(d)),
@@ -117,10 +142,10 @@ struct TypedUpstream {
     } else {
       x_centered = centered<kVector>(d, of_data, k);
     }
-    if constexpr (kWay == Way::from_x) {
+    if (is(Way::from_x)) {
       const auto z = normalized<kVector>(d, x_centered, k);
       dz = hn::IfThenElse(hn::Le(z, zero), lower(d, dz), dz);
-    } else if constexpr (kWay == Way::from_y) {
+    } else if (is(Way::from_y)) {
       dz = hn::IfThenElse(hn::Le(of_y, zero), lower(d, dz), dz);
     }
   }

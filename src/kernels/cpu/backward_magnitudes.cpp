@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstddef>
+#include <cstdint>
+
+#include "core/visit_dtype.hpp"
+
+#include "kernels/cpu/cpu.hpp"
+#include "kernels/cpu/targets.hpp"
+
+// clang-format off: the order matters
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/backward_magnitudes.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// clang-format on
+
+#include "kernels/cpu/channel_tallies-inl.hpp"
+#include "kernels/cpu/gradient_terms-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace syncbn::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+void run_backward_magnitudes(const BackwardSums& arguments, const Magnitudes& to, const Run& run) {
+  const Upstream& upstream = arguments.upstream;
+  visit_dtype(upstream.data.dtype(), [&]<class T>() {
+    const auto tally = [&](const auto& terms) {
+      tally_channels<MagnitudeTally>(upstream.data, arguments.channels, terms, run.scratch, to);
+    };
+    if (upstream.weight != nullptr) {
+      tally(GradientTerms<T, Way::any, true>{upstream, nullptr});
+    } else {
+      tally(GradientTerms<T, Way::any, false>{upstream, nullptr});
+    }
+  });
+}
+
+}  // namespace
+}  // namespace syncbn::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace syncbn::kernels::cpu {
+
+HWY_EXPORT(run_backward_magnitudes);
+
+void backward_magnitudes(const BackwardSums& arguments, const Magnitudes& to, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_backward_magnitudes)(arguments, to, run);
+}
+
+}  // namespace syncbn::kernels::cpu
+#endif
