@@ -76,7 +76,10 @@ Session::Session(int& argc, char**& argv) {
   // One thread makes all calls while OpenMP's work beside it.
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
   MPI_Comm_dup(MPI_COMM_WORLD, &session_comm);
-  MPI_Comm_set_errhandler(session_comm, MPI_ERRORS_RETURN);
+  // A lost rank is an error to return, whichever of these MPI attributes it to.
+  for (MPI_Comm comm : {session_comm, MPI_COMM_WORLD, MPI_COMM_SELF}) {
+    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+  }
 }
 
 Session::~Session() {
