@@ -26,10 +26,10 @@
 #include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
 #include "bn/joint_message.hpp"
-#include "bn/statistics.hpp"
 #include "bn/validate.hpp"
 #include "comm/fingerprint.hpp"
 #include "comm/group.hpp"
+#include "kernels/statistics.hpp"
 
 namespace syncbn {
 
@@ -244,10 +244,9 @@ void BatchNorm::require_invertible() const {
 
 void BatchNorm::choose_pivot() {
   const double momentum = options_.momentum.value_or(1.0);
-  const double missing = std::pow(1 - momentum, static_cast<double>(num_batches_tracked_));
-  const double share = missing < 1 ? 1 - missing : 1;
+  const double start = share_of_start(momentum, static_cast<double>(num_batches_tracked_));
   std::ranges::transform(running_mean_, pivot_.begin(),
-                         [share](double mean) { return to_pivot(mean / share); });
+                         [start](double mean) { return foretold_pivot(mean, start); });
 }
 
 std::span<const double> BatchNorm::expected_variance() {
@@ -257,7 +256,7 @@ std::span<const double> BatchNorm::expected_variance() {
   }
   // Corrected for its start at 1 as the mean is for its start at 0.
   const double momentum = options_.momentum.value_or(1.0);
-  const double missing = std::pow(1 - momentum, static_cast<double>(num_batches_tracked_));
+  const double missing = share_of_start(momentum, static_cast<double>(num_batches_tracked_));
   const bool any = num_batches_tracked_ > 0;
   const double share = missing < 1 ? 1 - missing : 1;
   const double initial = missing < 1 ? missing : 0;
@@ -300,10 +299,8 @@ void BatchNorm::update_running_statistics() {
   ++num_batches_tracked_;
   const double newest = options_.momentum.value_or(1.0 / static_cast<double>(num_batches_tracked_));
   for (std::size_t c = 0; c < running_mean_.size(); ++c) {
-    running_mean_[c] += newest * (statistics.mean[c] - running_mean_[c]);
-    if (n > 1) {  // one element has no unbiased variance
-      running_var_[c] += newest * (statistics.var[c] * (n / (n - 1)) - running_var_[c]);
-    }
+    move_running(running_mean_[c], running_var_[c], {statistics.mean[c], statistics.var[c]}, n,
+                 newest);
   }
 }
 

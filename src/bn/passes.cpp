@@ -19,7 +19,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "bn/statistics.hpp"
+#include "kernels/statistics.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -141,14 +141,13 @@ void move_pivot_to_mean(const ChannelRange& channels, std::span<const double> su
 void finalize(const ChannelRange& channels, std::span<const double> sums,
               std::span<const float> pivot, double eps, Statistics& out) {
   out.count = sums.back();
-  const double n = out.count > 0 ? out.count : 1;  // all sums are 0 then
   const auto end = static_cast<std::size_t>(channels.end);
   for (auto c = static_cast<std::size_t>(channels.begin); c < end; ++c) {
-    const double offset = sums[c] / n;
-    const double var = sums[pivot.size() + c] / n - offset * offset;
-    out.mean[c] = static_cast<double>(pivot[c]) + offset;
-    out.var[c] = var < 0 ? 0 : var;  // a NaN stays
-    out.invstd[c] = inverse_std(out.var[c], eps);
+    const ChannelStatistics of =
+        statistics_of(sums[c], sums[pivot.size() + c], out.count, pivot[c]);
+    out.mean[c] = of.mean;
+    out.var[c] = of.var;
+    out.invstd[c] = inverse_std(of.var, eps);
   }
 }
 
