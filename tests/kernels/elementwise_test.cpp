@@ -1,20 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Both kernels that write an element for every element, against the reference.
-//
-// Let w be the unit round-off of the arithmetic (2^-24, for f64 2^-53), t = x - mean. The mean as a
-// pair is off by w^2 |mean|; x - mean_hi rounds by w (|t| + w |mean|), the second subtraction by
-// w |t|: t is off by 2 w |t| + 2 w^2 |mean|. Rounding scale, the product, shift, the sum and the
-// sum with the residual r adds w |t scale| twice, w |shift|, w |z| and w |z + r|. Altogether
-//   z:  w (6 |t scale| + 3 |shift| + |r|) + 2 w^2 |mean scale|.
-// For dx, with g = dz - mean_dz, off by 2 w |g| + 2 w^2 |mean_dz| for the same reasons, and
-// h = t slope, off by 4 w |h| + 2 w^2 |mean slope|, the difference rounds by w (|g| + |h|), scale
-// and the last product by w as much each:
-//   dx: |scale| (w (5 |g| + 7 |h|) + 2 w^2 (|mean_dz| + |mean slope|)).
-// A slope on the lower side is rounded, and so is the product: twice |z|, or |dz|, more.
-// With weights dx = scale (dz - v (mean_dz + h)): two more roundings of h, and v in front.
-// Times 1.01 for what is of higher order. The reference errs likewise with 2^-53, and each of the
-// two results is rounded to the element type.
 
 #include <algorithm>
 #include <cmath>
@@ -22,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/problem.hpp"
+#include "kernels/tolerance.hpp"
 #include "support/worst.hpp"
 
 namespace syncbn::test {
@@ -29,96 +16,6 @@ namespace {
 
 const kernels::Kernels& cpu = kernels::select(Backend::cpu);
 const kernels::Kernels& reference = kernels::select(Backend::reference);
-
-struct Bounds {
-  const Problem& problem;
-
-  // Computing something of first order `first` and second order `second` in kernel and reference.
-  double computing(double first, double second) const {
-    const double w = unit_of_arithmetic(problem.x.dtype());
-    const double u = unit(DType::f64);
-    return 1.01 * ((w + u) * first + (w * w + u * u) * second) + 0x1p-140;
-  }
-  // Rounding both to the element type.
-  double storing(double value) const {
-    return 2 * (1.01 * unit(problem.x.dtype()) * std::fabs(value) + smallest(problem.x.dtype()));
-  }
-  double of_z(std::int64_t n, std::int64_t c, std::int64_t s, bool with_residual) const {
-    const auto i = static_cast<std::size_t>(c);
-    const double scaled = (problem.x.at(n, c, s) - problem.mean[i]) * problem.scale[i];
-    const double residual = with_residual ? problem.residual.at(n, c, s) : 0;
-    return computing(
-        8 * std::fabs(scaled) + 5 * std::fabs(problem.shift[i]) + 3 * std::fabs(residual),
-        2 * std::fabs(problem.mean[i] * problem.scale[i]));
-  }
-  double of_dx(std::int64_t n, std::int64_t c, std::int64_t s) const {
-    const auto i = static_cast<std::size_t>(c);
-    const double v = problem.weight_at(n, s);
-    const double g = std::fabs(problem.dy.at(n, c, s)) + v * std::fabs(problem.mean_dz[i]);
-    const double h = v * std::fabs((problem.x.at(n, c, s) - problem.mean[i]) * problem.slope[i]);
-    return std::fabs(problem.scale[i]) *
-           computing(7 * g + 9 * h, 2 * v *
-                                        (std::fabs(problem.mean_dz[i]) +
-                                         std::fabs(problem.mean[i] * problem.slope[i])));
-  }
-  // Whether kernel and reference may disagree on the sign of z.
-  bool either_way(std::int64_t n, std::int64_t c, std::int64_t s) const {
-    const auto i = static_cast<std::size_t>(c);
-    const double z =
-        (problem.x.at(n, c, s) - problem.mean[i]) * problem.scale[i] + problem.shift[i];
-    return std::fabs(z) <= of_z(n, c, s, false);
-  }
-};
-
-// Whether both are 0, as they should be where the weight is 0.
-bool both_absent(const Problem& problem, double got, double expected, std::int64_t n,
-                 std::int64_t s) {
-  return problem.weight_at(n, s) == 0 && got == 0 && expected == 0;
-}
-
-// As EXPECT_NEAR, for many calls: the text costs only where it fails.
-void expect_near(double got, double expected, double tolerance, const Shape& at) {
-  if (!(std::fabs(got - expected) <= tolerance)) {
-    ADD_FAILURE() << got << " instead of " << expected << " +- " << tolerance << " at " << at.n
-                  << ", " << at.c << ", " << at.s;
-  }
-}
-
-void expect_near(const Problem& problem, const Tensor& y, const Tensor& expected,
-                 bool with_residual) {
-  const Bounds bounds{problem};
-  for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
-    const double value = expected.at(n, c, s);
-    if (both_absent(problem, y.at(n, c, s), value, n, s)) {
-      return;
-    }
-    const double tolerance = bounds.of_z(n, c, s, with_residual) + bounds.storing(value);
-    expect_near(y.at(n, c, s), value, tolerance, {n, c, s});
-  });
-}
-
-void expect_near(const Problem& problem, const Gradients& got, const Gradients& expected,
-                 bool recomputed_mask, bool with_residual) {
-  const Bounds bounds{problem};
-  for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
-    if (recomputed_mask && bounds.either_way(n, c, s)) {
-      return;
-    }
-    const double dx = expected.dx.at(n, c, s);
-    if (both_absent(problem, got.dx.at(n, c, s), dx, n, s)) {
-      return;
-    }
-    const double tolerance = bounds.of_dx(n, c, s) + bounds.storing(dx);
-    expect_near(got.dx.at(n, c, s), dx, tolerance, {n, c, s});
-    if (with_residual) {
-      const double dz = expected.dresidual.at(n, c, s);
-      const bool scaled = problem.relu_slope != 0;
-      expect_near(got.dresidual.at(n, c, s), dz,
-                  scaled ? bounds.computing(2 * std::fabs(dz), 0) + bounds.storing(dz) : 0,
-                  {n, c, s});
-    }
-  });
-}
 
 class ElementwiseTest : public testing::TestWithParam<TypeAndLayout> {
  protected:

@@ -2,14 +2,9 @@
 
 // Both kernels that sum, against the reference.
 //
-// A term computed in double has a relative error of at most 4 u (u = 2^-53): the difference has u,
-// its square 2 u from it and u of its own, one more for second order. Summing n terms in any order
-// adds at most (n - 1) u times the sum of their magnitudes (Higham, Accuracy and Stability, 4.2).
-// The reference has 11 bits more and rounds once at the end. With a weight each
-// term is rounded once more. Together: (n + 5) u sum|terms|.
-//
 // Of 16-bit types, terms are computed and up to 8 of them added in float: rounded 3 times, with a
-// weight, by 8 additions, and by 2 which bring sums together. That is 13 * 2^-24 sum|terms| more.
+// weight, by 8 additions, and by 2 which bring sums together. That is 13 * 2^-24 sum|terms| more
+// than tolerance.cpp finds for doubles.
 
 #include <algorithm>
 #include <cmath>
@@ -19,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/problem.hpp"
+#include "kernels/tolerance.hpp"
 
 namespace syncbn::test {
 namespace {
@@ -39,79 +35,8 @@ class SumsTest : public testing::TestWithParam<TypeAndLayout> {
 INSTANTIATE_TEST_SUITE_P(, SumsTest, testing::ValuesIn(types_and_layouts()),
                          [](const auto& of) { return name_of(of.param); });
 
-// Per channel, how far each of the sums may be off.
-Sums no_error(const Problem& problem) {
-  const auto channels = static_cast<std::size_t>(problem.x.shape().c);
-  return {std::vector<double>(channels), std::vector<double>(channels)};
-}
-
-Sums rounding(Sums magnitudes, const Problem& problem) {
-  const bool in_float = size_of(problem.x.dtype()) == 2;
-  const auto n = static_cast<double>(problem.x.shape().per_channel());
-  const double relative = (n + 5) * 0x1p-53 + (in_float ? 13 * 0x1p-24 : 0);
-  for (auto* values : {&magnitudes.first, &magnitudes.second}) {
-    for (double& value : *values) {
-      value *= relative;
-    }
-  }
-  return magnitudes;
-}
-
 Sums forward_tolerance(const Problem& problem) {
-  Sums magnitudes = no_error(problem);
-  for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
-    const auto i = static_cast<std::size_t>(c);
-    const double v = problem.weight_at(n, s);
-    const double d = v == 0 ? 0 : problem.x.at(n, c, s) - static_cast<double>(problem.pivot[i]);
-    magnitudes.first[i] += v * std::fabs(d);
-    magnitudes.second[i] += v * d * d;
-  });
-  return rounding(magnitudes, problem);
-}
-
-// Where the recomputed z is as good as 0, kernel and reference may disagree on whether dy passes:
-// z's error is below 6 u |x - mean| |scale| + 3 u |shift| + 2 u^2 |mean| |scale|, see
-// elementwise_test.cpp.
-bool either_way(const Problem& problem, std::int64_t c, double x) {
-  const auto i = static_cast<std::size_t>(c);
-  const double u = unit_of_arithmetic(problem.x.dtype());
-  const double scaled = (x - problem.mean[i]) * problem.scale[i];
-  const double error = 6 * std::fabs(scaled) + 3 * std::fabs(problem.shift[i]) +
-                       2 * u * std::fabs(problem.mean[i] * problem.scale[i]);
-  return std::fabs(scaled + problem.shift[i]) <= 1.01 * u * error;
-}
-
-Sums backward_tolerance(const Problem& problem, bool relu, bool from_y) {
-  Sums magnitudes = no_error(problem);
-  Sums undecided = no_error(problem);
-  for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
-    const auto i = static_cast<std::size_t>(c);
-    if (problem.weight_at(n, s) == 0) {
-      return;
-    }
-    const double x = problem.x.at(n, c, s);
-    const double dy = std::fabs(problem.dy.at(n, c, s));
-    const double product = dy * std::fabs(x - problem.mean[i]);
-    magnitudes.first[i] += dy;
-    magnitudes.second[i] += product;
-    if (relu && !from_y && either_way(problem, c, x)) {
-      undecided.first[i] += dy;
-      undecided.second[i] += product;
-    }
-  });
-  Sums tolerance = rounding(magnitudes, problem);
-  for (std::size_t i = 0; i < tolerance.first.size(); ++i) {
-    tolerance.first[i] += undecided.first[i];
-    tolerance.second[i] += undecided.second[i];
-  }
-  return tolerance;
-}
-
-void expect_near(const Sums& got, const Sums& expected, const Sums& tolerance) {
-  for (std::size_t c = 0; c < expected.first.size(); ++c) {
-    ASSERT_NEAR(got.first[c], expected.first[c], tolerance.first[c]) << "channel " << c;
-    ASSERT_NEAR(got.second[c], expected.second[c], tolerance.second[c]) << "channel " << c;
-  }
+  return forward_tolerance(problem, float_roundings_on_cpu(problem.x.dtype()));
 }
 
 TEST_P(SumsTest, ForwardAgreesWithTheReference) {
@@ -135,7 +60,8 @@ TEST_P(SumsTest, BackwardAgreesWithTheReference) {
       }
       for (const auto& [relu, from_y] : {std::pair{false, false}, {true, false}, {true, true}}) {
         const Sums expected = backward_sums(reference, problem, relu, from_y);
-        const Sums tolerance = backward_tolerance(problem, relu, from_y);
+        const Sums tolerance =
+            backward_tolerance(problem, relu, from_y, float_roundings_on_cpu(problem.x.dtype()));
         on_every_target(
             [&] { expect_near(backward_sums(cpu, problem, relu, from_y), expected, tolerance); });
       }
