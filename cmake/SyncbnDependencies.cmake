@@ -1,7 +1,7 @@
 # Finds what the build uses and turns each AUTO into ON or OFF.
 #
 # The library itself: C++20, Highway (SIMD), nlohmann_json (safetensors headers; headers only),
-# and where wanted OpenMP (threads) and MPI (the communicator).
+# and where wanted OpenMP (threads), MPI (the communicator) and CUDA (kernels for its devices).
 # The tool on top: Boost.Program_options, fmt, oneDNN (the trainer's convolutions, and bench's rival),
 # zlib (gzipped data sets). The tests: GoogleTest.
 
@@ -66,6 +66,22 @@ if(SYNCBN_OPENMP)
   find_package(OpenMP QUIET COMPONENTS CXX)
 endif()
 syncbn_resolve(SYNCBN_OPENMP "OpenMP" OpenMP_CXX_FOUND)
+
+if(SYNCBN_CUDA)
+  include(CheckLanguage)
+  check_language(CUDA)
+  set(nvcc_FOUND "${CMAKE_CUDA_COMPILER}")
+  find_package(CUDAToolkit 12 QUIET)
+endif()
+syncbn_resolve(SYNCBN_CUDA "the CUDA toolkit, 12 or newer" nvcc_FOUND CUDAToolkit_FOUND)
+if(SYNCBN_CUDA)
+  # A100, H100 and H200, B100 and B200; others of the same major number run the code of the first of
+  # them, later ones compile that of the last.
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
+  endif()
+  enable_language(CUDA)
+endif()
 
 if(SYNCBN_TOOL OR SYNCBN_TESTS)  # to the tests an oracle
   find_package(dnnl QUIET MODULE)

@@ -9,7 +9,10 @@ target_include_directories(syncbn_flags INTERFACE "${PROJECT_SOURCE_DIR}/include
 target_compile_options(syncbn_flags INTERFACE
   $<$<COMPILE_LANG_AND_ID:CXX,GNU,Clang>:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
     -ffp-contract=off>
-  $<$<COMPILE_LANG_AND_ID:C,GNU,Clang>:-Wall -Wextra -Wpedantic -Wshadow>)
+  $<$<COMPILE_LANG_AND_ID:C,GNU,Clang>:-Wall -Wextra -Wpedantic -Wshadow>
+  # CMake 3.25 knows no standard of CUDA behind 17.
+  $<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:-std=c++20 --fmad=false --expt-relaxed-constexpr -Xptxas=--warn-on-spills -Xcompiler=-Wall
+    -Xcompiler=-Wextra -Xcompiler=-Wnon-virtual-dtor -Xcompiler=-ffp-contract=off>)
 
 # syncbn_add_part(NAME source...): one directory of src as an object library syncbn_NAME, whose
 # objects become part of the library syncbn.

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_INCLUDE = {
     "core": set(),
     "state": {"core"},
-    "kernels": {"core"},
+    "cuda": {"core"},
+    "kernels": {"cuda", "core"},
     "comm": {"core"},
     "bn": {"kernels", "comm", "state", "core"},
     "capi": {"bn"},
@@ -23,7 +24,8 @@ MAY_INCLUDE = {
 }
 # The files that may include headers of a backend.
 BACKEND_HEADER = re.compile(r"<(mpi\.h|mpi-ext\.h|nccl\.h|cuda.*)>")
-SEES_BACKEND = re.compile(r"include/syncbn/(mpi\.hpp|c/mpi\.h)|src/(comm|capi|app)/.*mpi.*")
+SEES_BACKEND = re.compile(r"include/syncbn/(mpi\.hpp|c/mpi\.h)|src/(comm|capi|app)/.*mpi.*"
+                          r"|src/(kernels/)?cuda/.*")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^">]+[">])', re.MULTILINE)
 # The library's own two switches; the tool may have its own mappings.
@@ -37,7 +39,7 @@ BACKEND_SWITCH_AT = {"include/syncbn/backend.hpp", "src/kernels/select.cpp"}
 def sources(root):
     for top in ("include", "src"):
         for file in sorted((root / top).rglob("*")):
-            if file.suffix in (".cpp", ".hpp", ".c", ".h"):
+            if file.suffix in (".cpp", ".hpp", ".c", ".h", ".cu", ".cuh"):
                 yield file.relative_to(root).as_posix(), file.read_text()
 
 
@@ -96,6 +98,9 @@ class Layers(unittest.TestCase):
         seeds = [
             ("src/core/seed.hpp", '#include "kernels/kernels.hpp"'),
             ("src/kernels/seed.cpp", '#include "comm/group.hpp"'),
+            ("src/kernels/cuda/seed.cu", '#include "bn/passes.hpp"'),
+            ("src/cuda/seed.cuh", '#include "kernels/kernels.hpp"'),
+            ("src/kernels/seed.cpp", "#include <cuda_runtime.h>"),
             ("src/comm/seed.cpp", '# include "bn/validate.hpp"'),
             ("src/trainer/seed.cpp", '#include "core/visit_dtype.hpp"'),
             ("src/bn/seed.cpp", "#include <mpi.h>"),

@@ -26,6 +26,12 @@ class FileError : public Error {
   using Error::Error;
 };
 
+/// A CUDA device reported an error, or cannot do what it was asked for. Work put on it before may
+/// be lost.
+class DeviceError : public Error {
+  using Error::Error;
+};
+
 /// A collective failed: the ranks disagree, a rank is missing, or the transport reported an error.
 /// The communicator is unusable from here on; every later call on it throws again with the first
 /// reason. Make a new one from the MPI_Comm, the callback or `threads`.

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/device_buffer.hpp"
+
+#include <cassert>
+
+#include "cuda/check.hpp"
+
+namespace syncbn::cuda {
+
+DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
+  void* memory = nullptr;
+  check(cudaMalloc(&memory, bytes), "allocating device memory");
+  memory_.reset(memory);
+}
+
+void DeviceBuffer::upload(std::span<const std::byte> from, StreamView stream, std::size_t offset) {
+  assert(offset + from.size() <= bytes_);
+  check(cudaMemcpyAsync(as<std::byte>() + offset, from.data(), from.size(), cudaMemcpyHostToDevice,
+                        stream),
+        "copying to the device");
+}
+
+void DeviceBuffer::download(std::span<std::byte> to, StreamView stream, std::size_t offset) const {
+  assert(offset + to.size() <= bytes_);
+  check(cudaMemcpyAsync(to.data(), as<std::byte>() + offset, to.size(), cudaMemcpyDeviceToHost,
+                        stream),
+        "copying from the device");
+}
+
+void DeviceBuffer::clear(StreamView stream) {
+  check(cudaMemsetAsync(data(), 0, bytes_, stream), "clearing device memory");
+}
+
+}  // namespace syncbn::cuda

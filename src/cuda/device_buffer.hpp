@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "cuda/stream.hpp"
+
+namespace syncbn::cuda {
+
+struct FreeDevice {
+  void operator()(void* memory) const noexcept { cudaFree(memory); }
+};
+
+/// Bytes of memory of the current device, aligned to 256, not cleared. To make and to release one
+/// may wait for all work on the device.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;  ///< of no byte
+  explicit DeviceBuffer(std::size_t bytes);
+
+  std::size_t bytes() const { return bytes_; }
+  void* data() const { return memory_.get(); }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(memory_.get());
+  }
+
+  /// On the stream. From and to memory that is not pinned, it may be done when the call returns, or
+  /// the call may wait for the stream.
+  void upload(std::span<const std::byte> from, StreamView stream, std::size_t offset = 0);
+  void download(std::span<std::byte> to, StreamView stream, std::size_t offset = 0) const;
+  /// Sets every byte to 0, on the stream.
+  void clear(StreamView stream);
+
+ private:
+  std::unique_ptr<void, FreeDevice> memory_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace syncbn::cuda

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/pinned_buffer.hpp"
+
+#include "cuda/check.hpp"
+
+namespace syncbn::cuda {
+
+PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) {
+  void* memory = nullptr;
+  check(cudaMallocHost(&memory, bytes), "allocating pinned memory");
+  memory_.reset(memory);
+}
+
+}  // namespace syncbn::cuda
