@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Two sums per channel, of terms and products, in two kernels: blocks sum parts of a tensor into
+// memory, then others add up the parts.
+//
+// Terms are of Lane<T>. For f64 they are added in double all along. Else a thread adds at most 8 of
+// them in float, one behind the other, with Planes at most 4, and these of a vector's elements in
+// 3 more steps; everything further in double. So a term is rounded 11 times at most, those of
+// forming it included (3 of x in forward sums with weights, 2 without), and a sum is off by no more
+// than (11 * 2^-24 + n 2^-53) sum|terms|.
+//
+// Everything is added in an order that the shape alone decides: results have the same bits on every
+// device and in every run.
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/host_device.hpp"
+
+#include "kernels/cuda/elements.hpp"
+#include "kernels/cuda/walk.hpp"
+
+namespace syncbn::kernels::cuda {
+
+struct alignas(16) SumPair {
+  double first;
+  double second;
+
+  SYNCBN_HOST_DEVICE SumPair& operator+=(const SumPair& other) {
+    first += other.first;
+    second += other.second;
+    return *this;
+  }
+};
+
+/// A thread's sums: of the one channel of its vectors (kSets 1), or of each of their columns. Of
+/// short runs in registers; the others are at sums[0], sums[block_threads] and so on, which no
+/// other thread uses meanwhile.
+template <class T, int kSets, int kBatch>
+class RunningSums {
+ public:
+  using F = Lane<T>;
+  static constexpr int batches_in_a_run = (kSets == 1 ? 4 : 8) / kBatch;
+
+  SYNCBN_HOST_DEVICE explicit RunningSums(SumPair* sums) : sums_(sums) {
+    SYNCBN_UNROLL
+    for (int i = 0; i < kSets; ++i) {
+      sums_[i * block_threads] = {0, 0};
+    }
+  }
+
+  /// For a vector's i-th element `first` and q * r.
+  SYNCBN_HOST_DEVICE void add(int i, F first, F q, F r) {
+    run_first_[i] += first;
+    run_second_[i] = std::fma(q, r, run_second_[i]);
+  }
+
+  SYNCBN_HOST_DEVICE void end_batch() {
+    if (++batches_ == batches_in_a_run) {
+      end_run();
+    }
+  }
+
+  SYNCBN_HOST_DEVICE void end_run() {
+    batches_ = 0;
+    if constexpr (kSets == 1) {
+      SYNCBN_UNROLL
+      for (int half = vector_size<T> / 2; half > 0; half /= 2) {
+        SYNCBN_UNROLL
+        for (int i = 0; i < half; ++i) {
+          run_first_[i] += run_first_[i + half];
+          run_second_[i] += run_second_[i + half];
+        }
+      }
+    }
+    SYNCBN_UNROLL
+    for (int i = 0; i < kSets; ++i) {
+      sums_[i * block_threads] +=
+          {static_cast<double>(run_first_[i]), static_cast<double>(run_second_[i])};
+    }
+    SYNCBN_UNROLL
+    for (int i = 0; i < vector_size<T>; ++i) {
+      run_first_[i] = run_second_[i] = 0;
+    }
+  }
+
+ private:
+  SumPair* sums_;
+  F run_first_[vector_size<T>] = {};
+  F run_second_[vector_size<T>] = {};
+  int batches_ = 0;
+};
+
+/// Of sums[block_threads / width][width], adds all rows to the first one, as a tree.
+template <class Block>
+SYNCBN_HOST_DEVICE void add_rows(const Block& block, SumPair* sums, int width) {
+  for (int half = block_threads / 2; half >= width; half /= 2) {
+    block.every_thread([&](int thread) {
+      if (thread < half) {
+        sums[thread] += sums[thread + half];
+      }
+    });
+  }
+}
+
+/// Kernel: every block's part of its channels' sums.
+///
+/// Terms has `Element`, `Coefficients`, batch (2 or 4), coefficients(c), load(step,
+/// aligned, there), which gives what has been read of a vector, and add(loaded, i, coefficients,
+/// there, sums) for an element of it.
+template <class Terms, class Walk>
+struct SumParts {
+  static constexpr int threads = block_threads;
+  static constexpr int at_once = Walk::at_once;
+  static constexpr int sets = Walk::sets;
+  struct Shared {
+    SumPair sums[block_threads * sets];
+  };
+
+  Terms terms;
+  Walk walk;
+  const float* weight;
+  bool aligned;
+  SumPair* parts;  ///< [parts, C]
+
+  template <class Block>
+  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
+    block.every_thread(
+        [&](int thread) { sum_of_thread(block.index(), thread, &shared.sums[thread]); });
+    if constexpr (sets == 1) {
+      add_rows(block, shared.sums, 1);
+      block.every_thread([&](int thread) {
+        if (thread == 0) {
+          parts[walk.part(block.index()) * walk.channels() + walk.channel(block.index(), 0, 0)] =
+              shared.sums[0];
+        }
+      });
+    } else {
+      add_columns(block, shared);
+    }
+  }
+
+ private:
+  static constexpr int vector = Walk::vector;
+
+  SYNCBN_HOST_DEVICE static int place(int thread, int i) { return i * block_threads + thread; }
+
+  SYNCBN_HOST_DEVICE void sum_of_thread(std::int64_t block, int thread, SumPair* to) const {
+    typename Terms::Coefficients k[sets];
+    SYNCBN_UNROLL
+    for (int i = 0; i < sets; ++i) {
+      k[i] = terms.coefficients(walk.channel(block, thread, i));
+    }
+    RunningSums<typename Terms::Element, sets, Terms::batch> sums(to);
+    for_each_vector<Terms::batch>(
+        walk, block, thread, aligned, weight,
+        [&](const auto& step, const auto& there) { return terms.load(step, aligned, there); },
+        [&](const auto&, const auto& loaded, const auto& there) {
+          SYNCBN_UNROLL
+          for (int i = 0; i < vector; ++i) {
+            terms.add(loaded, i, k[sets == 1 ? 0 : i], there, sums);
+          }
+        },
+        [&] { sums.end_batch(); });
+    sums.end_run();
+  }
+
+  /// Sums that several threads add up of one, so that none has many to add.
+  static constexpr int most_strands = 16;
+
+  /// Of a tile, column j.
+  SYNCBN_HOST_DEVICE SumPair& column(Shared& shared, int j) const {
+    return shared.sums[place(j / vector, j % vector)];
+  }
+
+  /// First the groups' sums of a column, then those of a channel's columns.
+  template <class Block>
+  SYNCBN_HOST_DEVICE void add_columns(const Block& block, Shared& shared) const {
+    const int plane = walk.plane();
+    const int channels = walk.tile_channels(block.index());
+    const int columns = walk.lanes() * vector;
+    const int kept = walk.groups() < most_strands ? walk.groups() : most_strands;
+    const auto of_group = [&](int group, int k) -> SumPair& {
+      return shared.sums[place(group * walk.lanes() + k % walk.lanes(), k / walk.lanes())];
+    };
+    block.every_thread([&](int thread) {
+      for (int k = thread; k < columns * kept; k += block_threads) {
+        SumPair& sum = of_group(k / columns, k % columns);
+        for (int group = k / columns + kept; group < walk.groups(); group += kept) {
+          sum += of_group(group, k % columns);
+        }
+      }
+    });
+    block.every_thread([&](int thread) {
+      for (int k = thread; k < columns; k += block_threads) {
+        for (int group = 1; group < kept; ++group) {
+          of_group(0, k) += of_group(group, k);
+        }
+      }
+    });
+    const int strands = plane < most_strands ? plane : most_strands;
+    block.every_thread([&](int thread) {
+      for (int k = thread; k < channels * strands; k += block_threads) {
+        const int first = k / strands * plane + k % strands;
+        const int end = k / strands * plane + plane;
+        SumPair& sum = column(shared, first);
+        for (int j = first + strands; j < end; j += strands) {
+          sum += column(shared, j);
+        }
+      }
+    });
+    block.every_thread([&](int thread) {
+      for (int c = thread; c < channels; c += block_threads) {
+        SumPair sum = column(shared, c * plane);
+        for (int strand = 1; strand < strands; ++strand) {
+          sum += column(shared, c * plane + strand);
+        }
+        parts[walk.part(block.index()) * walk.channels() + walk.first_channel(block.index()) + c] =
+            sum;
+      }
+    });
+  }
+};
+
+/// Kernel: every block's part of the weights' sum.
+struct SumWeights {
+  static constexpr int threads = block_threads;
+  static constexpr int at_once = 2;
+  static constexpr std::int64_t most_parts = block_threads;
+  struct Shared {
+    SumPair sums[block_threads];
+  };
+
+  const float* weight;
+  std::int64_t size;
+  double* parts;  ///< [blocks()]
+
+  constexpr std::int64_t chunk() const {
+    constexpr std::int64_t unit = 8 * block_threads;
+    return divide_up(divide_up(size, most_parts), unit) * unit;
+  }
+  constexpr std::int64_t blocks() const { return size == 0 ? 0 : divide_up(size, chunk()); }
+
+  template <class Block>
+  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
+    block.every_thread([&](int thread) {
+      const std::int64_t begin = block.index() * chunk();
+      const std::int64_t end = begin + chunk() < size ? begin + chunk() : size;
+      double sum = 0;
+      for (std::int64_t i = begin + thread; i < end; i += block_threads) {
+        sum += static_cast<double>(weight[i]);
+      }
+      shared.sums[thread] = {sum, 0};
+    });
+    add_rows(block, shared.sums, 1);
+    block.every_thread([&](int thread) {
+      if (thread == 0) {
+        parts[block.index()] = shared.sums[0].first;
+      }
+    });
+  }
+};
+
+/// Kernel: adds up the parts. sums = {first [C], second [C], count}.
+struct AddParts {
+  static constexpr int threads = block_threads;
+  static constexpr int at_once = 2;
+  static constexpr int side_by_side = 4;  ///< channels of a block: as many as a line of cache holds
+  static constexpr int strands = block_threads / side_by_side;
+  struct Shared {
+    SumPair sums[block_threads];
+  };
+
+  const SumPair* parts;  ///< [count_of_parts, C]
+  std::int64_t count_of_parts;
+  std::int64_t channels;
+  const double* weight_parts;  ///< [count_of_weight_parts], or null: the count is `positions`
+  int count_of_weight_parts;
+  double positions;
+  double* sums;  ///< [2C + 1] written
+
+  constexpr std::int64_t blocks() const { return divide_up(channels, side_by_side); }
+
+  template <class Block>
+  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
+    const std::int64_t first = block.index() * side_by_side;
+    block.every_thread([&](int thread) {
+      const std::int64_t c = first + thread % side_by_side;
+      SumPair sum{};
+      if (c < channels) {
+        for (std::int64_t part = thread / side_by_side; part < count_of_parts; part += strands) {
+          sum += parts[part * channels + c];
+        }
+      }
+      shared.sums[thread] = sum;
+    });
+    add_rows(block, shared.sums, side_by_side);
+    block.every_thread([&](int thread) {
+      const std::int64_t c = first + thread;
+      if (thread < side_by_side && c < channels) {
+        sums[c] = shared.sums[thread].first;
+        sums[channels + c] = shared.sums[thread].second;
+      }
+    });
+    if (block.index() == 0) {
+      add_weights(block, shared);
+    }
+  }
+
+ private:
+  template <class Block>
+  SYNCBN_HOST_DEVICE void add_weights(const Block& block, Shared& shared) const {
+    block.every_thread([&](int thread) {
+      shared.sums[thread] = {thread < count_of_weight_parts ? weight_parts[thread] : 0, 0};
+    });
+    add_rows(block, shared.sums, 1);
+    block.every_thread([&](int thread) {
+      if (thread == 0) {
+        sums[2 * channels] = weight_parts == nullptr ? positions : shared.sums[0].first;
+      }
+    });
+  }
+};
+
+/// Memory for the parts.
+constexpr std::size_t bytes_of_parts(std::int64_t parts, std::int64_t channels) {
+  return static_cast<std::size_t>(SumWeights::most_parts) * sizeof(double) +
+         static_cast<std::size_t>(parts * channels) * sizeof(SumPair);
+}
+
+/// Launches what sums `terms` over x, by launch(blocks, kernel, what we are doing). `workspace` has
+/// bytes_of_parts and is aligned to 16 bytes.
+template <class Terms, class Launcher>
+void sum_channels(const ConstTensorView& x, const Terms& terms, const float* weight, bool aligned,
+                  double* sums, void* workspace, const Launcher& launch) {
+  const Shape& shape = x.shape();
+  auto* weight_parts = static_cast<double*>(workspace);
+  auto* parts = reinterpret_cast<SumPair*>(weight_parts + SumWeights::most_parts);
+  AddParts all{.parts = parts,
+               .count_of_parts = 0,
+               .channels = shape.c,
+               .weight_parts = weight == nullptr ? nullptr : weight_parts,
+               .count_of_weight_parts = 0,
+               .positions = static_cast<double>(shape.per_channel()),
+               .sums = sums};
+  if (weight != nullptr && shape.per_channel() != 0) {
+    const SumWeights body{weight, shape.per_channel(), weight_parts};
+    all.count_of_weight_parts = static_cast<int>(body.blocks());
+    launch(body.blocks(), body, "summing weights");
+  }
+  if (shape.size() != 0) {
+    visit_walk<vector_size<typename Terms::Element>>(
+        extents_of(shape, x.layout()), Purpose::sums, [&]<class Walk>(const Walk& walk) {
+          all.count_of_parts = walk.parts();
+          launch(walk.blocks(),
+                 SumParts<Terms, Walk>{terms, walk, weight, aligned && walk.even(), parts},
+                 "summing channels");
+        });
+  }
+  launch(all.blocks(), all, "adding up sums of channels");
+}
+
+}  // namespace syncbn::kernels::cuda

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// An element written for every element read.
+
+#include <cstdint>
+
+#include "core/host_device.hpp"
+
+#include "kernels/cuda/elements.hpp"
+#include "kernels/cuda/walk.hpp"
+
+namespace syncbn::kernels::cuda {
+
+/// Kernel. `Of` has `Element`, `Coefficients`, batch, coefficients(c), load(step, aligned,
+/// there), and write(step, aligned, loaded, there, coefficients of an element).
+///
+/// No block waits for another, and each thread reads a vector before it writes it: outputs may be
+/// inputs.
+template <class Of, class Walk>
+struct Elementwise {
+  static constexpr int threads = block_threads;
+  static constexpr int at_once = Walk::at_once;
+  struct Shared {};
+
+  Of of;
+  Walk walk;
+  const float* weight;
+  bool aligned;
+
+  template <class Block>
+  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared&) const {
+    constexpr int sets = Walk::sets;
+    block.every_thread([&](int thread) {
+      typename Of::Coefficients k[sets];
+      SYNCBN_UNROLL
+      for (int i = 0; i < sets; ++i) {
+        k[i] = of.coefficients(walk.channel(block.index(), thread, i));
+      }
+      const auto coefficients_of = [&](int i) -> const typename Of::Coefficients& {
+        return k[sets == 1 ? 0 : i];
+      };
+      for_each_vector<Of::batch>(
+          walk, block.index(), thread, aligned, weight,
+          [&](const auto& step, const auto& there) { return of.load(step, aligned, there); },
+          [&](const auto& step, const auto& loaded, const auto& there) {
+            of.write(step, aligned, loaded, there, coefficients_of);
+          },
+          [] {});
+    });
+  }
+};
+
+template <class Of, class Launcher>
+void for_each_element(const ConstTensorView& x, const Of& of, const float* weight, bool aligned,
+                      const Launcher& launch, const char* doing) {
+  if (x.shape().size() == 0) {
+    return;
+  }
+  visit_walk<vector_size<typename Of::Element>>(
+      extents_of(x.shape(), x.layout()), Purpose::elements, [&]<class Walk>(const Walk& walk) {
+        launch(walk.blocks(), Elementwise<Of, Walk>{of, walk, weight, aligned && walk.even()},
+               doing);
+      });
+}
+
+}  // namespace syncbn::kernels::cuda

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/finalize.hpp"
+#include "kernels/cuda/launch.cuh"
+
+namespace syncbn::kernels::cuda {
+
+void finalize(const Finalize& arguments, Stream stream) {
+  run_finalize(arguments, OnStream{stream});
+}
+
+void affine(const Affine& arguments, Stream stream) {
+  run_affine(arguments, OnStream{stream});
+}
+
+void finalize_backward(const FinalizeBackward& arguments, Stream stream) {
+  run_finalize_backward(arguments, OnStream{stream});
+}
+
+}  // namespace syncbn::kernels::cuda

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Which thread of which block does which elements. By the tensor's shape and type alone: not by the
+// device, nor by where in memory a tensor lies, so that sums have the same bits everywhere.
+//
+// A thread goes through vectors of 16 bytes. Memory is [rows, channels, plane], dense, and there
+// are two walks over it:
+//
+//   Planes    planes of 256 elements and more: a block has one channel and some of its vectors, one
+//             behind the other over all rows, a thread every 256th. Sums are of one channel.
+//   Columns   shorter ones, down to 1 (dense layers and channels last): rows are cut into tiles of
+//             whole channels, at best 64 vectors wide; a block has a tile and some rows, a thread
+//             the same vector of every so many rows. Sums are of one column each.
+//
+// Indices of elements have 64 bits, also the product of all sizes of a tensor.
+
+#include <cstdint>
+#include <numeric>
+
+#include "syncbn/tensor_view.hpp"
+
+#include "core/host_device.hpp"
+
+namespace syncbn::kernels::cuda {
+
+inline constexpr int block_threads = 256;
+
+/// Blocks that sums are taken in, if there are elements enough: some for every multiprocessor, but
+/// not so many that to add up what they found takes long.
+inline constexpr std::int64_t blocks_for_sums = 1024;
+
+/// Fewest vectors of a thread, unless the tensor has fewer. Elementwise kernels prepare more.
+enum class Purpose : std::uint8_t { sums = 8, elements = 16 };
+
+/// Vectors of a thread by which work is cut.
+inline constexpr std::int64_t grain = 4;
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+
+struct Extents {
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int64_t plane;
+
+  constexpr bool has_long_planes() const { return plane >= 256; }
+};
+
+/// A single channel is one plane of everything.
+constexpr Extents extents_of(const Shape& shape, Layout layout) {
+  if (shape.c == 1) {
+    return {1, 1, shape.size()};
+  }
+  if (layout == Layout::channels_last) {
+    return {shape.n * shape.s, shape.c, 1};
+  }
+  return {shape.n, shape.c, shape.s};
+}
+
+/// Elements [lo, hi) of the kVector ones from `index` on. They may be none.
+template <int kVector>
+struct Step {
+  std::int64_t index;     ///< in the tensor, a multiple of kVector if the walk is even()
+  std::int64_t position;  ///< where to look for their weights, see weight_place
+  int lo;
+  int hi;
+
+  SYNCBN_HOST_DEVICE bool whole() const { return lo == 0 && hi == kVector; }
+};
+
+template <int kVector>
+class Planes {
+ public:
+  static constexpr int vector = kVector;
+  /// Channels in a thread's vector.
+  static constexpr int sets = 1;
+  /// Blocks for which a multiprocessor must have registers: enough for as many bytes under way as
+  /// keep its memory busy.
+  static constexpr int at_once = 3;
+
+  /// The extents have long planes, or no element.
+  constexpr Planes(const Extents& extents, Purpose purpose)
+      : extents_(extents),
+        // A plane that is no multiple of vectors begins and ends somewhere in one.
+        vectors_((extents.plane + (extents.plane % kVector == 0 ? 0 : 2 * kVector - 2)) / kVector) {
+    constexpr std::int64_t unit = grain * block_threads;
+    const std::int64_t fewest = static_cast<std::int64_t>(purpose) * block_threads;
+    const std::int64_t wanted =
+        purpose == Purpose::sums
+            ? divide_up(vectors(), divide_up(blocks_for_sums, extents.channels))
+            : fewest;
+    chunk_ = divide_up(wanted > fewest ? wanted : fewest, unit) * unit;
+    parts_ = divide_up(vectors(), chunk_);
+    row_ = extents.channels * extents.plane;
+    if (vectors_ > 0) {
+      stride_rows_ = block_threads / vectors_;
+      stride_vectors_ = block_threads % vectors_;
+      stride_ = stride_rows_ * row_ + stride_vectors_ * kVector;
+    }
+  }
+
+  constexpr std::int64_t blocks() const { return extents_.channels * parts_; }
+  constexpr std::int64_t parts() const { return parts_; }
+  SYNCBN_HOST_DEVICE std::int64_t channels() const { return extents_.channels; }
+  SYNCBN_HOST_DEVICE std::int64_t part(std::int64_t block) const {
+    return block / extents_.channels;
+  }
+  /// Of the i-th element of a thread's vectors.
+  SYNCBN_HOST_DEVICE std::int64_t channel(std::int64_t block, int, int) const {
+    return block % extents_.channels;
+  }
+  /// Whether all whole steps begin on multiples of vectors.
+  constexpr bool even() const { return true; }
+
+  /// A thread's way.
+  class Steps {
+   public:
+    static constexpr int vector = kVector;
+
+    SYNCBN_HOST_DEVICE Steps(const Planes& planes, std::int64_t block, int thread)
+        : planes_(planes) {
+      const Extents& extents = planes.extents_;
+      const std::int64_t first = planes.part(block) * planes.chunk_;
+      const std::int64_t rest = planes.vectors() - first;
+      const std::int64_t count = rest < planes.chunk_ ? rest : planes.chunk_;
+      left_ = static_cast<int>((count - thread + block_threads - 1) / block_threads);
+      row_ = (first + thread) / planes.vectors_;
+      vector_ = (first + thread) % planes.vectors_;
+      index_ = (row_ * extents.channels + planes.channel(block, 0, 0)) * extents.plane +
+               vector_ * kVector;
+    }
+
+    SYNCBN_HOST_DEVICE bool any() const { return left_ > 0; }
+
+    /// Whether there are `count` more and it is known beforehand that they are whole.
+    SYNCBN_HOST_DEVICE bool are_whole(int count) const { return left_ >= count && !planes_.cut(); }
+
+    /// The next one of these.
+    SYNCBN_HOST_DEVICE Step<kVector> next_whole() {
+      const Step<kVector> step{index_, 0, 0, kVector};
+      advance();
+      return step;
+    }
+
+    /// The next one of any; behind the last, one of no element.
+    SYNCBN_HOST_DEVICE Step<kVector> next() {
+      if (left_ <= 0) {
+        return {0, 0, 0, 0};
+      }
+      // A plane's first vector begins in front of it if that is no multiple of vectors.
+      const std::int64_t plane = planes_.extents_.plane;
+      const std::int64_t ahead = (index_ - vector_ * kVector) & (kVector - 1);
+      const std::int64_t from = vector_ * kVector - ahead;
+      const std::int64_t behind = plane - from;
+      const Step<kVector> step{index_ - ahead, row_ * plane + from,
+                               from < 0 ? static_cast<int>(-from) : 0,
+                               behind < kVector ? static_cast<int>(behind) : kVector};
+      advance();
+      return step;
+    }
+
+    /// Index of the weight of a step's i-th element.
+    SYNCBN_HOST_DEVICE std::int64_t weight_place(const Step<kVector>& step, int i) const {
+      return step.position + i;
+    }
+
+   private:
+    SYNCBN_HOST_DEVICE void advance() {
+      --left_;
+      row_ += planes_.stride_rows_;
+      vector_ += planes_.stride_vectors_;
+      index_ += planes_.stride_;
+      if (vector_ >= planes_.vectors_) {
+        vector_ -= planes_.vectors_;
+        index_ += planes_.row_ - planes_.vectors_ * kVector;
+        ++row_;
+      }
+    }
+
+    const Planes& planes_;
+    int left_;
+    std::int64_t row_;
+    std::int64_t vector_;  ///< in its plane
+    std::int64_t index_;   ///< of the plane's first element, and kVector for each vector
+  };
+  SYNCBN_HOST_DEVICE Steps steps(std::int64_t block, int thread) const {
+    return {*this, block, thread};
+  }
+
+ private:
+  /// Of a channel.
+  SYNCBN_HOST_DEVICE constexpr std::int64_t vectors() const { return extents_.rows * vectors_; }
+  /// Whether planes are not made of whole vectors.
+  SYNCBN_HOST_DEVICE bool cut() const { return extents_.plane % kVector != 0; }
+
+  Extents extents_;
+  std::int64_t vectors_;             ///< of a plane
+  std::int64_t chunk_ = 1;           ///< vectors of a block
+  std::int64_t parts_ = 0;           ///< of a channel
+  std::int64_t row_ = 0;             ///< elements of a row
+  std::int64_t stride_rows_ = 0;     ///< from a thread's vector to its next:
+  std::int64_t stride_vectors_ = 0;  ///< so many planes and so many vectors,
+  std::int64_t stride_ = 0;          ///< which are so many elements
+};
+
+template <int kVector>
+class Columns {
+ public:
+  static constexpr int vector = kVector;
+  static constexpr int sets = kVector;
+  static constexpr int at_once = 2;
+  static constexpr int wide = 64;  ///< vectors of a tile, if there are as many
+
+  /// The extents have no long planes, or no element.
+  constexpr Columns(const Extents& extents, Purpose purpose) : extents_(extents) {
+    if (extents.rows * extents.plane == 0) {
+      return;
+    }
+    const auto plane = static_cast<int>(extents.plane);
+    // Tiles of so many channels begin with a vector.
+    const std::int64_t unit = kVector / std::gcd(kVector, plane);
+    const std::int64_t fit = wide * kVector / plane / unit * unit;
+    const std::int64_t most = fit > unit ? fit : unit;
+    tiles_ = divide_up(extents.channels, most);
+    tile_ = static_cast<int>(divide_up(divide_up(extents.channels, tiles_), unit) * unit);
+    tiles_ = divide_up(extents.channels, tile_);
+    if (tile_ > extents.channels) {
+      tile_ = static_cast<int>(extents.channels);
+    }
+    lanes_ = (tile_ * plane + kVector - 1) / kVector;
+    groups_ = block_threads / lanes_;
+    const std::int64_t fewest = static_cast<std::int64_t>(purpose) * groups_;
+    const std::int64_t wanted = purpose == Purpose::sums
+                                    ? divide_up(extents.rows, divide_up(blocks_for_sums, tiles_))
+                                    : fewest;
+    chunk_ = divide_up(wanted > fewest ? wanted : fewest, grain * groups_) * grain * groups_;
+    parts_ = divide_up(extents.rows, chunk_);
+    stride_ = groups_ * width();
+  }
+
+  constexpr std::int64_t blocks() const { return tiles_ * parts_; }
+  constexpr std::int64_t parts() const { return parts_; }
+  SYNCBN_HOST_DEVICE std::int64_t channels() const { return extents_.channels; }
+  SYNCBN_HOST_DEVICE std::int64_t part(std::int64_t block) const { return block / tiles_; }
+  SYNCBN_HOST_DEVICE std::int64_t first_channel(std::int64_t block) const {
+    return block % tiles_ * tile_;
+  }
+  SYNCBN_HOST_DEVICE int tile_channels(std::int64_t block) const {
+    const std::int64_t rest = extents_.channels - first_channel(block);
+    return rest < tile_ ? static_cast<int>(rest) : tile_;
+  }
+  SYNCBN_HOST_DEVICE std::int64_t channel(std::int64_t block, int thread, int i) const {
+    const std::int64_t c = first_channel(block) + (thread % lanes_ * kVector + i) / plane();
+    return c < extents_.channels ? c : extents_.channels - 1;  // no element
+  }
+  constexpr bool even() const { return width() % kVector == 0; }
+
+  SYNCBN_HOST_DEVICE int plane() const { return static_cast<int>(extents_.plane); }
+  /// Threads side by side, each with a vector of columns of the tile.
+  SYNCBN_HOST_DEVICE int lanes() const { return lanes_; }
+  /// Such rows of threads; threads left over do nothing.
+  SYNCBN_HOST_DEVICE int groups() const { return groups_; }
+
+  class Steps {
+   public:
+    static constexpr int vector = kVector;
+
+    SYNCBN_HOST_DEVICE Steps(const Columns& columns, std::int64_t block, int thread)
+        : columns_(columns) {
+      const int group = thread / columns.lanes_;
+      const int column = thread % columns.lanes_ * kVector;
+      const int behind = columns.tile_channels(block) * columns.plane() - column;
+      row_ = columns.part(block) * columns.chunk_ + group;
+      const std::int64_t part_end = row_ - group + columns.chunk_;
+      const std::int64_t end = part_end < columns.extents_.rows ? part_end : columns.extents_.rows;
+      const bool idle = group >= columns.groups_ || behind <= 0;
+      left_ = idle ? 0 : static_cast<int>((end - row_ + columns.groups_ - 1) / columns.groups_);
+      index_ = row_ * columns.width() + columns.first_channel(block) * columns.plane() + column;
+      start_ = column % columns.plane();
+      hi_ = behind < kVector ? behind : kVector;
+    }
+
+    SYNCBN_HOST_DEVICE bool any() const { return left_ > 0; }
+
+    SYNCBN_HOST_DEVICE bool are_whole(int count) const { return left_ >= count && hi_ == kVector; }
+
+    SYNCBN_HOST_DEVICE Step<kVector> next_whole() {
+      const Step<kVector> step{index_, 0, 0, kVector};
+      advance();
+      return step;
+    }
+
+    SYNCBN_HOST_DEVICE Step<kVector> next() {
+      if (left_ <= 0) {
+        return {0, 0, 0, 0};
+      }
+      const Step<kVector> step{index_, row_ * columns_.plane(), 0, hi_};
+      advance();
+      return step;
+    }
+
+    SYNCBN_HOST_DEVICE std::int64_t weight_place(const Step<kVector>& step, int i) const {
+      return step.position + (start_ + i) % columns_.plane();
+    }
+
+   private:
+    SYNCBN_HOST_DEVICE void advance() {
+      --left_;
+      row_ += columns_.groups_;
+      index_ += columns_.stride_;
+    }
+
+    const Columns& columns_;
+    int left_;
+    std::int64_t row_;
+    std::int64_t index_;
+    int start_;  ///< where in its plane a vector's first element is
+    int hi_;
+  };
+  SYNCBN_HOST_DEVICE Steps steps(std::int64_t block, int thread) const {
+    return {*this, block, thread};
+  }
+
+ private:
+  SYNCBN_HOST_DEVICE constexpr std::int64_t width() const {
+    return extents_.channels * extents_.plane;
+  }
+
+  Extents extents_;
+  std::int64_t tiles_ = 0;
+  std::int64_t chunk_ = 1;   ///< rows of a block
+  std::int64_t parts_ = 0;   ///< of the rows
+  std::int64_t stride_ = 0;  ///< from a thread's vector to its next
+  int tile_ = 1;             ///< channels of a tile
+  int lanes_ = 1;
+  int groups_ = 1;
+};
+
+/// Calls body(walk) with the walk for these extents.
+template <int kVector, class Body>
+void visit_walk(const Extents& extents, Purpose purpose, Body body) {
+  if (extents.has_long_planes()) {
+    body(Planes<kVector>(extents, purpose));
+  } else {
+    body(Columns<kVector>(extents, purpose));
+  }
+}
+
+}  // namespace syncbn::kernels::cuda

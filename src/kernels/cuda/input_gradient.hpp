@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+
+#include "core/visit_dtype.hpp"
+
+#include "kernels/cuda/cuda.hpp"
+#include "kernels/cuda/elementwise.hpp"
+#include "kernels/cuda/upstream.hpp"
+
+namespace syncbn::kernels::cuda {
+
+template <class T>
+struct GradientElements {
+  using Element = T;
+  using F = Lane<T>;
+  using Loaded = typename TypedUpstream<T>::Loaded;
+  struct Coefficients {
+    typename TypedUpstream<T>::Coefficients upstream;
+    F scale;
+    Pair<F> mean_dz;
+    F slope;
+  };
+  static constexpr int batch = 2;  ///< of two tensors
+
+  TypedUpstream<T> upstream;
+  const double* scale;
+  const double* mean_dz;
+  const double* slope;
+  T* dx;
+  T* dresidual;
+
+  SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const {
+    return {upstream.coefficients(c), static_cast<F>(scale[c]), Pair<F>(mean_dz[c]),
+            static_cast<F>(slope[c])};
+  }
+
+  template <class There>
+  SYNCBN_HOST_DEVICE Loaded load(const Step<vector_size<T>>& step, bool aligned,
+                                 There there) const {
+    return upstream.load(step, aligned, there);
+  }
+
+  template <class There, class CoefficientsOf>
+  SYNCBN_HOST_DEVICE void write(const Step<vector_size<T>>& step, bool aligned,
+                                const Loaded& loaded, const There& there, CoefficientsOf of) const {
+    Words of_x{}, of_residual{};
+    SYNCBN_UNROLL
+    for (int i = 0; i < vector_size<T>; ++i) {
+      const Coefficients& k = of(i);
+      const F weight = there.weight(i);
+      const auto element = upstream.element(loaded, i, k.upstream, there.weight(i));
+      const F share = k.mean_dz.hi + std::fma(element.centered, k.slope, k.mean_dz.lo);
+      const F gradient = k.scale * std::fma(-weight, share, element.dz);
+      set_element(of_x, i, from_lane<T>(weight == 0 ? F{0} : gradient));
+      set_element(of_residual, i, from_lane<T>(element.dz));
+    }
+    store_vector(dx, step, aligned, there, of_x);
+    if (dresidual != nullptr) {
+      store_vector(dresidual, step, aligned, there, of_residual);
+    }
+  }
+};
+
+template <class Launcher>
+void run_input_gradient(const InputGradient& arguments, const Launcher& launch) {
+  const ConstTensorView& data = arguments.upstream.data;
+  visit_dtype(data.dtype(), [&]<class T>() {
+    const GradientElements<T> elements{.upstream = TypedUpstream<T>(arguments.upstream),
+                                       .scale = arguments.upstream.scale,
+                                       .mean_dz = arguments.mean_dz,
+                                       .slope = arguments.slope,
+                                       .dx = static_cast<T*>(arguments.dx),
+                                       .dresidual = static_cast<T*>(arguments.dresidual)};
+    const bool aligned =
+        elements.upstream.is_aligned() && is_aligned(elements.dx) && is_aligned(elements.dresidual);
+    for_each_element(data, elements, arguments.upstream.weight, aligned, launch,
+                     "computing the input's gradient");
+  });
+}
+
+}  // namespace syncbn::kernels::cuda

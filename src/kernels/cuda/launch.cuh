@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How a kernel of these headers runs on the device. A kernel is a small object, copied to it, whose
+// operator()(block, shared) is what a block does: phases one after the other, in each of which
+// every thread does body(thread). Threads hand over to each other between phases only, through
+// `shared`. Tests run the same objects on the host, a thread at a time.
+
+#include <cuda_runtime.h>
+
+#include "cuda/check.hpp"
+#include "kernels/cuda/cuda.hpp"
+
+namespace syncbn::kernels::cuda {
+
+/// The calling thread's block.
+class DeviceBlock {
+ public:
+  __device__ std::int64_t index() const { return blockIdx.x; }
+
+  template <class Body>
+  __device__ void every_thread(Body body) const {
+    body(static_cast<int>(threadIdx.x));
+    __syncthreads();
+  }
+};
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::threads, Kernel::at_once)
+    run(const __grid_constant__ Kernel kernel) {
+  __shared__ typename Kernel::Shared shared;
+  kernel(DeviceBlock(), shared);
+}
+
+struct OnStream {
+  Stream stream;
+
+  template <class Kernel>
+  void operator()(std::int64_t blocks, const Kernel& kernel, const char* doing) const {
+    run<<<static_cast<unsigned>(blocks), Kernel::threads, 0, stream>>>(kernel);
+    syncbn::cuda::check(cudaGetLastError(), doing);
+  }
+};
+
+}  // namespace syncbn::kernels::cuda

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// (x - mean) * scale + shift and the activation, for the kernel that writes it and for those that
+// need to know again which side a value was on.
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/host_device.hpp"
+
+namespace syncbn::kernels::cuda {
+
+/// A number as two hi + lo of type F. In double, lo is 0.
+template <class F>
+struct Pair {
+  F hi;
+  F lo;
+
+  Pair() = default;
+  SYNCBN_HOST_DEVICE explicit Pair(double value) : hi(static_cast<F>(value)), lo(0) {
+    if (std::isfinite(hi)) {
+      lo = static_cast<F>(value - static_cast<double>(hi));
+    }
+  }
+};
+
+/// One channel's.
+template <class F>
+struct Normalization {
+  Pair<F> mean;
+  F scale;
+  F shift;
+
+  /// x - mean
+  SYNCBN_HOST_DEVICE F centered(F x) const { return (x - mean.hi) - mean.lo; }
+  /// From x - mean.
+  SYNCBN_HOST_DEVICE F normalized(F x_centered) const { return std::fma(x_centered, scale, shift); }
+};
+
+/// What an activation does to values on its lower side.
+template <class F>
+struct LowerSide {
+  F slope;
+
+  /// v * slope; with a slope of 0 exactly 0, for infinities too.
+  SYNCBN_HOST_DEVICE F operator()(F v) const { return slope == 0 ? F{0} : v * slope; }
+};
+
+/// Arrays [C] of the coefficients.
+struct NormalizationArrays {
+  const double* mean;
+  const double* scale;
+  const double* shift;
+
+  template <class F>
+  SYNCBN_HOST_DEVICE Normalization<F> of(std::int64_t c) const {
+    return {Pair<F>(mean[c]), static_cast<F>(scale[c]), static_cast<F>(shift[c])};
+  }
+};
+
+}  // namespace syncbn::kernels::cuda

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The gradient behind the activation.
+
+#include <cstdint>
+
+#include "core/host_device.hpp"
+
+#include "kernels/cuda/cuda.hpp"
+#include "kernels/cuda/elements.hpp"
+#include "kernels/cuda/normalized.hpp"
+#include "kernels/cuda/walk.hpp"
+
+namespace syncbn::kernels::cuda {
+
+/// Upstream with its pointers typed. Ways to find dz are told apart as the kernel runs: they are
+/// the same for all of its threads, and memory is slower than what it takes to look.
+template <class T>
+class TypedUpstream {
+ public:
+  using F = Lane<T>;
+
+  /// Of the normalization; where x - mean is found from the output, of the way back: `mean` is the
+  /// shift then and `scale` one over the scale.
+  using Coefficients = Normalization<F>;
+  /// What has been read of a vector.
+  struct Loaded {
+    Words data;
+    Words dy;
+    Words y;
+  };
+  struct Element {
+    F centered;  ///< x - mean
+    F dz;
+  };
+
+  explicit TypedUpstream(const Upstream& upstream)
+      : arrays_{upstream.mean, upstream.scale, upstream.shift},
+        data_(static_cast<const T*>(upstream.data.data())),
+        dy_(static_cast<const T*>(upstream.dy)),
+        y_(upstream.negative_slope == 1 ? nullptr : static_cast<const T*>(upstream.y)),
+        lower_{static_cast<F>(upstream.negative_slope)},
+        inverse_slope_(static_cast<F>(1 / upstream.negative_slope)),
+        from_output_(upstream.source == Source::output) {}
+
+  bool is_aligned() const {
+    return cuda::is_aligned(data_) && cuda::is_aligned(dy_) && cuda::is_aligned(y_);
+  }
+
+  SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const {
+    if (from_output_) {
+      const double scale = arrays_.scale[c];
+      const auto shift = static_cast<F>(arrays_.shift[c]);
+      return {Pair<F>(static_cast<double>(shift)), static_cast<F>(scale == 0 ? 0 : 1 / scale), 0};
+    }
+    return arrays_.of<F>(c);
+  }
+
+  template <class There>
+  SYNCBN_HOST_DEVICE Loaded load(const Step<vector_size<T>>& step, bool aligned,
+                                 There there) const {
+    return {load_vector(data_, step, aligned, there), load_vector(dy_, step, aligned, there),
+            y_ != nullptr ? load_vector(y_, step, aligned, there) : Words{}};
+  }
+
+  /// Where the weight is 0, both are 0.
+  SYNCBN_HOST_DEVICE Element element(const Loaded& loaded, int i, const Coefficients& k,
+                                     float weight) const {
+    const F data = to_lane(cuda::element<T>(loaded.data, i));
+    const F dy = to_lane(cuda::element<T>(loaded.dy, i));
+    F centered, side;
+    if (from_output_) {
+      const F z = data <= 0 ? data * inverse_slope_ : data;
+      centered = k.centered(z) * k.scale;
+      side = data;
+    } else {
+      centered = k.centered(data);
+      side = y_ != nullptr ? to_lane(cuda::element<T>(loaded.y, i)) : k.normalized(centered);
+    }
+    const F dz = side <= 0 ? lower_(dy) : dy;
+    return weight == 0 ? Element{0, 0} : Element{centered, dz};
+  }
+
+ private:
+  NormalizationArrays arrays_;
+  const T* data_;
+  const T* dy_;
+  const T* y_;  ///< null: the side is found from data
+  LowerSide<F> lower_;
+  F inverse_slope_;
+  bool from_output_;
+};
+
+}  // namespace syncbn::kernels::cuda

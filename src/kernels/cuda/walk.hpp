@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// How a thread goes through its vectors.
+
+#include <cstdint>
+
+#include "core/host_device.hpp"
+
+#include "kernels/cuda/elements.hpp"
+
+namespace syncbn::kernels::cuda {
+
+/// A vector of which every element is there, and without weights.
+struct AllThere {
+  static constexpr bool all = true;
+  SYNCBN_HOST_DEVICE float weight(int) const { return 1; }
+};
+
+/// A vector of which any element may be missing, in the tensor or because its weight is 0.
+template <class Steps>
+struct SomeThere {
+  static constexpr bool all = false;
+  const Steps& steps;
+  const Step<Steps::vector>& step;
+  const float* weights;  ///< null, or [N, S]
+
+  SYNCBN_HOST_DEVICE float weight(int i) const {
+    if (i < step.lo || i >= step.hi) {
+      return 0;
+    }
+    return weights == nullptr ? 1 : weights[steps.weight_place(step, i)];
+  }
+};
+
+/// The elements of a step, 0 for those that the tensor does not have there.
+template <class T, class There>
+SYNCBN_HOST_DEVICE Words load_vector(const T* from, const Step<vector_size<T>>& step, bool aligned,
+                                     const There&) {
+  if constexpr (There::all) {
+    return load_words(from + step.index);
+  } else {
+    return load_step(from, step, aligned);
+  }
+}
+template <class T, class There>
+SYNCBN_HOST_DEVICE void store_vector(T* to, const Step<vector_size<T>>& step, bool aligned,
+                                     const There&, const Words& words) {
+  if constexpr (There::all) {
+    store_words(to + step.index, words);
+  } else {
+    store_step(to, step, aligned, words);
+  }
+}
+
+/// For every vector of a thread load(step, there), and with what that gives take(step, loaded,
+/// there). `kBatch` vectors are under way at a time; behind each batch comes end_batch().
+///
+/// A batch that is whole, aligned and without weights, as nearly all are, is loaded in as many
+/// accesses, back to back.
+template <int kBatch, class Walk, class Load, class Take, class EndBatch>
+SYNCBN_HOST_DEVICE void for_each_vector(const Walk& walk, std::int64_t block, int thread,
+                                        bool aligned, const float* weights, Load load, Take take,
+                                        EndBatch end_batch) {
+  auto steps = walk.steps(block, thread);
+  const bool fast = aligned && weights == nullptr;
+  while (steps.any()) {
+    if (fast && steps.are_whole(kBatch)) {
+      Step<Walk::vector> step[kBatch];
+      decltype(load(step[0], AllThere{})) loaded[kBatch];
+      SYNCBN_UNROLL
+      for (int j = 0; j < kBatch; ++j) {
+        step[j] = steps.next_whole();
+        loaded[j] = load(step[j], AllThere{});
+      }
+      SYNCBN_UNROLL
+      for (int j = 0; j < kBatch; ++j) {
+        take(step[j], loaded[j], AllThere{});
+      }
+    } else {
+      SYNCBN_UNROLL
+      for (int j = 0; j < kBatch; ++j) {
+        const Step<Walk::vector> step = steps.next();
+        const SomeThere<typename Walk::Steps> there{steps, step, weights};
+        take(step, load(step, there), there);
+      }
+    }
+    end_batch();
+  }
+}
+
+}  // namespace syncbn::kernels::cuda

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What the CUDA kernels do once per channel is what the layer does, to the bit.
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "syncbn/batch_norm.hpp"
+
+#include "kernels/cuda/finalize.hpp"
+#include "kernels/cuda_on_host.hpp"
+#include "support/tensor.hpp"
+
+namespace syncbn::test {
+namespace {
+
+namespace cuda = kernels::cuda;
+
+constexpr std::int64_t channels = 700;  // more than threads in the block
+constexpr std::size_t length = channels;
+
+struct PerChannel {
+  std::vector<double> mean = std::vector<double>(length), var = mean, invstd = mean, scale = mean,
+                      shift = mean;
+};
+
+// Batches, one of no element and one of one among them, by a layer and by the kernel on the sums
+// about the pivot that it left.
+void expect_the_layers(const BatchNormOptions& options) {
+  BatchNorm layer(channels, Communicator::self(), options);
+  for (std::size_t c = 0; c < length; ++c) {
+    layer.weight()[c] = 0.5 + 0.001 * static_cast<double>(c);
+    layer.bias()[c] = 0.1 * static_cast<double>(c % 9);
+  }
+  std::vector<double> running_mean(length, 0), running_var(length, 1), sums(2 * length + 1);
+  std::vector<float> pivot(length, 0);
+  std::int64_t batches = 0;
+  PerChannel got;
+  Saved saved;
+  for (const std::int64_t n : {8, 1, 0, 5, 8}) {
+    SCOPED_TRACE(testing::Message() << "batch of " << n);
+    const Shape shape{n, channels, 1};
+    const Tensor x = Tensor::normal(DType::f32, shape, Layout::channels_first,
+                                    static_cast<std::uint64_t>(10 + n), 0.7);
+    Tensor y(DType::f32, shape, Layout::channels_first);
+    layer.forward(x.view(), y.view(), saved);
+
+    forward_sums(x.view(), pivot, sums);
+    cuda::Finalize arguments{.channels = channels,
+                             .sums = sums.data(),
+                             .pivot = pivot.data(),
+                             .eps = options.eps,
+                             .gamma = layer.weight().data(),
+                             .beta = layer.bias().data(),
+                             .mean = got.mean.data(),
+                             .var = got.var.data(),
+                             .invstd = got.invstd.data(),
+                             .scale = got.scale.data(),
+                             .shift = got.shift.data(),
+                             .running = std::nullopt};
+    if (options.track_running_stats) {
+      arguments.running = {running_mean.data(), running_var.data(), &batches, options.momentum};
+    }
+    cuda::run_finalize(arguments, OnHost{n % 2 == 0 ? Order::forward : Order::backward});
+    EXPECT_EQ(got.mean, saved.statistics.mean);
+    EXPECT_EQ(got.var, saved.statistics.var);
+    EXPECT_EQ(got.invstd, saved.statistics.invstd);
+    for (std::size_t c = 0; c < length; ++c) {
+      EXPECT_EQ(got.scale[c], layer.weight()[c] * got.invstd[c]);
+      EXPECT_EQ(got.shift[c], layer.bias()[c]);
+    }
+    if (options.track_running_stats) {
+      EXPECT_EQ(batches, layer.num_batches_tracked());
+      EXPECT_TRUE(std::ranges::equal(running_mean, layer.running_mean()));
+      EXPECT_TRUE(std::ranges::equal(running_var, layer.running_var()));
+    }
+  }
+  EXPECT_EQ(layer.pivot_retries(), 0);  // which the kernel knows nothing of
+}
+
+TEST(CudaFinalizeTest, StatisticsAreTheLayers) {
+  expect_the_layers({.name = "a", .momentum = 0.1});
+  expect_the_layers({.name = "b", .momentum = 0.0});
+  expect_the_layers({.name = "c", .momentum = std::nullopt});
+  expect_the_layers({.name = "d", .eps = 1e-3, .track_running_stats = false});
+}
+
+TEST(CudaFinalizeTest, WithoutParametersScaleIsOneAndShiftZero) {
+  const std::vector<double> var(length, 3);
+  PerChannel got;
+  cuda::run_affine({channels, var.data(), 1, nullptr, nullptr, got.scale.data(), got.shift.data()},
+                   OnHost{});
+  EXPECT_EQ(got.scale, std::vector<double>(length, 0.5));
+  EXPECT_EQ(got.shift, std::vector<double>(length, 0));
+}
+
+TEST(CudaFinalizeTest, GradientsAreAddedToThoseThatWereThere) {
+  std::vector<double> sums(2 * length + 1), own(2 * length + 1);
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    sums[i] = static_cast<double>(i);
+    own[i] = 2;
+  }
+  sums.back() = 16;
+  const std::vector<double> invstd(length, 0.5);
+  std::vector<double> mean_dz(length), slope(length), dgamma(length, 1), dbeta(length, 1);
+  const auto run = [&](double* gamma, double* beta) {
+    cuda::run_finalize_backward({channels, sums.data(), invstd.data(), own.data(), mean_dz.data(),
+                                 slope.data(), gamma, beta},
+                                OnHost{});
+  };
+  run(dgamma.data(), dbeta.data());
+  EXPECT_EQ(mean_dz[3], 3.0 / 16);
+  EXPECT_EQ(slope[3], (channels + 3.0) / 16 / 4);
+  EXPECT_EQ(dgamma, std::vector<double>(length, 1 + 2 * 0.5));
+  EXPECT_EQ(dbeta, std::vector<double>(length, 1 + 2));
+  sums.back() = 0;  // nobody has an element: sums are 0
+  std::fill(sums.begin(), sums.end(), 0);
+  run(nullptr, nullptr);
+  EXPECT_EQ(mean_dz, std::vector<double>(length, 0));
+}
+
+}  // namespace
+}  // namespace syncbn::test
