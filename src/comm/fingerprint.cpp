@@ -26,30 +26,15 @@ Fingerprint& Fingerprint::add(std::span<const std::byte> bytes) {
 }
 
 std::uint64_t Fingerprint::value() const {
-  std::uint64_t z = state_;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
+  return scrambled(state_);
 }
 
 FingerprintWords to_words(std::uint64_t fingerprint) {
   FingerprintWords words{};
-  for (std::size_t i = 0; i < 4; ++i) {
-    const auto piece = static_cast<double>((fingerprint >> (16 * i)) & 0xffff);
-    words[i] = piece;
-    words[4 + i] = piece * piece;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    words[i] = fingerprint_word(fingerprint, i);
   }
   return words;
-}
-
-bool all_equal(std::span<const double, fingerprint_words> summed, std::uint64_t own, int ranks) {
-  const FingerprintWords words = to_words(own);
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    if (summed[i] != ranks * words[i]) {
-      return false;
-    }
-  }
-  return true;
 }
 
 }  // namespace syncbn::comm

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "comm/fingerprint_words.hpp"
+
 namespace syncbn::comm {
 
 /// A 64-bit hash built up piece by piece: eight bytes at a time a rotation, an xor and the
@@ -21,15 +23,9 @@ class Fingerprint {
   std::uint64_t state_ = 0xcbf29ce484222325;
 };
 
-/// What a fingerprint adds to a message: its four 16-bit pieces, then their squares.
-inline constexpr std::size_t fingerprint_words = 8;
+/// What a fingerprint adds to a message.
 using FingerprintWords = std::array<double, fingerprint_words>;
 
 FingerprintWords to_words(std::uint64_t fingerprint);
-
-/// Whether the sum of `ranks` ranks' words is the sum of equal words. sum(h) = P h and
-/// sum(h^2) = P h^2 together leave no room for unequal h: the sum of (h_r - h)^2 would be 0.
-/// Exact for up to 2^21 ranks.
-bool all_equal(std::span<const double, fingerprint_words> summed, std::uint64_t own, int ranks);
 
 }  // namespace syncbn::comm

@@ -59,7 +59,7 @@ class WithFingerprints final : public Transport {
  private:
   void require_agreement(const Message& message,
                          std::span<const double, fingerprint_words> summed) {
-    if (all_equal(summed, message.fingerprint, size())) {
+    if (all_equal(summed.data(), message.fingerprint, size())) {
       return;
     }
     std::vector<double> packed(static_cast<std::size_t>(size()) * descriptor_words, 0.0);

@@ -22,7 +22,7 @@ std::vector<double> summed_words(const std::vector<std::uint64_t>& prints) {
 
 bool agree(const std::vector<std::uint64_t>& prints) {
   const std::vector<double> sum = summed_words(prints);
-  return all_equal(std::span<const double, 8>(sum), prints[0], static_cast<int>(prints.size()));
+  return all_equal(sum.data(), prints[0], static_cast<int>(prints.size()));
 }
 
 TEST(Fingerprint, EqualPrintsAgreeWhateverTheirNumber) {
@@ -39,8 +39,7 @@ TEST(Fingerprint, OneOtherRankIsSeenByAll) {
     prints.back() ^= std::uint64_t{1} << (trial % 64);
     const std::vector<double> sum = summed_words(prints);
     for (const std::uint64_t own : prints) {
-      EXPECT_FALSE(
-          all_equal(std::span<const double, 8>(sum), own, static_cast<int>(prints.size())));
+      EXPECT_FALSE(all_equal(sum.data(), own, static_cast<int>(prints.size())));
     }
   }
 }
