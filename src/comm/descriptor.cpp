@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "comm/packed_bytes.hpp"
+
 namespace syncbn::comm {
 namespace {
 
@@ -24,27 +26,14 @@ struct Unpacked {
 };
 
 std::string unpack_text(std::span<const double> words) {
-  std::string text;
-  for (const double number : words) {
-    const auto word = static_cast<std::uint32_t>(number);
-    for (std::size_t k = 0; k < bytes_per_word; ++k) {
-      if (const char c = static_cast<char>(word >> (8 * k) & 0xff); c != 0) {
-        text += c;
-      }
-    }
-  }
+  std::string text(words.size() * bytes_per_word, '\0');
+  unpack_bytes(words, std::as_writable_bytes(std::span(text)));
+  std::erase(text, '\0');
   return text;
 }
 
 void pack_text(std::string_view text, std::span<double> words) {
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    std::uint32_t word = 0;
-    for (std::size_t k = 0; k < bytes_per_word && i * bytes_per_word + k < text.size(); ++k) {
-      word |= static_cast<std::uint32_t>(static_cast<unsigned char>(text[i * bytes_per_word + k]))
-              << (8 * k);
-    }
-    words[i] = static_cast<double>(word);
-  }
+  pack_bytes(std::as_bytes(std::span(text)), words);
 }
 
 Unpacked unpack(std::span<const double> words) {
