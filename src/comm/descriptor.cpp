@@ -77,6 +77,8 @@ std::string_view to_string(Pass pass) {
       return "all_gather";
     case Pass::split:
       return "split";
+    case Pass::roll_call:
+      return "roll call";
   }
   return "?";
 }

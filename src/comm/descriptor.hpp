@@ -20,7 +20,8 @@ enum class Pass : std::uint8_t {
   infer,
   all_reduce,
   all_gather,
-  split
+  split,
+  roll_call  ///< see roll_call.hpp
 };
 
 std::string_view to_string(Pass pass);
@@ -29,7 +30,7 @@ std::string_view to_string(Pass pass);
 struct Descriptor {
   Pass pass = Pass::all_reduce;
   std::string_view layer = {};  ///< empty outside of a layer
-  std::int64_t channels = 0;    ///< for all_reduce and split: the number of values
+  std::int64_t channels = 0;    ///< outside of a layer: the number of values
   DType dtype = DType::f64;
   std::uint64_t shared = 0;       ///< fingerprint of the state that the ranks must share
   std::string_view options = {};  ///< of the layer, as text, which must be the same
