@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sums of device memory over any communicator of hosts: copied to pinned memory, summed there, and
+// copied back. The group compares the fingerprints. Not for graphs, whose replays the host takes no
+// part in.
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "syncbn/error.hpp"
+
+#include "comm/cuda/stream_wait.hpp"
+#include "comm/deadlines.hpp"
+#include "comm/device_sums.hpp"
+#include "comm/group.hpp"
+#include "cuda/check.hpp"
+#include "cuda/device.hpp"
+#include "cuda/event.hpp"
+#include "cuda/pinned_buffer.hpp"
+#include "cuda/stream.hpp"
+
+namespace syncbn::comm {
+namespace {
+
+class StagedSum final : public DeviceSum {
+ public:
+  StagedSum(Communicator host, Deadlines deadlines)
+      : host_(std::move(host)), deadlines_(deadlines), device_(syncbn::cuda::current_device()) {}
+
+  StagedSum(const StagedSum&) = delete;
+  StagedSum& operator=(const StagedSum&) = delete;
+  ~StagedSum() override {
+    try {
+      copied_back_.synchronize();
+    } catch (const DeviceError& error) {
+      report(error.what());
+    }
+  }
+
+  int rank() const override { return host_.rank(); }
+  int size() const override { return host_.size(); }
+
+  void all_reduce(const Descriptor& what, double* values, std::size_t length,
+                  Stream stream) override {
+    if (size() == 1) {
+      return;
+    }
+    const syncbn::cuda::OnDevice on_device(device_);
+    const std::size_t bytes = length * sizeof(double);
+    cuda::refuse_capture(stream, "a staged sum on");
+    const std::span<double> staging = room_for(length);
+    copied_back_.hold(stream);
+    syncbn::cuda::check(
+        cudaMemcpyAsync(staging.data(), values, bytes, cudaMemcpyDeviceToHost, stream),
+        "copying a message to the host");
+    wait(stream, [&] { return describe(what); });
+    host_.group().exchange(what, staging);
+    syncbn::cuda::check(
+        cudaMemcpyAsync(values, staging.data(), bytes, cudaMemcpyHostToDevice, stream),
+        "copying a sum to the device");
+    copied_back_.record(stream);
+  }
+
+  void poll() override {}  // all_reduce has thrown what there was
+
+  void synchronize(Stream stream) override {
+    const syncbn::cuda::OnDevice on_device(device_);
+    cuda::refuse_capture(stream, "synchronize with");
+    wait(stream, [] { return std::string("synchronize"); });
+  }
+
+  std::unique_ptr<DeviceSum> split(int color) override {
+    const syncbn::cuda::OnDevice on_device(device_);
+    return std::make_unique<StagedSum>(host_.split(color), deadlines_);
+  }
+
+ private:
+  std::span<double> room_for(std::size_t length) {
+    if (const std::size_t bytes = length * sizeof(double); bytes > staging_.bytes()) {
+      copied_back_.synchronize();
+      staging_ = syncbn::cuda::PinnedBuffer(std::max(bytes, 2 * staging_.bytes()));
+    }
+    return {staging_.as<double>(), length};
+  }
+
+  // For our own stream, whatever is on it. Ranks that wait for this one are told if it takes too
+  // long.
+  template <class What>
+  void wait(Stream stream, What what) {
+    const auto late = [&](std::chrono::milliseconds deadline) {
+      return "rank " + std::to_string(rank()) + ", " + what() +
+             ": its own stream was not done within " + in_seconds(deadline);
+    };
+    bool reported = false;
+    wait_(stream, [&](std::chrono::steady_clock::duration waited) {
+      if (waited >= deadlines_.report && !reported && deadlines_.report < deadlines_.fail) {
+        reported = true;
+        report(late(deadlines_.report));
+      }
+      if (waited >= deadlines_.fail) {
+        host_.group().abandon(late(deadlines_.fail));
+        throw CommError(late(deadlines_.fail));
+      }
+    });
+  }
+
+  Communicator host_;
+  Deadlines deadlines_;
+  int device_;
+  syncbn::cuda::PinnedBuffer staging_;
+  syncbn::cuda::Event copied_back_;
+  cuda::StreamWait wait_;
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceSum> staged_sum(Communicator host, Deadlines deadlines) {
+  return std::make_unique<StagedSum>(std::move(host), deadlines);
+}
+
+}  // namespace syncbn::comm

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/device_communicator.hpp"
+#include "syncbn/error.hpp"
+
+namespace syncbn {
+namespace {
+
+using testing::HasSubstr;
+
+template <class Make>
+void expect_not_configured(Make make, const char* advice) {
+  try {
+    make();
+    FAIL() << "made";
+  } catch (const NotConfigured& error) {
+    EXPECT_THAT(error.what(), HasSubstr(advice));
+  }
+}
+
+TEST(NoCuda, EveryDeviceCommunicatorSaysHowToGetOne) {
+  const Communicator host = Communicator::self();
+  expect_not_configured([] { DeviceCommunicator::self(); }, "-DSYNCBN_CUDA=ON");
+  expect_not_configured([&] { DeviceCommunicator::staged(host); }, "-DSYNCBN_CUDA=ON");
+  expect_not_configured([&] { DeviceCommunicator::nccl(host); }, "-DSYNCBN_NCCL=ON");
+}
+
+}  // namespace
+}  // namespace syncbn

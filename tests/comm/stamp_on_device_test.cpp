@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernels around a sum, on a device: the same as stamp_test.cpp has them on the host.
+
+#include <cmath>
+#include <new>
+#include <span>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "comm/board.hpp"
+#include "comm/cuda/stamp.hpp"
+#include "comm/device_values.hpp"
+#include "cuda/device_buffer.hpp"
+#include "cuda/pinned_buffer.hpp"
+
+namespace syncbn::comm {
+namespace {
+
+constexpr std::size_t length = 300;
+
+/// A rank's part of an exchange, whose sum the test makes.
+class Rank {
+ public:
+  Rank() {
+    tally_.clear(values_.stream());
+    syncbn::cuda::StreamView(values_.stream()).synchronize();
+  }
+
+  void stamp(std::uint64_t what) {
+    launch(cuda::Stamp{message(what)}, values_.stream());
+    words_ = values_.read_all();
+  }
+  std::vector<double> words() const { return {words_.begin() + length, words_.end()}; }
+
+  void verify(std::uint64_t what, const std::vector<double>& summed_words, int ranks) {
+    words_buffer().upload(std::as_bytes(std::span(summed_words)), values_.stream());
+    cuda::Stamped stamped = message(what);
+    stamped.words = words_buffer().as<double>();
+    launch(cuda::Verify{stamped, values_.data(), length, ranks}, values_.stream());
+    values_.read();
+  }
+
+  std::vector<double> values() const { return values_.read(); }
+  Board& board() { return board_; }
+
+ private:
+  syncbn::cuda::DeviceBuffer& words_buffer() { return summed_; }
+  cuda::Stamped message(std::uint64_t what) {
+    return {what, 3, values_.data() + length, tally_.as<cuda::Tally>(), &board_};
+  }
+
+  test::DeviceValues values_{std::vector<double>(length, 1.0)};
+  std::vector<double> words_;
+  syncbn::cuda::DeviceBuffer tally_{sizeof(cuda::Tally)};
+  syncbn::cuda::DeviceBuffer summed_{fingerprint_words * sizeof(double)};
+  syncbn::cuda::PinnedBuffer pinned_{sizeof(Board)};
+  Board& board_ = *new (pinned_.data()) Board;
+};
+
+class StampOnDeviceTest : public test::OnDeviceTest {};
+
+TEST_F(StampOnDeviceTest, WordsAreThoseOfTheHost) {
+  Rank rank;
+  for (std::uint64_t message = 1; message <= 3; ++message) {
+    rank.stamp(7);
+    cuda::Tally tally{message, 0};
+    const std::uint64_t expected = cuda::Stamped{7, 3, nullptr, &tally, nullptr}.fingerprint();
+    for (std::size_t i = 0; i < fingerprint_words; ++i) {
+      EXPECT_EQ(rank.words()[i], fingerprint_word(expected, i));
+    }
+    EXPECT_EQ(rank.board().started, message);
+    EXPECT_EQ(rank.board().started_plan, 3U);
+    EXPECT_EQ(rank.board().finished, 0U);
+  }
+}
+
+TEST_F(StampOnDeviceTest, WhatAgreesStaysAndWhatDoesNotIsPoisonedForGood) {
+  Rank rank;
+  rank.stamp(7);
+  std::vector<double> summed = rank.words();
+  for (double& word : summed) {
+    word *= 2;
+  }
+  rank.verify(7, summed, 2);
+  EXPECT_EQ(rank.values(), std::vector<double>(length, 1.0));
+  EXPECT_EQ(rank.board().finished, 1U);
+  EXPECT_EQ(rank.board().disagreed, 0U);
+
+  rank.stamp(7);
+  rank.verify(7, summed, 2);  // of the message before
+  for (const double value : rank.values()) {
+    EXPECT_TRUE(std::isnan(value));
+  }
+  EXPECT_EQ(rank.board().finished, 2U);
+  EXPECT_EQ(rank.board().disagreed, 2U);
+  EXPECT_EQ(rank.board().disagreed_plan, 3U);
+}
+
+TEST_F(StampOnDeviceTest, WhatTheHostHasCancelledIsPoisoned) {
+  Rank rank;
+  rank.stamp(7);
+  post(rank.board().cancelled, 1);
+  rank.verify(7, rank.words(), 1);
+  EXPECT_TRUE(std::isnan(rank.values().back()));
+  EXPECT_EQ(rank.board().disagreed, 0U);
+}
+
+}  // namespace
+}  // namespace syncbn::comm
