@@ -1,7 +1,8 @@
 # Finds what the build uses and turns each AUTO into ON or OFF.
 #
 # The library itself: C++20, Highway (SIMD), nlohmann_json (safetensors headers; headers only),
-# and where wanted OpenMP (threads), MPI (the communicator) and CUDA (kernels for its devices).
+# and where wanted OpenMP (threads), MPI (the communicator), CUDA (kernels for its devices)
+# and NCCL (sums over them).
 # The tool on top: Boost.Program_options, fmt, oneDNN (the trainer's convolutions, and bench's rival),
 # zlib (gzipped data sets). The tests: GoogleTest.
 
@@ -81,6 +82,14 @@ if(SYNCBN_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
   endif()
   enable_language(CUDA)
+endif()
+
+if(SYNCBN_CUDA)
+  find_package(NCCL 2.19 QUIET MODULE)
+  syncbn_resolve(SYNCBN_NCCL "NCCL, 2.19 or newer" NCCL_FOUND)
+else()
+  set(CUDA_FOUND OFF)
+  syncbn_resolve(SYNCBN_NCCL "CUDA" CUDA_FOUND)
 endif()
 
 if(SYNCBN_TOOL OR SYNCBN_TESTS)  # to the tests an oracle

@@ -25,7 +25,7 @@ MAY_INCLUDE = {
 # The files that may include headers of a backend.
 BACKEND_HEADER = re.compile(r"<(mpi\.h|mpi-ext\.h|nccl\.h|cuda.*)>")
 SEES_BACKEND = re.compile(r"include/syncbn/(mpi\.hpp|c/mpi\.h)|src/(comm|capi|app)/.*mpi.*"
-                          r"|src/((kernels|comm)/)?cuda/.*")
+                          r"|src/((kernels|comm)/)?cuda/.*|src/comm/nccl/.*")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^">]+[">])', re.MULTILINE)
 # The library's own two switches; the tool may have its own mappings.

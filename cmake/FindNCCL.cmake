@@ -1,0 +1,44 @@
+# NCCL: NCCL_FOUND, NCCL_VERSION and the target NCCL::NCCL.
+#
+# Looked for in NCCL_ROOT, beside the CUDA toolkit, in the system's directories, and last in what pip
+# installs as nvidia-nccl for the Python in PATH.
+
+set(nccl_python "")
+if(NOT NCCL_INCLUDE_DIR OR NOT NCCL_LIBRARY)
+  find_program(NCCL_PYTHON python3)
+  mark_as_advanced(NCCL_PYTHON)
+  if(NCCL_PYTHON)
+    execute_process(
+      COMMAND "${NCCL_PYTHON}" -c "import nvidia.nccl; print(list(nvidia.nccl.__path__)[0])"
+      OUTPUT_VARIABLE nccl_python ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
+  endif()
+endif()
+
+# pip brings no link without a version.
+find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2
+             HINTS "${CUDAToolkit_LIBRARY_DIR}" PATHS "${nccl_python}/lib")
+# The header of that library rather than another one's.
+set(nccl_beside "")
+if(NCCL_LIBRARY)
+  cmake_path(GET NCCL_LIBRARY PARENT_PATH nccl_beside)
+  cmake_path(GET nccl_beside PARENT_PATH nccl_beside)
+endif()
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS "${nccl_beside}/include" ${CUDAToolkit_INCLUDE_DIRS})
+mark_as_advanced(NCCL_INCLUDE_DIR NCCL_LIBRARY)
+
+set(NCCL_VERSION "")
+if(NCCL_INCLUDE_DIR)
+  file(STRINGS "${NCCL_INCLUDE_DIR}/nccl.h" lines REGEX "^#define +NCCL_(MAJOR|MINOR|PATCH) +[0-9]+")
+  list(TRANSFORM lines REPLACE "^#define +[A-Z_]+ +([0-9]+).*" "\\1")
+  list(JOIN lines "." NCCL_VERSION)
+endif()
+
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(NCCL REQUIRED_VARS NCCL_LIBRARY NCCL_INCLUDE_DIR
+                                       VERSION_VAR NCCL_VERSION)
+if(NCCL_FOUND AND NOT TARGET NCCL::NCCL)
+  add_library(NCCL::NCCL UNKNOWN IMPORTED)
+  set_target_properties(NCCL::NCCL PROPERTIES
+    IMPORTED_LOCATION "${NCCL_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${NCCL_INCLUDE_DIR}")
+endif()

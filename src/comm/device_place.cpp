@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/device_place.hpp"
+
+#include <array>
+#include <fstream>
+#include <map>
+#include <span>
+#include <unistd.h>
+#include <vector>
+
+#include "syncbn/error.hpp"
+
+#include "comm/descriptor.hpp"
+#include "comm/fingerprint.hpp"
+#include "comm/packed_bytes.hpp"
+
+namespace syncbn::comm {
+namespace {
+
+constexpr std::size_t host_words = fingerprint_words / 2;
+constexpr std::size_t longest_bus = 20;
+constexpr std::size_t bus_words = words_of_bytes(longest_bus);
+
+}  // namespace
+
+void require_own_device(const Communicator& group, const DevicePlace& own) {
+  std::array<double, host_words + bus_words> mine;
+  const std::uint64_t host = Fingerprint().add(std::as_bytes(std::span(own.host))).value();
+  for (std::size_t i = 0; i < host_words; ++i) {
+    mine[i] = fingerprint_word(host, i);
+  }
+  pack_bytes(std::as_bytes(std::span(own.bus)), std::span(mine).last<bus_words>());
+  const std::vector<double> all = group.all_gather(mine);
+
+  std::map<std::vector<double>, std::vector<int>> ranks_at;
+  for (int rank = 0; rank < group.size(); ++rank) {
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * rank;
+    ranks_at[std::vector(begin, begin + mine.size())].push_back(rank);
+  }
+  for (const auto& [place, ranks] : ranks_at) {
+    if (ranks.size() > 1) {
+      std::string bus(longest_bus, '\0');
+      unpack_bytes(std::span(place).last(bus_words), std::as_writable_bytes(std::span(bus)));
+      throw InvalidArgument(list_ranks(ranks) + " of " + std::to_string(group.size()) +
+                            " have the same device, " + bus.c_str() +
+                            " of one host (NCCL needs one for each rank). Choose with "
+                            "cudaSetDevice before, or take DeviceCommunicator::staged.");
+    }
+  }
+}
+
+std::string this_host() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  if (std::getline(file, id) && !id.empty()) {
+    return id;
+  }
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+}  // namespace syncbn::comm

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "syncbn/communicator.hpp"
+
+namespace syncbn::comm {
+
+/// Where a device is.
+struct DevicePlace {
+  std::string host;  ///< whatever tells hosts apart
+  std::string bus;   ///< its address there, up to 20 bytes: "0000:3b:00.0"
+};
+
+/// Collective. Throws InvalidArgument on every rank if ranks share a device.
+void require_own_device(const Communicator& group, const DevicePlace& own);
+
+/// The same in all containers and processes of this host, for as long as it runs, and on no other.
+std::string this_host();
+
+}  // namespace syncbn::comm

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/nccl/comm.hpp"
+
+#include <chrono>
+#include <exception>
+#include <thread>
+#include <utility>
+
+#include "syncbn/error.hpp"
+
+#include "comm/deadlines.hpp"
+#include "comm/nccl/check.hpp"
+
+namespace syncbn::comm::nccl {
+
+Comm::Comm(const ncclUniqueId& id, int rank, int size, Deadlines deadlines)
+    : rank_(rank), deadlines_(deadlines) {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  check(ncclCommInitRankConfig(&comm_, size, id, rank, &config), "making a communicator");
+  settle("making a communicator");
+}
+
+Comm::Comm(ncclComm_t comm, Deadlines deadlines) : deadlines_(deadlines), comm_(comm) {
+  settle("splitting a communicator");
+  check(ncclCommUserRank(comm_, &rank_), "asking for a rank");
+}
+
+Comm::~Comm() {
+  if (std::uncaught_exceptions() == 0 && comm_ != nullptr) {
+    try {
+      check(ncclCommFinalize(comm_), "finishing a communicator");
+      settle("finishing a communicator");
+      check(ncclCommDestroy(std::exchange(comm_, nullptr)), "destroying a communicator");
+    } catch (const CommError& error) {
+      report(error.what());
+    }
+  }
+  abort();
+}
+
+void Comm::all_reduce(double* values, std::size_t length, CUstream_st* stream) {
+  const char* doing = "putting a sum on a stream";
+  {
+    const std::scoped_lock lock(mutex_);
+    check(ncclAllReduce(values, values, length, ncclDouble, ncclSum, usable(doing), stream), doing);
+  }
+  settle(doing);
+}
+
+std::unique_ptr<Comm> Comm::split(int color) {
+  const char* doing = "splitting a communicator";
+  {
+    const std::scoped_lock lock(mutex_);
+    check(ncclCommSplit(usable(doing), color, rank_, &part_, nullptr), doing);
+  }
+  settle(doing);
+  return std::unique_ptr<Comm>(new Comm(std::exchange(part_, nullptr), deadlines_));
+}
+
+void Comm::abort() noexcept {
+  ncclComm_t comm = nullptr;
+  {
+    const std::scoped_lock lock(mutex_);
+    comm = std::exchange(comm_, nullptr);
+  }
+  if (comm != nullptr) {
+    try {
+      check(ncclCommAbort(comm), "aborting a communicator");
+    } catch (const CommError& error) {
+      report(error.what());
+    }
+  }
+}
+
+std::string Comm::trouble() {
+  const std::scoped_lock lock(mutex_);
+  ncclResult_t now = ncclSuccess;
+  if (comm_ != nullptr) {
+    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &now);
+    now = asked != ncclSuccess ? asked : now;
+  }
+  return now == ncclSuccess || now == ncclInProgress ? "" : "NCCL failed: " + explain(now);
+}
+
+ncclComm_t Comm::usable(const char* doing) {
+  if (comm_ == nullptr) {
+    throw CommError(std::string("NCCL failed ") + doing + " (the communicator has been aborted)");
+  }
+  return comm_;
+}
+
+ncclResult_t Comm::state(const char* doing) {
+  const std::scoped_lock lock(mutex_);
+  ncclResult_t now = ncclSuccess;
+  check(ncclCommGetAsyncError(usable(doing), &now), doing);
+  check(now, doing);
+  return now;
+}
+
+void Comm::settle(const char* doing) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int yielding_turns = 1000;
+  constexpr std::chrono::microseconds nap(100);
+
+  const Clock::time_point begin = Clock::now();
+  bool reported = false;
+  try {
+    for (int turn = 0; state(doing) == ncclInProgress; ++turn) {
+      const Clock::duration waited = Clock::now() - begin;
+      const std::string what = std::string("NCCL was not done ") + doing + " within ";
+      if (waited >= deadlines_.report && !reported && deadlines_.report < deadlines_.fail) {
+        reported = true;
+        report("rank " + std::to_string(rank_) + ": " + what + in_seconds(deadlines_.report));
+      }
+      if (waited >= deadlines_.fail) {
+        throw CommError(what + in_seconds(deadlines_.fail));
+      }
+      if (turn < yielding_turns) {
+        std::this_thread::yield();
+      } else {
+        std::this_thread::sleep_for(nap);
+      }
+    }
+  } catch (...) {
+    abort();
+    throw;
+  }
+}
+
+}  // namespace syncbn::comm::nccl

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sums over NCCL, between a stamp and a verification (cuda/stamp.hpp) on the same stream. The host
+// looks at the board they leave: in every call, and every 100 ms from the watchdog.
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "syncbn/error.hpp"
+
+#include "comm/agreement.hpp"
+#include "comm/board.hpp"
+#include "comm/cuda/stamp.hpp"
+#include "comm/cuda/stream_wait.hpp"
+#include "comm/deadlines.hpp"
+#include "comm/device_place.hpp"
+#include "comm/device_sums.hpp"
+#include "comm/nccl/comm.hpp"
+#include "comm/nccl/unique_id.hpp"
+#include "comm/watchdog.hpp"
+#include "cuda/check.hpp"
+#include "cuda/device.hpp"
+#include "cuda/device_buffer.hpp"
+#include "cuda/pinned_buffer.hpp"
+
+namespace syncbn::comm {
+namespace {
+
+class NcclSum final : public DeviceSum, private Watched {
+ public:
+  NcclSum(Communicator bootstrap, std::unique_ptr<nccl::Comm> comm, Deadlines deadlines)
+      : bootstrap_(std::move(bootstrap)),
+        deadlines_(deadlines),
+        device_(syncbn::cuda::current_device()),
+        board_memory_(sizeof(Board)),
+        board_(*new (board_memory_.data()) Board),
+        tally_(sizeof(cuda::Tally)),
+        agreement_(bootstrap_, board_),
+        comm_(std::move(comm)) {
+    tally_.clear(nullptr);
+    syncbn::cuda::StreamView(nullptr).synchronize();
+    watch_ =
+        std::make_unique<Watch>(Watchdog::of_process(), static_cast<Watched&>(*this), deadlines);
+  }
+  NcclSum(const NcclSum&) = delete;
+  NcclSum& operator=(const NcclSum&) = delete;
+  ~NcclSum() override {
+    watch_.reset();
+    if (agreement_.failed()) {
+      comm_->abort();
+    }
+  }
+
+  int rank() const override { return bootstrap_.rank(); }
+  int size() const override { return bootstrap_.size(); }
+
+  void all_reduce(const Descriptor& what, double* values, std::size_t length,
+                  Stream stream) override {
+    agreement_.poll();
+    const Agreement::Plan plan = agreement_.admit(what, length);
+    const syncbn::cuda::OnDevice on_device(device_);
+    const cuda::Stamped message{plan.fingerprint, plan.number, values + length,
+                                tally_.as<cuda::Tally>(), &board_};
+    try {
+      launch(cuda::Stamp{message}, stream);
+      comm_->all_reduce(values, length + own_words, stream);
+      launch(cuda::Verify{message, values, length, size()}, stream);
+    } catch (const CommError& error) {
+      give_up(error.what());
+      agreement_.poll();
+    } catch (const DeviceError& error) {
+      give_up(error.what());
+      throw;
+    }
+  }
+
+  void poll() override { agreement_.poll(); }
+
+  void synchronize(Stream stream) override {
+    const syncbn::cuda::OnDevice on_device(device_);
+    cuda::refuse_capture(stream, "synchronize with");
+    wait_(stream, [this](auto) {
+      if (agreement_.failed()) {  // streams may need longer to find out
+        agreement_.poll();
+      }
+    });
+    agreement_.poll();
+  }
+
+  std::unique_ptr<DeviceSum> split(int color) override {
+    agreement_.poll();
+    const syncbn::cuda::OnDevice on_device(device_);
+    const double own = color;
+    const std::vector<double> colors = bootstrap_.all_gather({&own, 1});
+    const auto first = std::ranges::find(colors, own) - colors.begin();  // NCCL takes none below 0
+    Communicator part = bootstrap_.split(color);
+    return std::make_unique<NcclSum>(std::move(part), comm_->split(static_cast<int>(first)),
+                                     deadlines_);
+  }
+
+ private:
+  Progress progress() override {
+    const std::uint64_t finished = look(board_.finished);  // first, lest it is ahead of the other
+    return {look(board_.started), finished};
+  }
+
+  std::string trouble() override { return agreement_.failed() ? "" : comm_->trouble(); }
+
+  void report_late(std::chrono::milliseconds waited) noexcept override {
+    try {
+      report(agreement_.describe_started() + ": begun on the device and not finished within " +
+             in_seconds(waited) + ". A rank has not come, or has other work on its device.");
+    } catch (...) {  // no memory for a report
+    }
+  }
+
+  void fail(std::string_view why) noexcept override { give_up(why); }
+
+  // The order matters: those that see the end of what was put on streams are to know why.
+  void give_up(std::string_view why) noexcept {
+    agreement_.fail(why);
+    post(board_.cancelled, 1);
+    comm_->abort();
+  }
+
+  Communicator bootstrap_;
+  Deadlines deadlines_;
+  int device_;
+  syncbn::cuda::PinnedBuffer board_memory_;
+  Board& board_;
+  syncbn::cuda::DeviceBuffer tally_;  ///< goes before the board: to free it waits for the device
+  Agreement agreement_;
+  cuda::StreamWait wait_;
+  std::unique_ptr<nccl::Comm> comm_;  ///< goes before what its messages work on
+  std::unique_ptr<Watch> watch_;
+};
+
+std::string bus_of_current_device() {
+  std::string bus(20, '\0');
+  syncbn::cuda::check(cudaDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()),
+                                            syncbn::cuda::current_device()),
+                      "asking for a device's address");
+  return bus.c_str();
+}
+
+}  // namespace
+
+std::unique_ptr<DeviceSum> nccl_sum(const Communicator& bootstrap, Deadlines deadlines) {
+  require_own_device(bootstrap, {this_host(), bus_of_current_device()});
+  const ncclUniqueId id = nccl::share_unique_id(bootstrap);
+  return std::make_unique<NcclSum>(
+      bootstrap, std::make_unique<nccl::Comm>(id, bootstrap.rank(), bootstrap.size(), deadlines),
+      deadlines);
+}
+
+}  // namespace syncbn::comm

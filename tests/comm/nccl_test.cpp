@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// NCCL on one device, so with one rank: what several do when things go wrong is in agreement_test,
+// watchdog_test and stamp_on_device_test.
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/device_communicator.hpp"
+#include "syncbn/error.hpp"
+
+#include "comm/device_sum.hpp"
+#include "comm/device_values.hpp"
+#include "comm/nccl/comm.hpp"
+#include "comm/nccl/unique_id.hpp"
+#include "cuda/check.hpp"
+
+namespace syncbn {
+namespace {
+
+using test::DeviceValues;
+using testing::AllOf;
+using testing::HasSubstr;
+
+class NcclTest : public test::OnDeviceTest {};
+
+TEST_F(NcclTest, ASumOfOneRankStaysWhatItIs) {
+  const DeviceCommunicator group = DeviceCommunicator::nccl(Communicator::self());
+  for (const std::size_t length : {1, 129, 5000, 129}) {
+    DeviceValues values(std::vector<double>(length, 3.0));
+    group.all_reduce(values.data(), length, values.stream());
+    group.synchronize(values.stream());
+    group.poll();
+    EXPECT_EQ(values.read(), std::vector<double>(length, 3.0));
+  }
+}
+
+TEST_F(NcclTest, PartsSumByThemselves) {
+  const DeviceCommunicator group = DeviceCommunicator::nccl(Communicator::self());
+  const DeviceCommunicator part = group.split(-5);
+  DeviceValues values({1.0, 2.0});
+  part.all_reduce(values.data(), 2, values.stream());
+  group.all_reduce(values.data(), 2, values.stream());
+  part.synchronize(values.stream());
+  group.synchronize(values.stream());
+  EXPECT_EQ(values.read(), (std::vector<double>{1.0, 2.0}));
+}
+
+struct DestroyGraph {
+  void operator()(cudaGraph_t graph) const noexcept { cudaGraphDestroy(graph); }
+  void operator()(cudaGraphExec_t graph) const noexcept { cudaGraphExecDestroy(graph); }
+};
+using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, DestroyGraph>;
+using GraphExec = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, DestroyGraph>;
+
+// The first message is of the same kind as the captured one or not: either way the capture holds.
+TEST_F(NcclTest, ASumCanBeCapturedAndReplayed) {
+  for (const bool warmed_up : {true, false}) {
+    const DeviceCommunicator group = DeviceCommunicator::nccl(Communicator::self());
+    DeviceValues values(std::vector<double>(100, 2.0));
+    if (warmed_up) {
+      group.all_reduce(values.data(), values.length(), values.stream());
+      group.synchronize(values.stream());
+    }
+    cuda::check(cudaStreamBeginCapture(values.stream(), cudaStreamCaptureModeThreadLocal),
+                "beginning a capture");
+    group.all_reduce(values.data(), values.length(), values.stream());
+    cudaGraph_t recorded = nullptr;
+    cuda::check(cudaStreamEndCapture(values.stream(), &recorded), "ending a capture");
+    const Graph graph(recorded);
+    cudaGraphExec_t instance = nullptr;
+    cuda::check(cudaGraphInstantiate(&instance, graph.get(), 0), "making a graph");
+    const GraphExec replay(instance);
+    for (int step = 0; step < 5; ++step) {
+      cuda::check(cudaGraphLaunch(replay.get(), values.stream()), "replaying a graph");
+    }
+    group.synchronize(values.stream());  // throws if the messages' count had stood still
+    EXPECT_EQ(values.read(), std::vector<double>(100, 2.0));
+  }
+}
+
+TEST_F(NcclTest, RanksThatShareADeviceAreRefused) {
+  std::vector<Communicator> hosts = Communicator::threads(2);
+  std::vector<std::string> messages(2);
+  std::vector<std::thread> ranks;
+  for (std::size_t rank = 0; rank < 2; ++rank) {
+    ranks.emplace_back([&hosts, &messages, rank] {
+      try {
+        DeviceCommunicator::nccl(hosts[rank]);
+      } catch (const InvalidArgument& error) {
+        messages[rank] = error.what();
+      }
+    });
+  }
+  for (std::thread& rank : ranks) {
+    rank.join();
+  }
+  for (const std::string& message : messages) {
+    EXPECT_THAT(message, AllOf(HasSubstr("ranks 0-1"), HasSubstr("staged")));
+  }
+}
+
+TEST_F(NcclTest, AnAbortedCommunicatorThrows) {
+  const ncclUniqueId id = comm::nccl::share_unique_id(Communicator::self());
+  comm::nccl::Comm comm(id, 0, 1, std::chrono::seconds(60));
+  EXPECT_EQ(comm.trouble(), "");
+  std::thread other([&] { comm.abort(); });
+  other.join();
+  DeviceValues values({1.0});
+  EXPECT_THROW(comm.all_reduce(values.data(), 1, values.stream()), CommError);
+  EXPECT_EQ(comm.trouble(), "");
+}
+
+// A rank that waits for another one to come: NCCL would wait without an end.
+TEST_F(NcclTest, ARankThatNeverComesEndsTheSetUpAtTheDeadline) {
+  const ncclUniqueId id = comm::nccl::share_unique_id(Communicator::self());
+  try {
+    const comm::nccl::Comm comm(id, 0, 2, std::chrono::milliseconds(500));
+    FAIL() << "made";
+  } catch (const CommError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("within 0.5 s"));
+  }
+}
+
+}  // namespace
+}  // namespace syncbn
