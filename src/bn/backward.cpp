@@ -32,63 +32,6 @@ struct BatchNorm::Backward {
   std::optional<TensorView> dresidual;
 };
 
-namespace {
-
-void validate(const Saved& saved, const BackwardContext& context, const TensorView& dx,
-              const std::optional<TensorView>& dresidual, std::int64_t channels,
-              const std::string& layer) {
-  if (saved.forward == 0) {
-    throw InvalidArgument(
-        "layer '" + layer +
-        "': `saved` is empty (no forward has filled it). Pass the forward's own.");
-  }
-  if (saved.layer != layer) {
-    throw InvalidArgument("layer '" + layer + "': `saved` is of a forward of layer '" +
-                          saved.layer + "'. Pass the forward's own.");
-  }
-  require_channels(context.x, channels, layer);
-  if (context.x.shape() != saved.shape || context.x.dtype() != saved.dtype ||
-      context.x.layout() != saved.layout) {
-    throw InvalidArgument("layer '" + layer +
-                          "': x is not the forward's (another shape, type or layout than `saved` "
-                          "holds). Pass the tensors of the same forward.");
-  }
-  if (saved.in_place != context.from_output) {
-    throw InvalidArgument("layer '" + layer + "': the forward was " +
-                          (saved.in_place ? "" : "not ") + "in place. Call " +
-                          (saved.in_place ? "backward_in_place." : "backward."));
-  }
-  if (saved.had_weight == context.weight.empty() && context.x.shape().per_channel() != 0) {
-    throw InvalidArgument("layer '" + layer + "': the forward had " +
-                          (saved.had_weight ? "weights. Pass the same." : "no weights."));
-  }
-  if (context.y.has_value() != dresidual.has_value()) {
-    throw InvalidArgument("layer '" + layer +
-                          "': y and dresidual go together (both for a forward with a residual, "
-                          "else neither).");
-  }
-  if (saved.had_residual != dresidual.has_value()) {
-    throw InvalidArgument("layer '" + layer + "': the forward " +
-                          (saved.had_residual
-                               ? "added a residual. Call the backward that takes y "
-                                 "and dresidual."
-                               : "added no residual. Call the backward without y and "
-                                 "dresidual."));
-  }
-  require_like_x(context.x, context.dy, "dy");
-  require_like_x(context.x, dx, "dx");
-  if (dresidual) {
-    require_like_x(context.x, *context.y, "y");
-    require_like_x(context.x, *dresidual, "dresidual");
-    if (dresidual->data() == dx.data() && context.x.shape().size() != 0) {
-      throw InvalidArgument("layer '" + layer +
-                            "': dx and dresidual are the same memory. Only one of them may be dy.");
-    }
-  }
-}
-
-}  // namespace
-
 void BatchNorm::backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
                          Weight weight) {
   backward_with({.context = {.x = x, .dy = dy, .statistics = saved.statistics, .weight = weight},
@@ -120,7 +63,7 @@ void BatchNorm::backward_in_place(const Saved& saved, ConstTensorView y, ConstTe
 }
 
 void BatchNorm::backward_with(const Backward& pass, const Saved& saved) {
-  validate(saved, pass.context, pass.dx, pass.dresidual, channels_, options_.name);
+  require_backward_of(saved, pass.context, pass.dx, pass.dresidual, channels_, options_.name);
   with_backward_steps(pass, saved, [&](const comm::Descriptor& what, bn::Steps& steps) {
     bn::in_blocks(group_.group(), what, channels_, saved.blocks, *working_, steps, 0);
   });
@@ -202,8 +145,8 @@ void backward_together(std::span<const BackwardCall> calls) {
   bn::require_one_group(calls);
   for (const BackwardCall& call : calls) {
     const BatchNorm::Backward pass = BatchNorm::backward_of(call);
-    validate(call.saved, pass.context, pass.dx, pass.dresidual, call.layer.channels_,
-             call.layer.options_.name);
+    require_backward_of(call.saved, pass.context, pass.dx, pass.dresidual, call.layer.channels_,
+                        call.layer.options_.name);
     bn::count_of(call.x, call.weight);
   }
   BatchNorm& first = calls.front().layer;

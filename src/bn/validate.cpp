@@ -68,4 +68,57 @@ void require_channels(const ConstTensorView& x, std::int64_t channels, std::stri
   }
 }
 
+void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
+                         const std::optional<TensorView>& dresidual, std::int64_t channels,
+                         const std::string& layer) {
+  if (saved.forward == 0) {
+    throw InvalidArgument(
+        "layer '" + layer +
+        "': `saved` is empty (no forward has filled it). Pass the forward's own.");
+  }
+  if (saved.layer != layer) {
+    throw InvalidArgument("layer '" + layer + "': `saved` is of a forward of layer '" +
+                          saved.layer + "'. Pass the forward's own.");
+  }
+  require_channels(context.x, channels, layer);
+  if (context.x.shape() != saved.shape || context.x.dtype() != saved.dtype ||
+      context.x.layout() != saved.layout) {
+    throw InvalidArgument("layer '" + layer +
+                          "': x is not the forward's (another shape, type or layout than `saved` "
+                          "holds). Pass the tensors of the same forward.");
+  }
+  if (saved.in_place != context.from_output) {
+    throw InvalidArgument("layer '" + layer + "': the forward was " +
+                          (saved.in_place ? "" : "not ") + "in place. Call " +
+                          (saved.in_place ? "backward_in_place." : "backward."));
+  }
+  if (saved.had_weight == context.weight.empty() && context.x.shape().per_channel() != 0) {
+    throw InvalidArgument("layer '" + layer + "': the forward had " +
+                          (saved.had_weight ? "weights. Pass the same." : "no weights."));
+  }
+  if (context.y.has_value() != dresidual.has_value()) {
+    throw InvalidArgument("layer '" + layer +
+                          "': y and dresidual go together (both for a forward with a residual, "
+                          "else neither).");
+  }
+  if (saved.had_residual != dresidual.has_value()) {
+    throw InvalidArgument("layer '" + layer + "': the forward " +
+                          (saved.had_residual
+                               ? "added a residual. Call the backward that takes y "
+                                 "and dresidual."
+                               : "added no residual. Call the backward without y and "
+                                 "dresidual."));
+  }
+  require_like_x(context.x, context.dy, "dy");
+  require_like_x(context.x, dx, "dx");
+  if (dresidual) {
+    require_like_x(context.x, *context.y, "y");
+    require_like_x(context.x, *dresidual, "dresidual");
+    if (dresidual->data() == dx.data() && context.x.shape().size() != 0) {
+      throw InvalidArgument("layer '" + layer +
+                            "': dx and dresidual are the same memory. Only one of them may be dy.");
+    }
+  }
+}
+
 }  // namespace syncbn

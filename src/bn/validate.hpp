@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
-#include "syncbn/phases.hpp"
+#include "syncbn/batch_norm.hpp"
 
 namespace syncbn {
 
@@ -20,5 +22,9 @@ void require_slope(Activation activation);
 /// A forward's input can be recovered from its output: a slope above 0, no gamma of 0.
 void require_invertible(Activation activation, std::span<const double> gamma);
 void require_channels(const ConstTensorView& x, std::int64_t channels, std::string_view layer);
+/// `saved` is of a forward of the layer, and the arguments of its backward belong to that.
+void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
+                         const std::optional<TensorView>& dresidual, std::int64_t channels,
+                         const std::string& layer);
 
 }  // namespace syncbn
