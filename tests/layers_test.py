@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "cuda": {"core"},
     "kernels": {"cuda", "core"},
     "comm": {"cuda", "core"},
-    "bn": {"kernels", "comm", "state", "core"},
+    "bn": {"kernels", "comm", "cuda", "state", "core"},
     "capi": {"bn"},
     "trainer": set(),
     "app": {"trainer", "state", "core"},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "comm/descriptor.hpp"
@@ -25,6 +26,9 @@ class DeviceSum {
 
   virtual ~DeviceSum() = default;
 
+  /// 0, 1, 2, ... from call to call.
+  std::int64_t count_unnamed_layer() { return unnamed_layers_++; }
+
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
@@ -45,6 +49,9 @@ class DeviceSum {
 
   /// Collective. That of the ranks with the same color, ordered by rank here.
   virtual std::unique_ptr<DeviceSum> split(int color) = 0;
+
+ private:
+  std::int64_t unnamed_layers_ = 0;
 };
 
 }  // namespace syncbn::comm

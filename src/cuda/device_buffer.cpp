@@ -7,6 +7,10 @@
 
 namespace syncbn::cuda {
 
+void FreeDevice::operator()(void* memory) const noexcept {
+  cudaFree(memory);
+}
+
 DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
   void* memory = nullptr;
   check(cudaMalloc(&memory, bytes), "allocating device memory");
@@ -25,6 +29,12 @@ void DeviceBuffer::download(std::span<std::byte> to, StreamView stream, std::siz
   check(cudaMemcpyAsync(to.data(), as<std::byte>() + offset, to.size(), cudaMemcpyDeviceToHost,
                         stream),
         "copying from the device");
+}
+
+void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream) {
+  assert(bytes <= bytes_ && bytes <= from.bytes_);
+  check(cudaMemcpyAsync(data(), from.data(), bytes, cudaMemcpyDeviceToDevice, stream),
+        "copying in device memory");
 }
 
 void DeviceBuffer::clear(StreamView stream) {

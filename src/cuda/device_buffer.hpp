@@ -10,7 +10,7 @@
 namespace syncbn::cuda {
 
 struct FreeDevice {
-  void operator()(void* memory) const noexcept { cudaFree(memory); }
+  void operator()(void* memory) const noexcept;
 };
 
 /// Bytes of memory of the current device, aligned to 256, not cleared. To make and to release one
@@ -31,6 +31,8 @@ class DeviceBuffer {
   /// the call may wait for the stream.
   void upload(std::span<const std::byte> from, StreamView stream, std::size_t offset = 0);
   void download(std::span<std::byte> to, StreamView stream, std::size_t offset = 0) const;
+  /// The first bytes of another's memory, on the stream.
+  void copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream);
   /// Sets every byte to 0, on the stream.
   void clear(StreamView stream);
 

@@ -4,6 +4,8 @@
 #include <memory>
 #include <type_traits>
 
+#include <cuda_runtime_api.h>
+
 #include "cuda/stream.hpp"
 
 namespace syncbn::cuda {

@@ -9,6 +9,10 @@ void StreamView::synchronize() const {
   check(cudaStreamSynchronize(stream_), "waiting for a stream");
 }
 
+void DestroyStream::operator()(StreamHandle stream) const noexcept {
+  cudaStreamDestroy(stream);
+}
+
 Stream make_stream() {
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");

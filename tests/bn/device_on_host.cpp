@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A device that is the host, in place of what a build without CUDA has: its memory is ours, and a
+// stream does at once what is put on it. The kernels are those of the device, thread after thread.
+
+#include "bn/device_on_host.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "comm/device_sum.hpp"
+#include "comm/group.hpp"
+#include "cuda/device_buffer.hpp"
+#include "kernels/cuda/backward_sums.hpp"
+#include "kernels/cuda/cuda.hpp"
+#include "kernels/cuda/finalize.hpp"
+#include "kernels/cuda/forward_sums.hpp"
+#include "kernels/cuda/input_gradient.hpp"
+#include "kernels/cuda/normalize.hpp"
+#include "kernels/cuda_on_host.hpp"
+
+namespace syncbn::cuda {
+
+void FreeDevice::operator()(void* memory) const noexcept {
+  std::free(memory);
+}
+
+DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
+  memory_.reset(std::aligned_alloc(256, (bytes + 255) / 256 * 256));
+  if (memory_ == nullptr) {
+    throw std::bad_alloc();
+  }
+  std::memset(data(), 0xff, bytes);  // NaNs
+}
+
+void DeviceBuffer::upload(std::span<const std::byte> from, StreamView, std::size_t offset) {
+  std::memcpy(as<std::byte>() + offset, from.data(), from.size());
+}
+
+void DeviceBuffer::download(std::span<std::byte> to, StreamView, std::size_t offset) const {
+  std::memcpy(to.data(), as<std::byte>() + offset, to.size());
+}
+
+void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView) {
+  std::memcpy(data(), from.data(), bytes);
+}
+
+void DeviceBuffer::clear(StreamView) {
+  std::memset(data(), 0, bytes_);
+}
+
+void StreamView::synchronize() const {}
+
+}  // namespace syncbn::cuda
+
+namespace syncbn::kernels::cuda {
+
+void forward_sums(const ForwardSums& arguments, Stream) {
+  run_forward_sums(arguments, test::OnHost());
+}
+void finalize(const Finalize& arguments, Stream) {
+  run_finalize(arguments, test::OnHost());
+}
+void affine(const Affine& arguments, Stream) {
+  run_affine(arguments, test::OnHost());
+}
+void normalize(const Normalize& arguments, Stream) {
+  run_normalize(arguments, test::OnHost());
+}
+void backward_sums(const BackwardSums& arguments, Stream) {
+  run_backward_sums(arguments, test::OnHost());
+}
+void finalize_backward(const FinalizeBackward& arguments, Stream) {
+  run_finalize_backward(arguments, test::OnHost());
+}
+void input_gradient(const InputGradient& arguments, Stream) {
+  run_input_gradient(arguments, test::OnHost());
+}
+
+}  // namespace syncbn::kernels::cuda
+
+namespace syncbn::test {
+namespace {
+
+class HostSum final : public comm::DeviceSum {
+ public:
+  explicit HostSum(Communicator ranks) : ranks_(std::move(ranks)) {}
+
+  int rank() const override { return ranks_.rank(); }
+  int size() const override { return ranks_.size(); }
+
+  void all_reduce(const comm::Descriptor& what, double* values, std::size_t length,
+                  comm::Stream) override {
+    ranks_.group().exchange(what, {values, length});
+    std::fill_n(values + length, own_words, -1.0);  // they are the exchange's
+  }
+  void poll() override {}
+  void synchronize(comm::Stream) override {}
+  std::unique_ptr<comm::DeviceSum> split(int color) override {
+    return std::make_unique<HostSum>(ranks_.split(color));
+  }
+
+ private:
+  Communicator ranks_;
+};
+
+}  // namespace
+
+DeviceCommunicator on_host(Communicator ranks) {
+  return DeviceCommunicator(std::make_shared<HostSum>(std::move(ranks)));
+}
+
+}  // namespace syncbn::test

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The layer for devices on one that is the host: it gives what the layer for the host gives.
+
+#include "bn/device_on_host.hpp"
+
+#include <cmath>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/error.hpp"
+
+#include "support/on_ranks.hpp"
+#include "support/tensor.hpp"
+
+namespace syncbn {
+namespace {
+
+using test::Tensor;
+using testing::HasSubstr;
+
+constexpr std::int64_t channels = 5;
+constexpr CudaStream stream = nullptr;
+
+enum class Extras { none, residual, weight };
+
+struct Setting {
+  DType dtype;
+  Layout layout;
+  Extras extras;
+  BatchNormOptions options;
+  double mean = 0.5;
+};
+
+/// A step's tensors of one rank, and what comes out of it.
+struct Step {
+  Tensor x, residual, dy;
+  Tensor y, dx, dresidual;
+  std::vector<float> weight;
+
+  Step(const Setting& setting, Shape shape, std::uint64_t seed)
+      : x(drawn(setting, shape, seed, setting.mean)),
+        residual(drawn(setting, shape, seed + 1, 0)),
+        dy(drawn(setting, shape, seed + 2, 0.1)),
+        y(x),
+        dx(x),
+        dresidual(x) {
+    if (setting.extras == Extras::weight) {
+      for (std::int64_t i = 0; i < shape.per_channel(); ++i) {
+        weight.push_back(static_cast<float>(i % 3));
+      }
+    }
+  }
+
+  const float* weights() const { return weight.empty() ? nullptr : weight.data(); }
+
+ private:
+  static Tensor drawn(const Setting& setting, Shape shape, std::uint64_t seed, double mean) {
+    return Tensor::normal(setting.dtype, shape, setting.layout, seed, mean);
+  }
+};
+
+void expect_near(const Tensor& actual, const Tensor& expected, double tolerance, const char* name) {
+  const Shape& shape = expected.shape();
+  for (std::int64_t n = 0; n < shape.n; ++n) {
+    for (std::int64_t c = 0; c < shape.c; ++c) {
+      for (std::int64_t s = 0; s < shape.s; ++s) {
+        ASSERT_NEAR(actual.at(n, c, s), expected.at(n, c, s), tolerance)
+            << name << " at " << n << ", " << c << ", " << s;
+      }
+    }
+  }
+}
+
+void expect_near(const double* actual, std::span<const double> expected, double tolerance,
+                 const char* name) {
+  ASSERT_EQ(actual == nullptr, expected.empty()) << name;
+  for (std::size_t c = 0; c < expected.size(); ++c) {
+    ASSERT_NEAR(actual[c], expected[c], tolerance * (1 + std::fabs(expected[c])))
+        << name << " of channel " << c;
+  }
+}
+
+/// Both layers through three steps. Rank r has r samples more than rank 0, which has none if there
+/// are others.
+void compare(const Communicator& ranks, const Setting& setting) {
+  BatchNorm host(channels, ranks, setting.options);
+  DeviceBatchNorm device(channels, test::on_host(ranks), setting.options);
+  Saved host_saved;
+  DeviceSaved device_saved;
+  const Shape shape{ranks.size() == 1 ? 3 : 2 * ranks.rank(), channels, 7};
+  // Sums of floats, of at most 200 elements in all, about a pivot within a few deviations; terms
+  // and results are rounded to the type.
+  const double tolerance =
+      setting.dtype == DType::f64 ? 1e-12 : 200 * 0x1p-24 + 8 * test::epsilon(setting.dtype);
+  for (int i = 0; i < 3; ++i) {
+    const auto seed = static_cast<std::uint64_t>(100 * i + 10 * ranks.rank());
+    Step a(setting, shape, seed), b(setting, shape, seed);
+    if (setting.extras == Extras::residual) {
+      host.forward(a.x.view(), a.residual.view(), a.y.view(), host_saved);
+      host.backward(host_saved, a.x.view(), a.y.view(), a.dy.view(), a.dx.view(),
+                    a.dresidual.view());
+      device.forward(b.x.view(), b.residual.view(), b.y.view(), device_saved, stream);
+      device.backward(device_saved, b.x.view(), b.y.view(), b.dy.view(), b.dx.view(),
+                      b.dresidual.view(), stream);
+      expect_near(b.dresidual, a.dresidual, tolerance, "dresidual");
+    } else {
+      host.forward(a.x.view(), a.y.view(), host_saved, a.weight);
+      host.backward(host_saved, a.x.view(), a.dy.view(), a.dx.view(), a.weight);
+      device.forward(b.x.view(), b.y.view(), device_saved, stream, b.weights());
+      device.backward(device_saved, b.x.view(), b.dy.view(), b.dx.view(), stream, b.weights());
+    }
+    expect_near(b.y, a.y, tolerance, "y");
+    expect_near(b.dx, a.dx, tolerance, "dx");
+    expect_near(device_saved.mean(), host_saved.statistics.mean, tolerance, "mean");
+    expect_near(device_saved.var(), host_saved.statistics.var, tolerance, "var");
+    expect_near(device_saved.invstd(), host_saved.statistics.invstd, tolerance, "invstd");
+    expect_near(device.weight_grad(), host.weight_grad(), 100 * tolerance, "weight_grad");
+    expect_near(device.bias_grad(), host.bias_grad(), 100 * tolerance, "bias_grad");
+    expect_near(device.running_mean(), host.running_mean(), tolerance, "running_mean");
+    expect_near(device.running_var(), host.running_var(), tolerance, "running_var");
+  }
+  if (setting.options.track_running_stats) {
+    EXPECT_EQ(*device.num_batches_tracked(), 3);
+    Step a(setting, shape, 7), b(setting, shape, 7);
+    host.infer(a.x.view(), a.y.view(), a.weight);
+    device.infer(b.x.view(), b.y.view(), stream, b.weights());
+    expect_near(b.y, a.y, tolerance * (1 + std::fabs(setting.mean)), "inferred y");
+  }
+}
+
+TEST(DeviceLayer, GivesWhatTheHostsGives) {
+  test::on_ranks([](const Communicator& ranks) {
+    for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16}) {
+      for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+        for (const Extras extras : {Extras::none, Extras::residual, Extras::weight}) {
+          compare(ranks, {dtype, layout, extras, {.activation = Activation::leaky_relu(0.2)}});
+        }
+      }
+    }
+  });
+}
+
+TEST(DeviceLayer, HasTheSameOptions) {
+  test::on_ranks([](const Communicator& ranks) {
+    const std::vector<BatchNormOptions> all{{.eps = 0.5},
+                                            {.momentum = std::nullopt},
+                                            {.momentum = 0.9},
+                                            {.affine = false},
+                                            {.track_running_stats = false},
+                                            {.parameter_gradients = GradientScope::group}};
+    for (const BatchNormOptions& options : all) {
+      compare(ranks, {DType::f32, Layout::channels_first, Extras::none, options});
+    }
+  });
+}
+
+TEST(DeviceLayer, FindsAMeanThatIsFarFromItsStart) {
+  test::on_ranks([](const Communicator& ranks) {
+    compare(ranks, {.dtype = DType::f64,
+                    .layout = Layout::channels_first,
+                    .extras = Extras::none,
+                    .options = {},
+                    .mean = 300});
+    DeviceBatchNorm layer(channels, test::on_host(ranks));
+    Step step({DType::f32, Layout::channels_first, Extras::none, {}, 1e4}, {4, channels, 50}, 1);
+    DeviceSaved saved;
+    const std::int64_t before = ranks.counters().exchanges;
+    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    EXPECT_EQ(ranks.counters().exchanges - before, ranks.size() == 1 ? 0 : 2);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      EXPECT_NEAR(saved.mean()[c], 1e4, 0.5);
+      EXPECT_NEAR(saved.var()[c], 1, 0.4);
+    }
+    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    EXPECT_EQ(ranks.counters().exchanges - before, ranks.size() == 1 ? 0 : 3);
+  });
+}
+
+TEST(DeviceLayer, TellsRanksApart) {
+  test::on_ranks([](const Communicator& ranks) {
+    if (ranks.size() == 1) {
+      return;
+    }
+    DeviceBatchNorm layer(channels, test::on_host(ranks),
+                          {.name = ranks.rank() == 0 ? "bn1" : "bn2"});
+    Step step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1);
+    DeviceSaved saved;
+    try {
+      layer.forward(step.x.view(), step.y.view(), saved, stream);
+      FAIL() << "no exception";
+    } catch (const CommError& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'")));
+    }
+    EXPECT_EQ(*layer.num_batches_tracked(), 0);
+  });
+}
+
+TEST(DeviceLayer, SavesAndLoadsItsState) {
+  const DeviceCommunicator self = test::on_host(Communicator::self());
+  const Setting setting{DType::f32, Layout::channels_first, Extras::none, {}};
+  Step step(setting, {4, channels, 3}, 1);
+  DeviceBatchNorm one(channels, self), other(channels, self);
+  DeviceSaved saved;
+  one.forward(step.x.view(), step.y.view(), saved, stream);
+  one.weight()[2] = 3;
+  StateDict state;
+  one.save_state(state, stream, "bn.");
+  other.load_state(state, stream, "bn.");
+  EXPECT_EQ(other.weight()[2], 3);
+  EXPECT_EQ(*other.num_batches_tracked(), 1);
+  Step again(setting, {4, channels, 3}, 1);
+  one.infer(step.x.view(), step.y.view(), stream);
+  other.infer(again.x.view(), again.y.view(), stream);
+  EXPECT_EQ(step.y, again.y);
+  state.tensors["bn.running_var"] = StateTensor::from(std::vector<double>(channels, -1.0));
+  EXPECT_THROW(other.load_state(state, stream, "bn."), FileError);
+  EXPECT_EQ(other.weight()[2], 3);
+}
+
+TEST(DeviceLayer, RefusesWhatDoesNotFit) {
+  const DeviceCommunicator self = test::on_host(Communicator::self());
+  EXPECT_THROW(DeviceBatchNorm(channels, self, {.reproducibility = Reproducibility::exact}),
+               NotConfigured);
+  EXPECT_THROW(DeviceBatchNorm(0, self), InvalidArgument);
+  DeviceBatchNorm layer(channels, self, {.track_running_stats = false});
+  Step step({DType::f32, Layout::channels_first, Extras::none, {}}, {4, channels, 3}, 1);
+  Step small({DType::f32, Layout::channels_first, Extras::none, {}}, {3, channels, 3}, 1);
+  DeviceSaved saved;
+  EXPECT_EQ(saved.mean(), nullptr);
+  EXPECT_THROW(layer.backward(saved, step.x.view(), step.dy.view(), step.dx.view(), stream),
+               InvalidArgument);
+  EXPECT_THROW(layer.forward(step.x.view(), small.y.view(), saved, stream), InvalidArgument);
+  layer.forward(step.x.view(), step.y.view(), saved, stream);
+  EXPECT_THROW(layer.backward(saved, small.x.view(), small.dy.view(), small.dx.view(), stream),
+               InvalidArgument);
+  EXPECT_THROW(layer.infer(step.x.view(), step.y.view(), stream), NotConfigured);
+}
+
+}  // namespace
+}  // namespace syncbn
