@@ -147,47 +147,60 @@ struct TallyByColumns {
     template <int kRows>
     HWY_INLINE void operator()(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
                                Whole whole) const {
-      add(rows, j, weights, whole);
+      if constexpr (kRows == 1) {
+        add_row(rows.i, j, weights, whole);
+      } else {
+        add_vector<0>(rows, j, weights);
+        add_vector<1>(rows, j, weights);
+        if constexpr (vectors_of_terms<T> == 4) {
+          add_vector<2>(rows, j, weights);
+          add_vector<3>(rows, j, weights);
+        }
+      }
     }
     template <int kRows>
     HWY_INLINE void operator()(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
                                First first) const {
       for (int r = 0; r < kRows; ++r) {
-        add(StepOfRows<1>{rows.i + r * rows.apart, 0}, j, weights, first);
+        add_row(rows.i + r * rows.apart, j, weights, first);
       }
     }
 
    private:
-    template <int kRows, class Extent>
-    HWY_INLINE void add(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
-                        Extent extent) const {
-      add_vector<0>(rows, j, weights, extent);
-      add_vector<1>(rows, j, weights, extent);
-      if constexpr (vectors_of_terms<T> == 4) {
-        add_vector<2>(rows, j, weights, extent);
-        add_vector<3>(rows, j, weights, extent);
-      }
+    template <class Extent>
+    void add_row(std::int64_t i, std::int64_t j, const float* weights, Extent extent) const {
+      const View k(table, j);
+      kernel(i, k, weights, extent, [&](auto vector, Sum p, Sum q, Sum r) HWY_ATTR {
+        const CountTag dw;
+        Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
+        const Slots of_vector{v0, v1, v2, v3, v4, v5};
+        Tally::add(of_vector, k, vector, p, q, r);
+        merge(of_vector, j, decltype(vector)::value);
+      });
     }
 
     // One vector of the terms of each row, so that its slots stay in registers. What the kernel
     // does for the others is not used, and left out by the compiler.
-    template <int kVector, int kRows, class Extent>
-    HWY_INLINE void add_vector(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
-                               Extent extent) const {
+    template <int kVector, int kRows>
+    HWY_INLINE void add_vector(StepOfRows<kRows> rows, std::int64_t j, const float* weights) const {
       const CountTag dw;
       const View k(table, j);
       Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
       const Slots of_vector{v0, v1, v2, v3, v4, v5};
       for (int r = 0; r < kRows; ++r) {
-        kernel(rows.i + r * rows.apart, k, weights, extent,
+        kernel(rows.i + r * rows.apart, k, weights, Whole{},
                [&](auto vector, Sum p, Sum q, Sum s) HWY_ATTR {
                  if constexpr (decltype(vector)::value == kVector) {
                    Tally::add(of_vector, k, vector, p, q, s);
                  }
                });
       }
-      merge_into<Tally>(slots + j + kVector * static_cast<std::int64_t>(hn::Lanes(dw)), width,
-                        of_vector);
+      merge(of_vector, j, kVector);
+    }
+
+    HWY_INLINE void merge(const Slots& of_vector, std::int64_t j, std::int64_t vector) const {
+      merge_into<Tally>(slots + j + vector * static_cast<std::int64_t>(hn::Lanes(CountTag())),
+                        width, of_vector);
     }
   };
 };
