@@ -52,6 +52,7 @@ syncbn_resolve(SYNCBN_MPI "an MPI-3 library" MPI_CXX_FOUND)
 if(SYNCBN_MPI)
   include(CheckCXXSourceCompiles)
   set(CMAKE_REQUIRED_LIBRARIES MPI::MPI_CXX)
+  set(CMAKE_REQUIRED_QUIET TRUE)  # the summary tells
   check_cxx_source_compiles([[
     #include <mpi.h>
     #include <mpi-ext.h>
@@ -61,6 +62,7 @@ if(SYNCBN_MPI)
       return MPIX_Comm_iagree(MPI_COMM_WORLD, &flag, &request);
     }]] SYNCBN_MPI_HAS_ULFM)
   unset(CMAKE_REQUIRED_LIBRARIES)
+  unset(CMAKE_REQUIRED_QUIET)
 endif()
 
 if(SYNCBN_OPENMP)

@@ -47,10 +47,10 @@ Deadlines default_deadlines();
 /// Likewise, but to throw at `fail`.
 Deadlines default_deadlines(std::chrono::milliseconds fail);
 
-/// Called with a line of text, from the thread that waits, when a rank has been missing for
-/// `Deadlines::report`: a program's log is the place for it. One for the process, none at first; an
-/// empty one turns reports off.
-using ReportHandler = std::function<void(std::string_view line)>;
+/// Called with a text of one line or a few, from the thread that waits, when a rank has been
+/// missing for `Deadlines::report`: a program's log is the place for it. One for the process, none
+/// at first; an empty one turns reports off.
+using ReportHandler = std::function<void(std::string_view text)>;
 void set_report_handler(ReportHandler handler);
 
 /// Where the flight records of communicators go that fail: each rank's last thousand exchanges as a

@@ -40,7 +40,7 @@ inline constexpr Activation Activation::none{1};
 inline constexpr Activation Activation::relu{0};
 
 /// Doubles in either pass's message: two per channel, and the element count. (The layer adds one,
-/// its Communicator eight, to be able to tell when ranks disagree.)
+/// over somebody else's sum its Communicator eight, to be able to tell when ranks disagree.)
 constexpr std::size_t sums_length(std::int64_t channels) {
   return 2 * static_cast<std::size_t>(channels) + 1;
 }

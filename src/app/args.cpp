@@ -351,6 +351,12 @@ ExchangeOptions exchange_options_of(const Arguments& arguments) {
   const auto timeout = seconds("timeout");
   options.deadlines = timeout ? default_deadlines(*timeout) : default_deadlines();
   options.deadlines.report = seconds("report-after").value_or(options.deadlines.report);
+  if (options.deadlines.report >= options.deadlines.fail && seconds("report-after")) {
+    throw UsageError(
+        fmt::format("--report-after {} would never come: all ends at {} s (--timeout). Give less.",
+                    *value_of("--report-after", arguments),
+                    std::chrono::duration<double>(options.deadlines.fail).count()));
+  }
   if (const auto text = value_of("--exchange", arguments)) {
     for (const Word<Summation>& word : summation_words) {
       if (*text == word.text) {

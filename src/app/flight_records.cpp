@@ -52,7 +52,8 @@ Record parsed(const nlohmann::json& json) {
   return record;
 }
 
-std::vector<Record> read_all(const std::filesystem::path& directory) {
+/// Files that are none are left out, and named in `left_out`.
+std::vector<Record> read_all(const std::filesystem::path& directory, std::string& left_out) {
   std::error_code error;
   std::vector<Record> records;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
@@ -63,8 +64,8 @@ std::vector<Record> read_all(const std::filesystem::path& directory) {
     try {
       records.push_back(parsed(nlohmann::json::parse(file)));
     } catch (const nlohmann::json::exception& problem) {
-      throw FileError(fmt::format("{} is no flight record ({}). Give a directory of nothing else.",
-                                  entry.path().string(), problem.what()));
+      left_out += fmt::format("left out: {} is no flight record, or not a whole one ({})\n",
+                              entry.path().string(), problem.what());
     }
   }
   if (error) {
@@ -73,8 +74,8 @@ std::vector<Record> read_all(const std::filesystem::path& directory) {
   if (records.empty()) {
     throw FileError(fmt::format(
         "there are no flight records in {}. They are written when an exchange fails, by runs with "
-        "--flight-record or SYNCBN_FLIGHT_RECORD.",
-        directory.string()));
+        "--flight-record or SYNCBN_FLIGHT_RECORD.{}{}",
+        directory.string(), left_out.empty() ? "" : "\n", left_out));
   }
   std::ranges::sort(records, {}, [](const Record& r) { return std::tuple(r.size, r.rank); });
   return records;
@@ -138,7 +139,8 @@ std::string parting(const std::vector<const Record*>& records) {
 }  // namespace
 
 std::string describe_flight_records(const std::filesystem::path& directory) {
-  const std::vector<Record> records = read_all(directory);
+  std::string left_out;
+  const std::vector<Record> records = read_all(directory, left_out);
   std::map<int, std::vector<const Record*>> by_size;
   for (const Record& record : records) {
     by_size[record.size].push_back(&record);
@@ -169,7 +171,7 @@ std::string describe_flight_records(const std::filesystem::path& directory) {
     }
     text += parting(group);
   }
-  return text;
+  return text + left_out;
 }
 
 }  // namespace syncbn::app

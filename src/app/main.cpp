@@ -2,8 +2,10 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include <fmt/format.h>
@@ -26,7 +28,7 @@ constexpr Command commands[] = {
     {"train", "train a network with synchronized batch norm on an MNIST-like data set", run_train},
     {"check", "prove that these ranks give the result of one process with the whole batch",
      run_check},
-    {"bench", "time a layer's phases, against copying memory and against oneDNN", run_bench},
+    {"bench", "time a layer's phases, against copying memory, oneDNN and itself", run_bench},
     {"info", "what this build and these machines have", run_info},
 };
 
@@ -87,6 +89,17 @@ std::string program_of(const Arguments& arguments) {
                                                                  : "syncbn " + arguments.front();
 }
 
+/// Better known to be impossible now than when there is something to write.
+void keep_flight_records_in(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) {
+    throw UsageError(
+        fmt::format("--flight-record {} cannot be made: {}.", directory.string(), error.message()));
+  }
+  set_flight_record_directory(directory);
+}
+
 int run(const Session& session, const Arguments& arguments) {
   require_same_arguments(session, arguments);
   if (arguments.empty()) {
@@ -109,8 +122,8 @@ int run(const Session& session, const Arguments& arguments) {
     fmt::print(stderr, "{}: {}\n", program, line);
     std::fflush(stderr);
   });
-  if (!exchange.flight_record.empty()) {
-    set_flight_record_directory(exchange.flight_record);
+  if (!exchange.flight_record.empty() && command.run != run_info) {
+    keep_flight_records_in(exchange.flight_record);
   }
   const World world = session.world(exchange);
   return command.run(rest, world);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bn/joint_message.hpp"
 
+#include <string>
+
 namespace syncbn::bn {
 namespace {
 
@@ -30,9 +32,8 @@ JointMessage::Part JointMessage::add(const comm::Descriptor& what, Steps& steps,
   parts_.values.insert(parts_.values.end(), own.begin(), own.end());
 
   parts_.names.append(parts_.names.empty() ? "" : " + ").append(what.layer);
-  if (parts_.options.find(what.options) == std::string::npos) {
-    parts_.options.append(parts_.options.empty() ? "" : " | ").append(what.options);
-  }
+  parts_.names.append("[").append(std::to_string(what.channels)).append("]");
+  parts_.options.append(parts_.options.empty() ? "" : " | ").append(what.options);
   what_.pass = what.pass;
   what_.dtype = what.dtype;
   what_.channels += what.channels;

@@ -52,10 +52,21 @@ Communicator Communicator::split_by_samples(std::int64_t mine, std::int64_t samp
   const std::vector<double> all = all_gather(std::array{static_cast<double>(mine), wanted});
   const auto has = [&](int rank) { return all[2 * static_cast<std::size_t>(rank)]; };
   for (int rank = 0; rank < size(); ++rank) {
-    if (has(rank) < 0 || samples < 1 || all[2 * static_cast<std::size_t>(rank) + 1] != wanted) {
-      throw InvalidArgument("a group of at least " + std::to_string(samples) +
-                            " samples (at least 1, the same on every rank; no rank has fewer than "
-                            "0 samples)");
+    const double theirs = all[2 * static_cast<std::size_t>(rank) + 1];
+    const auto refuse = [&](const char* what, double value, const std::string& expected) {
+      throw InvalidArgument("rank " + std::to_string(rank) + ' ' + what + ' ' +
+                            std::to_string(static_cast<std::int64_t>(value)) + " samples (" +
+                            expected + ")");
+    };
+    if (has(rank) < 0) {
+      refuse("says it has", has(rank), "at least 0");
+    }
+    if (theirs < 1) {
+      refuse("asks for groups of", theirs, "at least 1");
+    }
+    if (theirs != wanted) {
+      refuse("asks for groups of", theirs,
+             "this rank for " + std::to_string(samples) + "; all must ask for the same");
     }
   }
   // A group begins where the one before has enough, and what is left is enough for one more.

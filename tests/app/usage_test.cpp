@@ -100,6 +100,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"check --quick --quick", {"--quick is given twice"}},
         Refused{"check --timeout 0", {"--timeout", "above 0", "'0'"}},
         Refused{"check --timeout nan", {"--timeout", "'nan'"}},
+        Refused{"check --timeout 3 --report-after 9", {"--report-after 9", "3 s (--timeout)"}},
+        Refused{"check --flight-record /dev/null/x", {"--flight-record", "cannot be made"}},
         Refused{"bench --repeat 0", {"--repeat", "from 1 to ", "'0'"}},
         Refused{"bench --min-time -1", {"--min-time", "from 0 to ", "'-1'"}},
         Refused{"bench --threads 1.5", {"--threads", "an integer", "'1.5'"}},

@@ -187,8 +187,8 @@ TEST(LayersTogether, AreToldApartFromOthers) {
       together(all);
       FAIL() << "no exception";
     } catch (const CommError& error) {
-      EXPECT_THAT(error.what(), AllOf(HasSubstr("'branch3 + branch4 + branch5' (C=12"),
-                                      HasSubstr("'branch3 + branch4 + branch6' (C=13")));
+      EXPECT_THAT(error.what(), AllOf(HasSubstr("'branch3[3] + branch4[4] + branch5[5]' (C=12"),
+                                      HasSubstr("'branch3[3] + branch4[4] + branch6[6]' (C=13")));
     }
     EXPECT_EQ(all[0].layer.num_batches_tracked(), 0);
     EXPECT_EQ(all[0].saved.forward, 0);

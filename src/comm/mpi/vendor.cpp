@@ -192,7 +192,12 @@ class VendorSum final : public PlainSum {
         ranks.push_back(rank);
       }
     }
-    return ranks.empty() ? "the sum" : list_ranks(ranks);
+    if (ranks.empty()) {
+      return "the sum";
+    }
+    return ranks.size() == 1
+               ? list_ranks(ranks)
+               : "one or more of " + list_ranks(ranks) + " (MPI's own sum does not tell which)";
   }
 
   // Made at a length's first message, for which the fingerprints have just been compared.
