@@ -34,6 +34,8 @@ constexpr Command commands[] = {
 
 // Ranks that fail together do so at nearly the same time; one that fails alone finds no company.
 constexpr auto failing_patience = std::chrono::seconds(2);
+/// What ranks that fail one by one leave each other to say why.
+constexpr auto time_to_speak = std::chrono::milliseconds(500);
 
 std::string usage() {
   std::string text = fmt::format(
@@ -162,9 +164,11 @@ int report_failure(const Session& session, const Arguments& arguments, const std
   if (alike && !exchange_failed) {
     return exit_failure;
   }
+  // The first rank to abort would cut the others' messages short.
   if (!mine_to_print) {
-    std::this_thread::sleep_for(
-        failing_patience);  // rank 0's abort would cut its own message short
+    std::this_thread::sleep_for(failing_patience);
+  } else if (!alike) {
+    std::this_thread::sleep_for(time_to_speak);
   }
   session.abort(exit_failure);
 }
