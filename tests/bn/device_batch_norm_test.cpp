@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The layer for devices on one that is the host: it gives what the layer for the host gives.
+// The layer for devices gives what the layer for the host gives: on a CUDA device, or with the host
+// in its place.
 
-#include "bn/device_on_host.hpp"
+#include "syncbn/device_batch_norm.hpp"
 
 #include <cmath>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "syncbn/device_batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/device.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 
@@ -37,6 +39,10 @@ struct Setting {
   double mean = 0.5;
 };
 
+Tensor drawn(const Setting& setting, Shape shape, std::uint64_t seed, double mean) {
+  return Tensor::normal(setting.dtype, shape, setting.layout, seed, mean);
+}
+
 /// A step's tensors of one rank, and what comes out of it.
 struct Step {
   Tensor x, residual, dy;
@@ -56,12 +62,52 @@ struct Step {
       }
     }
   }
+};
 
-  const float* weights() const { return weight.empty() ? nullptr : weight.data(); }
+/// A tensor in the device's memory.
+class Placed {
+ public:
+  explicit Placed(const Tensor& tensor) : memory_(bytes_of(tensor)), tensor_(tensor) {}
+
+  TensorView view() { return {memory_.data(), tensor_.dtype(), tensor_.shape(), tensor_.layout()}; }
+  Tensor fetch() const {
+    Tensor result = tensor_;
+    test::fetch(memory_.data(), {static_cast<std::byte*>(result.view().data()), size_of(result)});
+    return result;
+  }
 
  private:
-  static Tensor drawn(const Setting& setting, Shape shape, std::uint64_t seed, double mean) {
-    return Tensor::normal(setting.dtype, shape, setting.layout, seed, mean);
+  static std::size_t size_of(const Tensor& tensor) {
+    return static_cast<std::size_t>(tensor.shape().size()) * syncbn::size_of(tensor.dtype());
+  }
+  static std::span<const std::byte> bytes_of(const Tensor& tensor) {
+    return {static_cast<const std::byte*>(tensor.view().data()), size_of(tensor)};
+  }
+
+  test::DeviceMemory memory_;
+  Tensor tensor_;
+};
+
+/// A step there.
+struct PlacedStep {
+  Placed x, residual, dy;
+  Placed y, dx, dresidual;
+  std::optional<test::DeviceMemory> weight;
+
+  explicit PlacedStep(const Step& step)
+      : x(step.x),
+        residual(step.residual),
+        dy(step.dy),
+        y(step.y),
+        dx(step.dx),
+        dresidual(step.dresidual) {
+    if (!step.weight.empty()) {
+      weight.emplace(std::as_bytes(std::span(step.weight)));
+    }
+  }
+
+  const float* weights() const {
+    return weight ? static_cast<const float*>(weight->data()) : nullptr;
   }
 };
 
@@ -77,20 +123,27 @@ void expect_near(const Tensor& actual, const Tensor& expected, double tolerance,
   }
 }
 
-void expect_near(const double* actual, std::span<const double> expected, double tolerance,
+void expect_near(const double* on_device, std::span<const double> expected, double tolerance,
                  const char* name) {
-  ASSERT_EQ(actual == nullptr, expected.empty()) << name;
+  const std::vector<double> actual = test::fetch(on_device, channels);
+  ASSERT_EQ(actual.size(), expected.size()) << name;
   for (std::size_t c = 0; c < expected.size(); ++c) {
     ASSERT_NEAR(actual[c], expected[c], tolerance * (1 + std::fabs(expected[c])))
         << name << " of channel " << c;
   }
 }
 
+std::int64_t batches_of(DeviceBatchNorm& layer) {
+  std::int64_t batches = 0;
+  test::fetch(layer.num_batches_tracked(), std::as_writable_bytes(std::span(&batches, 1)));
+  return batches;
+}
+
 /// Both layers through three steps. Rank r has r samples more than rank 0, which has none if there
 /// are others.
 void compare(const Communicator& ranks, const Setting& setting) {
   BatchNorm host(channels, ranks, setting.options);
-  DeviceBatchNorm device(channels, test::on_host(ranks), setting.options);
+  DeviceBatchNorm device(channels, test::sums_over(ranks), setting.options);
   Saved host_saved;
   DeviceSaved device_saved;
   const Shape shape{ranks.size() == 1 ? 3 : 2 * ranks.rank(), channels, 7};
@@ -100,7 +153,8 @@ void compare(const Communicator& ranks, const Setting& setting) {
       setting.dtype == DType::f64 ? 1e-12 : 200 * 0x1p-24 + 8 * test::epsilon(setting.dtype);
   for (int i = 0; i < 3; ++i) {
     const auto seed = static_cast<std::uint64_t>(100 * i + 10 * ranks.rank());
-    Step a(setting, shape, seed), b(setting, shape, seed);
+    Step a(setting, shape, seed);
+    PlacedStep b(a);
     if (setting.extras == Extras::residual) {
       host.forward(a.x.view(), a.residual.view(), a.y.view(), host_saved);
       host.backward(host_saved, a.x.view(), a.y.view(), a.dy.view(), a.dx.view(),
@@ -108,15 +162,15 @@ void compare(const Communicator& ranks, const Setting& setting) {
       device.forward(b.x.view(), b.residual.view(), b.y.view(), device_saved, stream);
       device.backward(device_saved, b.x.view(), b.y.view(), b.dy.view(), b.dx.view(),
                       b.dresidual.view(), stream);
-      expect_near(b.dresidual, a.dresidual, tolerance, "dresidual");
+      expect_near(b.dresidual.fetch(), a.dresidual, tolerance, "dresidual");
     } else {
       host.forward(a.x.view(), a.y.view(), host_saved, a.weight);
       host.backward(host_saved, a.x.view(), a.dy.view(), a.dx.view(), a.weight);
       device.forward(b.x.view(), b.y.view(), device_saved, stream, b.weights());
       device.backward(device_saved, b.x.view(), b.dy.view(), b.dx.view(), stream, b.weights());
     }
-    expect_near(b.y, a.y, tolerance, "y");
-    expect_near(b.dx, a.dx, tolerance, "dx");
+    expect_near(b.y.fetch(), a.y, tolerance, "y");
+    expect_near(b.dx.fetch(), a.dx, tolerance, "dx");
     expect_near(device_saved.mean(), host_saved.statistics.mean, tolerance, "mean");
     expect_near(device_saved.var(), host_saved.statistics.var, tolerance, "var");
     expect_near(device_saved.invstd(), host_saved.statistics.invstd, tolerance, "invstd");
@@ -126,15 +180,25 @@ void compare(const Communicator& ranks, const Setting& setting) {
     expect_near(device.running_var(), host.running_var(), tolerance, "running_var");
   }
   if (setting.options.track_running_stats) {
-    EXPECT_EQ(*device.num_batches_tracked(), 3);
-    Step a(setting, shape, 7), b(setting, shape, 7);
+    EXPECT_EQ(batches_of(device), 3);
+    Step a(setting, shape, 7);
+    PlacedStep b(a);
     host.infer(a.x.view(), a.y.view(), a.weight);
     device.infer(b.x.view(), b.y.view(), stream, b.weights());
-    expect_near(b.y, a.y, tolerance * (1 + std::fabs(setting.mean)), "inferred y");
+    expect_near(b.y.fetch(), a.y, tolerance * (1 + std::fabs(setting.mean)), "inferred y");
   }
 }
 
-TEST(DeviceLayer, GivesWhatTheHostsGives) {
+class DeviceLayer : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = test::no_device(); !why.empty()) {
+      GTEST_SKIP() << why;
+    }
+  }
+};
+
+TEST_F(DeviceLayer, GivesWhatTheHostsGives) {
   test::on_ranks([](const Communicator& ranks) {
     for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16}) {
       for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
@@ -146,7 +210,7 @@ TEST(DeviceLayer, GivesWhatTheHostsGives) {
   });
 }
 
-TEST(DeviceLayer, HasTheSameOptions) {
+TEST_F(DeviceLayer, HasTheSameOptions) {
   test::on_ranks([](const Communicator& ranks) {
     const std::vector<BatchNormOptions> all{{.eps = 0.5},
                                             {.momentum = std::nullopt},
@@ -160,36 +224,36 @@ TEST(DeviceLayer, HasTheSameOptions) {
   });
 }
 
-TEST(DeviceLayer, FindsAMeanThatIsFarFromItsStart) {
+TEST_F(DeviceLayer, FindsAMeanThatIsFarFromItsStart) {
   test::on_ranks([](const Communicator& ranks) {
     compare(ranks, {.dtype = DType::f64,
                     .layout = Layout::channels_first,
                     .extras = Extras::none,
                     .options = {},
                     .mean = 300});
-    DeviceBatchNorm layer(channels, test::on_host(ranks));
-    Step step({DType::f32, Layout::channels_first, Extras::none, {}, 1e4}, {4, channels, 50}, 1);
+    DeviceBatchNorm layer(channels, test::sums_over(ranks));
+    PlacedStep step(
+        Step({DType::f32, Layout::channels_first, Extras::none, {}, 1e4}, {4, channels, 50}, 1));
     DeviceSaved saved;
     const std::int64_t before = ranks.counters().exchanges;
     layer.forward(step.x.view(), step.y.view(), saved, stream);
     EXPECT_EQ(ranks.counters().exchanges - before, ranks.size() == 1 ? 0 : 2);
-    for (std::int64_t c = 0; c < channels; ++c) {
-      EXPECT_NEAR(saved.mean()[c], 1e4, 0.5);
-      EXPECT_NEAR(saved.var()[c], 1, 0.4);
-    }
+    expect_near(saved.mean(), std::vector<double>(channels, 1e4), 1e-4, "mean");
+    expect_near(saved.var(), std::vector<double>(channels, 1.0), 0.2, "var");
     layer.forward(step.x.view(), step.y.view(), saved, stream);
     EXPECT_EQ(ranks.counters().exchanges - before, ranks.size() == 1 ? 0 : 3);
   });
 }
 
-TEST(DeviceLayer, TellsRanksApart) {
+TEST_F(DeviceLayer, TellsRanksApart) {
   test::on_ranks([](const Communicator& ranks) {
     if (ranks.size() == 1) {
       return;
     }
-    DeviceBatchNorm layer(channels, test::on_host(ranks),
+    DeviceBatchNorm layer(channels, test::sums_over(ranks),
                           {.name = ranks.rank() == 0 ? "bn1" : "bn2"});
-    Step step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1);
+    PlacedStep step(
+        Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
     DeviceSaved saved;
     try {
       layer.forward(step.x.view(), step.y.view(), saved, stream);
@@ -197,40 +261,39 @@ TEST(DeviceLayer, TellsRanksApart) {
     } catch (const CommError& error) {
       EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'")));
     }
-    EXPECT_EQ(*layer.num_batches_tracked(), 0);
+    EXPECT_EQ(batches_of(layer), 0);
   });
 }
 
-TEST(DeviceLayer, SavesAndLoadsItsState) {
-  const DeviceCommunicator self = test::on_host(Communicator::self());
-  const Setting setting{DType::f32, Layout::channels_first, Extras::none, {}};
-  Step step(setting, {4, channels, 3}, 1);
-  DeviceBatchNorm one(channels, self), other(channels, self);
+TEST_F(DeviceLayer, SavesAndLoadsItsState) {
+  const DeviceCommunicator self = test::sums_over(Communicator::self());
+  PlacedStep step(
+      Step({DType::f32, Layout::channels_first, Extras::none, {}}, {4, channels, 3}, 1));
+  DeviceBatchNorm one(channels, self), other(channels, self), again(channels, self);
   DeviceSaved saved;
   one.forward(step.x.view(), step.y.view(), saved, stream);
-  one.weight()[2] = 3;
   StateDict state;
   one.save_state(state, stream, "bn.");
+  state.tensors["bn.weight"] = StateTensor::from(std::vector<double>(channels, 3.0));
   other.load_state(state, stream, "bn.");
-  EXPECT_EQ(other.weight()[2], 3);
-  EXPECT_EQ(*other.num_batches_tracked(), 1);
-  Step again(setting, {4, channels, 3}, 1);
-  one.infer(step.x.view(), step.y.view(), stream);
-  other.infer(again.x.view(), again.y.view(), stream);
-  EXPECT_EQ(step.y, again.y);
+  EXPECT_EQ(test::fetch(other.weight(), channels), std::vector<double>(channels, 3.0));
+  EXPECT_EQ(batches_of(other), 1);
+  StateDict copied;
+  other.save_state(copied, stream, "bn.");
+  EXPECT_EQ(copied, state);
   state.tensors["bn.running_var"] = StateTensor::from(std::vector<double>(channels, -1.0));
-  EXPECT_THROW(other.load_state(state, stream, "bn."), FileError);
-  EXPECT_EQ(other.weight()[2], 3);
+  EXPECT_THROW(again.load_state(state, stream, "bn."), FileError);
+  EXPECT_EQ(batches_of(again), 0);
 }
 
-TEST(DeviceLayer, RefusesWhatDoesNotFit) {
-  const DeviceCommunicator self = test::on_host(Communicator::self());
+TEST_F(DeviceLayer, RefusesWhatDoesNotFit) {
+  const DeviceCommunicator self = test::sums_over(Communicator::self());
   EXPECT_THROW(DeviceBatchNorm(channels, self, {.reproducibility = Reproducibility::exact}),
                NotConfigured);
   EXPECT_THROW(DeviceBatchNorm(0, self), InvalidArgument);
   DeviceBatchNorm layer(channels, self, {.track_running_stats = false});
-  Step step({DType::f32, Layout::channels_first, Extras::none, {}}, {4, channels, 3}, 1);
-  Step small({DType::f32, Layout::channels_first, Extras::none, {}}, {3, channels, 3}, 1);
+  const Setting setting{DType::f32, Layout::channels_first, Extras::none, {}};
+  PlacedStep step(Step(setting, {4, channels, 3}, 1)), small(Step(setting, {3, channels, 3}, 1));
   DeviceSaved saved;
   EXPECT_EQ(saved.mean(), nullptr);
   EXPECT_THROW(layer.backward(saved, step.x.view(), step.dy.view(), step.dx.view(), stream),

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "syncbn/communicator.hpp"
+#include "syncbn/device_communicator.hpp"
+
+namespace syncbn::test {
+
+// The device of a test: a CUDA device (device_cuda.cpp), or the host in its place
+// (device_on_host.cpp).
+
+/// Why there is none; "" if there is.
+const char* no_device();
+
+/// Sums of its memory over these ranks.
+DeviceCommunicator sums_over(const Communicator& ranks);
+
+/// Memory of it with these bytes.
+class DeviceMemory {
+ public:
+  explicit DeviceMemory(std::span<const std::byte> bytes);
+  ~DeviceMemory();
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  void* data() const { return data_; }
+
+ private:
+  void* data_;
+};
+
+/// What it holds there, when all that was put on the default stream is done.
+void fetch(const void* from, std::span<std::byte> to);
+
+inline std::vector<double> fetch(const double* from, std::size_t count) {
+  std::vector<double> values(from == nullptr ? 0 : count);
+  fetch(from, std::as_writable_bytes(std::span(values)));
+  return values;
+}
+
+}  // namespace syncbn::test
