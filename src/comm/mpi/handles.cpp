@@ -50,7 +50,8 @@ int OwnedComm::size() const {
   return size;
 }
 
-bool finished(MPI_Request& request, std::chrono::milliseconds timeout) {
+bool finished(MPI_Request& request, std::chrono::milliseconds timeout,
+              const std::function<void()>& look_around) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   constexpr int polls_between_yields = 256;
   for (int polls = 1;; ++polls) {
@@ -63,6 +64,9 @@ bool finished(MPI_Request& request, std::chrono::milliseconds timeout) {
       if (std::chrono::steady_clock::now() > deadline) {
         return false;
       }
+      if (look_around) {
+        look_around();
+      }
       sched_yield();
     }
   }
@@ -74,14 +78,16 @@ void throw_too_late(std::chrono::milliseconds timeout) {
                   "report)");
 }
 
-OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout) {
+OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout,
+                    const std::function<void()>& look_around) {
   auto copy = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
   MPI_Request request = MPI_REQUEST_NULL;
   check(MPI_Comm_idup(comm, copy.get(), &request), "MPI_Comm_idup");
-  if (!finished(request, timeout)) {
-    static_cast<void>(copy.release());  // MPI may still write there
+  MPI_Comm* const place = copy.release();  // MPI may write there until it is done
+  if (!finished(request, timeout, look_around)) {
     throw_too_late(timeout);
   }
+  copy.reset(place);
   return OwnedComm(*copy);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <span>
 #include <utility>
 
@@ -31,13 +32,16 @@ class OwnedComm {
   MPI_Comm comm_;
 };
 
-/// Whether the request is done by the deadline. If not, MPI keeps it, and the memory it works on.
-bool finished(MPI_Request& request, std::chrono::milliseconds timeout);
+/// Whether the request is done by the deadline. If not, MPI keeps it, and the memory it works on;
+/// so too if `look_around` throws, which is called now and then meanwhile.
+bool finished(MPI_Request& request, std::chrono::milliseconds timeout,
+              const std::function<void()>& look_around = {});
 
 [[noreturn]] void throw_too_late(std::chrono::milliseconds timeout);
 
-/// Collective. Throws CommError after `timeout`.
-OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout);
+/// Collective. Throws CommError after `timeout`, and what `look_around` throws while it waits.
+OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout,
+                    const std::function<void()>& look_around = {});
 
 /// Collective. Whether all ranks give the same number. Throws CommError after `timeout`.
 bool same_everywhere(const OwnedComm& comm, int number, std::chrono::milliseconds timeout);

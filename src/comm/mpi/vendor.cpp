@@ -210,7 +210,8 @@ class VendorSum final : public PlainSum {
         by_length_.erase(std::ranges::min_element(
             by_length_, {}, [](const auto& entry) { return entry.second.last_use; }));
       }
-      known = by_length_.emplace(length, Channel{duplicate(base_.get(), deadlines_.fail), 0}).first;
+      OwnedComm comm = duplicate(base_.get(), deadlines_.fail, [this] { listen(); });
+      known = by_length_.emplace(length, Channel{std::move(comm), 0}).first;
     }
     known->second.last_use = ++uses_;
     return known->second.comm;
