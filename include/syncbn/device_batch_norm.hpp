@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 
@@ -101,6 +102,8 @@ class DeviceBatchNorm {
   /// Local. As BatchNorm's; wait for the stream.
   void save_state(StateDict& state, CudaStream stream, std::string_view prefix = {}) const;
   void load_state(const StateDict& state, CudaStream stream, std::string_view prefix = {});
+  void save(const std::filesystem::path& file, CudaStream stream) const;
+  void load(const std::filesystem::path& file, CudaStream stream);
 
  private:
   struct Forward;
@@ -110,6 +113,7 @@ class DeviceBatchNorm {
   void forward_with(const Forward& pass, DeviceSaved& saved, CudaStream stream);
   void backward_with(const Backward& pass, const DeviceSaved& saved, CudaStream stream);
   void infer_with(const Forward& pass, CudaStream stream);
+  void take_state(BatchNorm& host, CudaStream stream);
   void validate(const Forward& pass) const;
   void sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream);
   void finalize(bn::DeviceStatistics& statistics, Moves moves, CudaStream stream);

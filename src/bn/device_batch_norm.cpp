@@ -444,6 +444,22 @@ void DeviceBatchNorm::load_state(const StateDict& state, CudaStream stream,
                                  std::string_view prefix) {
   BatchNorm host(channels_, Communicator::self(), options_);
   host.load_state(state, prefix);  // finds out whether it is right
+  take_state(host, stream);
+}
+
+void DeviceBatchNorm::save(const std::filesystem::path& file, CudaStream stream) const {
+  StateDict state;
+  save_state(state, stream);
+  save_safetensors(state, file);
+}
+
+void DeviceBatchNorm::load(const std::filesystem::path& file, CudaStream stream) {
+  BatchNorm host(channels_, Communicator::self(), options_);
+  host.load(file);
+  take_state(host, stream);
+}
+
+void DeviceBatchNorm::take_state(BatchNorm& host, CudaStream stream) {
   if (options_.affine) {
     state_->arrays.upload(DeviceState::weight, host.weight(), stream);
     state_->arrays.upload(DeviceState::bias, host.bias(), stream);

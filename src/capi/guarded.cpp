@@ -38,6 +38,9 @@ syncbn_status status_of_current_exception() noexcept {
   } catch (const CommError& error) {
     remember(error.what());
     return SYNCBN_COMM_ERROR;
+  } catch (const DeviceError& error) {
+    remember(error.what());
+    return SYNCBN_DEVICE_ERROR;
   } catch (const std::exception& error) {
     remember(error.what());
     return SYNCBN_INTERNAL_ERROR;

@@ -74,6 +74,37 @@ Weight to_weight(const float* weight, const TensorView& x) {
                            : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
 }
 
+BatchNormOptions to_options(const syncbn_options* options) {
+  if (options == nullptr) {
+    return {};
+  }
+  require(options->name, "options.name");
+  BatchNormOptions result;
+  result.name = options->name;
+  result.eps = options->eps;
+  result.momentum = options->momentum;
+  if (options->momentum < 0) {
+    result.momentum.reset();
+  }
+  result.affine = options->affine != 0;
+  result.track_running_stats = options->track_running_stats != 0;
+  result.activation = {options->negative_slope};
+  result.parameter_gradients =
+      options->group_parameter_gradients != 0 ? GradientScope::group : GradientScope::local;
+  result.channel_blocks = options->channel_blocks;
+  result.reproducibility =
+      options->exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
+  result.backend = to_backend(options->backend);
+  return result;
+}
+
+void require_together(const syncbn_tensor* y, const syncbn_tensor* dresidual) {
+  if ((y == nullptr) != (dresidual == nullptr)) {
+    throw InvalidArgument(
+        "y and dresidual go together (both for a forward with a residual, else both NULL)");
+  }
+}
+
 Deadlines to_deadlines(double seconds) {
   constexpr double longest = 1e9;
   if (!(seconds > 0 && seconds <= longest)) {

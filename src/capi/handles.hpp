@@ -33,5 +33,9 @@ Backend to_backend(syncbn_backend backend);
 TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
 Deadlines to_deadlines(double seconds);
+/// NULL is the defaults.
+BatchNormOptions to_options(const syncbn_options* options);
+/// Throws InvalidArgument if a backward is given one without the other.
+void require_together(const syncbn_tensor* y, const syncbn_tensor* dresidual);
 
 }  // namespace syncbn::capi

@@ -16,27 +16,6 @@ using capi::to_weight;
 
 namespace {
 
-BatchNormOptions to_options(const syncbn_options& options) {
-  require(options.name, "options.name");
-  BatchNormOptions result;
-  result.name = options.name;
-  result.eps = options.eps;
-  result.momentum = options.momentum;
-  if (options.momentum < 0) {
-    result.momentum.reset();
-  }
-  result.affine = options.affine != 0;
-  result.track_running_stats = options.track_running_stats != 0;
-  result.activation = {options.negative_slope};
-  result.parameter_gradients =
-      options.group_parameter_gradients != 0 ? GradientScope::group : GradientScope::local;
-  result.channel_blocks = options.channel_blocks;
-  result.reproducibility =
-      options.exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
-  result.backend = capi::to_backend(options.backend);
-  return result;
-}
-
 template <class Call>
 std::span<const Call> calls_of(const Call* calls, size_t count) {
   if (count != 0) {
@@ -70,9 +49,7 @@ syncbn_status syncbn_batch_norm_new(int64_t channels, const syncbn_communicator*
   return guarded([&] {
     require(group, "group");
     require(out, "out");
-    *out = new syncbn_batch_norm{
-        BatchNorm(channels, group->group,
-                  to_options(options != nullptr ? *options : syncbn_default_options()))};
+    *out = new syncbn_batch_norm{BatchNorm(channels, group->group, capi::to_options(options))};
   });
 }
 
@@ -114,10 +91,7 @@ syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
-    if ((y == nullptr) != (dresidual == nullptr)) {
-      throw InvalidArgument(
-          "y and dresidual go together (both for a forward with a residual, else both NULL)");
-    }
+    capi::require_together(y, dresidual);
     const TensorView view = to_view(x, "x");
     if (y != nullptr) {
       layer->layer.backward(saved->saved, view, to_view(y, "y"), to_view(dy, "dy"),

@@ -5,19 +5,13 @@
 #include <span>
 #include <vector>
 
-#include "syncbn/communicator.hpp"
-#include "syncbn/device_communicator.hpp"
-
 namespace syncbn::test {
 
 // The device of a test: a CUDA device (device_cuda.cpp), or the host in its place
-// (device_on_host.cpp).
+// (device_on_host.cpp). Sums over ranks are those of DeviceCommunicator::staged.
 
 /// Why there is none; "" if there is.
 const char* no_device();
-
-/// Sums of its memory over these ranks.
-DeviceCommunicator sums_over(const Communicator& ranks);
 
 /// Memory of it with these bytes.
 class DeviceMemory {

@@ -143,7 +143,7 @@ std::int64_t batches_of(DeviceBatchNorm& layer) {
 /// are others.
 void compare(const Communicator& ranks, const Setting& setting) {
   BatchNorm host(channels, ranks, setting.options);
-  DeviceBatchNorm device(channels, test::sums_over(ranks), setting.options);
+  DeviceBatchNorm device(channels, DeviceCommunicator::staged(ranks), setting.options);
   Saved host_saved;
   DeviceSaved device_saved;
   const Shape shape{ranks.size() == 1 ? 3 : 2 * ranks.rank(), channels, 7};
@@ -231,7 +231,7 @@ TEST_F(DeviceLayer, FindsAMeanThatIsFarFromItsStart) {
                     .extras = Extras::none,
                     .options = {},
                     .mean = 300});
-    DeviceBatchNorm layer(channels, test::sums_over(ranks));
+    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks));
     PlacedStep step(
         Step({DType::f32, Layout::channels_first, Extras::none, {}, 1e4}, {4, channels, 50}, 1));
     DeviceSaved saved;
@@ -250,7 +250,7 @@ TEST_F(DeviceLayer, TellsRanksApart) {
     if (ranks.size() == 1) {
       return;
     }
-    DeviceBatchNorm layer(channels, test::sums_over(ranks),
+    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks),
                           {.name = ranks.rank() == 0 ? "bn1" : "bn2"});
     PlacedStep step(
         Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
@@ -266,7 +266,7 @@ TEST_F(DeviceLayer, TellsRanksApart) {
 }
 
 TEST_F(DeviceLayer, SavesAndLoadsItsState) {
-  const DeviceCommunicator self = test::sums_over(Communicator::self());
+  const DeviceCommunicator self = DeviceCommunicator::staged(Communicator::self());
   PlacedStep step(
       Step({DType::f32, Layout::channels_first, Extras::none, {}}, {4, channels, 3}, 1));
   DeviceBatchNorm one(channels, self), other(channels, self), again(channels, self);
@@ -287,7 +287,7 @@ TEST_F(DeviceLayer, SavesAndLoadsItsState) {
 }
 
 TEST_F(DeviceLayer, RefusesWhatDoesNotFit) {
-  const DeviceCommunicator self = test::sums_over(Communicator::self());
+  const DeviceCommunicator self = DeviceCommunicator::staged(Communicator::self());
   EXPECT_THROW(DeviceBatchNorm(channels, self, {.reproducibility = Reproducibility::exact}),
                NotConfigured);
   EXPECT_THROW(DeviceBatchNorm(0, self), InvalidArgument);

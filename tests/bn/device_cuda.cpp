@@ -11,10 +11,6 @@ const char* no_device() {
   return cuda::device_count() == 0 ? "SKIPPED: no CUDA device" : "";
 }
 
-DeviceCommunicator sums_over(const Communicator& ranks) {
-  return DeviceCommunicator::staged(ranks);
-}
-
 DeviceMemory::DeviceMemory(std::span<const std::byte> bytes) {
   cuda::check(cudaMalloc(&data_, bytes.size()), "allocating memory");
   cuda::check(cudaMemcpy(data_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "filling it");

@@ -11,6 +11,7 @@
 
 #include "bn/device.hpp"
 #include "comm/device_sum.hpp"
+#include "comm/device_sums.hpp"
 #include "comm/group.hpp"
 #include "cuda/device_buffer.hpp"
 #include "kernels/cuda/backward_sums.hpp"
@@ -81,24 +82,23 @@ void input_gradient(const InputGradient& arguments, Stream) {
 
 }  // namespace syncbn::kernels::cuda
 
-namespace syncbn::test {
+namespace syncbn::comm {
 namespace {
 
-class HostSum final : public comm::DeviceSum {
+class HostSum final : public DeviceSum {
  public:
   explicit HostSum(Communicator ranks) : ranks_(std::move(ranks)) {}
 
   int rank() const override { return ranks_.rank(); }
   int size() const override { return ranks_.size(); }
 
-  void all_reduce(const comm::Descriptor& what, double* values, std::size_t length,
-                  comm::Stream) override {
+  void all_reduce(const Descriptor& what, double* values, std::size_t length, Stream) override {
     ranks_.group().exchange(what, {values, length});
     std::fill_n(values + length, own_words, -1.0);  // they are the exchange's
   }
   void poll() override {}
-  void synchronize(comm::Stream) override {}
-  std::unique_ptr<comm::DeviceSum> split(int color) override {
+  void synchronize(Stream) override {}
+  std::unique_ptr<DeviceSum> split(int color) override {
     return std::make_unique<HostSum>(ranks_.split(color));
   }
 
@@ -108,12 +108,19 @@ class HostSum final : public comm::DeviceSum {
 
 }  // namespace
 
-const char* no_device() {
-  return "";
+std::unique_ptr<DeviceSum> self_sum() {
+  return std::make_unique<HostSum>(Communicator::self());
+}
+std::unique_ptr<DeviceSum> staged_sum(Communicator host, Deadlines) {
+  return std::make_unique<HostSum>(std::move(host));
 }
 
-DeviceCommunicator sums_over(const Communicator& ranks) {
-  return DeviceCommunicator(std::make_shared<HostSum>(ranks));
+}  // namespace syncbn::comm
+
+namespace syncbn::test {
+
+const char* no_device() {
+  return "";
 }
 
 DeviceMemory::DeviceMemory(std::span<const std::byte> bytes) : data_(std::malloc(bytes.size())) {

@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "syncbn/c/device.h"
+
 #include "capi/expect.h"
 
 enum { N = 4, C = 3, S = 5, SIZE = N * C * S };
@@ -261,6 +263,23 @@ static void errors_have_a_code_and_a_message(void) {
   syncbn_saved_free(NULL);
 }
 
+static void devices_need_a_build_for_them(void) {
+  syncbn_communicator* self = NULL;
+  syncbn_device_communicator* of_device = NULL;
+  EXPECT_OK(syncbn_communicator_self(&self));
+#ifndef WITH_CUDA
+  EXPECT(syncbn_device_communicator_self(&of_device) == SYNCBN_NOT_CONFIGURED);
+  EXPECT(strstr(syncbn_last_error(), "SYNCBN_CUDA=ON") != NULL);
+  EXPECT(syncbn_device_communicator_staged(self, 30, &of_device) == SYNCBN_NOT_CONFIGURED);
+#endif
+#ifndef WITH_NCCL
+  EXPECT(syncbn_device_communicator_nccl(self, 30, &of_device) == SYNCBN_NOT_CONFIGURED);
+#endif
+  EXPECT(syncbn_device_communicator_staged(self, 0, &of_device) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(of_device == NULL);
+  syncbn_communicator_free(self);
+}
+
 int main(void) {
   EXPECT(strlen(syncbn_version()) >= 5);
   EXPECT(strcmp(syncbn_last_error(), "") == 0);
@@ -269,6 +288,7 @@ int main(void) {
   layers_together_are_layers_one_by_one();
   the_phases_are_the_layer();
   errors_have_a_code_and_a_message();
+  devices_need_a_build_for_them();
   puts("passed");
   return 0;
 }

@@ -25,7 +25,8 @@ typedef enum syncbn_status {
   SYNCBN_NOT_CONFIGURED = 2,   /* the object or build was not set up for this; nothing changed */
   SYNCBN_FILE_ERROR = 3,       /* a file cannot be read, written or understood; nothing changed */
   SYNCBN_COMM_ERROR = 4,       /* a collective failed; the communicator is unusable */
-  SYNCBN_INTERNAL_ERROR = 5    /* anything else: out of memory, a defect */
+  SYNCBN_INTERNAL_ERROR = 5,   /* anything else: out of memory, a defect */
+  SYNCBN_DEVICE_ERROR = 6      /* a CUDA device failed, or cannot do what it was asked for */
 } syncbn_status;
 
 /* Choices are plain ints, so that any value can be passed, and refused. */
