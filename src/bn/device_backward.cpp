@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// clang-format off
+// backward  backward_sums      one read of x, dy
+//           all_reduce         of 2C + 1 doubles and the exchange's own
+//           finalize_backward  coefficients, parameter gradients
+//           input_gradient     one read of x, dy, one write of dx
+// clang-format on
+
+#include <optional>
+
+#include "syncbn/device_batch_norm.hpp"
+
+#include "bn/device_memory.hpp"
+#include "bn/validate.hpp"
+
+namespace syncbn {
+
+using bn::DeviceStatistics;
+using bn::DeviceWorkspace;
+
+struct DeviceBatchNorm::Backward {
+  BackwardContext context;
+  TensorView dx;
+  std::optional<TensorView> dresidual;
+};
+
+namespace {
+
+Weight as_span(const float* weight, const ConstTensorView& x) {
+  return weight == nullptr ? Weight()
+                           : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
+}
+
+}  // namespace
+
+void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView dy,
+                               TensorView dx, CudaStream stream, const float* weight) {
+  backward_with({.context = {.x = x,
+                             .dy = dy,
+                             .statistics = saved.forward_.statistics,
+                             .weight = as_span(weight, x)},
+                 .dx = dx,
+                 .dresidual = std::nullopt},
+                saved, stream);
+}
+
+void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView y,
+                               ConstTensorView dy, TensorView dx, TensorView dresidual,
+                               CudaStream stream, const float* weight) {
+  backward_with({.context = {.x = x,
+                             .dy = dy,
+                             .statistics = saved.forward_.statistics,
+                             .y = y,
+                             .weight = as_span(weight, x)},
+                 .dx = dx,
+                 .dresidual = dresidual},
+                saved, stream);
+}
+
+void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& saved,
+                                    CudaStream stream) {
+  const BackwardContext& context = pass.context;
+  require_backward_of(saved.forward_, context, pass.dx, pass.dresidual, channels_, options_.name);
+  group_.sum().poll();
+  working_->reserve(context.x);
+  const auto& statistics = saved.statistics_->arrays;
+  const kernels::Upstream upstream{.data = context.x,
+                                   .source = kernels::Source::input,
+                                   .weight = context.weight.data(),
+                                   .dy = context.dy.data(),
+                                   .y = context.y ? context.y->data() : nullptr,
+                                   .mean = statistics[DeviceStatistics::mean],
+                                   .scale = statistics[DeviceStatistics::scale],
+                                   .shift = statistics[DeviceStatistics::shift],
+                                   .negative_slope = options_.activation.negative_slope};
+  double* sums = working_->sums.as<double>();
+  const bool local = options_.parameter_gradients == GradientScope::local;
+  kernels::cuda::backward_sums(
+      {.upstream = upstream, .sums = sums, .workspace = working_->partial.data()}, stream);
+  if (local) {
+    working_->own_sums.copy(working_->sums, working_->own_sums.bytes(), stream);
+  }
+  group_.sum().all_reduce({.pass = comm::Pass::backward,
+                           .layer = options_.name,
+                           .channels = channels_,
+                           .dtype = context.x.dtype(),
+                           .shared = static_cast<std::uint64_t>(saved.forward_.forward),
+                           .options = working_->options},
+                          sums, sums_length(channels_), stream);
+  double* mean_dz = working_->arrays[DeviceWorkspace::mean_dz];
+  double* slope = working_->arrays[DeviceWorkspace::slope];
+  kernels::cuda::finalize_backward({.channels = channels_,
+                                    .sums = sums,
+                                    .invstd = statistics[DeviceStatistics::invstd],
+                                    .own_sums = local ? working_->own_sums.as<double>() : sums,
+                                    .mean_dz = mean_dz,
+                                    .slope = slope,
+                                    .dgamma = weight_grad(),
+                                    .dbeta = bias_grad()},
+                                   stream);
+  kernels::cuda::input_gradient({.upstream = upstream,
+                                 .mean_dz = mean_dz,
+                                 .slope = slope,
+                                 .dx = pass.dx.data(),
+                                 .dresidual = pass.dresidual ? pass.dresidual->data() : nullptr},
+                                stream);
+}
+
+}  // namespace syncbn

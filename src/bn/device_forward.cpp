@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// clang-format off
+// forward   forward_sums       one read of x
+//           all_reduce         of 2C + 1 doubles and the exchange's own
+//           finalize           statistics, running statistics, the next pivot
+//           normalize          one read of x, one write of y
+// clang-format on
+
+#include <optional>
+
+#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/error.hpp"
+
+#include "bn/device_memory.hpp"
+#include "bn/validate.hpp"
+
+namespace syncbn {
+
+using bn::DeviceState;
+using bn::DeviceStatistics;
+using bn::DeviceWorkspace;
+
+struct DeviceBatchNorm::Forward {
+  ConstTensorView x;
+  std::optional<ConstTensorView> residual;
+  TensorView y;
+  const float* weight;
+};
+
+void DeviceBatchNorm::forward(ConstTensorView x, TensorView y, DeviceSaved& saved,
+                              CudaStream stream, const float* weight) {
+  forward_with({x, std::nullopt, y, weight}, saved, stream);
+}
+
+void DeviceBatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView y,
+                              DeviceSaved& saved, CudaStream stream, const float* weight) {
+  forward_with({x, residual, y, weight}, saved, stream);
+}
+
+void DeviceBatchNorm::infer(ConstTensorView x, TensorView y, CudaStream stream,
+                            const float* weight) {
+  infer_with({x, std::nullopt, y, weight}, stream);
+}
+
+void DeviceBatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
+                            CudaStream stream, const float* weight) {
+  infer_with({x, residual, y, weight}, stream);
+}
+
+void DeviceBatchNorm::validate(const Forward& pass) const {
+  require_channels(pass.x, channels_, options_.name);
+  require_like_x(pass.x, pass.y, "y");
+  if (pass.residual) {
+    require_like_x(pass.x, *pass.residual, "residual");
+  }
+}
+
+void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, CudaStream stream) {
+  validate(pass);
+  group_.sum().poll();
+  working_->reserve(pass.x);
+  if (!saved.statistics_ || saved.forward_.shape.c != channels_) {
+    saved.statistics_ = std::make_unique<DeviceStatistics>(channels_);
+  }
+  if (!knows_mean_) {  // to find it
+    sum_over_group(comm::Pass::forward, pass, stream);
+    finalize(*saved.statistics_, Moves::pivot, stream);
+  }
+  sum_over_group(knows_mean_ ? comm::Pass::forward : comm::Pass::second_sums, pass, stream);
+  finalize(*saved.statistics_, Moves::running_statistics, stream);
+  const auto& statistics = saved.statistics_->arrays;
+  normalize(pass, statistics[DeviceStatistics::mean], statistics[DeviceStatistics::scale],
+            statistics[DeviceStatistics::shift], stream);
+  knows_mean_ = true;
+  saved.forward_ = {.statistics = {},
+                    .shape = pass.x.shape(),
+                    .dtype = pass.x.dtype(),
+                    .layout = pass.x.layout(),
+                    .had_residual = pass.residual.has_value(),
+                    .had_weight = pass.weight != nullptr,
+                    .layer = options_.name,
+                    .forward = ++forwards_};
+}
+
+void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream) {
+  double* sums = working_->sums.as<double>();
+  kernels::cuda::forward_sums({.x = pass.x,
+                               .weight = pass.weight,
+                               .pivot = state_->pivot.as<float>(),
+                               .sums = sums,
+                               .workspace = working_->partial.data()},
+                              stream);
+  group_.sum().all_reduce({.pass = kind,
+                           .layer = options_.name,
+                           .channels = channels_,
+                           .dtype = pass.x.dtype(),
+                           .shared = static_cast<std::uint64_t>(forwards_),
+                           .options = working_->options},
+                          sums, sums_length(channels_), stream);
+}
+
+void DeviceBatchNorm::finalize(DeviceStatistics& statistics, Moves moves, CudaStream stream) {
+  std::optional<kernels::cuda::Running> running;
+  if (options_.track_running_stats && moves == Moves::running_statistics) {
+    running = {.mean = running_mean(),
+               .var = running_var(),
+               .batches = num_batches_tracked(),
+               .momentum = options_.momentum};
+  }
+  kernels::cuda::finalize({.channels = channels_,
+                           .sums = working_->sums.as<double>(),
+                           .pivot = state_->pivot.as<float>(),
+                           .eps = options_.eps,
+                           .gamma = weight(),
+                           .beta = bias(),
+                           .mean = statistics.arrays[DeviceStatistics::mean],
+                           .var = statistics.arrays[DeviceStatistics::var],
+                           .invstd = statistics.arrays[DeviceStatistics::invstd],
+                           .scale = statistics.arrays[DeviceStatistics::scale],
+                           .shift = statistics.arrays[DeviceStatistics::shift],
+                           .running = running},
+                          stream);
+}
+
+void DeviceBatchNorm::normalize(const Forward& pass, const double* mean, const double* scale,
+                                const double* shift, CudaStream stream) {
+  kernels::cuda::normalize({.x = pass.x,
+                            .weight = pass.weight,
+                            .mean = mean,
+                            .scale = scale,
+                            .shift = shift,
+                            .residual = pass.residual ? pass.residual->data() : nullptr,
+                            .negative_slope = options_.activation.negative_slope,
+                            .y = pass.y.data()},
+                           stream);
+}
+
+void DeviceBatchNorm::infer_with(const Forward& pass, CudaStream stream) {
+  validate(pass);
+  if (!options_.track_running_stats) {
+    throw NotConfigured("layer '" + options_.name +
+                        "' keeps no running statistics to infer with. Use forward, or "
+                        "track_running_stats.");
+  }
+  double* scale = working_->arrays[DeviceWorkspace::scale];
+  double* shift = working_->arrays[DeviceWorkspace::shift];
+  kernels::cuda::affine({.channels = channels_,
+                         .var = running_var(),
+                         .eps = options_.eps,
+                         .gamma = weight(),
+                         .beta = bias(),
+                         .scale = scale,
+                         .shift = shift},
+                        stream);
+  normalize(pass, running_mean(), scale, shift, stream);
+}
+
+}  // namespace syncbn

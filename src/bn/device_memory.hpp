@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What a layer keeps in device memory.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "syncbn/device_batch_norm.hpp"
+
+#include "comm/device_sum.hpp"
+#include "cuda/device_buffer.hpp"
+#include "kernels/cuda/cuda.hpp"
+
+namespace syncbn::bn {
+
+/// Arrays of C doubles in device memory.
+template <std::size_t kCount>
+class Arrays {
+ public:
+  explicit Arrays(std::int64_t channels) : channels_(channels), memory_(kCount * bytes_of_one()) {}
+
+  double* operator[](std::size_t k) const {
+    return memory_.as<double>() + static_cast<std::int64_t>(k) * channels_;
+  }
+  void upload(std::size_t k, std::span<const double> values, CudaStream stream) {
+    memory_.upload(std::as_bytes(values), stream, k * bytes_of_one());
+  }
+  std::vector<double> download(std::size_t k, CudaStream stream) const {
+    std::vector<double> values(static_cast<std::size_t>(channels_));
+    memory_.download(std::as_writable_bytes(std::span(values)), stream, k * bytes_of_one());
+    cuda::StreamView(stream).synchronize();
+    return values;
+  }
+  void clear(CudaStream stream) { memory_.clear(stream); }
+
+ private:
+  std::size_t bytes_of_one() const { return static_cast<std::size_t>(channels_) * sizeof(double); }
+
+  std::int64_t channels_;
+  cuda::DeviceBuffer memory_;
+};
+
+struct DeviceStatistics {
+  enum : std::size_t { mean, var, invstd, scale, shift, count };
+
+  explicit DeviceStatistics(std::int64_t channels) : arrays(channels) {}
+
+  Arrays<count> arrays;
+};
+
+struct DeviceState {
+  enum : std::size_t { weight, bias, running_mean, running_var, count };
+  enum : std::size_t { weight_grad, bias_grad, gradients };
+
+  explicit DeviceState(std::int64_t channels)
+      : arrays(channels),
+        gradients_of(channels),
+        batches(sizeof(std::int64_t)),
+        pivot(static_cast<std::size_t>(channels) * sizeof(float)) {}
+
+  Arrays<count> arrays;
+  Arrays<gradients> gradients_of;
+  cuda::DeviceBuffer batches;  ///< one std::int64_t
+  cuda::DeviceBuffer pivot;    ///< [C] floats
+};
+
+struct DeviceWorkspace {
+  enum : std::size_t { mean_dz, slope, scale, shift, count };
+
+  explicit DeviceWorkspace(std::int64_t channels)
+      : arrays(channels),
+        sums((sums_length(channels) + comm::DeviceSum::own_words) * sizeof(double)),
+        own_sums(sums_length(channels) * sizeof(double)) {}
+
+  /// Memory for the kernels' partial sums of tensors like x.
+  void reserve(const ConstTensorView& x) {
+    const std::size_t bytes = kernels::cuda::workspace_bytes(x.shape(), x.dtype(), x.layout());
+    if (bytes > partial.bytes()) {
+      partial = cuda::DeviceBuffer(bytes);
+    }
+  }
+
+  Arrays<count> arrays;
+  cuda::DeviceBuffer sums;  ///< of the group, and the exchange's own words
+  cuda::DeviceBuffer own_sums;
+  cuda::DeviceBuffer partial;
+  std::string options;  ///< of the layer, for the ranks to compare
+};
+
+}  // namespace syncbn::bn
