@@ -81,6 +81,14 @@ class DeviceBatchNorm {
                 TensorView dx, TensorView dresidual, CudaStream stream,
                 const float* weight = nullptr);
 
+  /// Collective. As BatchNorm::forward_in_place, but gamma is in device memory and not looked at:
+  /// a channel whose gamma is 0, or below the smallest float, gets no gradient of gamma.
+  void forward_in_place(TensorView x, DeviceSaved& saved, CudaStream stream,
+                        const float* weight = nullptr);
+  /// Collective. As BatchNorm::backward_in_place.
+  void backward_in_place(const DeviceSaved& saved, ConstTensorView y, ConstTensorView dy,
+                         TensorView dx, CudaStream stream, const float* weight = nullptr);
+
   /// Local: with the running statistics. Throws NotConfigured without track_running_stats.
   void infer(ConstTensorView x, TensorView y, CudaStream stream, const float* weight = nullptr);
   void infer(ConstTensorView x, ConstTensorView residual, TensorView y, CudaStream stream,

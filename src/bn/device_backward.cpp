@@ -58,6 +58,19 @@ void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, Cons
                 saved, stream);
 }
 
+void DeviceBatchNorm::backward_in_place(const DeviceSaved& saved, ConstTensorView y,
+                                        ConstTensorView dy, TensorView dx, CudaStream stream,
+                                        const float* weight) {
+  backward_with({.context = {.x = y,
+                             .dy = dy,
+                             .statistics = saved.forward_.statistics,
+                             .weight = as_span(weight, y),
+                             .from_output = true},
+                 .dx = dx,
+                 .dresidual = std::nullopt},
+                saved, stream);
+}
+
 void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& saved,
                                     CudaStream stream) {
   const BackwardContext& context = pass.context;
@@ -65,15 +78,16 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
   group_.sum().poll();
   working_->reserve(context.x);
   const auto& statistics = saved.statistics_->arrays;
-  const kernels::Upstream upstream{.data = context.x,
-                                   .source = kernels::Source::input,
-                                   .weight = context.weight.data(),
-                                   .dy = context.dy.data(),
-                                   .y = context.y ? context.y->data() : nullptr,
-                                   .mean = statistics[DeviceStatistics::mean],
-                                   .scale = statistics[DeviceStatistics::scale],
-                                   .shift = statistics[DeviceStatistics::shift],
-                                   .negative_slope = options_.activation.negative_slope};
+  const kernels::Upstream upstream{
+      .data = context.x,
+      .source = context.from_output ? kernels::Source::output : kernels::Source::input,
+      .weight = context.weight.data(),
+      .dy = context.dy.data(),
+      .y = context.y ? context.y->data() : nullptr,
+      .mean = statistics[DeviceStatistics::mean],
+      .scale = statistics[DeviceStatistics::scale],
+      .shift = statistics[DeviceStatistics::shift],
+      .negative_slope = options_.activation.negative_slope};
   double* sums = working_->sums.as<double>();
   const bool local = options_.parameter_gradients == GradientScope::local;
   kernels::cuda::backward_sums(

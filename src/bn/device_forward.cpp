@@ -38,6 +38,13 @@ void DeviceBatchNorm::forward(ConstTensorView x, ConstTensorView residual, Tenso
   forward_with({x, residual, y, weight}, saved, stream);
 }
 
+void DeviceBatchNorm::forward_in_place(TensorView x, DeviceSaved& saved, CudaStream stream,
+                                       const float* weight) {
+  require_invertible(options_.activation, {});
+  forward_with({x, std::nullopt, x, weight}, saved, stream);
+  saved.forward_.in_place = true;
+}
+
 void DeviceBatchNorm::infer(ConstTensorView x, TensorView y, CudaStream stream,
                             const float* weight) {
   infer_with({x, std::nullopt, y, weight}, stream);

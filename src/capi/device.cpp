@@ -181,6 +181,29 @@ syncbn_status syncbn_device_batch_norm_backward(
   });
 }
 
+syncbn_status syncbn_device_batch_norm_forward_in_place(syncbn_device_batch_norm* layer,
+                                                        const syncbn_tensor* x, const float* weight,
+                                                        syncbn_device_saved* saved,
+                                                        syncbn_cuda_stream stream) {
+  return guarded([&] {
+    require(layer, "layer");
+    require(saved, "saved");
+    layer->layer.forward_in_place(to_view(x, "x"), saved->saved, stream, weight);
+  });
+}
+
+syncbn_status syncbn_device_batch_norm_backward_in_place(
+    syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* y,
+    const syncbn_tensor* dy, const float* weight, const syncbn_tensor* dx,
+    syncbn_cuda_stream stream) {
+  return guarded([&] {
+    require(layer, "layer");
+    require(saved, "saved");
+    layer->layer.backward_in_place(saved->saved, to_view(y, "y"), to_view(dy, "dy"),
+                                   to_view(dx, "dx"), stream, weight);
+  });
+}
+
 syncbn_status syncbn_device_batch_norm_infer(syncbn_device_batch_norm* layer,
                                              const syncbn_tensor* x, const syncbn_tensor* residual,
                                              const float* weight, const syncbn_tensor* y,

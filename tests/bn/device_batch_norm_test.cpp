@@ -29,7 +29,7 @@ using testing::HasSubstr;
 constexpr std::int64_t channels = 5;
 constexpr CudaStream stream = nullptr;
 
-enum class Extras { none, residual, weight };
+enum class Extras { none, residual, weight, in_place, in_place_weight };
 
 struct Setting {
   DType dtype;
@@ -56,7 +56,7 @@ struct Step {
         y(x),
         dx(x),
         dresidual(x) {
-    if (setting.extras == Extras::weight) {
+    if (setting.extras == Extras::weight || setting.extras == Extras::in_place_weight) {
       for (std::int64_t i = 0; i < shape.per_channel(); ++i) {
         weight.push_back(static_cast<float>(i % 3));
       }
@@ -139,6 +139,10 @@ std::int64_t batches_of(DeviceBatchNorm& layer) {
   return batches;
 }
 
+bool is_in_place(const Setting& setting) {
+  return setting.extras == Extras::in_place || setting.extras == Extras::in_place_weight;
+}
+
 /// Both layers through three steps. Rank r has r samples more than rank 0, which has none if there
 /// are others.
 void compare(const Communicator& ranks, const Setting& setting) {
@@ -163,6 +167,13 @@ void compare(const Communicator& ranks, const Setting& setting) {
       device.backward(device_saved, b.x.view(), b.y.view(), b.dy.view(), b.dx.view(),
                       b.dresidual.view(), stream);
       expect_near(b.dresidual.fetch(), a.dresidual, tolerance, "dresidual");
+    } else if (is_in_place(setting)) {
+      // y begins as x, dx as dy.
+      host.forward_in_place(a.y.view(), host_saved, a.weight);
+      device.forward_in_place(b.y.view(), device_saved, stream, b.weights());
+      host.backward_in_place(host_saved, a.y.view(), a.dy.view(), a.dx.view(), a.weight);
+      device.backward_in_place(device_saved, b.y.view(), b.dy.view(), b.dx.view(), stream,
+                               b.weights());
     } else {
       host.forward(a.x.view(), a.y.view(), host_saved, a.weight);
       host.backward(host_saved, a.x.view(), a.dy.view(), a.dx.view(), a.weight);
@@ -202,7 +213,8 @@ TEST_F(DeviceLayer, GivesWhatTheHostsGives) {
   test::on_ranks([](const Communicator& ranks) {
     for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16}) {
       for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
-        for (const Extras extras : {Extras::none, Extras::residual, Extras::weight}) {
+        for (const Extras extras : {Extras::none, Extras::residual, Extras::weight,
+                                    Extras::in_place, Extras::in_place_weight}) {
           compare(ranks, {dtype, layout, extras, {.activation = Activation::leaky_relu(0.2)}});
         }
       }
@@ -243,6 +255,28 @@ TEST_F(DeviceLayer, FindsAMeanThatIsFarFromItsStart) {
     layer.forward(step.x.view(), step.y.view(), saved, stream);
     EXPECT_EQ(ranks.counters().exchanges - before, ranks.size() == 1 ? 0 : 3);
   });
+}
+
+TEST_F(DeviceLayer, RecoversNoInputWhereGammaIsZero) {
+  DeviceBatchNorm layer(channels, DeviceCommunicator::staged(Communicator::self()));
+  StateDict state;
+  layer.save_state(state, stream);
+  const std::vector<double> gamma{1, 0, -2, 1e-300, 3};
+  state.tensors["weight"] = StateTensor::from(gamma);
+  layer.load_state(state, stream);
+  PlacedStep step(
+      Step({DType::f32, Layout::channels_first, Extras::none, {}}, {4, channels, 3}, 1));
+  DeviceSaved saved;
+  layer.forward_in_place(step.y.view(), saved, stream);
+  layer.backward_in_place(saved, step.y.view(), step.dy.view(), step.dx.view(), stream);
+  const std::vector<double> gradient = test::fetch(layer.weight_grad(), channels);
+  const Tensor dx = step.dx.fetch();
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const bool recovered = std::fabs(gamma[static_cast<std::size_t>(c)]) > 1e-30;
+    EXPECT_EQ(gradient[static_cast<std::size_t>(c)] != 0, recovered) << "of channel " << c;
+    EXPECT_TRUE(std::isfinite(dx.at(0, c, 0)));
+    EXPECT_EQ(dx.at(0, c, 0) != 0, recovered);
+  }
 }
 
 TEST_F(DeviceLayer, TellsRanksApart) {
@@ -296,6 +330,8 @@ TEST_F(DeviceLayer, RefusesWhatDoesNotFit) {
   PlacedStep step(Step(setting, {4, channels, 3}, 1)), small(Step(setting, {3, channels, 3}, 1));
   DeviceSaved saved;
   EXPECT_EQ(saved.mean(), nullptr);
+  DeviceBatchNorm relu(channels, self, {.activation = Activation::relu});
+  EXPECT_THROW(relu.forward_in_place(step.x.view(), saved, stream), InvalidArgument);
   EXPECT_THROW(layer.backward(saved, step.x.view(), step.dy.view(), step.dx.view(), stream),
                InvalidArgument);
   EXPECT_THROW(layer.forward(step.x.view(), small.y.view(), saved, stream), InvalidArgument);

@@ -139,6 +139,32 @@ static void step_on_both(int with_residual) {
   syncbn_communicator_free(ranks);
 }
 
+static void y_alone_is_enough(void) {
+  struct batch batch = drawn();
+  float dx[SIZE], result[SIZE];
+  syncbn_device_communicator* self = NULL;
+  syncbn_device_batch_norm* layer = NULL;
+  syncbn_device_saved* saved = NULL;
+  EXPECT_OK(syncbn_device_communicator_self(&self));
+  EXPECT_OK(syncbn_device_batch_norm_new(C, self, NULL, &layer));
+  EXPECT_OK(syncbn_device_saved_new(&saved));
+  syncbn_tensor x = placed(batch.x), y = placed(batch.x), dy = placed(batch.dy);
+  syncbn_tensor pdx = placed(batch.x);
+  EXPECT_OK(syncbn_device_batch_norm_forward(layer, &x, NULL, NULL, &y, saved, stream));
+  EXPECT_OK(
+      syncbn_device_batch_norm_backward(layer, saved, &x, NULL, &dy, NULL, &pdx, NULL, stream));
+  fetch(pdx.data, dx, sizeof dx);
+  EXPECT_OK(syncbn_device_batch_norm_forward_in_place(layer, &x, NULL, saved, stream));
+  EXPECT(syncbn_device_batch_norm_backward(layer, saved, &x, NULL, &dy, NULL, &pdx, NULL, stream) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_device_batch_norm_backward_in_place(layer, saved, &x, &dy, NULL, &dy, stream));
+  fetch(dy.data, result, sizeof result);
+  EXPECT(near_all(result, dx));
+  syncbn_device_saved_free(saved);
+  syncbn_device_batch_norm_free(layer);
+  syncbn_device_communicator_free(self);
+}
+
 static void state_goes_from_the_device_to_the_host_and_back(void) {
   static const char* const file = "capi_device_test.safetensors";
   const double weights[C] = {1, 2, 3};
@@ -215,6 +241,7 @@ int main(void) {
   }
   step_on_both(0);
   step_on_both(1);
+  y_alone_is_enough();
   state_goes_from_the_device_to_the_host_and_back();
   sums_are_of_the_device();
   what_is_wrong_is_refused();

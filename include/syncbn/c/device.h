@@ -87,6 +87,16 @@ syncbn_status syncbn_device_batch_norm_backward(
     syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* x,
     const syncbn_tensor* y, const syncbn_tensor* dy, const float* weight, const syncbn_tensor* dx,
     const syncbn_tensor* dresidual, syncbn_cuda_stream stream);
+/* Collective. As syncbn_batch_norm_forward_in_place and _backward_in_place. A channel whose gamma
+ * is 0 gets no gradient of gamma. */
+syncbn_status syncbn_device_batch_norm_forward_in_place(syncbn_device_batch_norm* layer,
+                                                        const syncbn_tensor* x, const float* weight,
+                                                        syncbn_device_saved* saved,
+                                                        syncbn_cuda_stream stream);
+syncbn_status syncbn_device_batch_norm_backward_in_place(
+    syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* y,
+    const syncbn_tensor* dy, const float* weight, const syncbn_tensor* dx,
+    syncbn_cuda_stream stream);
 /* Local: with the running statistics. SYNCBN_NOT_CONFIGURED without track_running_stats. */
 syncbn_status syncbn_device_batch_norm_infer(syncbn_device_batch_norm* layer,
                                              const syncbn_tensor* x, const syncbn_tensor* residual,

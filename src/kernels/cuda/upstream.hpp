@@ -3,6 +3,7 @@
 
 // The gradient behind the activation.
 
+#include <cmath>
 #include <cstdint>
 
 #include "core/host_device.hpp"
@@ -50,9 +51,9 @@ class TypedUpstream {
 
   SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const {
     if (from_output_) {
-      const double scale = arrays_.scale[c];
       const auto shift = static_cast<F>(arrays_.shift[c]);
-      return {Pair<F>(static_cast<double>(shift)), static_cast<F>(scale == 0 ? 0 : 1 / scale), 0};
+      const auto inverse = static_cast<F>(1 / arrays_.scale[c]);
+      return {Pair<F>(static_cast<double>(shift)), std::isfinite(inverse) ? inverse : 0, 0};
     }
     return arrays_.of<F>(c);
   }
