@@ -3,6 +3,10 @@
 // Sums of device memory over any communicator of hosts: copied to pinned memory, summed there, and
 // copied back. The group compares the fingerprints. Not for graphs, whose replays the host takes no
 // part in.
+//
+// Not by handing MPI the device's memory either: an Open MPI that takes it makes the same copies,
+// to memory that is not pinned (coll/accelerator's allreduce, coll/cuda's before), and in the
+// blocking call only, which has no deadline.
 
 #include <algorithm>
 #include <chrono>
