@@ -2,11 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
+
+#include "app/last_resort.hpp"
 
 namespace syncbn::app {
 
@@ -14,6 +17,9 @@ namespace syncbn::app {
 struct Survivors {
   Communicator communicator;
   std::vector<int> lost;  ///< ranks as they were numbered at the start
+  /// To be let go of when all that held a communicator has been made anew: MPI may be caught for
+  /// good in doing so, if one more process is lost.
+  std::shared_ptr<LastResort> last_resort;
 };
 
 /// The processes this program was started with.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <mpi.h>
 
@@ -11,6 +14,7 @@
 
 #include "syncbn/mpi.hpp"
 
+#include "app/last_resort.hpp"
 #include "app/mpi_survivors.hpp"
 #include "app/session.hpp"
 
@@ -118,6 +122,12 @@ World Session::world(const ExchangeOptions& options) const {
 }
 
 Survivors Session::survivors(const ExchangeOptions& options, const CommError& failure) const {
+  // Open MPI 5.0.7 never comes back from MPIX_Comm_shrink if a rank dies in the middle of it.
+  const std::chrono::milliseconds limit = 2 * options.deadlines.fail;  // the others may come late
+  auto last_resort = std::make_shared<LastResort>(
+      limit, fmt::format("syncbn: {}\n  The ranks that are left have not set out anew within {} s "
+                         "(is one more lost?). Resume from the last checkpoint.",
+                         failure.what(), std::chrono::duration<double>(limit).count()));
   std::vector<int> lost;
   for (;;) {
     const std::optional<Left> left = leave_the_lost(session_comm, options.deadlines.fail);
@@ -129,7 +139,8 @@ Survivors Session::survivors(const ExchangeOptions& options, const CommError& fa
     all_are_left = false;
     lost.insert(lost.end(), left->lost.begin(), left->lost.end());
     try {
-      return {mpi_communicator(session_comm, options.deadlines, exchange_of(options)), lost};
+      return {mpi_communicator(session_comm, options.deadlines, exchange_of(options)), lost,
+              std::move(last_resort)};
     } catch (const CommError&) {  // one more is lost, or there is nobody to leave behind
     }
   }

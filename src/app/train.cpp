@@ -151,7 +151,7 @@ int run_train(const Arguments& arguments, const World& world) {
   if (elastic) {
     recover = [&](const CommError& failure) {
       const Survivors survivors = world.survivors(failure);
-      reporter.lost(survivors.lost);
+      reporter.leave_the_lost(survivors);
       return survivors.communicator;
     };
   }

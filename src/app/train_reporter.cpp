@@ -35,12 +35,14 @@ void TrainReporter::on_step(const trainer::StepReport& report) {
   }
 }
 
-void TrainReporter::lost(const std::vector<int>& ranks) {
-  lost_.insert(lost_.end(), ranks.begin(), ranks.end());
+void TrainReporter::leave_the_lost(const Survivors& survivors) {
+  lost_.insert(lost_.end(), survivors.lost.begin(), survivors.lost.end());
   std::ranges::sort(lost_);
+  last_resort_ = survivors.last_resort;
 }
 
 void TrainReporter::on_recovery(std::int64_t steps_done, const Communicator& ranks) {
+  last_resort_.reset();
   leads_ = ranks.rank() == 0;
   if (leads_) {
     progress_.say(fmt::format(

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "syncbn/communicator.hpp"
 
+#include "app/command.hpp"
+#include "app/last_resort.hpp"
 #include "app/train_progress.hpp"
 #include "trainer/report.hpp"
 #include "trainer/step_log.hpp"
@@ -26,8 +29,8 @@ class TrainReporter final : public trainer::Observer {
 
   void on_step(const trainer::StepReport& report) override;
 
-  /// Ranks as they were numbered at the start; told of in the next on_recovery.
-  void lost(const std::vector<int>& ranks);
+  /// Who is lost is told in the next on_recovery.
+  void leave_the_lost(const Survivors& survivors);
   void on_recovery(std::int64_t steps_done, const Communicator& ranks) override;
 
  private:
@@ -39,6 +42,7 @@ class TrainReporter final : public trainer::Observer {
   std::optional<trainer::StepLog> log_;
   std::optional<trainer::StepReport> last_;
   std::vector<int> lost_;
+  std::shared_ptr<LastResort> last_resort_;
   int ranks_at_start_;
 };
 
