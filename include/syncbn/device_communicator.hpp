@@ -43,8 +43,10 @@ class DeviceCommunicator {
   static DeviceCommunicator staged(Communicator host, Deadlines deadlines = default_deadlines());
 
   /// Collective. Over NCCL, each rank with a device of its own: throws InvalidArgument if two share
-  /// one. A sum is put on the stream, with a small kernel in front and one behind it, and the host
-  /// goes on; it can be captured in a graph, and then be replayed.
+  /// one, unless NCCL is 2.30.3 or newer and its NCCL_MULTI_RANK_GPU_ENABLE is 1 in their
+  /// environments; then they are to be processes, for work on a device can wait for other ranks'
+  /// of the same process. A sum is put on the stream, with a small kernel in front and one behind
+  /// it, and the host goes on; it can be captured in a graph, and then be replayed.
   ///
   /// A message that was begun on the device and is not finished by the deadlines is reported, and
   /// then ended, from a thread of the library's: streams go on, also those in cudaStreamSynchronize

@@ -45,6 +45,14 @@ TEST(DevicePlace, RanksThatShareOneAreNamedOnEveryRank) {
   });
 }
 
+TEST(DevicePlace, RanksMayShareOneIfAllOfThemDo) {
+  test::on_ranks([](const Communicator& group) {
+    EXPECT_EQ(refusal(group, {"host", "0000:3b:00.0", true}), "");
+    const bool willing = group.rank() != group.size() - 1;
+    EXPECT_EQ(refusal(group, {"host", "0000:3b:00.0", willing}) == "", group.size() == 1);
+  });
+}
+
 TEST(DevicePlace, AHostHasAName) {
   EXPECT_NE(this_host(), "");
   EXPECT_EQ(this_host(), this_host());

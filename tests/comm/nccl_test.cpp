@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NCCL on one device, so with one rank: what several do when things go wrong is in agreement_test,
-// watchdog_test and stamp_on_device_test.
+// NCCL with one rank. Two are in nccl_ranks_test; what several do when things go wrong also in
+// agreement_test, watchdog_test and stamp_on_device_test.
 
 #include <memory>
 #include <string>
@@ -18,6 +18,7 @@
 #include "comm/device_sum.hpp"
 #include "comm/device_values.hpp"
 #include "comm/nccl/comm.hpp"
+#include "comm/nccl/device_sharing.hpp"
 #include "comm/nccl/unique_id.hpp"
 #include "cuda/check.hpp"
 
@@ -86,6 +87,9 @@ TEST_F(NcclTest, ASumCanBeCapturedAndReplayed) {
 }
 
 TEST_F(NcclTest, RanksThatShareADeviceAreRefused) {
+  if (comm::nccl::ranks_may_share_a_device()) {
+    GTEST_SKIP() << "SKIPPED: NCCL_MULTI_RANK_GPU_ENABLE is 1 here";
+  }
   std::vector<Communicator> hosts = Communicator::threads(2);
   std::vector<std::string> messages(2);
   std::vector<std::thread> ranks;

@@ -23,6 +23,7 @@
 #include "comm/device_place.hpp"
 #include "comm/device_sums.hpp"
 #include "comm/nccl/comm.hpp"
+#include "comm/nccl/device_sharing.hpp"
 #include "comm/nccl/unique_id.hpp"
 #include "comm/watchdog.hpp"
 #include "cuda/check.hpp"
@@ -153,7 +154,8 @@ std::string bus_of_current_device() {
 }  // namespace
 
 std::unique_ptr<DeviceSum> nccl_sum(const Communicator& bootstrap, Deadlines deadlines) {
-  require_own_device(bootstrap, {this_host(), bus_of_current_device()});
+  require_own_device(bootstrap,
+                     {this_host(), bus_of_current_device(), nccl::ranks_may_share_a_device()});
   const ncclUniqueId id = nccl::share_unique_id(bootstrap);
   return std::make_unique<NcclSum>(
       bootstrap, std::make_unique<nccl::Comm>(id, bootstrap.rank(), bootstrap.size(), deadlines),
