@@ -3,13 +3,19 @@
 # The library itself: C++20, Highway (SIMD), nlohmann_json (safetensors headers; headers only),
 # and where wanted OpenMP (threads), MPI (the communicator), CUDA (kernels for its devices)
 # and NCCL (sums over them).
-# The tool on top: Boost.Program_options, fmt, oneDNN (the trainer's convolutions, and bench's rival),
-# zlib (gzipped data sets). The tests: GoogleTest.
+# The tool on top: Boost.Program_options, fmt, and where wanted oneDNN (the trainer's convolutions, and
+# bench's rival) with zlib (gzipped data sets). The tests: GoogleTest.
 
 find_package(PkgConfig QUIET)
 find_package(hwy CONFIG QUIET)
 if(NOT TARGET hwy::hwy)
-  pkg_check_modules(syncbn_hwy REQUIRED IMPORTED_TARGET libhwy)
+  if(PkgConfig_FOUND)
+    pkg_check_modules(syncbn_hwy QUIET IMPORTED_TARGET libhwy)
+  endif()
+  if(NOT syncbn_hwy_FOUND)
+    message(FATAL_ERROR "Highway is needed: found neither its CMake package nor libhwy by pkg-config. "
+                        "Install it (Debian's libhwy-dev), or add where it is to CMAKE_PREFIX_PATH.")
+  endif()
   add_library(hwy::hwy ALIAS PkgConfig::syncbn_hwy)
 endif()
 find_package(nlohmann_json 3.9 REQUIRED)
@@ -94,16 +100,20 @@ else()
   syncbn_resolve(SYNCBN_NCCL "CUDA" CUDA_FOUND)
 endif()
 
-if(SYNCBN_TOOL OR SYNCBN_TESTS)  # to the tests an oracle
-  find_package(dnnl QUIET MODULE)
-endif()
 if(SYNCBN_TOOL)
   find_package(Boost 1.70 QUIET COMPONENTS program_options)
   find_package(fmt QUIET)
+endif()
+syncbn_resolve(SYNCBN_TOOL "Boost.Program_options and fmt" Boost_FOUND fmt_FOUND)
+
+if(SYNCBN_ONEDNN STREQUAL "AUTO" AND NOT SYNCBN_TOOL AND NOT SYNCBN_TESTS)
+  set(SYNCBN_ONEDNN OFF)  # nothing uses it
+endif()
+if(SYNCBN_ONEDNN)
+  find_package(dnnl QUIET MODULE)
   find_package(ZLIB QUIET)
 endif()
-syncbn_resolve(SYNCBN_TOOL "Boost.Program_options, fmt, oneDNN and zlib"
-               Boost_FOUND fmt_FOUND dnnl_FOUND ZLIB_FOUND)
+syncbn_resolve(SYNCBN_ONEDNN "oneDNN and zlib" dnnl_FOUND ZLIB_FOUND)
 
 if(SYNCBN_TESTS)
   find_package(GTest QUIET)

@@ -12,7 +12,8 @@ WORKDIR /src
 COPY launcher/install-packages launcher/
 RUN launcher/install-packages build && rm -rf /var/lib/apt/lists/*
 COPY . .
-RUN cmake --preset release -DSYNCBN_TOOL=ON -DSYNCBN_MPI=ON -DSYNCBN_TESTS=OFF -DSYNCBN_DOCS=OFF \
+RUN cmake --preset release -DSYNCBN_TOOL=ON -DSYNCBN_ONEDNN=ON -DSYNCBN_MPI=ON \
+      -DSYNCBN_TESTS=OFF -DSYNCBN_DOCS=OFF \
  && cmake --build --preset release \
  && cmake --install build/release --prefix /opt/syncbn --strip
 

@@ -3,13 +3,13 @@
 #include <map>
 #include <unistd.h>
 
-#include <dnnl.hpp>
 #include <fmt/format.h>
 
 #include "syncbn/backend.hpp"
 #include "syncbn/version.hpp"
 
 #include "app/args.hpp"
+#include "app/bench/onednn_batch_norm.hpp"
 #include "app/build_options.hpp"
 #include "app/command.hpp"
 #include "app/flight_records.hpp"
@@ -89,12 +89,10 @@ int run_info(const Arguments& arguments, const World& world) {
   if (world.communicator.rank() != 0) {
     return 0;
   }
-  const dnnl_version_t* onednn = dnnl_version();
   line("syncbn", std::string(version()));
   line("build", fmt::format("{}, {}, {}", compiler, build_type, processor));
-  line("with",
-       fmt::format("MPI {}, OpenMP {}, oneDNN {}.{}.{}", with_mpi ? "yes" : "no",
-                   with_openmp ? "yes" : "no", onednn->major, onednn->minor, onednn->patch));
+  line("with", fmt::format("MPI {}, OpenMP {}, oneDNN {}", with_mpi ? "yes" : "no",
+                           with_openmp ? "yes" : "no", bench::onednn_version()));
   line("instructions", std::string(instruction_set()));
   line("threads", fmt::format("{} a rank", thread_count()));
   line("exchange", world.transport);

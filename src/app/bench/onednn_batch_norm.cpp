@@ -43,11 +43,6 @@ Backward::primitive_desc describe_backward(const dnnl::engine& engine, const mem
 }
 #endif
 
-std::string version_text() {
-  const dnnl_version_t* version = dnnl_version();
-  return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
-}
-
 memory::data_type type_of(DType dtype) {
   switch (dtype) {
     case DType::f32:
@@ -59,7 +54,8 @@ memory::data_type type_of(DType dtype) {
     case DType::f64:
       break;
   }
-  throw NotConfigured(fmt::format("oneDNN {} has no batch normalization of f64.", version_text()));
+  throw NotConfigured(
+      fmt::format("oneDNN {} has no batch normalization of f64.", onednn_version()));
 }
 
 memory::desc tensor_desc(DType dtype, const Shape& shape, Layout layout) {
@@ -74,6 +70,11 @@ void* writable(const void* data) {
 }
 
 }  // namespace
+
+std::string onednn_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
+}
 
 struct OneDnnBatchNorm::Primitives {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
@@ -112,10 +113,10 @@ OneDnnBatchNorm::OneDnnBatchNorm(DType dtype, const Shape& shape, Layout layout,
     primitives_ = std::make_unique<Primitives>(dtype, shape, layout, static_cast<float>(eps));
   } catch (const dnnl::error& error) {
     throw NotConfigured(fmt::format("oneDNN {} has no batch normalization of {} here ({}).",
-                                    version_text(), to_string(dtype), error.what()));
+                                    onednn_version(), to_string(dtype), error.what()));
   }
   implementation_ =
-      fmt::format("{} ({})", version_text(), primitives_->forward_desc.impl_info_str());
+      fmt::format("{} ({})", onednn_version(), primitives_->forward_desc.impl_info_str());
 }
 
 OneDnnBatchNorm::~OneDnnBatchNorm() = default;

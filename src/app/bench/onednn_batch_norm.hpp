@@ -8,10 +8,13 @@
 
 namespace syncbn::app::bench {
 
+/// "2.6.3"; "no" in a build without oneDNN.
+std::string onednn_version();
+
 /// oneDNN's batch normalization of this process's data, in training mode, with scale and shift.
 class OneDnnBatchNorm {
  public:
-  /// Throws NotConfigured if this oneDNN cannot do it on this machine.
+  /// Throws NotConfigured if this oneDNN cannot do it on this machine, or there is none.
   OneDnnBatchNorm(DType dtype, const Shape& shape, Layout layout, double eps);
   ~OneDnnBatchNorm();
 
