@@ -15,7 +15,7 @@ if(NOT NCCL_INCLUDE_DIR OR NOT NCCL_LIBRARY)
 endif()
 
 # pip brings no link without a version.
-find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2
+find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 NAMES_PER_DIR
              HINTS "${CUDAToolkit_LIBRARY_DIR}" PATHS "${nccl_python}/lib")
 # The header of that library rather than another one's.
 set(nccl_beside "")
