@@ -6,15 +6,18 @@
 #
 # With RANKS the same sources also become a program for mpirun (when there is MPI), registered once
 # per count as NAME/mpi/n; NAME itself then runs them with 1 to 4 threads as ranks. Every entry has
-# a time-out (300 s unless given) and reserves as many processors as it has ranks. The target
-# tests_PART builds all whose names begin with PART/.
+# a time-out (300 s unless given, 90 s if it is labelled gpu) and reserves as many processors as it
+# has ranks. The target tests_PART builds all whose names begin with PART/, tests_gpu those labelled
+# gpu.
 function(syncbn_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS;RANKS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "syncbn_add_test(${name}): SOURCES missing or unknown argument "
                         "'${arg_UNPARSED_ARGUMENTS}'")
   endif()
-  if(NOT arg_TIMEOUT)
+  if(NOT arg_TIMEOUT AND "gpu" IN_LIST arg_LABELS)
+    set(arg_TIMEOUT 90)
+  elseif(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
   string(REPLACE "/" "_" target "${name}")
@@ -27,6 +30,9 @@ function(syncbn_add_test name)
   syncbn_build_with_tests_of(${name} ${target}_test)
   target_link_libraries(${target}_test PRIVATE ${target}_objects syncbn_test_threads)
   add_test(NAME ${name} COMMAND ${target}_test)
+  if("gpu" IN_LIST arg_LABELS)
+    syncbn_build_with_tests_of(gpu ${target}_test)
+  endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} PROCESSORS 2
                                           LABELS "${arg_LABELS}")
 

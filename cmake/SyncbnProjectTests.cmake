@@ -15,6 +15,7 @@ function(syncbn_add_project_test name program)
 endfunction()
 
 syncbn_add_project_test(layers "${Python3_EXECUTABLE}" tests/layers_test.py -v)
+syncbn_add_project_test(gpu_run "${Python3_EXECUTABLE}" tests/gpu/run_test.py -v)
 if(SYNCBN_TOOL AND SYNCBN_MPI AND SYNCBN_INSTALL)
   syncbn_add_project_test(readme "${Python3_EXECUTABLE}" tests/readme_test.py
                           "${PROJECT_BINARY_DIR}" "${PROJECT_BINARY_DIR}/tests/package/moved"
@@ -28,7 +29,7 @@ syncbn_add_project_test(format "${PROJECT_SOURCE_DIR}/tests/format_test" "${SYNC
 syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
                         .ci/run launcher/install-packages launcher/processes.bash
                         launcher/quickstart tests/elastic/elastic_test tests/elastic/trixie
-                        tests/format_test tests/gpu/pack
+                        tests/format_test tests/gpu/pack tests/gpu/run
                         tests/hosts/agreement_test tests/hosts/faults_test tests/hosts/hosts.bash
                         tests/hosts/run tests/hosts/shapes_test tests/hosts/training.bash
                         tests/package/c99/build_and_run.sh tests/run tests/scale/simulate)
