@@ -4,6 +4,14 @@
 #include "cuda/check.hpp"
 
 namespace syncbn::cuda {
+namespace {
+
+/// 13000 is 13.0.
+std::string to_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+}  // namespace
 
 int device_count() {
   int count = 0;
@@ -22,8 +30,30 @@ int current_device() {
   return device;
 }
 
-OnDevice::OnDevice(int device) : before_(current_device()) {
+void choose_device(int device) {
   check(cudaSetDevice(device), "choosing a device");
+}
+
+DeviceProperties properties_of(int device) {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, device), "asking for a device's properties");
+  return {.name = properties.name, .cache_bytes = static_cast<std::size_t>(properties.l2CacheSize)};
+}
+
+std::string runtime_version() {
+  int version = 0;
+  check(cudaRuntimeGetVersion(&version), "asking for the runtime's version");
+  return to_text(version);
+}
+
+std::string driver_version() {
+  int version = 0;
+  check(cudaDriverGetVersion(&version), "asking for the driver's version");
+  return to_text(version);
+}
+
+OnDevice::OnDevice(int device) : before_(current_device()) {
+  choose_device(device);
 }
 
 OnDevice::~OnDevice() {

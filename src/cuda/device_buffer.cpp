@@ -19,16 +19,12 @@ DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
 
 void DeviceBuffer::upload(std::span<const std::byte> from, StreamView stream, std::size_t offset) {
   assert(offset + from.size() <= bytes_);
-  check(cudaMemcpyAsync(as<std::byte>() + offset, from.data(), from.size(), cudaMemcpyHostToDevice,
-                        stream),
-        "copying to the device");
+  cuda::upload(from, as<std::byte>() + offset, stream);
 }
 
 void DeviceBuffer::download(std::span<std::byte> to, StreamView stream, std::size_t offset) const {
   assert(offset + to.size() <= bytes_);
-  check(cudaMemcpyAsync(to.data(), as<std::byte>() + offset, to.size(), cudaMemcpyDeviceToHost,
-                        stream),
-        "copying from the device");
+  cuda::download(as<std::byte>() + offset, to, stream);
 }
 
 void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream) {
@@ -39,6 +35,16 @@ void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView 
 
 void DeviceBuffer::clear(StreamView stream) {
   check(cudaMemsetAsync(data(), 0, bytes_, stream), "clearing device memory");
+}
+
+void upload(std::span<const std::byte> from, void* to, StreamView stream) {
+  check(cudaMemcpyAsync(to, from.data(), from.size(), cudaMemcpyHostToDevice, stream),
+        "copying to the device");
+}
+
+void download(const void* from, std::span<std::byte> to, StreamView stream) {
+  check(cudaMemcpyAsync(to.data(), from, to.size(), cudaMemcpyDeviceToHost, stream),
+        "copying from the device");
 }
 
 }  // namespace syncbn::cuda

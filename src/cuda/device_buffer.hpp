@@ -41,4 +41,8 @@ class DeviceBuffer {
   std::size_t bytes_ = 0;
 };
 
+/// As a buffer's, for device memory that somebody else owns.
+void upload(std::span<const std::byte> from, void* to, StreamView stream);
+void download(const void* from, std::span<std::byte> to, StreamView stream);
+
 }  // namespace syncbn::cuda

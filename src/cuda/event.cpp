@@ -5,6 +5,10 @@
 
 namespace syncbn::cuda {
 
+void DestroyEvent::operator()(CUevent_st* event) const noexcept {
+  cudaEventDestroy(event);
+}
+
 Event::Event(Timing timing) {
   cudaEvent_t event = nullptr;
   const unsigned flags = timing == Timing::yes ? cudaEventDefault : cudaEventDisableTiming;

@@ -2,16 +2,15 @@
 #pragma once
 
 #include <memory>
-#include <type_traits>
-
-#include <cuda_runtime_api.h>
 
 #include "cuda/stream.hpp"
+
+struct CUevent_st;
 
 namespace syncbn::cuda {
 
 struct DestroyEvent {
-  void operator()(cudaEvent_t event) const noexcept { cudaEventDestroy(event); }
+  void operator()(CUevent_st* event) const noexcept;
 };
 
 /// A place in a stream that others can wait for, or look at.
@@ -34,7 +33,7 @@ class Event {
   float milliseconds_since(const Event& begin) const;
 
  private:
-  std::unique_ptr<std::remove_pointer_t<cudaEvent_t>, DestroyEvent> event_;
+  std::unique_ptr<CUevent_st, DestroyEvent> event_;
 };
 
 }  // namespace syncbn::cuda

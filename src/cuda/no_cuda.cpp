@@ -1,20 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "syncbn/error.hpp"
 
+#include "cuda/device.hpp"
 #include "cuda/device_buffer.hpp"
+#include "cuda/event.hpp"
 
 namespace syncbn::cuda {
+namespace {
+
+[[noreturn]] void refuse(const char* what) {
+  throw NotConfigured(std::string(what) +
+                      " (built without CUDA). Configure with -DSYNCBN_CUDA=ON.");
+}
+
+}  // namespace
+
+int device_count() {
+  return 0;
+}
+void choose_device(int) {
+  refuse("no device to choose");
+}
+DeviceProperties properties_of(int) {
+  refuse("no device to describe");
+}
+std::string runtime_version() {
+  refuse("no version of CUDA");
+}
+std::string driver_version() {
+  refuse("no version of CUDA");
+}
 
 // There is no memory of a device without CUDA, and so nothing else to be done with it.
 
 DeviceBuffer::DeviceBuffer(std::size_t) {
-  throw NotConfigured("no device memory (built without CUDA). Configure with -DSYNCBN_CUDA=ON.");
+  refuse("no device memory");
 }
 void DeviceBuffer::upload(std::span<const std::byte>, StreamView, std::size_t) {}
 void DeviceBuffer::download(std::span<std::byte>, StreamView, std::size_t) const {}
 void DeviceBuffer::copy(const DeviceBuffer&, std::size_t, StreamView) {}
 void DeviceBuffer::clear(StreamView) {}
 void FreeDevice::operator()(void*) const noexcept {}
+void upload(std::span<const std::byte>, void*, StreamView) {}
+void download(const void*, std::span<std::byte>, StreamView) {}
+
+// Nor a stream other than the default one, on which nothing can be put, nor events of it.
+
 void StreamView::synchronize() const {}
+void DestroyStream::operator()(StreamHandle) const noexcept {}
+Stream make_stream() {
+  refuse("no stream");
+}
+
+Event::Event(Timing) {
+  refuse("no event");
+}
+void Event::record(StreamView) {}
+void Event::hold(StreamView) const {}
+bool Event::is_done() const {
+  return true;
+}
+void Event::synchronize() const {}
+float Event::milliseconds_since(const Event&) const {
+  return 0;
+}
+void DestroyEvent::operator()(CUevent_st*) const noexcept {}
 
 }  // namespace syncbn::cuda

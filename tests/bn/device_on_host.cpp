@@ -4,6 +4,7 @@
 // stream does at once what is put on it. The kernels are those of the device, thread after thread.
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -14,6 +15,7 @@
 #include "comm/device_sums.hpp"
 #include "comm/group.hpp"
 #include "cuda/device_buffer.hpp"
+#include "cuda/event.hpp"
 #include "kernels/cuda/backward_sums.hpp"
 #include "kernels/cuda/cuda.hpp"
 #include "kernels/cuda/finalize.hpp"
@@ -21,6 +23,10 @@
 #include "kernels/cuda/input_gradient.hpp"
 #include "kernels/cuda/normalize.hpp"
 #include "kernels/cuda_on_host.hpp"
+
+struct CUevent_st {
+  std::chrono::steady_clock::time_point mark;
+};
 
 namespace syncbn::cuda {
 
@@ -52,7 +58,35 @@ void DeviceBuffer::clear(StreamView) {
   std::memset(data(), 0, bytes_);
 }
 
+void upload(std::span<const std::byte> from, void* to, StreamView) {
+  std::ranges::copy(from, static_cast<std::byte*>(to));
+}
+
+void download(const void* from, std::span<std::byte> to, StreamView) {
+  std::copy_n(static_cast<const std::byte*>(from), to.size(), to.begin());
+}
+
 void StreamView::synchronize() const {}
+void DestroyStream::operator()(StreamHandle) const noexcept {}
+Stream make_stream() {
+  return nullptr;
+}
+
+Event::Event(Timing) : event_(new CUevent_st) {}
+void Event::record(StreamView) {
+  event_->mark = std::chrono::steady_clock::now();
+}
+void Event::hold(StreamView) const {}
+bool Event::is_done() const {
+  return true;
+}
+void Event::synchronize() const {}
+float Event::milliseconds_since(const Event& begin) const {
+  return std::chrono::duration<float, std::milli>(event_->mark - begin.event_->mark).count();
+}
+void DestroyEvent::operator()(CUevent_st* event) const noexcept {
+  delete event;
+}
 
 }  // namespace syncbn::cuda
 
