@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/hosts.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+namespace syncbn::app {
+namespace {
+
+constexpr std::size_t longest_text = 64;
+
+}  // namespace
+
+std::vector<std::string> gather_texts(const Communicator& world, const std::string& own) {
+  std::array<double, longest_text> mine{};  // one character a number, as all_gather carries it
+  std::copy_n(own.begin(), std::min(own.size(), longest_text - 1), mine.begin());
+  const std::vector<double> all = world.all_gather(mine);
+  std::vector<std::string> texts;
+  for (auto begin = all.begin(); begin != all.end(); begin += longest_text) {
+    texts.emplace_back(begin, std::find(begin, begin + longest_text, 0.0));
+  }
+  return texts;
+}
+
+std::map<std::string, std::vector<int>> ranks_by_host(const Communicator& world) {
+  std::array<char, longest_text> name{};
+  gethostname(name.data(), name.size() - 1);
+  const std::vector<std::string> names = gather_texts(world, name.data());
+  std::map<std::string, std::vector<int>> hosts;
+  for (int rank = 0; rank < world.size(); ++rank) {
+    hosts[names[static_cast<std::size_t>(rank)]].push_back(rank);
+  }
+  return hosts;
+}
+
+std::string ranges_text(const std::vector<int>& numbers) {
+  std::string text;
+  for (std::size_t i = 0; i < numbers.size();) {
+    std::size_t end = i + 1;
+    while (end < numbers.size() && numbers[end] == numbers[end - 1] + 1) {
+      ++end;
+    }
+    text += text.empty() ? "" : ", ";
+    text += end - i == 1 ? fmt::format("{}", numbers[i])
+                         : fmt::format("{}-{}", numbers[i], numbers[end - 1]);
+    i = end;
+  }
+  return text;
+}
+
+}  // namespace syncbn::app
