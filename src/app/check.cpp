@@ -16,28 +16,28 @@ using namespace check;
 
 constexpr Case control_case = {.shape = {16, 31, 9}};
 
-void compare_modes(const Communicator& world, Outcome& outcome) {
+void compare_modes(const LayerMaker& make, const Communicator& world, Outcome& outcome) {
   outcome.exact_bits.emplace();
   outcome.default_bits.emplace();
   for (std::size_t i = 0; i < outcome.cases.size(); ++i) {
     Case one = outcome.cases[i];
-    compare_bits(one, i, outcome.seed, world, *outcome.exact_bits);
+    compare_bits(make, one, i, outcome.seed, world, *outcome.exact_bits);
     one.reproducibility = Reproducibility::rank_consistent;
-    compare_bits(one, i, outcome.seed, world, *outcome.default_bits);
+    compare_bits(make, one, i, outcome.seed, world, *outcome.default_bits);
   }
 }
 
-void run_cases(const Communicator& world, Outcome& outcome) {
+void run_cases(const LayerMaker& make, const Communicator& world, Outcome& outcome) {
   SharedBits bits;
   for (std::size_t i = 0; i < outcome.cases.size(); ++i) {
-    run_case(outcome.cases[i], i, outcome.seed, world, outcome.findings, bits);
+    run_case(make, outcome.cases[i], i, outcome.seed, world, outcome.findings, bits);
   }
   outcome.findings.merge(world);
   outcome.same_bits = bits.same_on_all(world);
   if (world.size() > 1) {
-    outcome.control = run_local(control_case, outcome.seed, world);
+    outcome.control = run_local(make, control_case, outcome.seed, world);
     if (outcome.selection.exact) {
-      compare_modes(world, outcome);
+      compare_modes(make, world, outcome);
     }
   }
 }
@@ -80,7 +80,7 @@ int run_check(const Arguments& arguments, const World& world) {
   outcome.ranks = world.communicator.size();
   outcome.transport = world.transport;
   outcome.cases = make_cases(selection);
-  run_cases(world.communicator, outcome);
+  run_cases(layers_on_host(world.communicator), world.communicator, outcome);
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   if (world.communicator.rank() == 0) {

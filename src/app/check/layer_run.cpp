@@ -1,75 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/check/layer_run.hpp"
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <utility>
 
 namespace syncbn::app::check {
 namespace {
 
 constexpr int steps = 2;  // the second one's sums are taken about the first one's running mean
-constexpr double eps = 1e-5;
-constexpr double momentum = 0.1;
-
-BatchNorm make_layer(const Case& one, const Communicator& group, const Parameters& parameters) {
-  BatchNorm layer(one.shape.c, group,
-                  {.name = "check",
-                   .eps = eps,
-                   .momentum = momentum,
-                   .activation = one.activation,
-                   .parameter_gradients = one.scope,
-                   .channel_blocks = one.channel_blocks,
-                   .reproducibility = one.reproducibility});
-  std::ranges::copy(parameters.gamma, layer.weight().begin());
-  std::ranges::copy(parameters.beta, layer.bias().begin());
-  return layer;
-}
-
 Exact initial(std::int64_t channels, double value) {
   const auto size = static_cast<std::size_t>(channels);
   return {Values(size, value), std::vector<double>(size, 0), std::vector<double>(size, 0)};
-}
-
-/// A rank's tensors of one step. In place, y begins as x and dx as dy.
-struct Tensors {
-  Tensor x, dy, y, dx;
-  Tensor residual, dresidual;  ///< no samples without
-  Weight weight;
-
-  Tensors(const Case& one, const Shard& shard, const Batch& batch)
-      : x(one, shard, batch.x),
-        dy(one, shard, batch.dy),
-        y(one.memory == Memory::apart ? Tensor(one, shard) : x),
-        dx(one.memory == Memory::apart ? Tensor(one, shard) : dy),
-        residual(one.residual ? Tensor(one, shard, batch.residual) : Tensor(one, Shard{})),
-        dresidual(one, one.residual ? shard : Shard{}),
-        weight(weight_of(one, batch, shard)) {}
-};
-
-void forward(BatchNorm& layer, const Case& one, Tensors& tensors, Saved& saved) {
-  const TensorView x = one.memory == Memory::apart ? tensors.x.view() : tensors.y.view();
-  if (one.memory == Memory::recovered) {
-    layer.forward_in_place(x, saved, tensors.weight);
-  } else if (one.residual) {
-    layer.forward(x, tensors.residual.view(), tensors.y.view(), saved, tensors.weight);
-  } else {
-    layer.forward(x, tensors.y.view(), saved, tensors.weight);
-  }
-}
-
-void backward(BatchNorm& layer, const Case& one, Tensors& tensors, const Saved& saved) {
-  const TensorView dy = one.memory == Memory::apart ? tensors.dy.view() : tensors.dx.view();
-  if (one.memory == Memory::recovered) {
-    layer.backward_in_place(saved, tensors.y.view(), dy, tensors.dx.view(), tensors.weight);
-  } else if (one.residual) {
-    layer.backward(saved, tensors.x.view(), tensors.y.view(), dy, tensors.dx.view(),
-                   tensors.dresidual.view(), tensors.weight);
-  } else {
-    layer.backward(saved, tensors.x.view(), dy, tensors.dx.view(), tensors.weight);
-  }
 }
 
 /// Collective. A parameter gradient of the whole group.
@@ -88,27 +33,19 @@ struct Trained {
   Values of_all;                   ///< what belongs to the whole batch
 };
 
-Trained train(const Case& one, const Parameters& parameters, std::span<const Batch> batches,
-              const Communicator& group, const Shard& shard) {
-  BatchNorm layer = make_layer(one, group, parameters);
-  Saved saved;
+Trained train(const LayerMaker& make, const Case& one, const Parameters& parameters,
+              std::span<const Batch> batches, const Shard& shard, Ranks ranks) {
+  const std::unique_ptr<Layer> layer = make(one, parameters, shard, ranks);
   Trained trained;
   for (const Batch& batch : batches) {
-    Tensors tensors(one, shard, batch);
-    layer.zero_grad();
-    forward(layer, one, tensors, saved);
-    backward(layer, one, tensors, saved);
-    trained.of_samples.push_back(tensors.y.values());
-    trained.of_samples.push_back(tensors.dx.values());
-    if (one.residual) {
-      trained.of_samples.push_back(tensors.dresidual.values());
+    StepResults results = layer->train(batch);
+    for (const std::vector<double>* values :
+         {&results.weight_grad, &results.bias_grad, &results.running_mean, &results.running_var}) {
+      trained.of_all.insert(trained.of_all.end(), values->begin(), values->end());
     }
-    for (const std::span<const double> values :
-         {std::span<const double>(layer.weight_grad()), std::span<const double>(layer.bias_grad()),
-          std::span<const double>(layer.running_mean()),
-          std::span<const double>(layer.running_var())}) {
-      trained.of_all.insert(trained.of_all.end(), values.begin(), values.end());
-    }
+    trained.of_samples.push_back(std::move(results.y));
+    trained.of_samples.push_back(std::move(results.dx));
+    trained.of_samples.push_back(std::move(results.dresidual));
   }
   return trained;
 }
@@ -164,14 +101,13 @@ bool SharedBits::same_on_all(const Communicator& world) const {
   return true;
 }
 
-void run_case(const Case& one, std::size_t index, std::uint64_t seed, const Communicator& world,
-              Findings& findings, SharedBits& bits) {
+void run_case(const LayerMaker& make, const Case& one, std::size_t index, std::uint64_t seed,
+              const Communicator& world, Findings& findings, SharedBits& bits) {
   const Shard shard = shard_of(one.sharding, one.shape.n, world.rank(), world.size());
   const Parameters parameters = make_parameters(one.shape.c, seed);
-  BatchNorm layer = make_layer(one, world, parameters);
+  const std::unique_ptr<Layer> layer = make(one, parameters, shard, Ranks::all);
   Exact running_mean = initial(one.shape.c, 0);
   Exact running_var = initial(one.shape.c, 1);
-  Saved saved;
   const auto judge = [&](Quantity quantity, std::span<const double> values, const Exact& exact,
                          const Window& window) {
     findings.add(one.dtype, quantity, index, worst_of(values, exact, window));
@@ -182,30 +118,25 @@ void run_case(const Case& one, std::size_t index, std::uint64_t seed, const Comm
     update_running(running_mean, expected.mean, momentum);
     update_running(running_var, expected.unbiased_var, momentum);
 
-    Tensors tensors(one, shard, batch);
-    layer.zero_grad();
-    forward(layer, one, tensors, saved);
-    backward(layer, one, tensors, saved);
+    const StepResults results = layer->train(batch);
 
     const Window own = window_of(one, shard);
-    judge(Quantity::y, tensors.y.values(), expected.y, own);
+    judge(Quantity::y, results.y, expected.y, own);
     const bool recovered = one.memory == Memory::recovered;
-    judge(recovered ? Quantity::dx_recovered : Quantity::dx, tensors.dx.values(), expected.dx, own);
+    judge(recovered ? Quantity::dx_recovered : Quantity::dx, results.dx, expected.dx, own);
     if (one.residual) {
-      judge(Quantity::dresidual, tensors.dresidual.values(), expected.dresidual, own);
+      judge(Quantity::dresidual, results.dresidual, expected.dresidual, own);
     }
-    const std::vector<double> dgamma = group_gradient(one, layer.weight_grad(), world);
-    const std::vector<double> dbeta = group_gradient(one, layer.bias_grad(), world);
+    const std::vector<double> dgamma = group_gradient(one, results.weight_grad, world);
+    const std::vector<double> dbeta = group_gradient(one, results.bias_grad, world);
     judge(recovered ? Quantity::weight_grad_recovered : Quantity::weight_grad, dgamma,
           expected.weight_grad, {});
     judge(Quantity::bias_grad, dbeta, expected.bias_grad, {});
-    judge(Quantity::running_mean, layer.running_mean(), running_mean, {});
-    judge(Quantity::running_var, layer.running_var(), running_var, {});
-    for (const std::span<const double> shared :
-         {std::span<const double>(dgamma), std::span<const double>(dbeta),
-          std::span<const double>(layer.running_mean()),
-          std::span<const double>(layer.running_var())}) {
-      bits.add(shared);
+    judge(Quantity::running_mean, results.running_mean, running_mean, {});
+    judge(Quantity::running_var, results.running_var, running_var, {});
+    for (const std::vector<double>* shared :
+         {&dgamma, &dbeta, &results.running_mean, &results.running_var}) {
+      bits.add(*shared);
     }
   }
 }
@@ -219,8 +150,8 @@ void BitComparison::add(std::size_t index, double compared_values, double differ
   }
 }
 
-void compare_bits(const Case& one, std::size_t index, std::uint64_t seed, const Communicator& world,
-                  BitComparison& comparison) {
+void compare_bits(const LayerMaker& make, const Case& one, std::size_t index, std::uint64_t seed,
+                  const Communicator& world, BitComparison& comparison) {
   const Parameters parameters = make_parameters(one.shape.c, seed);
   std::vector<Batch> batches;
   for (int step = 0; step < steps; ++step) {
@@ -228,13 +159,12 @@ void compare_bits(const Case& one, std::size_t index, std::uint64_t seed, const 
   }
   Case of_group = one;
   of_group.scope = GradientScope::group;  // a rank's own share depends on what it holds
-  const Trained whole =
-      train(of_group, parameters, batches, Communicator::self(), {0, one.shape.n});
+  const Trained whole = train(make, of_group, parameters, batches, {0, one.shape.n}, Ranks::own);
   std::array<double, 2> counts = {0, 0};
   for (int i = 0; i < shardings; ++i) {
     of_group.sharding = static_cast<Sharding>(i);
     const Shard shard = shard_of(of_group.sharding, one.shape.n, world.rank(), world.size());
-    const Trained part = train(of_group, parameters, batches, world, shard);
+    const Trained part = train(make, of_group, parameters, batches, shard, Ranks::all);
     counts[0] += count_values(part);
     counts[1] += count_differences(part, whole, window_of(one, shard));
   }
@@ -242,17 +172,15 @@ void compare_bits(const Case& one, std::size_t index, std::uint64_t seed, const 
   comparison.add(index, counts[0], counts[1]);
 }
 
-Worst run_local(const Case& one, std::uint64_t seed, const Communicator& world) {
+Worst run_local(const LayerMaker& make, const Case& one, std::uint64_t seed,
+                const Communicator& world) {
   const Shard shard = shard_of(one.sharding, one.shape.n, world.rank(), world.size());
   const Parameters parameters = make_parameters(one.shape.c, seed);
   Batch batch = make_batch(one, seed, 0);
   const Expected expected = expect(one, parameters, eps, batch);
-  BatchNorm layer = make_layer(one, Communicator::self(), parameters);
-  Tensors tensors(one, shard, batch);
-  Saved saved;
-  forward(layer, one, tensors, saved);
+  const StepResults results = make(one, parameters, shard, Ranks::own)->train(batch);
 
-  const Worst own = worst_of(tensors.y.values(), expected.y, window_of(one, shard));
+  const Worst own = worst_of(results.y, expected.y, window_of(one, shard));
   const std::array<double, 3> mine = {own.used, own.error, own.tolerance};
   const std::vector<double> all = world.all_gather(mine);
   Worst worst;

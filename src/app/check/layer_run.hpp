@@ -8,6 +8,7 @@
 
 #include "app/check/cases.hpp"
 #include "app/check/findings.hpp"
+#include "app/check/layer.hpp"
 
 namespace syncbn::app::check {
 
@@ -24,8 +25,8 @@ class SharedBits {
 
 /// Collective. Trains a layer on the case's batches for two steps, this rank on its shard of them,
 /// and compares with what one process with the whole batch gets.
-void run_case(const Case& one, std::size_t index, std::uint64_t seed, const Communicator& world,
-              Findings& findings, SharedBits& bits);
+void run_case(const LayerMaker& make, const Case& one, std::size_t index, std::uint64_t seed,
+              const Communicator& world, Findings& findings, SharedBits& bits);
 
 /// How far the ranks' results have the bits of one process that holds the whole batch.
 struct BitComparison {
@@ -39,11 +40,12 @@ struct BitComparison {
 
 /// Collective. Trains as run_case does, with the case's shards and each of the other shardings, and
 /// compares with the same layer in this process alone.
-void compare_bits(const Case& one, std::size_t index, std::uint64_t seed, const Communicator& world,
-                  BitComparison& comparison);
+void compare_bits(const LayerMaker& make, const Case& one, std::size_t index, std::uint64_t seed,
+                  const Communicator& world, BitComparison& comparison);
 
 /// Collective. The negative control: y of batch norm over each rank's own shard, compared likewise,
 /// the worst over the ranks. What can tell synchronized from local must find it wrong.
-Worst run_local(const Case& one, std::uint64_t seed, const Communicator& world);
+Worst run_local(const LayerMaker& make, const Case& one, std::uint64_t seed,
+                const Communicator& world);
 
 }  // namespace syncbn::app::check
