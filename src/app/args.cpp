@@ -27,8 +27,11 @@ constexpr unsigned meaning_width = 68;
 constexpr int style = po::command_line_style::allow_long | po::command_line_style::long_allow_next |
                       po::command_line_style::long_allow_adjacent;
 constexpr Range<double> timeout_range{.min = 0, .max = 1e6, .min_excluded = true};
-constexpr Word<Summation> summation_words[] = {{"service", Summation::service},
-                                               {"vendor", Summation::vendor}};
+constexpr Word<Summation> summation_words[] = {
+    {"service", Summation::service}, {"vendor", Summation::vendor}, {"nccl", Summation::nccl}};
+constexpr Word<Summation> cpu_summation_words[] = {{"service", Summation::service},
+                                                   {"vendor", Summation::vendor}};
+constexpr Word<Device> device_words[] = {{"cpu", Device::cpu}, {"cuda", Device::cuda}};
 
 double seconds_of(std::chrono::milliseconds time) {
   return std::chrono::duration<double>(time).count();
@@ -196,6 +199,7 @@ struct CommandLine::Description {
   double timeout = seconds_of(default_timeout);
   double report_after = seconds_of(default_report);
   Summation summation = Summation::service;
+  Device device = Device::cpu;
   std::filesystem::path flight_record;
 
   po::options_description all() const {
@@ -247,20 +251,34 @@ void CommandLine::Description::take(const po::parsed_options& parsed) {
           fmt::format("--{} and --{} contradict each other. Give one of them.", one, other));
     }
   }
+  if (summation == Summation::nccl && device == Device::cpu) {
+    throw UsageError(
+        "--exchange nccl sums in the memory of CUDA devices (--device is cpu). Give --device cuda, "
+        "or another exchange.");
+  }
 }
 
-CommandLine::CommandLine(std::string_view command, std::string_view purpose)
+CommandLine::CommandLine(std::string_view command, std::string_view purpose, RunsOn devices)
     : description_(std::make_unique<Description>()) {
   description_->command = command;
   description_->purpose = purpose;
   section("General");
   add("help", {}, "this text", [](const std::string&) {});
+  if (devices == RunsOn::cpu_or_cuda) {
+    choice("device", description_->device, device_words, "where layers and tensors are");
+  }
   number("timeout", description_->timeout, timeout_range, "SECONDS",
          "how long a rank waits for the others before it gives up");
   number("report-after", description_->report_after, timeout_range, "SECONDS",
          "how long before it tells who is missing");
-  choice("exchange", description_->summation, summation_words,
-         "who sums over the ranks: this library, or MPI's all-reduce");
+  if (devices == RunsOn::cpu_or_cuda) {
+    choice("exchange", description_->summation, summation_words,
+           "who sums over the ranks: this library, MPI's all-reduce, or NCCL, which --device cuda "
+           "prefers where every rank has a device of its own");
+  } else {
+    choice("exchange", description_->summation, cpu_summation_words,
+           "who sums over the ranks: this library, or MPI's all-reduce");
+  }
   path("flight-record", description_->flight_record, "DIRECTORY",
        "where each rank writes its last 1,000 exchanges if one fails");
 }
@@ -323,6 +341,10 @@ bool CommandLine::parse(const Arguments& arguments, const World& world) {
 
 bool CommandLine::given(std::string_view name) const {
   return description_->given.contains(std::string(name));
+}
+
+Device CommandLine::device() const {
+  return description_->device;
 }
 
 std::string CommandLine::help() const {

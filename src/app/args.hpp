@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <limits>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "app/command.hpp"
+#include "app/device.hpp"
 
 namespace syncbn::app {
 
@@ -43,6 +45,9 @@ struct Range {
   bool max_excluded = false;
 };
 
+/// Which devices a subcommand's layers can be on.
+enum class RunsOn : std::uint8_t { cpu, cpu_or_cuda };
+
 /// The options of one subcommand. Each is bound to a variable, whose value at that time is the
 /// default; --help is written from the same declarations.
 ///
@@ -56,8 +61,9 @@ struct Range {
 ///   if (!line.parse(arguments, world)) return 0;
 class CommandLine {
  public:
-  /// Has the General options from the start: --help, and those of ExchangeOptions.
-  CommandLine(std::string_view command, std::string_view purpose);
+  /// Has the General options from the start: --help, those of ExchangeOptions, and if there is a
+  /// choice --device.
+  CommandLine(std::string_view command, std::string_view purpose, RunsOn devices = RunsOn::cpu);
   ~CommandLine();
 
   /// Caption in --help for the options that follow.
@@ -99,6 +105,9 @@ class CommandLine {
   /// Whether the user gave the option. After parse.
   bool given(std::string_view name) const;
 
+  /// That of --device. After parse.
+  Device device() const;
+
   std::string help() const;
 
  private:
@@ -109,8 +118,8 @@ class CommandLine {
   std::unique_ptr<Description> description_;
 };
 
-/// Who sums over the ranks: the library, or the MPI library.
-enum class Summation { service, vendor };
+/// Who sums over the ranks: the library, the MPI library, or NCCL in the devices' memory.
+enum class Summation { service, vendor, nccl };
 
 /// How the ranks exchange: what every subcommand's General options say of it.
 struct ExchangeOptions {

@@ -8,6 +8,7 @@
 #include "app/bench/onednn_batch_norm.hpp"
 #include "app/build_options.hpp"
 #include "app/command.hpp"
+#include "app/device_world.hpp"
 #include "app/flight_records.hpp"
 #include "app/hosts.hpp"
 #include "app/threads.hpp"
@@ -39,19 +40,24 @@ int run_info(const Arguments& arguments, const World& world) {
     return 0;
   }
   const auto hosts = ranks_by_host(world.communicator);
+  const std::vector<std::string> devices = gather_texts(world.communicator, describe_own_devices());
   if (world.communicator.rank() != 0) {
     return 0;
   }
   line("syncbn", std::string(version()));
   line("build", fmt::format("{}, {}, {}", compiler, build_type, processor));
-  line("with", fmt::format("MPI {}, OpenMP {}, oneDNN {}", with_mpi ? "yes" : "no",
-                           with_openmp ? "yes" : "no", bench::onednn_version()));
+  line("with",
+       fmt::format("MPI {}, OpenMP {}, oneDNN {}, CUDA {}, NCCL {}", with_mpi ? "yes" : "no",
+                   with_openmp ? "yes" : "no", bench::onednn_version(),
+                   with_cuda ? cuda_version : "no", with_nccl ? nccl_version : "no"));
   line("instructions", std::string(instruction_set()));
   line("threads", fmt::format("{} a rank", thread_count()));
   line("exchange", world.transport);
   line("ranks", fmt::format("{}", world.communicator.size()));
   for (const auto& [host, ranks] : hosts) {
-    line("  " + host + " ", (ranks.size() == 1 ? "rank " : "ranks ") + ranges_text(ranks));
+    line("  " + host + " ",
+         fmt::format("{} {}; CUDA devices: {}", ranks.size() == 1 ? "rank" : "ranks",
+                     ranges_text(ranks), devices[static_cast<std::size_t>(ranks.front())]));
   }
   return 0;
 }

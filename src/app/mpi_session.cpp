@@ -67,7 +67,7 @@ std::string library_and_level() {
 }
 
 MpiExchange exchange_of(const ExchangeOptions& options) {
-  if (!options.summation) {
+  if (!options.summation || *options.summation == Summation::nccl) {
     return default_mpi_exchange();
   }
   return *options.summation == Summation::vendor ? MpiExchange::vendor : MpiExchange::service;

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace syncbn::app {
+
+/// Where a command's layers and tensors are.
+enum class Device : std::uint8_t { cpu, cuda };
+
+}  // namespace syncbn::app
