@@ -6,6 +6,7 @@
 #include "app/check/layer_run.hpp"
 #include "app/check/report.hpp"
 #include "app/command.hpp"
+#include "app/device_world.hpp"
 #include "app/report_file.hpp"
 #include "app/words.hpp"
 
@@ -14,7 +15,16 @@ namespace {
 
 using namespace check;
 
-constexpr Case control_case = {.shape = {16, 31, 9}};
+constexpr Shape control_shape = {16, 31, 9};
+
+/// Options that layers on a device do not have.
+void refuse_exact(const Selection& selection) {
+  if (selection.device == Device::cuda && selection.exact) {
+    throw UsageError(
+        "--exact and --device cuda contradict each other (layers on devices have no exact sums). "
+        "Leave out one of them.");
+  }
+}
 
 void compare_modes(const LayerMaker& make, const Communicator& world, Outcome& outcome) {
   outcome.exact_bits.emplace();
@@ -35,7 +45,8 @@ void run_cases(const LayerMaker& make, const Communicator& world, Outcome& outco
   outcome.findings.merge(world);
   outcome.same_bits = bits.same_on_all(world);
   if (world.size() > 1) {
-    outcome.control = run_local(make, control_case, outcome.seed, world);
+    outcome.control = run_local(make, {.device = outcome.selection.device, .shape = control_shape},
+                                outcome.seed, world);
     if (outcome.selection.exact) {
       compare_modes(make, world, outcome);
     }
@@ -53,7 +64,8 @@ int run_check(const Arguments& arguments, const World& world) {
       "Proves that these ranks give the result of one process that holds the whole batch:\n"
       "outputs, input and parameter gradients and running statistics against an oracle in "
       "extended\n"
-      "precision, and that batch norm without the exchange would not. Exit code 1 on any miss.");
+      "precision, and that batch norm without the exchange would not. Exit code 1 on any miss.",
+      RunsOn::cpu_or_cuda);
   command.section("What to check");
   command.choices("dtype", selection.dtypes, dtype_words, "element types");
   command.choices("layout", selection.layouts, layout_words, "memory orders");
@@ -66,11 +78,14 @@ int run_check(const Arguments& arguments, const World& world) {
   command.path("json", json, "FILE", "also write the report as JSON");
   command.example("mpirun -n 4 syncbn check", "everything, over four ranks");
   command.example("mpirun -n 3 syncbn check --exact", "and that not a bit depends on the ranks");
+  command.example("mpirun -n 4 syncbn check --device cuda", "the same on CUDA devices");
   command.example("srun syncbn check --dtype f32,bf16 --json check.json",
                   "two types, on a cluster");
   if (!command.parse(arguments, world)) {
     return 0;
   }
+  selection.device = command.device();
+  refuse_exact(selection);
   require_writable(world.communicator, json);
 
   const auto start = std::chrono::steady_clock::now();
@@ -80,7 +95,14 @@ int run_check(const Arguments& arguments, const World& world) {
   outcome.ranks = world.communicator.size();
   outcome.transport = world.transport;
   outcome.cases = make_cases(selection);
-  run_cases(layers_on_host(world.communicator), world.communicator, outcome);
+  if (selection.device == Device::cuda) {
+    const DeviceWorld devices = open_devices(world, exchange_options_of(arguments));
+    outcome.device = devices.device;
+    outcome.transport = devices.exchange;
+    run_cases(layers_on_device(devices.all, devices.own), world.communicator, outcome);
+  } else {
+    run_cases(layers_on_host(world.communicator), world.communicator, outcome);
+  }
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   if (world.communicator.rank() == 0) {

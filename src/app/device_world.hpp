@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <string>
 
 #include "syncbn/device_communicator.hpp"
 
 #include "app/args.hpp"
 #include "app/command.hpp"
+#include "app/device_facts.hpp"
 
 namespace syncbn::app {
-
-struct DeviceFacts {
-  std::string name;             ///< of all ranks' devices: "NVIDIA H100 80GB HBM3"
-  std::string runtime;          ///< CUDA's, that this program uses: "13.0"
-  std::string driver;           ///< the newest CUDA that it knows
-  std::size_t cache_bytes = 0;  ///< of this rank's L2
-};
 
 /// The ranks, each with its current CUDA device.
 struct DeviceWorld {

@@ -51,6 +51,9 @@ class Tensor {
   /// In the order of Values, of this shard's samples.
   Values values() const;
 
+  /// In memory order.
+  std::span<std::byte> bytes() { return bytes_; }
+
   TensorView view() { return {bytes_.data(), dtype_, shape_, layout_}; }
   const Shape& shape() const { return shape_; }
 

@@ -37,6 +37,13 @@ bool can_recover(const Fusion& fusion) {
   return !fusion.residual && fusion.activation.negative_slope > 0;
 }
 
+void fit_to_device(Case& one) {
+  one.channel_blocks = 1;
+  if (one.memory == Memory::recovered) {
+    one.memory = Memory::in_place;
+  }
+}
+
 class Enumeration {
  public:
   explicit Enumeration(const Selection& selection) : selection_(selection) {}
@@ -50,7 +57,8 @@ class Enumeration {
         const Fusion& fusion = all_fusions[draw(std::size(all_fusions))];
         const Memory apart_or_recovered =
             can_recover(fusion) && draw(4) != 0 ? Memory::recovered : Memory::apart;
-        cases_.push_back({.dtype = dtype,
+        cases_.push_back({.device = selection_.device,
+                          .dtype = dtype,
                           .layout = layout,
                           .shape = shape,
                           .mean_over_std = ratio,
@@ -63,6 +71,9 @@ class Enumeration {
                           .channel_blocks = draw(5) < 2 ? 3 : 1,
                           .reproducibility = selection_.exact ? Reproducibility::exact
                                                               : Reproducibility::rank_consistent});
+        if (selection_.device == Device::cuda) {
+          fit_to_device(cases_.back());
+        }
       }
     }
   }

@@ -7,6 +7,8 @@
 
 #include "syncbn/batch_norm.hpp"
 
+#include "app/device.hpp"
+
 namespace syncbn::app::check {
 
 /// How the samples of the whole batch are dealt out to the ranks, in rank order.
@@ -37,6 +39,7 @@ Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks);
 
 /// One layer and the batches it is given.
 struct Case {
+  Device device = Device::cpu;
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;
   Shape shape;               ///< of the whole batch
@@ -60,13 +63,15 @@ double largest_mean_over_std(DType dtype);
 
 /// What the user wants.
 struct Selection {
+  Device device = Device::cpu;
   std::vector<DType> dtypes = {DType::f32, DType::f64, DType::f16, DType::bf16};
   std::vector<Layout> layouts = {Layout::channels_first, Layout::channels_last};
   bool quick = false;  ///< a third of the cases
   bool exact = false;  ///< layers with Reproducibility::exact
 };
 
-/// The cases in the order in which all ranks run them.
+/// The cases in the order in which all ranks run them. A layer on a device has no blocks of
+/// channels, and recovers no input: there x is kept.
 std::vector<Case> make_cases(const Selection& selection);
 
 }  // namespace syncbn::app::check

@@ -45,6 +45,12 @@ class Channel {
     });
   }
 
+  /// Where it was summed by a layer on a device.
+  void summed_about(double pivot, double tolerance, bool first) {
+    known_.distance = magnitude(mean_ - pivot) + tolerance;
+    known_.summed_twice = first;
+  }
+
   Real z(std::size_t i) const { return (x_[i] - mean_) * scale_ + beta_ + residual_at(i); }
 
   void forward(std::span<double> y) const {
@@ -150,7 +156,20 @@ void append_channel(Expected& to, const Channel& channel, bool residual) {
 
 }  // namespace
 
-Expected expect(const Case& one, const Parameters& parameters, double eps, Batch& batch) {
+Pivot foretell(const Exact& running_mean, int steps, double momentum) {
+  Pivot pivot{
+      .values = running_mean.values, .tolerance = running_mean.tolerance, .first = steps == 0};
+  const double share_of_batches = steps == 0 ? 1 : 1 - std::pow(1 - momentum, steps);
+  for (std::size_t c = 0; c < pivot.values.size(); ++c) {
+    pivot.values[c] /= share_of_batches;
+    pivot.tolerance[c] =
+        pivot.tolerance[c] / share_of_batches + pivot_roundoff * std::fabs(pivot.values[c]);
+  }
+  return pivot;
+}
+
+Expected expect(const Case& one, const Parameters& parameters, double eps, const Pivot& pivot,
+                Batch& batch) {
   Expected expected;
   expected.y.values.resize(batch.x.size());
   expected.dx.values.resize(batch.x.size());
@@ -164,6 +183,9 @@ Expected expect(const Case& one, const Parameters& parameters, double eps, Batch
         one.residual ? part(batch.residual) : std::span<double>();
     Channel channel(one, parameters.gamma[c], parameters.beta[c], eps, part(batch.x), residual,
                     batch.weight);
+    if (one.device == Device::cuda) {
+      channel.summed_about(pivot.values[c], pivot.tolerance[c], pivot.first);
+    }
     channel.forward(part(expected.y.values));
     channel.remove_undecided(part(batch.dy));
     channel.through_activation(part(batch.dy), part(dz));

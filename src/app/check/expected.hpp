@@ -26,8 +26,19 @@ struct Expected {
   Exact unbiased_var;  ///< of the batch
 };
 
+/// About what a layer on a device takes its sums, if not to the bit.
+struct Pivot {
+  Values values;                  ///< [C]
+  std::vector<double> tolerance;  ///< [C] absolute
+  bool first = false;  ///< these are to find the mean, about which they are then taken again
+};
+
+/// What the running mean foretells after `steps` steps.
+Pivot foretell(const Exact& running_mean, int steps, double momentum);
+
 /// Changes dy to 0 where rounding decides about the activation (see tolerance.hpp).
-Expected expect(const Case& one, const Parameters& parameters, double eps, Batch& batch);
+Expected expect(const Case& one, const Parameters& parameters, double eps, const Pivot& pivot,
+                Batch& batch);
 
 /// running <- (1 - momentum) running + momentum newest, with the tolerance that follows.
 void update_running(Exact& running, const Exact& newest, double momentum);

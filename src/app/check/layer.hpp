@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "syncbn/batch_norm.hpp"
+#include "syncbn/device_communicator.hpp"
 
 #include "app/check/batch.hpp"
 
@@ -41,6 +42,10 @@ using LayerMaker = std::function<std::unique_ptr<Layer>(const Case& one, const P
                                                         const Shard& shard, Ranks ranks)>;
 
 LayerMaker layers_on_host(const Communicator& world);
+
+/// On this rank's current device, their tensors too. `own` is this rank by itself. Cases are those
+/// of a Selection for devices.
+LayerMaker layers_on_device(const DeviceCommunicator& all, const DeviceCommunicator& own);
 
 BatchNormOptions options_of(const Case& one);
 

@@ -114,7 +114,8 @@ void run_case(const LayerMaker& make, const Case& one, std::size_t index, std::u
   };
   for (int step = 0; step < steps; ++step) {
     Batch batch = make_batch(one, seed, step);
-    const Expected expected = expect(one, parameters, eps, batch);
+    const Expected expected =
+        expect(one, parameters, eps, foretell(running_mean, step, momentum), batch);
     update_running(running_mean, expected.mean, momentum);
     update_running(running_var, expected.unbiased_var, momentum);
 
@@ -177,7 +178,8 @@ Worst run_local(const LayerMaker& make, const Case& one, std::uint64_t seed,
   const Shard shard = shard_of(one.sharding, one.shape.n, world.rank(), world.size());
   const Parameters parameters = make_parameters(one.shape.c, seed);
   Batch batch = make_batch(one, seed, 0);
-  const Expected expected = expect(one, parameters, eps, batch);
+  const Expected expected =
+      expect(one, parameters, eps, foretell(initial(one.shape.c, 0), 0, momentum), batch);
   const StepResults results = make(one, parameters, shard, Ranks::own)->train(batch);
 
   const Worst own = worst_of(results.y, expected.y, window_of(one, shard));

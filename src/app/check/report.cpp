@@ -15,10 +15,43 @@ namespace {
 /// Of local batch norm, as a multiple of the tolerance: far more than rounding could explain.
 constexpr double control_margin = 100;
 
+constexpr const char* error_legend =
+    "\n"
+    "error      worst over all cases and ranks against batch norm in extended precision, of the\n"
+    "           case that comes nearest to its tolerance; relative to the sum of the magnitudes\n"
+    "           of the terms that the quantity is made of\n";
+constexpr const char* tolerance_legend =
+    "tolerance  derived: y 6c + e, dx 7c + e (c, e: unit round-off of the arithmetic and of the\n"
+    "           stored type); parameter gradients and running statistics 3 sqrt(n) 2^-53,\n"
+    "           16-bit types 12c more; and what the statistics may be off, 1e-9 (f64: 1e-13,\n"
+    "           16-bit types: 5e-5)\n";
+constexpr const char* exact_legend =
+    "           exact: 2^-25 (f64: 1e-14) instead and no 12c, and for each term of a gradient\n"
+    "           sum half a unit, 2^-34 (f64: 2^-84) of the channel's largest\n";
+constexpr const char* cases_legend =
+    "from y     trained in place, the input recovered from the output: what y is off, too\n"
+    "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu, residual;\n"
+    "           weights and padding; y over x and dx over dy; whole and in blocks of channels;\n"
+    "           means as far from 0 as the type can still tell a standard deviation\n";
+constexpr const char* device_legend =
+    "tolerance  derived: y 6c + e, dx 8c + e (c, e: unit round-off of the arithmetic and of the\n"
+    "           stored type); parameter gradients and running statistics 3 sqrt(n) 2^-53 and\n"
+    "           11c, as terms are of float (f64: 3 2^-53), in statistics (k + sqrt(1 + k^2))^2\n"
+    "           times as much where the mean is k deviations off what was foretold; and what the\n"
+    "           statistics may be off\n"
+    "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu, residual;\n"
+    "           weights and padding; y over x and dx over dy; means as far from 0 as the type can\n"
+    "           still tell a standard deviation\n"
+    "left out   x recovered from y, exact sums, blocks of channels: layers on devices have none\n";
+
+std::size_t quantities_of(const Outcome& outcome) {
+  return quantities_on(outcome.selection.device);
+}
+
 std::size_t count_misses(const Outcome& outcome) {
   std::size_t misses = 0;
   for (const DType dtype : outcome.selection.dtypes) {
-    for (std::size_t q = 0; q < quantities; ++q) {
+    for (std::size_t q = 0; q < quantities_of(outcome); ++q) {
       misses += outcome.findings.of(dtype, static_cast<Quantity>(q)).good() ? 0 : 1;
     }
   }
@@ -54,7 +87,7 @@ std::string worst_table(const Outcome& outcome) {
     columns.push_back({std::string(to_string(dtype))});
   }
   Table table(columns);
-  for (std::size_t q = 0; q < quantities; ++q) {
+  for (std::size_t q = 0; q < quantities_of(outcome); ++q) {
     std::vector<std::string> row = {std::string(quantity_names[q])};
     for (const DType dtype : outcome.selection.dtypes) {
       row.push_back(cell(outcome.findings.of(dtype, static_cast<Quantity>(q))));
@@ -73,7 +106,7 @@ std::string worst_table(const Outcome& outcome) {
 std::string misses_text(const Outcome& outcome) {
   std::string text;
   for (const DType dtype : outcome.selection.dtypes) {
-    for (std::size_t q = 0; q < quantities; ++q) {
+    for (std::size_t q = 0; q < quantities_of(outcome); ++q) {
       const Worst& worst = outcome.findings.of(dtype, static_cast<Quantity>(q));
       if (!worst.compared()) {
         text += fmt::format("  MISS {}: no case of {} compared it\n", quantity_names[q],
@@ -134,10 +167,28 @@ std::string verdict(const Outcome& outcome) {
   }
   return fmt::format(
       "FAIL: {} of {} quantities are off{}{}{}.\n", count_misses(outcome),
-      quantities * outcome.selection.dtypes.size(),
+      quantities_of(outcome) * outcome.selection.dtypes.size(),
       outcome.same_bits ? "" : ", the ranks' results differ",
       bits_hold(outcome) ? "" : ", bits depend on the ranks",
       control_holds(outcome) && bits_control_holds(outcome) ? "" : ", the control is blind");
+}
+
+std::string heading(const Outcome& outcome) {
+  const std::string text =
+      fmt::format("syncbn check: {} rank{}, {} layers trained for two steps in {:.1f} s, seed {}\n",
+                  outcome.ranks, outcome.ranks == 1 ? "" : "s", outcome.cases.size(),
+                  outcome.seconds, outcome.seed);
+  return outcome.device
+             ? fmt::format("{}on {}, {}\n\n", text, outcome.device->name, outcome.transport)
+             : text + "\n";
+}
+
+std::string legend(const Outcome& outcome) {
+  if (outcome.device) {
+    return std::string(error_legend) + device_legend;
+  }
+  return std::string(error_legend) + tolerance_legend +
+         (outcome.selection.exact ? exact_legend : "") + cases_legend;
 }
 
 nlohmann::ordered_json to_json(const Outcome& outcome, DType dtype, Quantity quantity) {
@@ -157,30 +208,7 @@ bool passed(const Outcome& outcome) {
 }
 
 std::string report_text(const Outcome& outcome) {
-  std::string text = fmt::format(
-      "syncbn check: {} rank{}, {} layers trained for two steps in {:.1f} s, seed {}\n\n",
-      outcome.ranks, outcome.ranks == 1 ? "" : "s", outcome.cases.size(), outcome.seconds,
-      outcome.seed);
-  text += worst_table(outcome);
-  text +=
-      "\n"
-      "error      worst over all cases and ranks against batch norm in extended precision, of the\n"
-      "           case that comes nearest to its tolerance; relative to the sum of the magnitudes\n"
-      "           of the terms that the quantity is made of\n"
-      "tolerance  derived: y 6c + e, dx 7c + e (c, e: unit round-off of the arithmetic and of the\n"
-      "           stored type); parameter gradients and running statistics 3 sqrt(n) 2^-53,\n"
-      "           16-bit types 12c more; and what the statistics may be off, 1e-9 (f64: 1e-13,\n"
-      "           16-bit types: 5e-5)\n";
-  if (outcome.selection.exact) {
-    text +=
-        "           exact: 2^-25 (f64: 1e-14) instead and no 12c, and for each term of a gradient\n"
-        "           sum half a unit, 2^-34 (f64: 2^-84) of the channel's largest\n";
-  }
-  text +=
-      "from y     trained in place, the input recovered from the output: what y is off, too\n"
-      "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu, residual;\n"
-      "           weights and padding; y over x and dx over dy; whole and in blocks of channels;\n"
-      "           means as far from 0 as the type can still tell a standard deviation\n";
+  std::string text = heading(outcome) + worst_table(outcome) + legend(outcome);
   text += fmt::format("same bits  {}\n",
                       outcome.same_bits ? "running statistics and parameter gradients on every "
                                           "rank: yes"
@@ -193,7 +221,7 @@ std::string report_text(const Outcome& outcome) {
 std::string report_json(const Outcome& outcome) {
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   for (const DType dtype : outcome.selection.dtypes) {
-    for (std::size_t q = 0; q < quantities; ++q) {
+    for (std::size_t q = 0; q < quantities_of(outcome); ++q) {
       results.push_back(to_json(outcome, dtype, static_cast<Quantity>(q)));
     }
   }
@@ -213,6 +241,7 @@ std::string report_json(const Outcome& outcome) {
   const nlohmann::ordered_json report = {{"version", version()},
                                          {"ranks", outcome.ranks},
                                          {"transport", outcome.transport},
+                                         {"device", app::to_json(outcome.device)},
                                          {"seed", outcome.seed},
                                          {"cases", outcome.cases.size()},
                                          {"seconds", outcome.seconds},

@@ -7,6 +7,7 @@
 
 #include "app/check/findings.hpp"
 #include "app/check/layer_run.hpp"
+#include "app/device_facts.hpp"
 
 namespace syncbn::app::check {
 
@@ -16,6 +17,7 @@ struct Outcome {
   std::uint64_t seed = 0;
   int ranks = 1;
   std::string transport;
+  std::optional<DeviceFacts> device;  ///< that layers were on, if not on the host
   double seconds = 0;
   std::vector<Case> cases;
   Findings findings;

@@ -36,6 +36,13 @@ Precision precision_of(const Case& one) {
     precision.run += precision.run > 0 ? precision.compute : double_roundoff;
     precision.weighting = 2 * precision.compute;
   }
+  if (one.device == Device::cuda) {
+    const bool fine = one.dtype == DType::f64;
+    precision.pivot = 0;
+    precision.run = fine ? 3 * double_roundoff : 11 * precision.compute;
+    precision.weighting = precision.compute;
+    precision.halves = fine ? 0 : 2 * precision.compute * precision.compute;
+  }
   if (one.memory == Memory::recovered) {
     precision.recovers_x = true;
     precision.undone = precision.smallest / slope;
@@ -55,16 +62,32 @@ double Tolerance::product_units() const {
   return 32 * units() / channel_.invstd;
 }
 
+double Tolerance::offset(double distance) const {
+  return sum() * std::hypot(1 / channel_.invstd, distance);
+}
+
+double Tolerance::distance() const {
+  return channel_.summed_twice ? offset(channel_.distance) + pivot_roundoff * channel_.mean
+                               : channel_.distance;
+}
+
 double Tolerance::variance() const {
-  return precision_.pivot + sum();
+  const double k = distance() * channel_.invstd;
+  const double growth = k + std::hypot(1, k);
+  return precision_.pivot + sum() * growth * growth;
 }
 
 double Tolerance::mean() const {
-  return (precision_.pivot + sum()) / channel_.invstd + 2 * double_roundoff * channel_.mean;
+  return precision_.pivot / channel_.invstd + offset(distance()) +
+         2 * double_roundoff * channel_.mean;
 }
 
 double Tolerance::centered() const {
   return mean() + 2 * precision_.compute * precision_.compute * channel_.mean;
+}
+
+double Tolerance::centered_in_sums() const {
+  return mean() + precision_.halves * channel_.mean + recovered();
 }
 
 double Tolerance::recovered() const {
@@ -90,7 +113,7 @@ double Tolerance::dx() const {
                       ((sum() + precision_.bend) * t.sum_dz + units() +
                        t.farthest * t.invstd * t.invstd *
                            ((sum() + precision_.bend) * t.sum_dz_x + product_units() +
-                            (mean() + recovered()) * t.sum_dz));
+                            centered_in_sums() * t.sum_dz));
   const double computed =
       (7 * precision_.compute + precision_.bend + precision_.weighting + 1.5 * variance()) *
           t.dx_terms +
@@ -106,7 +129,7 @@ double Tolerance::dresidual() const {
 double Tolerance::weight_grad() const {
   return channel_.invstd *
          ((sum() + precision_.bend + variance() / 2 + 4 * double_roundoff) * channel_.sum_dz_x +
-          product_units() + (mean() + recovered()) * channel_.sum_dz);
+          product_units() + centered_in_sums() * channel_.sum_dz);
 }
 
 double Tolerance::bias_grad() const {

@@ -53,6 +53,17 @@
 //   R = (z + (e + 6c + d) A + h / slope) / |s|
 // more than the mean is off, which is then m + R, in dx and dgamma.
 //
+// On a device (kernels/cuda). Terms are of float, but for f64, and rounded 11 times at most with
+// what forming and weighting them takes: r has 11c more, but for f64, where forming takes 3w. In
+// backward sums x - mean is of two floats then: m + 2 c^2 |mean| there. dx's last term is rounded 8
+// times. Nothing is summed again, p = 0, but sums get worse the farther the pivot is off the mean.
+// With that distance q, and k = q invstd, the terms |x - K| sum to n sqrt(1 + k^2) / invstd at
+// most, their squares to n (1 + k^2) / invstd^2, so that
+//   m = r sqrt(1 / invstd^2 + q^2) + 2 w |mean|,    v = r (k + sqrt(1 + k^2))^2
+// The pivot is what the running mean foretells, rounded to float (f = 2^-24): q is how far the mean
+// has moved, and what the running mean is off, and f |K|. In the first step it is the mean that
+// sums about 0 gave: q is the m of these, whose q is |mean|, and f |mean|.
+//
 // A bent activation. Where |z| is within its tolerance of 0, rounding decides whether the gradient
 // passes. There the check gives dy = 0, so that both answers are the same.
 
@@ -71,6 +82,7 @@ struct Precision {
   double bend = 0;       ///< d; 0 without such a slope
   double weighting = 0;  ///< what dx has besides with weights, relative to D
   double half_unit = 0;  ///< g / max |dz|
+  double halves = 0;     ///< what the halves of the mean leave out in backward sums, of |mean|
   bool recovers_x = false;
   double undone = 0;  ///< h / slope
 };
@@ -81,6 +93,7 @@ Precision precision_of(DType dtype);
 Precision precision_of(const Case& one);
 
 inline constexpr double double_roundoff = 0x1p-53;  ///< w
+inline constexpr double pivot_roundoff = 0x1p-24;   ///< f
 
 /// One channel of the exact result, as far as rounding depends on it. Names as above.
 struct Magnitudes {
@@ -97,6 +110,8 @@ struct Magnitudes {
   double dz = 0;        ///< max |dz|
   double sum_dz = 0;    ///< sum |dz|
   double sum_dz_x = 0;  ///< B
+  double distance = 0;  ///< q, of the first sums; of concern on devices only
+  bool summed_twice = false;
 };
 
 /// All absolute.
@@ -116,12 +131,15 @@ class Tolerance {
   double unbiased_var() const;
 
  private:
-  double sum() const;            ///< r
-  double units() const;          ///< that a may be off
-  double product_units() const;  ///< that b may be off
-  double variance() const;       ///< v
-  double recovered() const;      ///< R, or 0
-  double centered() const;       ///< of x - mean, besides the relative part
+  double sum() const;                    ///< r
+  double units() const;                  ///< that a may be off
+  double product_units() const;          ///< that b may be off
+  double distance() const;               ///< q
+  double offset(double distance) const;  ///< what sums about a pivot so far off make of the mean
+  double variance() const;               ///< v
+  double recovered() const;              ///< R, or 0
+  double centered() const;               ///< of x - mean, besides the relative part
+  double centered_in_sums() const;
 
   Precision precision_;
   Magnitudes channel_;

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace syncbn::app {
+
+struct DeviceFacts {
+  std::string name;             ///< of all ranks' devices: "NVIDIA H100 80GB HBM3"
+  std::string runtime;          ///< CUDA's, that this program uses: "13.0"
+  std::string driver;           ///< the newest CUDA that it knows
+  std::size_t cache_bytes = 0;  ///< of this rank's L2
+};
+
+/// For reports; null without a device.
+nlohmann::ordered_json to_json(const std::optional<DeviceFacts>& device);
+
+}  // namespace syncbn::app

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The check of layers on devices, with the host in the device's place.
+
+#include <cmath>
+#include <fstream>
+#include <memory>
+#include <utility>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "app/check/layer_run.hpp"
+#include "app/check/report.hpp"
+#include "app/command.hpp"
+#include "bn/device.hpp"
+#include "support/on_ranks.hpp"
+#include "support/scratch_directory.hpp"
+
+namespace syncbn::test {
+namespace {
+
+using namespace app::check;
+
+app::World world_of(const Communicator& ranks) {
+  return {ranks, "threads", nullptr, ""};
+}
+
+LayerMaker layers_over(const Communicator& ranks) {
+  return layers_on_device(sums_over(ranks), sums_over(Communicator::self()));
+}
+
+TEST(DeviceCheck, FindsNothingWrong) {
+  on_ranks([](const Communicator& ranks) {
+    const ScratchDirectory scratch;
+    const std::string file = (scratch.path() / "check.json").string();
+    EXPECT_EQ(app::run_check({"--device", "cuda", "--json", file}, world_of(ranks)), 0);
+    if (ranks.rank() != 0) {
+      return;
+    }
+    const auto report = nlohmann::json::parse(std::ifstream(file));
+    EXPECT_EQ(report["device"]["name"], "the host");
+    EXPECT_EQ(report["transport"], "over the ranks themselves");
+    EXPECT_EQ(report["results"].size(), 4 * 7);
+    EXPECT_EQ(report["local_control"].is_null(), ranks.size() == 1);
+    for (const auto& result : report["results"]) {
+      EXPECT_GT(result["error"], result["quantity"] == "dresidual" ? -1 : 0) << result;
+    }
+  });
+}
+
+/// A layer of which one number is off.
+class Perturbed final : public Layer {
+ public:
+  Perturbed(std::unique_ptr<Layer> layer, void (*perturb)(StepResults&))
+      : layer_(std::move(layer)), perturb_(perturb) {}
+
+  StepResults train(const Batch& batch) override {
+    StepResults results = layer_->train(batch);
+    perturb_(results);
+    return results;
+  }
+
+ private:
+  std::unique_ptr<Layer> layer_;
+  void (*perturb_)(StepResults&);
+};
+
+bool finds(const Communicator& ranks, Quantity quantity, void (*perturb)(StepResults&)) {
+  const LayerMaker make = [&](const Case& one, const Parameters& parameters, const Shard& shard,
+                              Ranks which) -> std::unique_ptr<Layer> {
+    auto layer = layers_over(ranks)(one, parameters, shard, which);
+    return std::make_unique<Perturbed>(std::move(layer), perturb);
+  };
+  Findings findings;
+  SharedBits bits;
+  const Case one{.device = app::Device::cuda, .shape = {16, 5, 9}};
+  run_case(make, one, 0, 1, ranks, findings, bits);
+  findings.merge(ranks);
+  EXPECT_TRUE(bits.same_on_all(ranks));
+  return !findings.of(one.dtype, quantity).good();
+}
+
+TEST(DeviceCheck, FindsASingleNumberThatIsALittleOff) {
+  on_ranks([](const Communicator& ranks) {
+    EXPECT_FALSE(finds(ranks, Quantity::y, [](StepResults&) {}));
+    EXPECT_TRUE(finds(ranks, Quantity::y, [](StepResults& of) { of.y.back() += 2e-5; }));
+    EXPECT_TRUE(finds(ranks, Quantity::dx, [](StepResults& of) { of.dx.front() += 2e-5; }));
+    EXPECT_TRUE(
+        finds(ranks, Quantity::weight_grad, [](StepResults& of) { of.weight_grad[2] *= 1.001; }));
+    EXPECT_TRUE(
+        finds(ranks, Quantity::running_var, [](StepResults& of) { of.running_var[4] *= 1.00001; }));
+    EXPECT_TRUE(finds(ranks, Quantity::running_mean,
+                      [](StepResults& of) { of.running_mean[0] = std::nan(""); }));
+  });
+}
+
+TEST(DeviceCheck, TellsLocalBatchNormApart) {
+  on_ranks([](const Communicator& ranks) {
+    const Case one{.device = app::Device::cuda, .shape = {16, 31, 9}};
+    const Worst worst = run_local(layers_over(ranks), one, 1, ranks);
+    if (ranks.size() == 1) {
+      EXPECT_TRUE(worst.good());
+    } else {
+      EXPECT_GT(worst.used, 100);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace syncbn::test
