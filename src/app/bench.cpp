@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "app/args.hpp"
+#include "app/bench/layer_bench.hpp"
 #include "app/bench/report.hpp"
 #include "app/command.hpp"
 #include "app/report_file.hpp"

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "app/bench/layer_bench.hpp"
+#include "app/bench/layer_times.hpp"
 
 namespace syncbn::app::bench {
 

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/bench/layer_times.hpp"
+
+#include <algorithm>
+
+namespace syncbn::app::bench {
+
+double LayerTimes::bandwidth(Phase phase, DType dtype) const {
+  const double bytes =
+      static_cast<double>(layer.shape.size()) * static_cast<double>(size_of(dtype));
+  return passes(phase) * bytes / phases.at(phase).median / 1e9;
+}
+
+double LayerTimes::copy_bandwidth(DType dtype) const {
+  return std::max(bandwidth(Phase::copy, dtype), bandwidth(Phase::streaming_copy, dtype));
+}
+
+}  // namespace syncbn::app::bench

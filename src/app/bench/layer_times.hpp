@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "syncbn/dtype.hpp"
+
+#include "app/bench/phases.hpp"
+#include "app/bench/samples.hpp"
+#include "app/bench/shapes.hpp"
+
+namespace syncbn::app::bench {
+
+struct BenchOptions {
+  DType dtype = DType::f32;
+  Layout layout = Layout::channels_first;
+  std::vector<Rival> rivals;
+  int repetitions = 10;      ///< at least
+  double min_seconds = 0.3;  ///< per shape, at least
+};
+
+struct LayerTimes {
+  LayerShape layer;
+  std::map<Phase, Summary> phases;
+  std::string rival_text;  ///< what oneDNN chose, or why it is missing
+
+  /// GB/s (10^9 B) that the phase moves through memory.
+  double bandwidth(Phase phase, DType dtype) const;
+  /// That of the faster copy.
+  double copy_bandwidth(DType dtype) const;
+};
+
+}  // namespace syncbn::app::bench
