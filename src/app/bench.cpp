@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "app/args.hpp"
+#include "app/bench/device_layer_bench.hpp"
 #include "app/bench/layer_bench.hpp"
 #include "app/bench/report.hpp"
 #include "app/command.hpp"
+#include "app/device_world.hpp"
 #include "app/report_file.hpp"
 #include "app/threads.hpp"
 #include "app/words.hpp"
@@ -52,14 +56,41 @@ void declare(CommandLine& command, Request& request) {
   command.path("json", request.json, "FILE", "also write all figures as JSON");
   command.path("csv", request.csv, "FILE", "also write them as CSV");
   command.example("mpirun -n 2 syncbn bench --compare onednn", "ResNet-50's layers, two ranks");
+  command.example("mpirun -n 2 syncbn bench --device cuda --compare local",
+                  "the same on CUDA devices, beside layers without exchange");
   command.example("syncbn bench --shapes 64x256x14x14,4096x512 --dtype bf16 --csv bench.csv",
                   "two shapes of your own");
+}
+
+/// Options that have no meaning for layers on devices.
+void refuse_on_device(const CommandLine& command, const Request& request) {
+  const auto wanted = [&](Rival rival) {
+    return std::ranges::count(request.options.rivals, rival) > 0;
+  };
+  if (wanted(Rival::onednn)) {
+    throw UsageError(
+        "--compare onednn and --device cuda contradict each other (this oneDNN is for CPUs). "
+        "Compare with local, or leave out --device.");
+  }
+  if (wanted(Rival::exact)) {
+    throw UsageError(
+        "--compare exact and --device cuda contradict each other (layers on devices have no exact "
+        "sums). Compare with local, or leave out --device.");
+  }
+  if (command.given("threads")) {
+    throw UsageError(
+        "--threads and --device cuda contradict each other (kernels are on the device). Leave out "
+        "--threads.");
+  }
 }
 
 void apply(const CommandLine& command, const Request& request) {
   if (command.given("batch") && !is_network(request.shapes)) {
     throw UsageError(
         "--batch and --shapes NxCxHxW contradict each other: N is the batch. Leave out --batch.");
+  }
+  if (command.device() == Device::cuda) {
+    refuse_on_device(command, request);
   }
   if (!set_thread_count(request.threads)) {
     throw UsageError("--threads must be 1 (this build has no OpenMP).");
@@ -80,13 +111,27 @@ void show_progress(const Communicator& world, std::size_t done,
   std::fflush(stderr);
 }
 
+/// Collective.
+std::vector<LayerTimes> time_layers(const std::vector<LayerShape>& shapes,
+                                    const Communicator& ranks,
+                                    const std::function<LayerTimes(const LayerShape&)>& time) {
+  std::vector<LayerTimes> layers;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    show_progress(ranks, i, shapes);
+    layers.push_back(time(shapes[i]));
+  }
+  show_progress(ranks, shapes.size(), shapes);
+  return layers;
+}
+
 }  // namespace
 
 int run_bench(const Arguments& arguments, const World& world) {
   Request request;
   CommandLine command("bench",
                       "Times a batch norm layer and its phases over these ranks, beside copying\n"
-                      "memory and, if wanted, batch norm without exchange, in the same run.");
+                      "memory and, if wanted, batch norm without exchange, in the same run.",
+                      RunsOn::cpu_or_cuda);
   declare(command, request);
   if (!command.parse(arguments, world)) {
     return 0;
@@ -98,12 +143,19 @@ int run_bench(const Arguments& arguments, const World& world) {
   require_writable(ranks, request.csv);
   set_thread_count(request.threads);
 
-  BenchReport report{request.options, ranks.size(), request.threads, world.transport, {}};
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    show_progress(ranks, i, shapes);
-    report.layers.push_back(time_layer(shapes[i], request.options, ranks));
+  BenchReport report{request.options, ranks.size(), request.threads, world.transport, {}, {}};
+  if (command.device() == Device::cuda) {
+    const DeviceWorld devices = open_devices(world, exchange_options_of(arguments));
+    report.transport = devices.exchange;
+    report.device = devices.device;
+    report.layers = time_layers(shapes, ranks, [&](const LayerShape& shape) {
+      return time_layer_on_device(shape, request.options, ranks, devices);
+    });
+  } else {
+    report.layers = time_layers(shapes, ranks, [&](const LayerShape& shape) {
+      return time_layer(shape, request.options, ranks);
+    });
   }
-  show_progress(ranks, shapes.size(), shapes);
 
   if (ranks.rank() == 0) {
     std::fputs(report_text(report).c_str(), stdout);

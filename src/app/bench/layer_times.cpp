@@ -12,7 +12,10 @@ double LayerTimes::bandwidth(Phase phase, DType dtype) const {
 }
 
 double LayerTimes::copy_bandwidth(DType dtype) const {
-  return std::max(bandwidth(Phase::copy, dtype), bandwidth(Phase::streaming_copy, dtype));
+  const double copied = bandwidth(Phase::copy, dtype);
+  return phases.contains(Phase::streaming_copy)
+             ? std::max(copied, bandwidth(Phase::streaming_copy, dtype))
+             : copied;
 }
 
 }  // namespace syncbn::app::bench

@@ -28,7 +28,7 @@ struct LayerTimes {
 
   /// GB/s (10^9 B) that the phase moves through memory.
   double bandwidth(Phase phase, DType dtype) const;
-  /// That of the faster copy.
+  /// That of the faster copy there is.
   double copy_bandwidth(DType dtype) const;
 };
 

@@ -8,15 +8,15 @@ namespace syncbn::app::bench {
 
 /// What is timed, each by itself.
 enum class Phase : std::uint8_t {
-  copy,            ///< x copied to y by all threads, by the C library
-  streaming_copy,  ///< the same with stores past the cache
+  copy,            ///< x copied to y by all threads, by the C library; on devices by CUDA
+  streaming_copy,  ///< the same with stores past the cache; not on devices
   sums,            ///< forward_sums
   exchange,        ///< an all-reduce of a forward's message
   normalize,       ///< normalize
-  forward,         ///< BatchNorm::forward over the ranks
+  forward,         ///< the layer's, over the ranks
   backward_sums,   ///< backward_sums
   input_gradient,  ///< input_gradient
-  backward,        ///< BatchNorm::backward over the ranks
+  backward,        ///< likewise
   local_forward,   ///< the same layer over this rank alone
   local_backward,
   exact_forward,  ///< the same layer over the ranks with Reproducibility::exact

@@ -8,6 +8,7 @@
 
 #include "syncbn/backend.hpp"
 
+#include "app/bench/device_layer_bench.hpp"
 #include "app/table.hpp"
 
 namespace syncbn::app::bench {
@@ -26,6 +27,26 @@ constexpr RivalColumns rivals[] = {
     {Rival::onednn, "oneDNN", Phase::onednn_forward, Phase::onednn_backward},
     {Rival::local, "local", Phase::local_forward, Phase::local_backward},
     {Rival::exact, "exact", Phase::exact_forward, Phase::exact_backward}};
+
+constexpr const char* host_legend =
+    "times     median of {} repetitions or more, each that of the slowest rank;\n"
+    "          ± half the distance of the quartiles; all: each shape as often as it has layers\n"
+    "memory    GB/s as if everything came from memory and went there, and in % of copy, the\n"
+    "          faster of the C library's and one past the cache. forward counts 2 reads and\n"
+    "          1 write, backward 4 and 1, copy 1 and 1; the kernels by themselves: sums 1 read,\n"
+    "          normalize 1 and 1, backward sums 2 reads, input gradient 2 and 1. Tensors take\n"
+    "          turns, so that they do come from memory. More than 100 %: of a layer, its second\n"
+    "          read came from a cache; of a kernel, reading is faster than writing\n";
+constexpr const char* device_legend =
+    "times     by the device's clock, median of {} repetitions or more, each that of the slowest\n"
+    "          rank and of {} in a row; ± half the distance of the quartiles; all: each shape as\n"
+    "          often as it has layers\n"
+    "memory    GB/s as if everything came from the device's memory and went there, and in % of\n"
+    "          copy, CUDA's within that memory. forward counts 2 reads and 1 write, backward 4\n"
+    "          and 1, copy 1 and 1; the kernels by themselves: sums 1 read, normalize 1 and 1,\n"
+    "          backward sums 2 reads, input gradient 2 and 1. Tensors take turns, so that they do\n"
+    "          come from memory. More than 100 %: of a layer, its second read came from the L2;\n"
+    "          of a kernel, reading is faster than writing\n";
 
 bool has(const BenchReport& report, Rival rival) {
   return std::ranges::count(report.options.rivals, rival) > 0;
@@ -182,16 +203,8 @@ std::string legend(const BenchReport& report) {
   for (const LayerTimes& times : report.layers) {
     fewest = std::min(fewest, times.phases.begin()->second.count);
   }
-  std::string text = fmt::format(
-      "times     median of {} repetitions or more, each that of the slowest rank;\n"
-      "          ± half the distance of the quartiles; all: each shape as often as it has layers\n"
-      "memory    GB/s as if everything came from memory and went there, and in % of copy, the\n"
-      "          faster of the C library's and one past the cache. forward counts 2 reads and\n"
-      "          1 write, backward 4 and 1, copy 1 and 1; the kernels by themselves: sums 1 read,\n"
-      "          normalize 1 and 1, backward sums 2 reads, input gradient 2 and 1. Tensors take\n"
-      "          turns, so that they do come from memory. More than 100 %: of a layer, its second\n"
-      "          read came from a cache; of a kernel, reading is faster than writing\n",
-      fewest);
+  std::string text =
+      report.device ? fmt::format(device_legend, fewest, laps) : fmt::format(host_legend, fewest);
   if (has(report, Rival::onednn)) {
     const LayerTimes& first = report.layers.front();
     text += first.phases.contains(Phase::onednn_forward)
@@ -209,15 +222,23 @@ std::string legend(const BenchReport& report) {
   return text;
 }
 
+std::string heading(const BenchReport& report) {
+  const std::string ranks =
+      fmt::format("syncbn bench: {} rank{}", report.ranks, report.ranks == 1 ? "" : "s");
+  const std::string data =
+      fmt::format("{}, {}", to_string(report.options.dtype), to_string(report.options.layout));
+  if (report.device) {
+    return fmt::format("{}, {}\non {}, {}\n\n", ranks, data, report.device->name, report.transport);
+  }
+  return fmt::format("{} of {} thread{}, {}, {}\n\n", ranks, report.threads,
+                     report.threads == 1 ? "" : "s", data, instruction_set());
+}
+
 }  // namespace
 
 std::string report_text(const BenchReport& report) {
-  return fmt::format("syncbn bench: {} rank{} of {} thread{}, {}, {}, {}\n\n", report.ranks,
-                     report.ranks == 1 ? "" : "s", report.threads, report.threads == 1 ? "" : "s",
-                     to_string(report.options.dtype), to_string(report.options.layout),
-                     instruction_set()) +
-         times_table(report) + "\n" + bandwidth_table(report) + "\n" + rivals_table(report) +
-         legend(report) + network_comparison(report);
+  return heading(report) + times_table(report) + "\n" + bandwidth_table(report) + "\n" +
+         rivals_table(report) + legend(report) + network_comparison(report);
 }
 
 }  // namespace syncbn::app::bench

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "app/bench/layer_times.hpp"
+#include "app/device_facts.hpp"
 
 namespace syncbn::app::bench {
 
@@ -13,6 +15,7 @@ struct BenchReport {
   int ranks = 1;
   int threads = 1;  ///< of each rank
   std::string transport;
+  std::optional<DeviceFacts> device;  ///< that layers were on, if not on the host
   std::vector<LayerTimes> layers;
 };
 

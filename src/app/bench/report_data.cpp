@@ -41,14 +41,16 @@ std::string report_json(const BenchReport& report) {
   for (const LayerTimes& times : report.layers) {
     layers.push_back(to_json(times, report.options.dtype));
   }
-  const nlohmann::ordered_json whole = {{"version", version()},
-                                        {"ranks", report.ranks},
-                                        {"threads", report.threads},
-                                        {"transport", report.transport},
-                                        {"instruction_set", instruction_set()},
-                                        {"dtype", to_string(report.options.dtype)},
-                                        {"layout", to_string(report.options.layout)},
-                                        {"layers", layers}};
+  const nlohmann::ordered_json whole = {
+      {"version", version()},
+      {"ranks", report.ranks},
+      {"threads", report.device ? nullptr : nlohmann::ordered_json(report.threads)},
+      {"transport", report.transport},
+      {"instruction_set", report.device ? nullptr : nlohmann::ordered_json(instruction_set())},
+      {"device", app::to_json(report.device)},
+      {"dtype", to_string(report.options.dtype)},
+      {"layout", to_string(report.options.layout)},
+      {"layers", layers}};
   return whole.dump(2) + "\n";
 }
 

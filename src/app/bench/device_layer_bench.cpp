@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/bench/device_layer_bench.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/phases.hpp"
+
+#include "app/bench/device_tensors.hpp"
+#include "app/bench/repetitions.hpp"
+#include "cuda/event.hpp"
+#include "kernels/cuda/cuda.hpp"
+
+namespace syncbn::app::bench {
+namespace {
+
+constexpr double eps = 1e-5;
+
+cuda::DeviceBuffer message_memory(std::int64_t channels) {
+  return cuda::DeviceBuffer((sums_length(channels) + DeviceCommunicator::own_words) *
+                            sizeof(double));
+}
+
+/// A layer and its phases, ready to be put on a stream.
+class DeviceBench {
+ public:
+  DeviceBench(const LayerShape& layer, const BenchOptions& options, int rank,
+              const DeviceWorld& devices);
+  DeviceBench(const DeviceBench&) = delete;
+  DeviceBench& operator=(const DeviceBench&) = delete;
+
+  const std::vector<Task>& tasks() const { return tasks_; }
+
+ private:
+  enum : std::size_t { mean, var, invstd, scale, shift, mean_dz, slope, arrays };
+
+  void add(Phase phase, std::function<void(DeviceTensors&)> put);
+  void add_phases();
+  void add_layer(Phase forward, Phase backward, DeviceBatchNorm& norm, DeviceSaved& saved);
+
+  void put_forward_sums(const DeviceTensors& tensors);
+  void put_backward_sums(const DeviceTensors& tensors);
+  void put_statistics(const DeviceTensors& tensors);
+
+  double* array(std::size_t which) const {
+    return arrays_.as<double>() + static_cast<std::int64_t>(which) * channels_;
+  }
+  kernels::Upstream upstream(const DeviceTensors& tensors) const;
+
+  std::int64_t channels_;
+  DeviceCommunicator ranks_;
+  cuda::Stream stream_ = cuda::make_stream();
+  cuda::Event begin_{cuda::Event::Timing::yes};
+  cuda::Event end_{cuda::Event::Timing::yes};
+  DevicePool pool_;
+  cuda::DeviceBuffer arrays_;  ///< [arrays, C]
+  cuda::DeviceBuffer pivot_;   ///< [C] floats
+  cuda::DeviceBuffer sums_;
+  cuda::DeviceBuffer message_;
+  cuda::DeviceBuffer workspace_;
+  DeviceBatchNorm norm_;
+  DeviceBatchNorm local_norm_;
+  DeviceSaved saved_, local_saved_;
+  std::vector<Task> tasks_;
+};
+
+DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, int rank,
+                         const DeviceWorld& devices)
+    : channels_(layer.shape.c),
+      ranks_(devices.all),
+      pool_(layer.shape, options.dtype, options.layout, rank, devices.device.cache_bytes),
+      arrays_(arrays * static_cast<std::size_t>(channels_) * sizeof(double)),
+      pivot_(static_cast<std::size_t>(channels_) * sizeof(float)),
+      sums_(message_memory(channels_)),
+      message_(message_memory(channels_)),
+      workspace_(kernels::cuda::workspace_bytes(layer.shape, options.dtype, options.layout)),
+      norm_(channels_, devices.all, {.name = layer.text, .eps = eps}),
+      local_norm_(channels_, devices.own, {.name = layer.text, .eps = eps}) {
+  pivot_.clear(stream_.get());
+  message_.clear(stream_.get());
+  add_phases();
+  add_layer(Phase::forward, Phase::backward, norm_, saved_);
+  if (std::ranges::count(options.rivals, Rival::local) > 0) {
+    add_layer(Phase::local_forward, Phase::local_backward, local_norm_, local_saved_);
+  }
+}
+
+/// Timed by the device.
+void DeviceBench::add(Phase phase, std::function<void(DeviceTensors&)> put) {
+  tasks_.push_back({phase, [this, put = std::move(put)] {
+                      begin_.record(stream_.get());
+                      for (int lap = 0; lap < laps; ++lap) {
+                        put(pool_.next());
+                      }
+                      end_.record(stream_.get());
+                      ranks_.synchronize(stream_.get());  // which tells if a rank is missing
+                      end_.synchronize();
+                      return static_cast<double>(end_.milliseconds_since(begin_)) / 1e3 / laps;
+                    }});
+}
+
+kernels::Upstream DeviceBench::upstream(const DeviceTensors& tensors) const {
+  return {.data = pool_.view(tensors.x),
+          .source = kernels::Source::input,
+          .weight = nullptr,
+          .dy = tensors.dy.data(),
+          .y = nullptr,
+          .mean = array(mean),
+          .scale = array(scale),
+          .shift = array(shift),
+          .negative_slope = 1};
+}
+
+void DeviceBench::put_forward_sums(const DeviceTensors& tensors) {
+  kernels::cuda::forward_sums({.x = pool_.view(tensors.x),
+                               .weight = nullptr,
+                               .pivot = pivot_.as<float>(),
+                               .sums = sums_.as<double>(),
+                               .workspace = workspace_.data()},
+                              stream_.get());
+}
+
+void DeviceBench::put_backward_sums(const DeviceTensors& tensors) {
+  kernels::cuda::backward_sums(
+      {.upstream = upstream(tensors), .sums = sums_.as<double>(), .workspace = workspace_.data()},
+      stream_.get());
+}
+
+/// What the elementwise kernels need, of this rank's own samples.
+void DeviceBench::put_statistics(const DeviceTensors& tensors) {
+  put_forward_sums(tensors);
+  kernels::cuda::finalize({.channels = channels_,
+                           .sums = sums_.as<double>(),
+                           .pivot = pivot_.as<float>(),
+                           .eps = eps,
+                           .gamma = nullptr,
+                           .beta = nullptr,
+                           .mean = array(mean),
+                           .var = array(var),
+                           .invstd = array(invstd),
+                           .scale = array(scale),
+                           .shift = array(shift),
+                           .running = std::nullopt},
+                          stream_.get());
+  put_backward_sums(tensors);
+  kernels::cuda::finalize_backward({.channels = channels_,
+                                    .sums = sums_.as<double>(),
+                                    .invstd = array(invstd),
+                                    .own_sums = sums_.as<double>(),
+                                    .mean_dz = array(mean_dz),
+                                    .slope = array(slope),
+                                    .dgamma = nullptr,
+                                    .dbeta = nullptr},
+                                   stream_.get());
+}
+
+void DeviceBench::add_phases() {
+  put_statistics(pool_.next());
+  add(Phase::copy, [this](DeviceTensors& t) { t.y.copy(t.x, t.x.bytes(), stream_.get()); });
+  add(Phase::sums, [this](DeviceTensors& t) { put_forward_sums(t); });
+  add(Phase::exchange, [this](DeviceTensors&) {
+    ranks_.all_reduce(message_.as<double>(), sums_length(channels_), stream_.get());
+  });
+  add(Phase::normalize, [this](DeviceTensors& t) {
+    kernels::cuda::normalize({.x = pool_.view(t.x),
+                              .weight = nullptr,
+                              .mean = array(mean),
+                              .scale = array(scale),
+                              .shift = array(shift),
+                              .residual = nullptr,
+                              .negative_slope = 1,
+                              .y = t.y.data()},
+                             stream_.get());
+  });
+  add(Phase::backward_sums, [this](DeviceTensors& t) { put_backward_sums(t); });
+  add(Phase::input_gradient, [this](DeviceTensors& t) {
+    kernels::cuda::input_gradient({.upstream = upstream(t),
+                                   .mean_dz = array(mean_dz),
+                                   .slope = array(slope),
+                                   .dx = t.dx.data(),
+                                   .dresidual = nullptr},
+                                  stream_.get());
+  });
+}
+
+void DeviceBench::add_layer(Phase forward, Phase backward, DeviceBatchNorm& norm,
+                            DeviceSaved& saved) {
+  const DeviceTensors& first = pool_.next();  // any order then finds `saved` filled
+  norm.forward(pool_.view(first.x), pool_.view(first.y), saved, stream_.get());
+  add(forward, [&](DeviceTensors& t) {
+    norm.forward(pool_.view(t.x), pool_.view(t.y), saved, stream_.get());
+  });
+  add(backward, [&](DeviceTensors& t) {
+    norm.backward(saved, pool_.view(t.x), pool_.view(t.dy), pool_.view(t.dx), stream_.get());
+  });
+}
+
+}  // namespace
+
+LayerTimes time_layer_on_device(const LayerShape& layer, const BenchOptions& options,
+                                const Communicator& world, const DeviceWorld& devices) {
+  DeviceBench bench(layer, options, world.rank(), devices);
+  return {
+      .layer = layer, .phases = repeat(bench.tasks(), options, world), .rival_text = std::string()};
+}
+
+}  // namespace syncbn::app::bench

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The bench of layers on devices, with the host in the device's place.
+
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "app/args.hpp"
+#include "app/command.hpp"
+#include "support/on_ranks.hpp"
+#include "support/scratch_directory.hpp"
+
+namespace syncbn::test {
+namespace {
+
+using testing::HasSubstr;
+
+app::World world_of(const Communicator& ranks) {
+  return {ranks, "threads", nullptr, ""};
+}
+
+app::Arguments tiny(const app::Arguments& more) {
+  app::Arguments arguments = {"--device", "cuda", "--shapes",   "4x3x5x5,6x10",
+                              "--repeat", "3",    "--min-time", "0"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+TEST(DeviceBench, TimesEveryPhase) {
+  on_ranks([](const Communicator& ranks) {
+    const ScratchDirectory scratch;
+    const std::string file = (scratch.path() / "bench.json").string();
+    ASSERT_EQ(app::run_bench(tiny({"--compare", "local", "--json", file}), world_of(ranks)), 0);
+    if (ranks.rank() != 0) {
+      return;
+    }
+    const auto report = nlohmann::json::parse(std::ifstream(file));
+    EXPECT_EQ(report["device"]["name"], "the host");
+    EXPECT_EQ(report["transport"], "over the ranks themselves");
+    EXPECT_TRUE(report["threads"].is_null());
+    ASSERT_EQ(report["layers"].size(), 2);
+    for (const auto& layer : report["layers"]) {
+      EXPECT_EQ(layer["phases"].size(), 10);
+      for (const char* phase : {"copy", "sums", "exchange", "normalize", "forward", "backward_sums",
+                                "input_gradient", "backward", "local_forward", "local_backward"}) {
+        ASSERT_TRUE(layer["phases"].contains(phase)) << phase;
+        EXPECT_EQ(layer["phases"][phase]["repetitions"], 3) << phase;
+        EXPECT_GT(layer["phases"][phase]["min"], 0) << phase;
+        EXPECT_EQ(layer["phases"][phase].contains("gb_per_s"), std::string(phase) != "exchange");
+      }
+    }
+  });
+}
+
+TEST(DeviceBench, RefusesWhatDevicesDoNotHave) {
+  const app::World world = world_of(Communicator::self());
+  const auto expect_refused = [&](const app::Arguments& arguments, const char* part) {
+    try {
+      app::run_bench(tiny(arguments), world);
+      ADD_FAILURE() << "no exception";
+    } catch (const app::UsageError& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr(part), HasSubstr("--device")));
+    }
+  };
+  expect_refused({"--compare", "local,onednn"}, "--compare onednn");
+  expect_refused({"--compare", "exact"}, "--compare exact");
+  expect_refused({"--threads", "1"}, "--threads");
+}
+
+}  // namespace
+}  // namespace syncbn::test
