@@ -107,8 +107,12 @@ std::string describe_own_devices() {
     return "none (this build has no CUDA)";
   }
   std::map<std::string, int> counts;
-  for (int device = 0; device < cuda::device_count(); ++device) {
-    ++counts[cuda::properties_of(device).name];
+  try {
+    for (int device = 0; device < cuda::device_count(); ++device) {
+      ++counts[cuda::properties_of(device).name];
+    }
+  } catch (const DeviceError& error) {
+    return error.what();
   }
   std::vector<std::string> texts;
   for (const auto& [name, count] : counts) {

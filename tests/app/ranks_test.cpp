@@ -49,6 +49,19 @@ TEST(Ranks, AnElasticRunIsRefusedWhereMpiIsNot) {
   EXPECT_EQ(count(ended.err, "--elastic cannot be had: "), 1) << ended.err;
 }
 
+TEST(Ranks, MissingDevicesAreToldOnce) {
+  for (const std::string command : {"check --quick --dtype f32", "bench --shapes 4x4 --repeat 1"}) {
+    const Ended ended = run_ranks(2, command + " --device cuda");
+    if (ended.code == 0) {
+      GTEST_SKIP() << "there are CUDA devices";
+    }
+    EXPECT_EQ(ended.code, 2) << ended.err;
+    EXPECT_THAT(ended.out, testing::IsEmpty());
+    EXPECT_EQ(count(ended.err, "--device cuda cannot be had ("), 1) << ended.err;
+    EXPECT_THAT(ended.err, HasSubstr("or give --device cpu."));
+  }
+}
+
 TEST(Ranks, AFailureOfRank0AloneEndsAllOnce) {
   const Ended ended = run_ranks(2, "bench --shapes 4x4 --json /nonexistent/report.json");
   EXPECT_EQ(ended.code, 1);
