@@ -14,7 +14,6 @@
 #include "app/check/layer_run.hpp"
 #include "app/check/report.hpp"
 #include "app/command.hpp"
-#include "bn/device.hpp"
 #include "support/on_ranks.hpp"
 #include "support/scratch_directory.hpp"
 
@@ -28,7 +27,8 @@ app::World world_of(const Communicator& ranks) {
 }
 
 LayerMaker layers_over(const Communicator& ranks) {
-  return layers_on_device(sums_over(ranks), sums_over(Communicator::self()));
+  return layers_on_device(DeviceCommunicator::staged(ranks),
+                          DeviceCommunicator::staged(Communicator::self()));
 }
 
 TEST(DeviceCheck, FindsNothingWrong) {
@@ -42,7 +42,7 @@ TEST(DeviceCheck, FindsNothingWrong) {
     const auto report = nlohmann::json::parse(std::ifstream(file));
     EXPECT_EQ(report["device"]["name"], "the host");
     EXPECT_EQ(report["transport"], "over the ranks themselves");
-    EXPECT_EQ(report["results"].size(), 4 * 7);
+    EXPECT_EQ(report["results"].size(), 4 * 9);
     EXPECT_EQ(report["local_control"].is_null(), ranks.size() == 1);
     for (const auto& result : report["results"]) {
       EXPECT_GT(result["error"], result["quantity"] == "dresidual" ? -1 : 0) << result;

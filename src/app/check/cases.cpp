@@ -37,13 +37,6 @@ bool can_recover(const Fusion& fusion) {
   return !fusion.residual && fusion.activation.negative_slope > 0;
 }
 
-void fit_to_device(Case& one) {
-  one.channel_blocks = 1;
-  if (one.memory == Memory::recovered) {
-    one.memory = Memory::in_place;
-  }
-}
-
 class Enumeration {
  public:
   explicit Enumeration(const Selection& selection) : selection_(selection) {}
@@ -72,7 +65,7 @@ class Enumeration {
                           .reproducibility = selection_.exact ? Reproducibility::exact
                                                               : Reproducibility::rank_consistent});
         if (selection_.device == Device::cuda) {
-          fit_to_device(cases_.back());
+          cases_.back().channel_blocks = 1;
         }
       }
     }

@@ -100,7 +100,9 @@ class DeviceLayer final : public Layer {
  private:
   void forward(Tensors& tensors) {
     const TensorView x = one_.memory == Memory::apart ? tensors.x.view() : tensors.y.view();
-    if (one_.residual) {
+    if (one_.memory == Memory::recovered) {
+      layer_.forward_in_place(x, saved_, stream_.get(), tensors.weight.get());
+    } else if (one_.residual) {
       layer_.forward(x, tensors.residual.view(), tensors.y.view(), saved_, stream_.get(),
                      tensors.weight.get());
     } else {
@@ -110,7 +112,10 @@ class DeviceLayer final : public Layer {
 
   void backward(Tensors& tensors) {
     const TensorView dy = one_.memory == Memory::apart ? tensors.dy.view() : tensors.dx.view();
-    if (one_.residual) {
+    if (one_.memory == Memory::recovered) {
+      layer_.backward_in_place(saved_, tensors.y.view(), dy, tensors.dx.view(), stream_.get(),
+                               tensors.weight.get());
+    } else if (one_.residual) {
       layer_.backward(saved_, tensors.x.view(), tensors.y.view(), dy, tensors.dx.view(),
                       tensors.dresidual.view(), stream_.get(), tensors.weight.get());
     } else {

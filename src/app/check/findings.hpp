@@ -30,11 +30,6 @@ inline constexpr std::array<std::string_view, quantities> quantity_names = {
     "y",           "dx",         "dresidual",     "dgamma", "dbeta", "running_mean",
     "running_var", "dx, from y", "dgamma, from y"};
 
-/// How many of them, the first ones, there are: layers on a device do not recover x.
-constexpr std::size_t quantities_on(Device device) {
-  return device == Device::cuda ? static_cast<std::size_t>(Quantity::dx_recovered) : quantities;
-}
-
 /// The error that comes nearest to its tolerance, or exceeds it most.
 struct Worst {
   double used = -1;      ///< error / tolerance; -1: nothing compared

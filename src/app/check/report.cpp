@@ -39,19 +39,16 @@ constexpr const char* device_legend =
     "           11c, as terms are of float (f64: 3 2^-53), in statistics (k + sqrt(1 + k^2))^2\n"
     "           times as much where the mean is k deviations off what was foretold; and what the\n"
     "           statistics may be off\n"
+    "from y     trained in place, the input recovered from the output: what y is off, too\n"
     "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu, residual;\n"
     "           weights and padding; y over x and dx over dy; means as far from 0 as the type can\n"
     "           still tell a standard deviation\n"
-    "left out   x recovered from y, exact sums, blocks of channels: layers on devices have none\n";
-
-std::size_t quantities_of(const Outcome& outcome) {
-  return quantities_on(outcome.selection.device);
-}
+    "left out   exact sums, blocks of channels: layers on devices have none\n";
 
 std::size_t count_misses(const Outcome& outcome) {
   std::size_t misses = 0;
   for (const DType dtype : outcome.selection.dtypes) {
-    for (std::size_t q = 0; q < quantities_of(outcome); ++q) {
+    for (std::size_t q = 0; q < quantities; ++q) {
       misses += outcome.findings.of(dtype, static_cast<Quantity>(q)).good() ? 0 : 1;
     }
   }
@@ -87,7 +84,7 @@ std::string worst_table(const Outcome& outcome) {
     columns.push_back({std::string(to_string(dtype))});
   }
   Table table(columns);
-  for (std::size_t q = 0; q < quantities_of(outcome); ++q) {
+  for (std::size_t q = 0; q < quantities; ++q) {
     std::vector<std::string> row = {std::string(quantity_names[q])};
     for (const DType dtype : outcome.selection.dtypes) {
       row.push_back(cell(outcome.findings.of(dtype, static_cast<Quantity>(q))));
@@ -106,7 +103,7 @@ std::string worst_table(const Outcome& outcome) {
 std::string misses_text(const Outcome& outcome) {
   std::string text;
   for (const DType dtype : outcome.selection.dtypes) {
-    for (std::size_t q = 0; q < quantities_of(outcome); ++q) {
+    for (std::size_t q = 0; q < quantities; ++q) {
       const Worst& worst = outcome.findings.of(dtype, static_cast<Quantity>(q));
       if (!worst.compared()) {
         text += fmt::format("  MISS {}: no case of {} compared it\n", quantity_names[q],
@@ -167,7 +164,7 @@ std::string verdict(const Outcome& outcome) {
   }
   return fmt::format(
       "FAIL: {} of {} quantities are off{}{}{}.\n", count_misses(outcome),
-      quantities_of(outcome) * outcome.selection.dtypes.size(),
+      quantities * outcome.selection.dtypes.size(),
       outcome.same_bits ? "" : ", the ranks' results differ",
       bits_hold(outcome) ? "" : ", bits depend on the ranks",
       control_holds(outcome) && bits_control_holds(outcome) ? "" : ", the control is blind");
@@ -221,7 +218,7 @@ std::string report_text(const Outcome& outcome) {
 std::string report_json(const Outcome& outcome) {
   nlohmann::ordered_json results = nlohmann::ordered_json::array();
   for (const DType dtype : outcome.selection.dtypes) {
-    for (std::size_t q = 0; q < quantities_of(outcome); ++q) {
+    for (std::size_t q = 0; q < quantities; ++q) {
       results.push_back(to_json(outcome, dtype, static_cast<Quantity>(q)));
     }
   }
