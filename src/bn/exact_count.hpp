@@ -5,10 +5,12 @@
 
 #include "syncbn/batch_norm.hpp"
 
+#include "kernels/count_limbs.hpp"
+
 namespace syncbn::bn {
 
 /// Sum of weights as an integer in units of the smallest float, 32 bits a limb.
-using CountLimbs = std::array<double, 10>;
+using CountLimbs = std::array<double, kernels::count_limbs>;
 
 /// Sum of the weights, without rounding.
 CountLimbs count_exactly(const ConstTensorView& x, Weight weight);

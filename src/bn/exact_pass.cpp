@@ -5,40 +5,19 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/windows.hpp"
+
 namespace syncbn::bn {
 namespace {
 
+using kernels::carried;
+using kernels::Digits;
+using kernels::in_units;
 using kernels::Integer;
 
-constexpr double half = 0x1p32;  ///< of an Integer
-
-// Exponents of doubles, as frexp gives them.
-constexpr int least_exponent = -1100;
-constexpr int base_bits = 20;  ///< of B
 constexpr int fine_exponents = 32;
-constexpr int coarse_exponents = 69;  ///< that many times 32 hold all of them
-constexpr int largest_steps = kernels::unit_bits + 1;
-
-/// B^digit, the middle one of `digits` being 0, for digits from 1 on; 0 for none.
-double power(int digit, int digits) {
-  return digit == 0 ? 0 : std::ldexp(1.0, base_bits * (digit - digits / 2));
-}
-
-/// The largest digit whose power is in the sum.
-int largest_digit(double sum, int digits) {
-  if (!(sum > 0)) {
-    return 0;
-  }
-  const int exponent = std::ilogb(sum) + base_bits * (digits / 2);
-  return exponent / base_bits;
-}
-
-/// `value` in units, with the halves in order.
-Integer carried(Integer value) {
-  value.high += value.low >> 32;
-  value.low &= 0xFFFFFFFF;
-  return value;
-}
+constexpr Digits fine_digits{20, fine_exponents};
+constexpr Digits coarse_digits{20, 69};  ///< that many times 32 hold all exponents
 
 void append(std::vector<double>& message, Integer value) {
   value = carried(value);
@@ -46,27 +25,11 @@ void append(std::vector<double>& message, Integer value) {
   message.push_back(static_cast<double>(value.low));
 }
 
-double in_units(double high, double low, int window, int bits) {
-  return std::ldexp(std::fma(high, half, low), window - bits);
-}
-
 std::size_t at(std::int64_t c) {
   return static_cast<std::size_t>(c);
 }
 
-double canonical(double special) {
-  return std::isnan(special) ? std::numeric_limits<double>::quiet_NaN() : special;
-}
-
 }  // namespace
-
-double value_of(const kernels::FixedPointSum& sum, int window) {
-  const auto one = [&](Integer value, int bits) {
-    value = carried(value);
-    return in_units(static_cast<double>(value.high), static_cast<double>(value.low), window, bits);
-  };
-  return one(sum.coarse, kernels::unit_bits) + one(sum.fine, 2 * kernels::unit_bits);
-}
 
 kernels::FixedPoint ExactPass::fixed_point() {
   return {.first_window = exact_.first_window.data(),
@@ -114,9 +77,8 @@ void ExactPass::pack(const ChannelRange& channels, double wish,
       message[begin] = std::numeric_limits<double>::quiet_NaN();
     }
     if (exact_.backward) {
-      const int below = exact_.first_window[c] - exponent_of(exact_.largest[c]);
-      const bool counts = exact_.largest[c] > 0 && exact_.outside[c] == 0;
-      message.push_back(power(counts ? std::max(largest_steps - below, 1) : 0, largest_steps));
+      const double largest = exact_.outside[c] == 0 ? exact_.largest[c] : 0;
+      message.push_back(kernels::largest_to_power(largest, exact_.first_window[c]));
     }
   }
   message.insert(message.end(), exact_.count.begin(), exact_.count.end());
@@ -139,9 +101,7 @@ double ExactPass::unpack(const ChannelRange& channels, const std::vector<double>
       word += 4;
     }
     if (exact_.backward) {
-      const int digit = largest_digit(*word++, largest_steps);
-      exact_.largest_exponent[c] =
-          digit == 0 ? ExactWorkspace::unknown : exact_.first_window[c] + digit - largest_steps;
+      exact_.largest_exponent[c] = kernels::largest_exponent(*word++, exact_.first_window[c]);
     }
     if (exact_.first_special[c] != 0) {
       working_.sums[c] = exact_.first_special[c];
@@ -176,17 +136,14 @@ void ExactPass::exchange(const ChannelRange& channels) {
 void ExactPass::find_exponents(const ChannelRange& channels) {
   std::vector<int>& first = exact_.first_exponent;
   std::vector<int>& second = exact_.second_exponent;
-  // Counted from 1 on; 0 for no term other than 0.
-  const auto number = [&](double magnitude) {
-    return magnitude > 0 && std::isfinite(magnitude) ? exponent_of(magnitude) - least_exponent : 0;
-  };
+  const auto number = kernels::exponent_number;
   const auto coarse = [](int of) { return of == 0 ? 0 : of / fine_exponents + 1; };
   const auto fine = [](int of) { return of % fine_exponents + 1; };
   message_.clear();
   for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
     const bool wanted = exact_.again[c] != 0;
     const auto digit = [&](double magnitude) {
-      return power(wanted ? coarse(number(magnitude)) : 0, coarse_exponents);
+      return coarse_digits.power(wanted ? coarse(number(magnitude)) : 0);
     };
     message_.insert(
         message_.end(),
@@ -196,18 +153,18 @@ void ExactPass::find_exponents(const ChannelRange& channels) {
   exchange_message();
   const double* word = message_.data();
   for (std::size_t c = at(channels.begin); c < at(channels.end); ++c, word += 4) {
-    first[c] = largest_digit(word[0], coarse_exponents);
-    second[c] = largest_digit(word[1], coarse_exponents);
+    first[c] = coarse_digits.largest(word[0]);
+    second[c] = coarse_digits.largest(word[1]);
     if (exact_.again[c] != 0) {
-      exact_.first_special[c] = canonical(word[2]);
-      exact_.second_special[c] = canonical(word[3]);
+      exact_.first_special[c] = kernels::canonical(word[2]);
+      exact_.second_special[c] = kernels::canonical(word[3]);
     }
   }
   message_.clear();
   for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
     const auto digit = [&](double magnitude, int largest) {
       const bool is_largest = largest != 0 && coarse(number(magnitude)) == largest;
-      return power(is_largest ? fine(number(magnitude)) : 0, fine_exponents);
+      return fine_digits.power(is_largest ? fine(number(magnitude)) : 0);
     };
     message_.push_back(digit(exact_.first_magnitude[c], first[c]));
     message_.push_back(digit(exact_.second_magnitude[c], second[c]));
@@ -215,9 +172,9 @@ void ExactPass::find_exponents(const ChannelRange& channels) {
   exchange_message();
   word = message_.data();
   const auto exponent = [&](int coarse_digit, double sum) {
-    return coarse_digit == 0 ? ExactWorkspace::unknown
-                             : (coarse_digit - 1) * fine_exponents +
-                                   largest_digit(sum, fine_exponents) - 1 + least_exponent;
+    return coarse_digit == 0 ? kernels::no_exponent
+                             : (coarse_digit - 1) * fine_exponents + fine_digits.largest(sum) - 1 +
+                                   kernels::least_exponent;
   };
   for (std::size_t c = at(channels.begin); c < at(channels.end); ++c, word += 2) {
     first[c] = exponent(first[c], word[0]);

@@ -25,8 +25,6 @@
 // whatever its rounding, lies in [B^max, P B^max], so its exponent tells max for P < 2^19 ranks.
 // Infinities and NaNs add up to what IEEE 754 makes of them, in any order, and become the sums.
 
-#include <cmath>
-#include <cstdint>
 #include <vector>
 
 #include "bn/exact_workspace.hpp"
@@ -34,16 +32,6 @@
 #include "comm/group.hpp"
 
 namespace syncbn::bn {
-
-/// As frexp gives it.
-inline int exponent_of(double value) {
-  int exponent = 0;
-  std::frexp(value, &exponent);
-  return exponent;
-}
-
-/// A sum in units of its window.
-double value_of(const kernels::FixedPointSum& sum, int window);
 
 /// A pass in progress.
 class ExactPass {

@@ -11,8 +11,6 @@ namespace syncbn::bn {
 
 /// What the mode needs besides a Workspace.
 struct ExactWorkspace {
-  static constexpr int unknown = -100000;
-
   std::vector<int> first_window, second_window;               ///< [C] of the pass under way
   std::vector<std::uint8_t> known;                            ///< [C] whether there are any
   std::vector<kernels::FixedPointSum> first, second;          ///< [C] of this rank
@@ -25,7 +23,7 @@ struct ExactWorkspace {
   std::vector<int> first_exponent, second_exponent;           ///< [C] likewise
   std::vector<std::uint8_t> again;                            ///< [C] to be taken again
   std::vector<double> var;             ///< [C] of the last batch; negative: none yet
-  std::vector<int> gradient_exponent;  ///< [C] of the last backward's largest |dz|, or unknown
+  std::vector<int> gradient_exponent;  ///< [C] of the last backward's largest |dz|
   CountLimbs count{};                  ///< of this rank
   bool backward = false;
   bool fine = false;

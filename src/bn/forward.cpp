@@ -30,6 +30,7 @@
 #include "comm/fingerprint.hpp"
 #include "comm/group.hpp"
 #include "kernels/statistics.hpp"
+#include "kernels/windows.hpp"
 
 namespace syncbn {
 
@@ -244,7 +245,7 @@ void BatchNorm::require_invertible() const {
 
 void BatchNorm::choose_pivot() {
   const double momentum = options_.momentum.value_or(1.0);
-  const double start = share_of_start(momentum, static_cast<double>(num_batches_tracked_));
+  const double start = share_of_start(momentum, num_batches_tracked_);
   std::ranges::transform(running_mean_, pivot_.begin(),
                          [start](double mean) { return foretold_pivot(mean, start); });
 }
@@ -254,14 +255,10 @@ std::span<const double> BatchNorm::expected_variance() {
   if (!options_.track_running_stats) {
     return var;
   }
-  // Corrected for its start at 1 as the mean is for its start at 0.
-  const double momentum = options_.momentum.value_or(1.0);
-  const double missing = share_of_start(momentum, static_cast<double>(num_batches_tracked_));
+  const double start = share_of_start(options_.momentum.value_or(1.0), num_batches_tracked_);
   const bool any = num_batches_tracked_ > 0;
-  const double share = missing < 1 ? 1 - missing : 1;
-  const double initial = missing < 1 ? missing : 0;
   std::ranges::transform(running_var_, var.begin(), [&](double running) {
-    return any ? std::max(0.0, (running - initial) / share) : -1;
+    return any ? kernels::foretold_variance(running, start) : -1;
   });
   return var;
 }

@@ -19,6 +19,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "core/host_device.hpp"
+
 namespace syncbn::kernels {
 
 inline constexpr int unit_bits = 50;
@@ -32,7 +34,7 @@ inline constexpr std::int64_t addable = std::int64_t{1} << 11;
 
 /// M of a window: 1.5 * 2^(window + 2), put together from its bits, as it is wanted for every
 /// plane.
-constexpr double grid(int window) {
+SYNCBN_HOST_DEVICE constexpr double grid(int window) {
   return std::bit_cast<double>((std::int64_t{window + 52 - unit_bits + 1023} << 52) |
                                (std::int64_t{1} << 51));
 }
@@ -42,14 +44,14 @@ static_assert(grid(5) == 192);
 inline constexpr double finer = 0x1p-50;
 
 /// In units, from M and M + v.
-inline std::int64_t units(double sum, double grid) {
+SYNCBN_HOST_DEVICE inline std::int64_t units(double sum, double grid) {
   return std::bit_cast<std::int64_t>(sum) - std::bit_cast<std::int64_t>(grid);
 }
 
 /// Whether bits that one of the differences has say that it was outside of its window. Of terms of
 /// either sign, `offset` is added first.
 inline constexpr std::int64_t signed_offset = std::int64_t{1} << unit_bits;
-inline bool is_outside(std::int64_t bits) {
+SYNCBN_HOST_DEVICE inline bool is_outside(std::int64_t bits) {
   return static_cast<std::uint64_t>(bits) >> (unit_bits + 1) != 0;
 }
 
@@ -58,7 +60,7 @@ struct Integer {
   std::int64_t high = 0;
   std::int64_t low = 0;
 
-  void add(std::int64_t value) {
+  SYNCBN_HOST_DEVICE void add(std::int64_t value) {
     high += value >> 32;
     low += value & 0xFFFFFFFF;
   }

@@ -5,6 +5,7 @@
 // on the host and in a kernel.
 
 #include <cmath>
+#include <cstdint>
 
 #include "core/host_device.hpp"
 
@@ -47,9 +48,15 @@ SYNCBN_HOST_DEVICE inline void move_running(double& running_mean, double& runnin
 }
 
 /// What running statistics still hold of the value they started with. A cumulative average counts
-/// as a momentum of 1.
-SYNCBN_HOST_DEVICE inline double share_of_start(double momentum, double batches) {
-  return std::pow(1 - momentum, batches);
+/// as a momentum of 1. A power by squaring, as std::pow has other bits on a device.
+SYNCBN_HOST_DEVICE inline double share_of_start(double momentum, std::int64_t batches) {
+  double share = 1;
+  double power = 1 - momentum;
+  for (std::int64_t left = batches; left > 0; left /= 2) {
+    share *= left % 2 == 1 ? power : 1;
+    power *= power;
+  }
+  return share;
 }
 
 /// The mean that a running mean foretells, as a pivot: corrected for its start at 0.

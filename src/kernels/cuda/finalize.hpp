@@ -83,7 +83,7 @@ struct FinalizeForward {
           const std::int64_t now = *batches + (moves ? 1 : 0);
           *batches = now;
           shared.newest = cumulative ? 1 / static_cast<double>(now) : momentum;
-          shared.start = share_of_start(momentum, static_cast<double>(now));
+          shared.start = share_of_start(momentum, now);
         }
       });
     }

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Sums of weights without rounding: integers in units of the smallest float, 2^-149, 32 bits a
+// limb. The same on the host and in a kernel.
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "core/host_device.hpp"
+
+namespace syncbn::kernels {
+
+inline constexpr int count_limbs = 10;
+inline constexpr int smallest_place = 149;
+
+/// Calls add(limb, part) for the parts, below 2^32, of mantissa * 2^place units; the mantissa is
+/// below 2^24.
+template <class Add>
+SYNCBN_HOST_DEVICE void split_mantissa_into_limbs(std::uint64_t mantissa, int place, Add add) {
+  const std::uint64_t shifted = mantissa << (place % 32);
+  add(place / 32, static_cast<std::int64_t>(shifted & 0xFFFFFFFF));
+  add(place / 32 + 1, static_cast<std::int64_t>(shifted >> 32));
+}
+
+/// For those of a weight, finite and at least 0.
+template <class Add>
+SYNCBN_HOST_DEVICE void split_weight_into_limbs(float weight, Add add) {
+  const auto bits = std::bit_cast<std::uint32_t>(weight);
+  const std::uint32_t exponent = bits >> 23 & 0xFF;
+  const std::uint32_t fraction = bits & 0x7FFFFF;
+  if (exponent == 0) {
+    split_mantissa_into_limbs(fraction, 0, add);
+  } else {
+    split_mantissa_into_limbs(fraction | 0x800000, static_cast<int>(exponent) - 1, add);
+  }
+}
+
+/// For those of a number of weights of 1.
+template <class Add>
+SYNCBN_HOST_DEVICE void split_positions_into_limbs(std::int64_t positions, Add add) {
+  for (int bit = 0; bit < 64; bit += 24) {
+    const auto part = static_cast<std::uint64_t>(positions) >> bit & 0xFFFFFF;
+    split_mantissa_into_limbs(part, smallest_place + bit, add);
+  }
+}
+
+/// Makes every limb but the last one less than 2^32.
+SYNCBN_HOST_DEVICE inline void carry(std::int64_t* limbs) {
+  for (int i = 0; i + 1 < count_limbs; ++i) {
+    limbs[i + 1] += limbs[i] >> 32;
+    limbs[i] &= 0xFFFFFFFF;
+  }
+}
+
+/// From limbs that are integers, rounded alike whoever had which share of them.
+SYNCBN_HOST_DEVICE inline double to_count(const double* limbs) {
+  std::int64_t carried[count_limbs];
+  for (int i = 0; i < count_limbs; ++i) {
+    carried[i] = static_cast<std::int64_t>(limbs[i]);
+  }
+  carry(carried);
+  double count = 0;
+  for (int i = count_limbs; i-- > 0;) {
+    count += std::ldexp(static_cast<double>(carried[i]), 32 * i - smallest_place);
+  }
+  return count;
+}
+
+}  // namespace syncbn::kernels

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What exact sums decide about a channel by itself, from values that all ranks have alike. The same
+// on the host and in a kernel: bn/exact_sums.hpp says what it is for.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "core/host_device.hpp"
+
+#include "kernels/fixed_point.hpp"
+
+namespace syncbn::kernels {
+
+/// Of what is 0, or not known yet.
+inline constexpr int no_exponent = -100000;
+
+/// As frexp gives it.
+SYNCBN_HOST_DEVICE inline int exponent_of(double value) {
+  int exponent = 0;
+  std::frexp(value, &exponent);
+  return exponent;
+}
+
+// --- windows -----------------------------------------------------------------------------------
+
+struct Windows {
+  int first;   ///< of the terms of either sum
+  int second;  ///< means nothing, as the other, if they are not known
+  bool known;
+};
+
+SYNCBN_HOST_DEVICE inline int in_range(int window) {
+  return window < least_window ? least_window : window > most_window ? most_window : window;
+}
+
+/// The batch's variance that a running one foretells: corrected for its start at 1 as the mean is
+/// for its start at 0. `start`: what running statistics still hold of that.
+SYNCBN_HOST_DEVICE inline double foretold_variance(double running_var, double start) {
+  const double share = start < 1 ? 1 - start : 1;
+  const double initial = start < 1 ? start : 0;
+  const double var = (running_var - initial) / share;
+  return 0 < var ? var : 0;
+}
+
+/// A forward's, for a variance about the pivot like this; negative if there is none.
+SYNCBN_HOST_DEVICE inline Windows forward_windows(double var, double eps, float pivot) {
+  constexpr int deviations = 8;  // that a window holds, as a power of 2
+  // A float may be that far from the mean.
+  const double rounding = 0x1p-22 * std::fabs(static_cast<double>(pivot));
+  const double spread = std::ldexp(std::sqrt(var + eps), deviations);
+  const double width = spread < rounding ? rounding : spread;
+  if (!(var >= 0 && std::isfinite(width) && width > 0)) {
+    return {0, 0, false};
+  }
+  return {in_range(exponent_of(width)), in_range(2 * exponent_of(width)), true};
+}
+
+/// A backward's. `gradient_exponent`: of the last one's largest |dz|.
+SYNCBN_HOST_DEVICE inline Windows backward_windows(int gradient_exponent, double mean,
+                                                   double invstd) {
+  constexpr int gradients = 6;  // largest ones of the last step that a window holds, likewise
+  // A product of dz and x - mean is rarely as large as both factors' largest.
+  constexpr int deviations_of_products = 4;
+  const double deviation = invstd > 0 ? 1 / invstd : std::fabs(0x1p-24 * mean);
+  if (gradient_exponent == no_exponent || !std::isfinite(deviation)) {
+    return {0, 0, false};
+  }
+  const int window = gradient_exponent + gradients;
+  return {in_range(window), in_range(window + exponent_of(deviation) + deviations_of_products),
+          true};
+}
+
+/// For largest terms of this exponent: one more, as room for a term that is rounded up, or
+/// otherwise than magnitudes.
+SYNCBN_HOST_DEVICE inline int fitted_window(int exponent) {
+  return exponent == no_exponent ? 0 : in_range(exponent + 1);
+}
+SYNCBN_HOST_DEVICE inline bool is_too_large_to_count(int exponent) {
+  return exponent >= most_window;
+}
+
+/// Whether a forward's sums, of terms inside these windows, are too coarse for the variance and
+/// would be finer in others. `fitted`: the windows are those of the largest terms.
+SYNCBN_HOST_DEVICE inline bool is_too_coarse(double sum, double sum_sq, double n,
+                                             const Windows& windows, float pivot, double eps,
+                                             bool fine, bool fitted) {
+  if (!(n > 0)) {
+    return false;
+  }
+  const int bits = fine ? 2 * unit_bits : unit_bits;
+  const double first_unit = std::ldexp(1.0, windows.first - bits);
+  const double second_unit = std::ldexp(1.0, windows.second - bits);
+  const double offset = std::fabs(sum / n);
+  const double spread = sum_sq / n - offset * offset;
+  const double var = 0 < spread ? spread : 0;
+  const bool another_is_nearer = offset > 0x1p-22 * std::fabs(static_cast<double>(pivot));
+  const double tolerance = fine ? 1e-14 : 0x1p-25;
+  const double error =
+      second_unit / 2 + offset * first_unit + (another_is_nearer ? 0x1p-52 * offset * offset : 0);
+  if (error <= tolerance * (var + eps)) {
+    return false;
+  }
+  // Windows that fit already become narrower only about a pivot that is much nearer.
+  return !fitted || (another_is_nearer && offset > std::ldexp(1.0, windows.first - 4));
+}
+
+/// Whether a backward's window holds gradients that are much larger than the largest.
+SYNCBN_HOST_DEVICE inline bool is_too_wide(int window, int largest_exponent) {
+  constexpr int widest = 16;
+  return largest_exponent != no_exponent && window - largest_exponent > widest;
+}
+
+// --- integers ----------------------------------------------------------------------------------
+
+/// With the halves in order.
+SYNCBN_HOST_DEVICE inline Integer carried(Integer value) {
+  value.high += value.low >> 32;
+  value.low &= 0xFFFFFFFF;
+  return value;
+}
+
+/// A sum whose halves are integers, in units of 2^(window - bits).
+SYNCBN_HOST_DEVICE inline double in_units(double high, double low, int window, int bits) {
+  return std::ldexp(std::fma(high, 0x1p32, low), window - bits);
+}
+SYNCBN_HOST_DEVICE inline double in_units(Integer value, int window, int bits) {
+  value = carried(value);
+  return in_units(static_cast<double>(value.high), static_cast<double>(value.low), window, bits);
+}
+
+/// A sum in units of its window.
+SYNCBN_HOST_DEVICE inline double value_of(const FixedPointSum& sum, int window) {
+  return in_units(sum.coarse, window, unit_bits) + in_units(sum.fine, window, 2 * unit_bits);
+}
+
+// --- a maximum by addition ---------------------------------------------------------------------
+
+// A rank adds B^digit, B a power of 2. The sum, whatever its rounding, is at least B^max and below
+// B^(max + 1) for fewer than B ranks.
+
+/// How digits from 1 to `count` become doubles; the middle one becomes 1, and 0, for none, 0.
+struct Digits {
+  int bits;  ///< of B
+  int count;
+
+  SYNCBN_HOST_DEVICE double power(int digit) const {
+    return digit == 0 ? 0 : std::ldexp(1.0, bits * (digit - count / 2));
+  }
+  /// Of a sum of powers.
+  SYNCBN_HOST_DEVICE int largest(double sum) const {
+    return sum > 0 ? (exponent_of(sum) - 1 + bits * (count / 2)) / bits : 0;
+  }
+};
+
+/// Exponents of doubles, numbered from 1 on; 0 for no term other than 0.
+inline constexpr int least_exponent = -1100;
+inline constexpr int most_exponent = 1024;
+SYNCBN_HOST_DEVICE inline int exponent_number(double magnitude) {
+  return magnitude > 0 && std::isfinite(magnitude) ? exponent_of(magnitude) - least_exponent : 0;
+}
+
+// A backward's largest |dz|, by the exponent's distance from the window, which holds it.
+inline constexpr int largest_steps = unit_bits + 1;
+SYNCBN_HOST_DEVICE constexpr Digits largest_digits() {
+  return {20, largest_steps};
+}
+SYNCBN_HOST_DEVICE inline double largest_to_power(double largest, int window) {
+  const int digit = largest_steps - window + exponent_of(largest);
+  return largest_digits().power(!(largest > 0) ? 0 : digit < 1 ? 1 : digit);
+}
+SYNCBN_HOST_DEVICE inline int largest_exponent(double powers, int window) {
+  const int digit = largest_digits().largest(powers);
+  return digit == 0 ? no_exponent : window + digit - largest_steps;
+}
+
+/// Which NaN it is depends on the order of terms.
+SYNCBN_HOST_DEVICE inline double canonical(double special) {
+  return std::isnan(special) ? std::numeric_limits<double>::quiet_NaN() : special;
+}
+
+}  // namespace syncbn::kernels
