@@ -51,8 +51,7 @@ struct GradientElements {
       const Coefficients& k = of(i);
       const F weight = there.weight(i);
       const auto element = upstream.element(loaded, i, k.upstream, there.weight(i));
-      const F share = k.mean_dz.hi + std::fma(element.centered, k.slope, k.mean_dz.lo);
-      const F gradient = k.scale * std::fma(-weight, share, element.dz);
+      const F gradient = k.scale * rest(k, element, weight, there.weighted());
       set_element(of_x, i, from_lane<T>(weight == 0 ? F{0} : gradient));
       set_element(of_residual, i, from_lane<T>(element.dz));
     }
@@ -60,6 +59,18 @@ struct GradientElements {
     if (dresidual != nullptr) {
       store_vector(dresidual, step, aligned, there, of_residual);
     }
+  }
+
+ private:
+  /// What is left of dz; rounded as on the host, to the same bits.
+  SYNCBN_HOST_DEVICE static F rest(const Coefficients& k,
+                                   const typename TypedUpstream<T>::Element& element, F weight,
+                                   bool weighted) {
+    const Pair<F>& mean = k.mean_dz;
+    if (!weighted) {
+      return std::fma(-element.centered, k.slope, (element.dz - mean.hi) - mean.lo);
+    }
+    return std::fma(-weight, mean.hi + std::fma(element.centered, k.slope, mean.lo), element.dz);
   }
 };
 

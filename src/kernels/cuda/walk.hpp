@@ -14,6 +14,7 @@ namespace syncbn::kernels::cuda {
 /// A vector of which every element is there, and without weights.
 struct AllThere {
   static constexpr bool all = true;
+  SYNCBN_HOST_DEVICE static constexpr bool weighted() { return false; }
   SYNCBN_HOST_DEVICE float weight(int) const { return 1; }
 };
 
@@ -25,6 +26,7 @@ struct SomeThere {
   const Step<Steps::vector>& step;
   const float* weights;  ///< null, or [N, S]
 
+  SYNCBN_HOST_DEVICE bool weighted() const { return weights != nullptr; }
   SYNCBN_HOST_DEVICE float weight(int i) const {
     if (i < step.lo || i >= step.hi) {
       return 0;
