@@ -76,7 +76,7 @@ void expect_every_element_once(Purpose purpose) {
 }
 
 TEST(CudaGeometryTest, EveryElementIsVisitedOnce) {
-  for (const Purpose purpose : {Purpose::sums, Purpose::elements}) {
+  for (const Purpose purpose : {Purpose::sums, Purpose::tallies, Purpose::elements}) {
     expect_every_element_once<2>(purpose);
     expect_every_element_once<4>(purpose);
     expect_every_element_once<8>(purpose);
@@ -127,7 +127,7 @@ TEST(CudaGeometryTest, TensorsMayBeLargerThan32BitsCount) {
                                  Extents{1, 1, 5000 * million}, Extents{3, 4 * million, 257},
                                  Extents{40 * million, 64, 1}, Extents{2100 * million, 5, 1},
                                  Extents{5, 30 * million, 49}, Extents{2, 2100 * million, 1}}) {
-    for (const Purpose purpose : {Purpose::sums, Purpose::elements}) {
+    for (const Purpose purpose : {Purpose::sums, Purpose::tallies, Purpose::elements}) {
       visit_walk<8>(extents, purpose, [&](const auto& walk) {
         SCOPED_TRACE(testing::Message() << extents.rows << "x" << extents.channels << "x"
                                         << extents.plane << ", " << walk.blocks() << " blocks");
@@ -148,6 +148,21 @@ TEST(CudaGeometryTest, TensorsMayBeLargerThan32BitsCount) {
         }
       });
     }
+  }
+}
+
+// Integers are added in 64 bits.
+TEST(CudaGeometryTest, AThreadTalliesNoMoreThanItCanAdd) {
+  for (const Extents& extents : {Extents{1, 1, 5'000'000'000}, Extents{2'100'000'000, 5, 1},
+                                 Extents{9'000'000, 2, 256}, Extents{50'000'000, 1, 49}}) {
+    visit_walk<8>(extents, Purpose::tallies, [&]<class Walk>(const Walk& walk) {
+      std::int64_t terms = 0;  // of a set
+      for (auto steps = walk.steps(0, 0); steps.any(); steps.next()) {
+        terms += Walk::vector / Walk::sets;
+      }
+      EXPECT_LE(terms, addable);
+      EXPECT_GE(terms, addable / 2);
+    });
   }
 }
 

@@ -65,13 +65,14 @@ struct Finalize {
   /// where none is kept the mean.
   float* pivot;
   double eps;
-  const double* gamma;  ///< [C], or null for 1
-  const double* beta;   ///< [C], or null for 0
-  double* mean;         ///< [C] written
-  double* var;          ///< [C] written, biased
-  double* invstd;       ///< [C] written
-  double* scale;        ///< [C] written: gamma * invstd
-  double* shift;        ///< [C] written: beta
+  const double* gamma;         ///< [C], or null for 1
+  const double* beta;          ///< [C], or null for 0
+  double* mean;                ///< [C] written
+  double* var;                 ///< [C] written, biased
+  double* invstd;              ///< [C] written
+  double* scale;               ///< [C] written: gamma * invstd
+  double* shift;               ///< [C] written: beta
+  double* kept_var = nullptr;  ///< or [C]: the variance of the last batch of any element
   std::optional<Running> running;
 };
 void finalize(const Finalize& arguments, Stream stream);

@@ -43,7 +43,8 @@ struct FinalizeForward {
   double* mean;
   double* var;
   double* invstd;
-  double* running_mean;   ///< null: none
+  double* kept_var;       ///< null: none
+  double* running_mean;   ///< likewise
   double* running_var;    ///< with it
   std::int64_t* batches;  ///< with it
   double momentum;
@@ -58,6 +59,7 @@ struct FinalizeForward {
         mean(arguments.mean),
         var(arguments.var),
         invstd(arguments.invstd),
+        kept_var(arguments.kept_var),
         running_mean(nullptr),
         running_var(nullptr),
         batches(nullptr),
@@ -94,6 +96,9 @@ struct FinalizeForward {
         var[c] = of.var;
         invstd[c] = inverse_std(of.var, eps);
         affine.set(c, invstd[c]);
+        if (kept_var != nullptr && n > 0) {
+          kept_var[c] = of.var;
+        }
         if (moves) {
           move_running(running_mean[c], running_var[c], of, n, shared.newest);
         }

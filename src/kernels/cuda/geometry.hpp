@@ -22,6 +22,8 @@
 
 #include "core/host_device.hpp"
 
+#include "kernels/fixed_point.hpp"
+
 namespace syncbn::kernels::cuda {
 
 inline constexpr int block_threads = 256;
@@ -30,8 +32,16 @@ inline constexpr int block_threads = 256;
 /// not so many that to add up what they found takes long.
 inline constexpr std::int64_t blocks_for_sums = 1024;
 
-/// Fewest vectors of a thread, unless the tensor has fewer. Elementwise kernels prepare more.
-enum class Purpose : std::uint8_t { sums = 8, elements = 16 };
+enum class Purpose : std::uint8_t {
+  sums,
+  tallies,   ///< sums of integers, of which a thread adds at most `addable`
+  elements,  ///< elementwise kernels, which prepare more
+};
+
+/// Fewest vectors of a thread, unless the tensor has fewer.
+constexpr std::int64_t fewest_vectors(Purpose purpose) {
+  return purpose == Purpose::elements ? 16 : 8;
+}
 
 /// Vectors of a thread by which work is cut.
 inline constexpr std::int64_t grain = 4;
@@ -86,12 +96,16 @@ class Planes {
         // A plane that is no multiple of vectors begins and ends somewhere in one.
         vectors_((extents.plane + (extents.plane % kVector == 0 ? 0 : 2 * kVector - 2)) / kVector) {
     constexpr std::int64_t unit = grain * block_threads;
-    const std::int64_t fewest = static_cast<std::int64_t>(purpose) * block_threads;
+    const std::int64_t fewest = fewest_vectors(purpose) * block_threads;
     const std::int64_t wanted =
-        purpose == Purpose::sums
-            ? divide_up(vectors(), divide_up(blocks_for_sums, extents.channels))
-            : fewest;
+        purpose == Purpose::elements
+            ? fewest
+            : divide_up(vectors(), divide_up(blocks_for_sums, extents.channels));
     chunk_ = divide_up(wanted > fewest ? wanted : fewest, unit) * unit;
+    if (constexpr std::int64_t most = addable / kVector * block_threads;
+        purpose == Purpose::tallies && chunk_ > most) {
+      chunk_ = most;
+    }
     parts_ = divide_up(vectors(), chunk_);
     row_ = extents.channels * extents.plane;
     if (vectors_ > 0) {
@@ -231,11 +245,14 @@ class Columns {
     }
     lanes_ = (tile_ * plane + kVector - 1) / kVector;
     groups_ = block_threads / lanes_;
-    const std::int64_t fewest = static_cast<std::int64_t>(purpose) * groups_;
-    const std::int64_t wanted = purpose == Purpose::sums
-                                    ? divide_up(extents.rows, divide_up(blocks_for_sums, tiles_))
-                                    : fewest;
+    const std::int64_t fewest = fewest_vectors(purpose) * groups_;
+    const std::int64_t wanted = purpose == Purpose::elements
+                                    ? fewest
+                                    : divide_up(extents.rows, divide_up(blocks_for_sums, tiles_));
     chunk_ = divide_up(wanted > fewest ? wanted : fewest, grain * groups_) * grain * groups_;
+    if (purpose == Purpose::tallies && chunk_ > addable * groups_) {
+      chunk_ = addable * groups_;
+    }
     parts_ = divide_up(extents.rows, chunk_);
     stride_ = groups_ * width();
   }

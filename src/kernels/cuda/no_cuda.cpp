@@ -2,6 +2,7 @@
 #include "syncbn/error.hpp"
 
 #include "kernels/cuda/cuda.hpp"
+#include "kernels/cuda/exact.hpp"
 
 namespace syncbn::kernels::cuda {
 namespace {
@@ -31,6 +32,43 @@ void finalize_backward(const FinalizeBackward&, Stream) {
   refuse();
 }
 void input_gradient(const InputGradient&, Stream) {
+  refuse();
+}
+
+void choose_windows(const ChooseForward&, Stream) {
+  refuse();
+}
+void choose_windows(const ChooseBackward&, Stream) {
+  refuse();
+}
+void count_weights(const CountWeights&, Stream) {
+  refuse();
+}
+void tally(const ForwardTally&, Stream) {
+  refuse();
+}
+void tally(const BackwardTally&, Stream) {
+  refuse();
+}
+void tally_magnitudes(const ForwardTally&, Stream) {
+  refuse();
+}
+void tally_magnitudes(const BackwardTally&, Stream) {
+  refuse();
+}
+void pack_sums(const ExactPass&, double*, Stream) {
+  refuse();
+}
+void settle(const SettleForward&, Stream) {
+  refuse();
+}
+void settle(const SettleBackward&, Stream) {
+  refuse();
+}
+void pack_exponents(const ExactPass&, const ExponentCode&, double*, Stream) {
+  refuse();
+}
+void fit_windows(const FitWindows&, Stream) {
   refuse();
 }
 

@@ -65,10 +65,16 @@ class TypedUpstream {
             y_ != nullptr ? load_vector(y_, step, aligned, there) : Words{}};
   }
 
+  /// The data of a vector's i-th element, x or the output.
+  SYNCBN_HOST_DEVICE static F data(const Loaded& loaded, int i) {
+    return to_lane(cuda::element<T>(loaded.data, i));
+  }
+  SYNCBN_HOST_DEVICE bool is_from_output() const { return from_output_; }
+
   /// Where the weight is 0, both are 0.
   SYNCBN_HOST_DEVICE Element element(const Loaded& loaded, int i, const Coefficients& k,
                                      float weight) const {
-    const F data = to_lane(cuda::element<T>(loaded.data, i));
+    const F data = TypedUpstream::data(loaded, i);
     const F dy = to_lane(cuda::element<T>(loaded.dy, i));
     F centered, side;
     if (from_output_) {

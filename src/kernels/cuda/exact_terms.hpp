@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The terms that exact sums are of, in double.
+
+#include <cstdint>
+#include <type_traits>
+
+#include "core/visit_dtype.hpp"
+
+#include "kernels/cuda/channel_tallies.hpp"
+#include "kernels/cuda/exact.hpp"
+#include "kernels/cuda/upstream.hpp"
+
+namespace syncbn::kernels::cuda {
+
+/// w (x - pivot) and w (x - pivot)^2.
+template <class T>
+struct ExactForwardTerms {
+  using Element = T;
+  using Coefficients = float;  ///< the pivot
+  static constexpr int batch = 4;
+
+  const T* x;
+  const float* pivot;
+
+  SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const { return pivot[c]; }
+
+  template <class There>
+  SYNCBN_HOST_DEVICE Words load(const Step<vector_size<T>>& step, bool aligned, There there) const {
+    return load_vector(x, step, aligned, there);
+  }
+
+  template <class There, class Tally>
+  SYNCBN_HOST_DEVICE void add(const Words& words, int i, Coefficients k, const There& there,
+                              Tally tally) const {
+    const double difference =
+        static_cast<double>(to_lane(element<T>(words, i))) - static_cast<double>(k);
+    if constexpr (There::all) {
+      tally(difference, difference, difference);
+    } else {
+      const auto w = static_cast<double>(there.weight(i));
+      if (w != 0) {
+        tally(w * difference, w * difference, difference);
+      }
+    }
+  }
+};
+
+/// dz and dz (x - mean).
+template <class T>
+struct ExactBackwardTerms {
+  using Element = T;
+  using Loaded = typename TypedUpstream<T>::Loaded;
+  struct Coefficients {
+    typename TypedUpstream<T>::Coefficients upstream;
+    double mean;
+  };
+  static constexpr int batch = 2;  ///< of two tensors
+
+  TypedUpstream<T> upstream;
+  const double* mean;
+
+  SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const {
+    return {upstream.coefficients(c), mean[c]};
+  }
+
+  template <class There>
+  SYNCBN_HOST_DEVICE Loaded load(const Step<vector_size<T>>& step, bool aligned,
+                                 There there) const {
+    return upstream.load(step, aligned, there);
+  }
+
+  template <class There, class Tally>
+  SYNCBN_HOST_DEVICE void add(const Loaded& loaded, int i, const Coefficients& k,
+                              const There& there, Tally tally) const {
+    const float weight = there.weight(i);
+    if (!There::all && weight == 0) {
+      return;
+    }
+    const auto element = upstream.element(loaded, i, k.upstream, weight);
+    // x - mean is taken once more, more exactly than in lanes. From an output there is no x.
+    const double centered = upstream.is_from_output()
+                                ? static_cast<double>(element.centered)
+                                : static_cast<double>(upstream.data(loaded, i)) - k.mean;
+    const auto dz = static_cast<double>(element.dz);
+    tally(dz, dz, centered);
+  }
+};
+
+/// Kinds of tallies of T, by the sets of a thread.
+template <class T, SumsOf kOf>
+struct FixedPointTallies {
+  template <int kSets>
+  using Of = FixedPointTally<T, kOf, kSets>;
+};
+
+/// Calls body<T>(terms, aligned).
+template <class Body>
+void visit_terms(const ForwardTally& arguments, Body body) {
+  visit_dtype(arguments.x.dtype(), [&]<class T>() {
+    const auto* x = static_cast<const T*>(arguments.x.data());
+    body.template operator()<T>(ExactForwardTerms<T>{x, arguments.pivot}, is_aligned(x));
+  });
+}
+template <class Body>
+void visit_terms(const BackwardTally& arguments, Body body) {
+  visit_dtype(arguments.upstream.data.dtype(), [&]<class T>() {
+    const TypedUpstream<T> upstream(arguments.upstream);
+    body.template operator()<T>(ExactBackwardTerms<T>{upstream, arguments.upstream.mean},
+                                upstream.is_aligned());
+  });
+}
+
+template <class Launcher>
+void run_tally(const ForwardTally& arguments, const Launcher& launch) {
+  const ExactChannels& of = arguments.pass.of;
+  visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
+    const auto as = [&]<SumsOf kOf>() {
+      tally_channels<FixedPointTallies<T, kOf>::template Of>(arguments.x, terms, arguments.weight,
+                                                             aligned, of, of.tallies, launch,
+                                                             "summing channels in fixed point");
+    };
+    if (arguments.weight != nullptr) {
+      as.template operator()<SumsOf::weighted_differences>();
+    } else {
+      as.template operator()<SumsOf::differences>();
+    }
+  });
+}
+
+template <class Launcher>
+void run_tally(const BackwardTally& arguments, const Launcher& launch) {
+  const ExactChannels& of = arguments.pass.of;
+  visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
+    tally_channels<FixedPointTallies<T, SumsOf::gradients>::template Of>(
+        arguments.upstream.data, terms, arguments.upstream.weight, aligned, of, of.tallies, launch,
+        "summing gradients in fixed point");
+  });
+}
+
+template <class Launcher>
+void run_tally_magnitudes(const ForwardTally& arguments, const Launcher& launch) {
+  const ExactChannels& of = arguments.pass.of;
+  visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
+    tally_channels<MagnitudeTally>(arguments.x, terms, arguments.weight, aligned, of, of.magnitudes,
+                                   launch, "finding the largest differences");
+  });
+}
+
+template <class Launcher>
+void run_tally_magnitudes(const BackwardTally& arguments, const Launcher& launch) {
+  const ExactChannels& of = arguments.pass.of;
+  visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
+    tally_channels<MagnitudeTally>(arguments.upstream.data, terms, arguments.upstream.weight,
+                                   aligned, of, of.magnitudes, launch,
+                                   "finding the largest gradients");
+  });
+}
+
+}  // namespace syncbn::kernels::cuda

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Windows and counts of exact sums: what is done before channels are tallied.
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "core/host_device.hpp"
+
+#include "kernels/cuda/atomics.hpp"
+#include "kernels/cuda/exact.hpp"
+#include "kernels/cuda/geometry.hpp"
+#include "kernels/statistics.hpp"
+
+namespace syncbn::kernels::cuda {
+
+/// Kernel: Of has `pass` and of_channel(c), and once(), for what is done once.
+template <class Of>
+struct EachChannel {
+  static constexpr int threads = block_threads;
+  static constexpr int at_once = 1;
+  struct Shared {};
+
+  Of of;
+
+  constexpr std::int64_t blocks() const { return divide_up(of.pass.of.channels, threads); }
+
+  template <class Block>
+  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared&) const {
+    block.every_thread([&](int thread) {
+      const std::int64_t c = block.index() * threads + thread;
+      if (c == 0) {
+        of.once();
+      }
+      if (c < of.pass.of.channels) {
+        of.of_channel(c);
+      }
+    });
+  }
+};
+
+template <class Of, class Launcher>
+void for_each_channel(const Of& of, const Launcher& launch, const char* doing) {
+  const EachChannel<Of> kernel{of};
+  launch(kernel.blocks(), kernel, doing);
+}
+
+/// Empties a tally, in which there is nothing yet.
+SYNCBN_HOST_DEVICE inline void clear_tally(const ExactChannels& of, std::int64_t c) {
+  for (int k = 0; k < tally_words; ++k) {
+    of.tallies[k * of.channels + c] = 0;
+  }
+}
+
+/// A pass's first windows. Channels without one are outside of it.
+SYNCBN_HOST_DEVICE inline void set_windows(const ExactChannels& of, std::int64_t c,
+                                           const Windows& windows) {
+  of.first_window[c] = windows.first;
+  of.second_window[c] = windows.second;
+  of.wanted[c] = windows.known ? 1 : 0;
+  of.first_special[c] = of.second_special[c] = 0;
+  clear_tally(of, c);
+  of.tallies[(tally_words - 1) * of.channels + c] = windows.known ? 0 : ~std::uint64_t{0};
+}
+
+SYNCBN_HOST_DEVICE inline void set_count(const ExactChannels& of,
+                                         const std::array<std::int64_t, count_limbs>& limbs) {
+  for (int i = 0; i < count_limbs; ++i) {
+    of.count[i] = limbs[static_cast<std::size_t>(i)];
+  }
+}
+
+struct ForwardChoice : ChooseForward {
+  SYNCBN_HOST_DEVICE void once() const { set_count(pass.of, limbs); }
+  SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
+    double var = pass.of.var[c];
+    if (running_mean != nullptr) {
+      const double start = share_of_start(momentum, *batches);
+      pivot[c] = foretold_pivot(running_mean[c], start);
+      var = *batches > 0 ? foretold_variance(running_var[c], start) : -1;
+    }
+    set_windows(pass.of, c, forward_windows(var, eps, pivot[c]));
+  }
+};
+
+struct BackwardChoice : ChooseBackward {
+  SYNCBN_HOST_DEVICE void once() const { set_count(pass.of, limbs); }
+  SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
+    set_windows(pass.of, c, backward_windows(pass.of.gradient_exponent[c], mean[c], invstd[c]));
+  }
+};
+
+/// Kernel. Limbs of a block are below 2^33 each when they are added to the others'.
+struct WeightCount {
+  static constexpr int threads = block_threads;
+  static constexpr int at_once = 2;
+  static constexpr std::int64_t most_blocks = 1024;
+  struct Shared {
+    std::int64_t limbs[count_limbs][block_threads];
+  };
+
+  CountWeights arguments;
+
+  constexpr std::int64_t chunk() const {
+    constexpr std::int64_t unit = 8 * block_threads;
+    return divide_up(divide_up(arguments.size, most_blocks), unit) * unit;
+  }
+  constexpr std::int64_t blocks() const { return divide_up(arguments.size, chunk()); }
+
+  template <class Block>
+  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
+    block.every_thread([&](int thread) {
+      std::int64_t limbs[count_limbs] = {};
+      const std::int64_t begin = block.index() * chunk();
+      const std::int64_t end = begin + chunk() < arguments.size ? begin + chunk() : arguments.size;
+      for (std::int64_t i = begin + thread; i < end; i += threads) {
+        split_weight_into_limbs(arguments.weight[i], [&](int limb, std::int64_t part) {
+          SYNCBN_UNROLL
+          for (int k = 0; k < count_limbs; ++k) {  // registers have no index
+            limbs[k] += k == limb ? part : 0;
+          }
+        });
+      }
+      SYNCBN_UNROLL
+      for (int k = 0; k < count_limbs; ++k) {
+        shared.limbs[k][thread] = limbs[k];
+      }
+    });
+    block.every_thread([&](int thread) {
+      if (thread < count_limbs) {
+        std::int64_t sum = 0;
+        for (int i = 0; i < threads; ++i) {
+          sum += shared.limbs[thread][i];
+        }
+        shared.limbs[thread][0] = sum;
+      }
+    });
+    block.every_thread([&](int thread) {
+      if (thread == 0) {
+        std::int64_t limbs[count_limbs];
+        for (int k = 0; k < count_limbs; ++k) {
+          limbs[k] = shared.limbs[k][0];
+        }
+        carry(limbs);
+        for (int k = 0; k < count_limbs; ++k) {
+          add_to(reinterpret_cast<std::uint64_t*>(arguments.count) + k,
+                 static_cast<std::uint64_t>(limbs[k]));
+        }
+      }
+    });
+  }
+};
+
+/// For the wanted channels, from the group's message.
+struct WindowFit : FitWindows {
+  SYNCBN_HOST_DEVICE void once() const {}
+  SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
+    const ExactChannels& of = pass.of;
+    if (of.wanted[c] == 0) {
+      return;
+    }
+    of.first_special[c] = canonical(word(c, 2 * code.words));
+    of.second_special[c] = canonical(word(c, 2 * code.words + 1));
+    const int second = exponent(c, code.words);
+    of.first_window[c] = fitted_window(exponent(c, 0));
+    of.second_window[c] = fitted_window(second);
+    if (is_too_large_to_count(second)) {
+      of.second_special[c] = std::numeric_limits<double>::infinity();
+    }
+    if (mean != nullptr && !std::isfinite(mean[c])) {
+      of.second_special[c] = std::numeric_limits<double>::quiet_NaN();
+    }
+    clear_tally(of, c);
+  }
+
+ private:
+  SYNCBN_HOST_DEVICE double word(std::int64_t c, int k) const {
+    return message[k * pass.of.channels + c];
+  }
+  SYNCBN_HOST_DEVICE int exponent(std::int64_t c, int first) const {
+    for (int k = code.words; k-- > 0;) {
+      if (const int digit = code.digits.largest(word(c, first + k)); digit != 0) {
+        return k * code.digits.count + digit + least_exponent;
+      }
+    }
+    return no_exponent;
+  }
+};
+
+template <class Launcher>
+void run_choose_windows(const ChooseForward& arguments, const Launcher& launch) {
+  for_each_channel(ForwardChoice{arguments}, launch, "choosing windows of differences");
+}
+template <class Launcher>
+void run_choose_windows(const ChooseBackward& arguments, const Launcher& launch) {
+  for_each_channel(BackwardChoice{arguments}, launch, "choosing windows of gradients");
+}
+template <class Launcher>
+void run_count_weights(const CountWeights& arguments, const Launcher& launch) {
+  if (arguments.size != 0) {
+    const WeightCount kernel{arguments};
+    launch(kernel.blocks(), kernel, "counting weights");
+  }
+}
+template <class Launcher>
+void run_fit_windows(const FitWindows& arguments, const Launcher& launch) {
+  for_each_channel(WindowFit{arguments}, launch, "fitting windows");
+}
+
+}  // namespace syncbn::kernels::cuda

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What terms are taken into when their order does not matter, by a thread, for each of its sets;
+// the arithmetic of kernels/cpu/tallies-inl.hpp.
+//
+// A Tally has `Mark`, fields (sums of 64 bits, or maxima), Grids for a channel, add(set, grids, p,
+// q, r) for terms p and q * r, sum(field, set) and mark(set).
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "core/host_device.hpp"
+
+#include "kernels/cuda/elements.hpp"
+#include "kernels/fixed_point.hpp"
+
+namespace syncbn::kernels::cuda {
+
+enum class SumsOf : std::uint8_t {
+  differences,           ///< d and d^2: where the square is in its window, so is the difference
+  weighted_differences,  ///< w d and w d^2
+  gradients,             ///< dz and dz (x - mean), and the largest |dz|
+};
+
+/// M of both windows, as the half of the bits that is not 0.
+struct Grids {
+  std::uint32_t first;
+  std::uint32_t second;
+
+  Grids() = default;
+  SYNCBN_HOST_DEVICE Grids(int first_window, int second_window)
+      : first(upper(grid(first_window))), second(upper(grid(second_window))) {}
+
+  SYNCBN_HOST_DEVICE static std::uint32_t upper(double of) {
+    return static_cast<std::uint32_t>(std::bit_cast<std::uint64_t>(of) >> 32);
+  }
+  SYNCBN_HOST_DEVICE static double whole(std::uint32_t upper) {
+    return std::bit_cast<double>(static_cast<std::uint64_t>(upper) << 32);
+  }
+};
+
+/// Both sums in units of their windows; for f64 also in finer ones. At most `addable` terms a set.
+template <class T, SumsOf kOf, int kSets>
+class FixedPointTally {
+ public:
+  static constexpr bool fine = std::is_same_v<T, double>;
+  static constexpr int fields = fine ? 4 : 2;  ///< first, second, and of finer units
+  static constexpr bool maxima = false;
+  /// The largest first term's bits, or all ones.
+  using Mark = std::conditional_t<fine, std::uint64_t, std::uint32_t>;
+
+  SYNCBN_HOST_DEVICE void add(int set, const Grids& k, double p, double q, double r) {
+    const double first_grid = Grids::whole(k.first);
+    const double second_grid = Grids::whole(k.second);
+    const double first = p + first_grid;
+    const double second = std::fma(q, r, second_grid);
+    const std::int64_t first_units = units(first, first_grid);
+    const std::int64_t second_units = units(second, second_grid);
+    add_to_sum(0, set, first_units);
+    add_to_sum(1, set, second_units);
+    if constexpr (kOf != SumsOf::differences) {
+      see(set,
+          kOf == SumsOf::gradients ? second_units + signed_offset : first_units + signed_offset);
+    }
+    if constexpr (kOf != SumsOf::gradients) {
+      see(set, second_units);
+    } else {
+      const auto magnitude = static_cast<Lane<T>>(std::fabs(p));
+      largest_[set] = largest_[set] < magnitude ? magnitude : largest_[set];
+    }
+    if constexpr (fine) {
+      const double first_rest = p - (first - first_grid);
+      const double second_rest = std::fma(q, r, -(second - second_grid));
+      const double finer_first = first_grid * finer;
+      const double finer_second = second_grid * finer;
+      add_to_sum(2, set, units(first_rest + finer_first, finer_first));
+      add_to_sum(3, set, units(second_rest + finer_second, finer_second));
+    }
+  }
+
+  SYNCBN_HOST_DEVICE std::uint64_t sum(int field, int set) const { return sums_[field][set]; }
+  SYNCBN_HOST_DEVICE Mark mark(int set) const {
+    constexpr int upper_bits = unit_bits + 1 - 32;
+    return outside_[set] >> upper_bits != 0 ? ~Mark{0} : std::bit_cast<Mark>(largest_[set]);
+  }
+
+ private:
+  SYNCBN_HOST_DEVICE void add_to_sum(int field, int set, std::int64_t value) {
+    sums_[field][set] += static_cast<std::uint64_t>(value);
+  }
+  SYNCBN_HOST_DEVICE void see(int set, std::int64_t bits) {
+    outside_[set] |= static_cast<std::uint32_t>(static_cast<std::uint64_t>(bits) >> 32);
+  }
+
+  std::uint64_t sums_[fields][kSets] = {};
+  std::uint32_t outside_[kSets] = {};  ///< the upper half of bits for is_outside
+  Lane<T> largest_[kSets] = {};
+};
+
+/// Special values that a sum has among its terms.
+enum : std::uint32_t { has_plus_infinity = 1, has_minus_infinity = 2, has_nan = 4 };
+inline constexpr int special_bits = 3;  ///< of the first sum; then those of the second
+
+/// The largest magnitudes, and special values.
+template <int kSets>
+class MagnitudeTally {
+ public:
+  static constexpr int fields = 2;
+  static constexpr bool maxima = true;
+  using Mark = std::uint32_t;
+
+  SYNCBN_HOST_DEVICE void add(int set, const Grids&, double p, double q, double r) {
+    see(0, set, p);
+    see(1, set, q * r);
+  }
+
+  SYNCBN_HOST_DEVICE std::uint64_t sum(int field, int set) const {
+    return std::bit_cast<std::uint64_t>(largest_[field][set]);
+  }
+  SYNCBN_HOST_DEVICE Mark mark(int set) const { return special_[set]; }
+
+ private:
+  SYNCBN_HOST_DEVICE void see(int field, int set, double term) {
+    const double magnitude = std::fabs(term);
+    largest_[field][set] = largest_[field][set] < magnitude ? magnitude : largest_[field][set];
+    if (!std::isfinite(term)) {
+      const std::uint32_t is = term > 0   ? has_plus_infinity
+                               : term < 0 ? has_minus_infinity
+                                          : has_nan;
+      special_[set] |= is << (field * special_bits);
+    }
+  }
+
+  double largest_[2][kSets] = {};
+  std::uint32_t special_[kSets] = {};
+};
+
+/// What the special values of a sum add up to; 0 if there are none.
+SYNCBN_HOST_DEVICE inline double special_of(std::uint64_t mark, int field) {
+  const auto bits = static_cast<std::uint32_t>(mark >> (field * special_bits)) & 7U;
+  const bool plus = (bits & has_plus_infinity) != 0;
+  const bool minus = (bits & has_minus_infinity) != 0;
+  if ((bits & has_nan) != 0 || (plus && minus)) {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  return plus ? infinity : minus ? -infinity : 0;
+}
+
+}  // namespace syncbn::kernels::cuda

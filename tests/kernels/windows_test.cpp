@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What exact sums decide per channel, on either side.
+
+#include "kernels/windows.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "kernels/count_limbs.hpp"
+#include "kernels/cuda/exact.hpp"
+#include "kernels/statistics.hpp"
+
+namespace syncbn::kernels {
+namespace {
+
+constexpr int most_ranks = (1 << 20) - 1;
+
+TEST(WindowsTest, ASumOfPowersTellsTheLargest) {
+  for (const int ranks : {1, 2, 3, 4, 7, 8, 9, 500, 1024, most_ranks}) {
+    const Digits digits = cuda::exponent_code(ranks).digits;
+    for (int digit = 1; digit <= digits.count; ++digit) {
+      const double power = digits.power(digit);
+      ASSERT_TRUE(std::isnormal(power)) << ranks << " " << digit;
+      ASSERT_EQ(digits.largest(power), digit) << ranks;
+      ASSERT_EQ(digits.largest(ranks * power), digit) << ranks;
+      const double below = digit == 1 ? 0 : digits.power(digit - 1);
+      ASSERT_EQ(digits.largest(power + (ranks - 1) * below), digit) << ranks;
+    }
+    EXPECT_EQ(digits.largest(0), 0);
+  }
+}
+
+TEST(WindowsTest, WordsHaveRoomForAllExponents) {
+  for (const int ranks : {1, 2, 8, 1024, most_ranks}) {
+    const cuda::ExponentCode code = cuda::exponent_code(ranks);
+    EXPECT_GE(exponent_number(std::numeric_limits<double>::denorm_min()), 1);
+    EXPECT_LE(exponent_number(std::numeric_limits<double>::max()), code.words * code.digits.count);
+  }
+  EXPECT_EQ(cuda::exponent_code(1).words, 2);
+  EXPECT_EQ(cuda::exponent_code(8).words, 5);
+  EXPECT_EQ(cuda::exponent_code(1024).words, 12);
+  EXPECT_EQ(exponent_number(0), 0);
+  EXPECT_EQ(exponent_number(std::numeric_limits<double>::infinity()), 0);
+}
+
+TEST(WindowsTest, AGradientTellsItsExponent) {
+  for (const double largest : {1.0, 0.7, 1e-12, 0x1p-49}) {
+    EXPECT_EQ(largest_exponent(largest_to_power(largest, 3), 3),
+              std::max(exponent_of(largest), 4 - largest_steps))
+        << largest;
+  }
+  EXPECT_EQ(largest_exponent(largest_to_power(0, 3), 3), no_exponent);
+  EXPECT_EQ(largest_exponent(largest_to_power(1e-30, 3), 3), 4 - largest_steps);
+}
+
+TEST(WindowsTest, SharesOfTheStartAreThePowersThatTheyWere) {
+  for (const double momentum : {0.1, 0.01, 0.9, 1.0, 0.0}) {
+    for (const std::int64_t batches : {0, 1, 2, 3, 10, 77, 1000}) {
+      const double power = std::pow(1 - momentum, static_cast<double>(batches));
+      EXPECT_NEAR(share_of_start(momentum, batches), power, 1e-13 * power);
+    }
+  }
+}
+
+TEST(WindowsTest, LimbsCountWhatTheyAreMadeOf) {
+  const auto count = [](const auto& limbs) {
+    std::array<double, count_limbs> values{};
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<double>(limbs[i]);
+    }
+    return to_count(values.data());
+  };
+  for (const std::int64_t positions : {std::int64_t{0}, std::int64_t{1}, std::int64_t{3} << 40}) {
+    EXPECT_EQ(count(cuda::limbs_of(positions)), static_cast<double>(positions));
+  }
+  for (const float weight : {0.0F, 1.0F, 0x1p-149F, 0.3F, std::numeric_limits<float>::max()}) {
+    std::array<std::int64_t, count_limbs> limbs{};
+    for (int i = 0; i < 3; ++i) {
+      split_weight_into_limbs(weight, [&](int limb, std::int64_t part) {
+        limbs[static_cast<std::size_t>(limb)] += part;
+      });
+    }
+    EXPECT_EQ(count(limbs), 3 * static_cast<double>(weight));
+  }
+}
+
+}  // namespace
+}  // namespace syncbn::kernels
