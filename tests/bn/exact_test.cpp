@@ -14,6 +14,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/exact_steps.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 #include "support/whole_batch.hpp"
@@ -22,183 +23,21 @@
 namespace syncbn {
 namespace {
 
+using test::Batch;
+using test::batches_of;
+using test::bits_of;
+using test::count_differences;
+using test::Results;
+using test::Setting;
+using test::Shard;
+using test::shard_of;
+using test::shardings;
 using test::Tensor;
+using test::train;
 using testing::HasSubstr;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-constexpr int steps = 4;
-
-/// A layer and the batches it is given.
-struct Setting {
-  DType dtype = DType::f32;
-  Layout layout = Layout::channels_first;
-  Shape shape = {11, 5, 37};
-  double mean = 0.3;  ///< of x, with a standard deviation of 1
-  Activation activation = Activation::none;
-  bool residual = false;
-  bool weighted = false;
-  bool in_place = false;
-  bool tracked = true;
-  std::int64_t blocks = 1;
-  Backend backend = Backend::cpu;
-  Reproducibility reproducibility = Reproducibility::exact;
-  /// Of the third step, in channel 2 of sample 1: an outlier, or none if 0.
-  double outlier = 0;
-  double gradient_outlier = 0;
-};
-
-/// Samples [begin, end) of the whole batch.
-struct Shard {
-  std::int64_t begin;
-  std::int64_t end;
-};
-
-constexpr int shardings = 5;
-Shard shard_of(int sharding, std::int64_t samples, int rank, int ranks) {
-  const auto cut = [&](std::int64_t part, std::int64_t whole) { return samples * part / whole; };
-  const std::int64_t r = rank;
-  const std::int64_t p = ranks;
-  switch (sharding) {
-    case 0:  // even
-      return {cut(r, p), cut(r + 1, p)};
-    case 1:  // growing
-      return {cut(r * (r + 1), p * (p + 1)), cut((r + 1) * (r + 2), p * (p + 1))};
-    case 2:  // the last has all
-      return {r == p - 1 ? 0 : samples, samples};
-    case 3:  // one each, the first the rest
-      return r == 0 ? Shard{0, samples - p + 1} : Shard{samples - p + r, samples - p + r + 1};
-    default:  // the first none, if there are others
-      return p == 1 ? Shard{0, samples}
-                    : Shard{cut(std::max<std::int64_t>(r - 1, 0), p - 1), cut(r, p - 1)};
-  }
-}
-
-/// What a step is given, of the whole batch.
-struct Batch {
-  Tensor x, dy, residual;
-};
-
-std::vector<Batch> batches_of(const Setting& setting) {
-  std::vector<Batch> batches;
-  for (int step = 0; step < steps; ++step) {
-    const auto normal = [&](int what, double mean, double spread) {
-      const auto seed = static_cast<std::uint64_t>(100 * what + step);
-      return Tensor::normal(setting.dtype, setting.shape, setting.layout, seed, mean, spread);
-    };
-    Batch batch{.x = normal(1, setting.mean, step == 3 ? 0.7 : 1),
-                .dy = normal(2, 0.01, step == 3 ? 1e-7 : 1e-3),
-                .residual = normal(3, 0, 1)};
-    if (step == 2 && setting.shape.n > 1) {
-      const std::int64_t c = std::min<std::int64_t>(2, setting.shape.c - 1);
-      if (setting.outlier != 0) {
-        batch.x.set(1, c, 0, setting.outlier);
-      }
-      if (setting.gradient_outlier != 0) {
-        batch.dy.set(1, c, 0, setting.gradient_outlier);
-      }
-    }
-    batches.push_back(std::move(batch));
-  }
-  return batches;
-}
-
-struct Results {
-  std::vector<Tensor> tensors;  ///< of every step
-  std::vector<double> shared;   ///< what all ranks have
-  std::int64_t retries = 0;
-};
-
-std::vector<float> weights_of(const Setting& setting, const Shard& shard) {
-  constexpr float values[] = {1, 0.3F, 0, 2.7F, 1, 0x1p-20F, 1.5F};
-  std::vector<float> weight;
-  for (std::int64_t i = shard.begin * setting.shape.s; i < shard.end * setting.shape.s; ++i) {
-    weight.push_back(values[static_cast<std::size_t>(i * 5 / 3 % 7)]);
-  }
-  return weight;
-}
-
-Results train(const Communicator& group, const Setting& setting, const std::vector<Batch>& batches,
-              const Shard& shard) {
-  BatchNorm layer(setting.shape.c, group,
-                  {.name = "exact",
-                   .track_running_stats = setting.tracked,
-                   .activation = setting.activation,
-                   .parameter_gradients = GradientScope::group,
-                   .channel_blocks = setting.blocks,
-                   .reproducibility = setting.reproducibility,
-                   .backend = setting.backend});
-  for (std::int64_t c = 0; c < setting.shape.c; ++c) {
-    layer.weight()[static_cast<std::size_t>(c)] = 0.8 + 0.1 * static_cast<double>(c % 7);
-    layer.bias()[static_cast<std::size_t>(c)] = 0.2 * static_cast<double>(c % 3) - 0.3;
-  }
-  Results results;
-  Saved saved;
-  const std::vector<float> weight =
-      setting.weighted ? weights_of(setting, shard) : std::vector<float>{};
-  for (const Batch& batch : batches) {
-    Tensor x = batch.x.samples(shard.begin, shard.end);
-    const Tensor dy = batch.dy.samples(shard.begin, shard.end);
-    const Tensor residual = batch.residual.samples(shard.begin, shard.end);
-    Tensor y = x, dx = x, dresidual = x;
-    if (setting.in_place) {
-      layer.forward_in_place(y.view(), saved, weight);
-      layer.backward_in_place(saved, y.view(), dy.view(), dx.view(), weight);
-    } else if (setting.residual) {
-      layer.forward(x.view(), residual.view(), y.view(), saved, weight);
-      layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dresidual.view(), weight);
-      results.tensors.push_back(dresidual);
-    } else {
-      layer.forward(x.view(), y.view(), saved, weight);
-      layer.backward(saved, x.view(), dy.view(), dx.view(), weight);
-    }
-    results.tensors.push_back(y);
-    results.tensors.push_back(dx);
-    results.shared.push_back(saved.statistics.count);
-    for (const std::span<const double> values : {std::span<const double>(saved.statistics.mean),
-                                                 std::span<const double>(saved.statistics.var),
-                                                 std::span<const double>(layer.running_mean()),
-                                                 std::span<const double>(layer.running_var()),
-                                                 std::span<const double>(layer.weight_grad()),
-                                                 std::span<const double>(layer.bias_grad())}) {
-      results.shared.insert(results.shared.end(), values.begin(), values.end());
-    }
-  }
-  results.retries = layer.pivot_retries();
-  return results;
-}
-
-// Of every NaN the same bits, as which one it is depends on the order in which it was made.
-std::uint64_t bits_of(double value) {
-  return std::isnan(value) ? 1 : std::bit_cast<std::uint64_t>(value);
-}
-
-/// How many numbers have other bits than in the whole batch's results.
-std::int64_t count_differences(const Results& part, const Results& whole, const Shard& shard) {
-  std::int64_t differences = part.retries == whole.retries ? 0 : 1;
-  for (std::size_t t = 0; t < whole.tensors.size(); ++t) {
-    const Tensor expected = whole.tensors[t].samples(shard.begin, shard.end);
-    const Shape& shape = expected.shape();
-    if (std::memcmp(expected.view().data(), part.tensors[t].view().data(),
-                    static_cast<std::size_t>(shape.size()) * size_of(expected.dtype())) == 0) {
-      continue;
-    }
-    for (std::int64_t n = 0; n < shape.n; ++n) {
-      for (std::int64_t c = 0; c < shape.c; ++c) {
-        for (std::int64_t s = 0; s < shape.s; ++s) {
-          const double a = expected.at(n, c, s);
-          const double b = part.tensors[t].at(n, c, s);
-          differences += bits_of(a) != bits_of(b) ? 1 : 0;
-        }
-      }
-    }
-  }
-  for (std::size_t i = 0; i < whole.shared.size(); ++i) {
-    differences += bits_of(part.shared[i]) != bits_of(whole.shared[i]) ? 1 : 0;
-  }
-  return differences;
-}
 
 /// What all ranks hold theirs against: made once for them.
 struct Whole {
@@ -223,14 +62,6 @@ double differences(const Communicator& group, const Whole& whole, const Setting&
     sum += of_all[0];
   }
   return sum;
-}
-
-std::string to_text(const Setting& setting) {
-  return std::string(to_string(setting.dtype)) + " " + std::string(to_string(setting.layout)) +
-         " " + std::to_string(setting.shape.n) + "x" + std::to_string(setting.shape.c) + "x" +
-         std::to_string(setting.shape.s) + ", mean " + std::to_string(setting.mean) +
-         ", outliers " + std::to_string(setting.outlier) + " " +
-         std::to_string(setting.gradient_outlier);
 }
 
 void expect_the_bits_of_one_process(const std::vector<Setting>& settings) {
