@@ -52,12 +52,20 @@ class DeviceSaved {
 /// the next, that step's variance is off by up to 7e-7 k^2 of itself (with f64, by the rounding of
 /// double).
 ///
+/// With Reproducibility::exact sums are what they are on the CPU: as exact, the same for any ranks
+/// and over every kind of group, and results have the bits of BatchNorm with Backend::cpu where
+/// that has fused multiplication and addition (but a NaN may be another NaN). Which channels' sums
+/// are to be taken again is found out on the device, so what that needs is put on the stream in
+/// every step: a forward has five sums over the ranks, a backward three. The first, and each second
+/// one behind it, are of 4C + 10 doubles, in a backward C more, for f64 4C more; the others are of
+/// 6C doubles for one rank, 12C for 8, 26C for 1024. x is read again for channels that need it.
+///
 /// What ranks are told when they disagree or one is missing, and when, is the communicator's
 /// business. A call that throws leaves parameters and running statistics as they were.
 class DeviceBatchNorm {
  public:
   /// Local; waits for the device. As BatchNorm's. Options::backend and channel_blocks mean nothing
-  /// here. Throws NotConfigured for Reproducibility::exact, and in a build without CUDA.
+  /// here. Throws NotConfigured in a build without CUDA.
   DeviceBatchNorm(std::int64_t channels, DeviceCommunicator group, BatchNormOptions options = {});
   DeviceBatchNorm(DeviceBatchNorm&&) noexcept;
   DeviceBatchNorm& operator=(DeviceBatchNorm&&) noexcept;

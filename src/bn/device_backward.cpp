@@ -6,6 +6,8 @@
 //           finalize_backward  coefficients, parameter gradients
 //           input_gradient     one read of x, dy, one write of dx
 // clang-format on
+//
+// With exact sums these are those of device_exact.hpp in place of the first two steps.
 
 #include <optional>
 
@@ -90,18 +92,27 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
       .negative_slope = options_.activation.negative_slope};
   double* sums = working_->sums.as<double>();
   const bool local = options_.parameter_gradients == GradientScope::local;
-  kernels::cuda::backward_sums(
-      {.upstream = upstream, .sums = sums, .workspace = working_->partial.data()}, stream);
-  if (local) {
-    working_->own_sums.copy(working_->sums, working_->own_sums.bytes(), stream);
+  const comm::Descriptor what{.pass = comm::Pass::backward,
+                              .layer = options_.name,
+                              .channels = channels_,
+                              .dtype = context.x.dtype(),
+                              .shared = static_cast<std::uint64_t>(saved.forward_.forward),
+                              .options = working_->options};
+  if (working_->exact) {
+    working_->exact->sum(group_.sum(), what,
+                         bn::DeviceExact::Backward{.upstream = upstream,
+                                                   .invstd = statistics[DeviceStatistics::invstd],
+                                                   .sums = sums,
+                                                   .own_sums = working_->own_sums.as<double>()},
+                         stream);
+  } else {
+    kernels::cuda::backward_sums(
+        {.upstream = upstream, .sums = sums, .workspace = working_->partial.data()}, stream);
+    if (local) {
+      working_->own_sums.copy(working_->sums, working_->own_sums.bytes(), stream);
+    }
+    group_.sum().all_reduce(what, sums, sums_length(channels_), stream);
   }
-  group_.sum().all_reduce({.pass = comm::Pass::backward,
-                           .layer = options_.name,
-                           .channels = channels_,
-                           .dtype = context.x.dtype(),
-                           .shared = static_cast<std::uint64_t>(saved.forward_.forward),
-                           .options = working_->options},
-                          sums, sums_length(channels_), stream);
   double* mean_dz = working_->arrays[DeviceWorkspace::mean_dz];
   double* slope = working_->arrays[DeviceWorkspace::slope];
   kernels::cuda::finalize_backward({.channels = channels_,

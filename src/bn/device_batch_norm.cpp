@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "syncbn/error.hpp"
-
 #include "bn/device_memory.hpp"
 #include "bn/options.hpp"
 #include "bn/validate.hpp"
@@ -19,19 +17,6 @@ namespace syncbn {
 using bn::DeviceState;
 using bn::DeviceStatistics;
 using bn::DeviceWorkspace;
-
-namespace {
-
-BatchNormOptions supported(BatchNormOptions options) {
-  if (options.reproducibility == Reproducibility::exact) {
-    throw NotConfigured("layer '" + options.name +
-                        "': no exact sums on devices. Use Reproducibility::rank_consistent, or "
-                        "BatchNorm on the host.");
-  }
-  return options;
-}
-
-}  // namespace
 
 DeviceSaved::DeviceSaved() = default;
 DeviceSaved::DeviceSaved(DeviceSaved&&) noexcept = default;
@@ -52,10 +37,13 @@ DeviceBatchNorm::DeviceBatchNorm(std::int64_t channels, DeviceCommunicator group
                                  BatchNormOptions options)
     : channels_(bn::validated(channels, options)),
       group_(std::move(group)),
-      options_(bn::named(supported(std::move(options)), group_.sum())),
+      options_(bn::named(std::move(options), group_.sum())),
       state_(std::make_unique<DeviceState>(channels)),
       working_(std::make_unique<DeviceWorkspace>(channels)) {
   working_->options = bn::to_text(options_);
+  if (options_.reproducibility == Reproducibility::exact) {
+    working_->exact.emplace(channels, group_.size());
+  }
   const auto c = static_cast<std::size_t>(channels);
   const std::vector<double> zeros(c, 0.0), ones(c, 1.0);
   state_->arrays.upload(DeviceState::weight, ones, nullptr);

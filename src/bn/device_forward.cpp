@@ -6,6 +6,8 @@
 //           finalize           statistics, running statistics, the next pivot
 //           normalize          one read of x, one write of y
 // clang-format on
+//
+// With exact sums these are those of device_exact.hpp in place of the first two steps.
 
 #include <optional>
 
@@ -70,11 +72,12 @@ void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, Cuda
   if (!saved.statistics_ || saved.forward_.shape.c != channels_) {
     saved.statistics_ = std::make_unique<DeviceStatistics>(channels_);
   }
-  if (!knows_mean_) {  // to find it
+  const bool knows_enough = knows_mean_ || working_->exact;
+  if (!knows_enough) {  // to find it
     sum_over_group(comm::Pass::forward, pass, stream);
     finalize(*saved.statistics_, Moves::pivot, stream);
   }
-  sum_over_group(knows_mean_ ? comm::Pass::forward : comm::Pass::second_sums, pass, stream);
+  sum_over_group(knows_enough ? comm::Pass::forward : comm::Pass::second_sums, pass, stream);
   finalize(*saved.statistics_, Moves::running_statistics, stream);
   const auto& statistics = saved.statistics_->arrays;
   normalize(pass, statistics[DeviceStatistics::mean], statistics[DeviceStatistics::scale],
@@ -92,19 +95,33 @@ void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, Cuda
 
 void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream) {
   double* sums = working_->sums.as<double>();
+  const comm::Descriptor what{.pass = kind,
+                              .layer = options_.name,
+                              .channels = channels_,
+                              .dtype = pass.x.dtype(),
+                              .shared = static_cast<std::uint64_t>(forwards_),
+                              .options = working_->options};
+  if (working_->exact) {
+    working_->exact->sum(group_.sum(), what,
+                         bn::DeviceExact::Forward{.x = pass.x,
+                                                  .weight = pass.weight,
+                                                  .running_mean = running_mean(),
+                                                  .running_var = running_var(),
+                                                  .batches = num_batches_tracked(),
+                                                  .momentum = options_.momentum.value_or(1.0),
+                                                  .eps = options_.eps,
+                                                  .pivot = state_->pivot.as<float>(),
+                                                  .sums = sums},
+                         stream);
+    return;
+  }
   kernels::cuda::forward_sums({.x = pass.x,
                                .weight = pass.weight,
                                .pivot = state_->pivot.as<float>(),
                                .sums = sums,
                                .workspace = working_->partial.data()},
                               stream);
-  group_.sum().all_reduce({.pass = kind,
-                           .layer = options_.name,
-                           .channels = channels_,
-                           .dtype = pass.x.dtype(),
-                           .shared = static_cast<std::uint64_t>(forwards_),
-                           .options = working_->options},
-                          sums, sums_length(channels_), stream);
+  group_.sum().all_reduce(what, sums, sums_length(channels_), stream);
 }
 
 void DeviceBatchNorm::finalize(DeviceStatistics& statistics, Moves moves, CudaStream stream) {
@@ -115,6 +132,7 @@ void DeviceBatchNorm::finalize(DeviceStatistics& statistics, Moves moves, CudaSt
                .batches = num_batches_tracked(),
                .momentum = options_.momentum};
   }
+  const bool keeps_var = working_->exact && !options_.track_running_stats;
   kernels::cuda::finalize({.channels = channels_,
                            .sums = working_->sums.as<double>(),
                            .pivot = state_->pivot.as<float>(),
@@ -126,6 +144,7 @@ void DeviceBatchNorm::finalize(DeviceStatistics& statistics, Moves moves, CudaSt
                            .invstd = statistics.arrays[DeviceStatistics::invstd],
                            .scale = statistics.arrays[DeviceStatistics::scale],
                            .shift = statistics.arrays[DeviceStatistics::shift],
+                           .kept_var = keeps_var ? working_->exact->var() : nullptr,
                            .running = running},
                           stream);
 }

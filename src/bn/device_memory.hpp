@@ -5,12 +5,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "syncbn/device_batch_norm.hpp"
 
+#include "bn/device_exact.hpp"
 #include "comm/device_sum.hpp"
 #include "cuda/device_buffer.hpp"
 #include "kernels/cuda/cuda.hpp"
@@ -88,7 +90,8 @@ struct DeviceWorkspace {
   cuda::DeviceBuffer sums;  ///< of the group, and the exchange's own words
   cuda::DeviceBuffer own_sums;
   cuda::DeviceBuffer partial;
-  std::string options;  ///< of the layer, for the ranks to compare
+  std::optional<DeviceExact> exact;  ///< with Reproducibility::exact
+  std::string options;               ///< of the layer, for the ranks to compare
 };
 
 }  // namespace syncbn::bn

@@ -61,6 +61,9 @@ void DeviceBatchNorm::take_state(BatchNorm& host, CudaStream stream) {
     state_->batches.upload(std::as_bytes(std::span(&batches, 1)), stream);
   }
   state_->pivot.clear(stream);
+  if (working_->exact) {
+    working_->exact->forget(stream);
+  }
   knows_mean_ = false;
   cuda::StreamView(stream).synchronize();
 }

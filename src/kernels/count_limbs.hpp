@@ -54,8 +54,12 @@ SYNCBN_HOST_DEVICE inline void carry(std::int64_t* limbs) {
   }
 }
 
-/// From limbs that are integers, rounded alike whoever had which share of them.
+/// From limbs that are integers, rounded alike whoever had which share of them. Of a message that
+/// failed they are NaN, and so is the count.
 SYNCBN_HOST_DEVICE inline double to_count(const double* limbs) {
+  if (std::isnan(limbs[0])) {
+    return limbs[0];
+  }
   std::int64_t carried[count_limbs];
   for (int i = 0; i < count_limbs; ++i) {
     carried[i] = static_cast<std::int64_t>(limbs[i]);

@@ -17,12 +17,14 @@
 #include "syncbn/error.hpp"
 
 #include "bn/device.hpp"
+#include "bn/placed.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 
 namespace syncbn {
 namespace {
 
+using test::Placed;
 using test::Tensor;
 using testing::HasSubstr;
 
@@ -62,30 +64,6 @@ struct Step {
       }
     }
   }
-};
-
-/// A tensor in the device's memory.
-class Placed {
- public:
-  explicit Placed(const Tensor& tensor) : memory_(bytes_of(tensor)), tensor_(tensor) {}
-
-  TensorView view() { return {memory_.data(), tensor_.dtype(), tensor_.shape(), tensor_.layout()}; }
-  Tensor fetch() const {
-    Tensor result = tensor_;
-    test::fetch(memory_.data(), {static_cast<std::byte*>(result.view().data()), size_of(result)});
-    return result;
-  }
-
- private:
-  static std::size_t size_of(const Tensor& tensor) {
-    return static_cast<std::size_t>(tensor.shape().size()) * syncbn::size_of(tensor.dtype());
-  }
-  static std::span<const std::byte> bytes_of(const Tensor& tensor) {
-    return {static_cast<const std::byte*>(tensor.view().data()), size_of(tensor)};
-  }
-
-  test::DeviceMemory memory_;
-  Tensor tensor_;
 };
 
 /// A step there.
@@ -322,8 +300,6 @@ TEST_F(DeviceLayer, SavesAndLoadsItsState) {
 
 TEST_F(DeviceLayer, RefusesWhatDoesNotFit) {
   const DeviceCommunicator self = DeviceCommunicator::staged(Communicator::self());
-  EXPECT_THROW(DeviceBatchNorm(channels, self, {.reproducibility = Reproducibility::exact}),
-               NotConfigured);
   EXPECT_THROW(DeviceBatchNorm(0, self), InvalidArgument);
   DeviceBatchNorm layer(channels, self, {.track_running_stats = false});
   const Setting setting{DType::f32, Layout::channels_first, Extras::none, {}};

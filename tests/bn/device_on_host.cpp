@@ -18,6 +18,9 @@
 #include "cuda/event.hpp"
 #include "kernels/cuda/backward_sums.hpp"
 #include "kernels/cuda/cuda.hpp"
+#include "kernels/cuda/exact_messages.hpp"
+#include "kernels/cuda/exact_terms.hpp"
+#include "kernels/cuda/exact_windows.hpp"
 #include "kernels/cuda/finalize.hpp"
 #include "kernels/cuda/forward_sums.hpp"
 #include "kernels/cuda/input_gradient.hpp"
@@ -112,6 +115,43 @@ void finalize_backward(const FinalizeBackward& arguments, Stream) {
 }
 void input_gradient(const InputGradient& arguments, Stream) {
   run_input_gradient(arguments, test::OnHost());
+}
+
+void choose_windows(const ChooseForward& arguments, Stream) {
+  run_choose_windows(arguments, test::OnHost());
+}
+void choose_windows(const ChooseBackward& arguments, Stream) {
+  run_choose_windows(arguments, test::OnHost());
+}
+void count_weights(const CountWeights& arguments, Stream) {
+  run_count_weights(arguments, test::OnHost());
+}
+void tally(const ForwardTally& arguments, Stream) {
+  run_tally(arguments, test::OnHost());
+}
+void tally(const BackwardTally& arguments, Stream) {
+  run_tally(arguments, test::OnHost());
+}
+void tally_magnitudes(const ForwardTally& arguments, Stream) {
+  run_tally_magnitudes(arguments, test::OnHost());
+}
+void tally_magnitudes(const BackwardTally& arguments, Stream) {
+  run_tally_magnitudes(arguments, test::OnHost());
+}
+void pack_sums(const ExactPass& pass, double* message, Stream) {
+  run_pack_sums(pass, message, test::OnHost());
+}
+void settle(const SettleForward& arguments, Stream) {
+  run_settle(arguments, test::OnHost());
+}
+void settle(const SettleBackward& arguments, Stream) {
+  run_settle(arguments, test::OnHost());
+}
+void pack_exponents(const ExactPass& pass, const ExponentCode& code, double* message, Stream) {
+  run_pack_exponents(pass, code, message, test::OnHost());
+}
+void fit_windows(const FitWindows& arguments, Stream) {
+  run_fit_windows(arguments, test::OnHost());
 }
 
 }  // namespace syncbn::kernels::cuda

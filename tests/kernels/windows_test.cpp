@@ -68,6 +68,12 @@ TEST(WindowsTest, SharesOfTheStartAreThePowersThatTheyWere) {
   }
 }
 
+TEST(WindowsTest, AFailedMessageCountsAsNaN) {
+  std::array<double, count_limbs> limbs{};
+  limbs.fill(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_TRUE(std::isnan(to_count(limbs.data())));
+}
+
 TEST(WindowsTest, LimbsCountWhatTheyAreMadeOf) {
   const auto count = [](const auto& limbs) {
     std::array<double, count_limbs> values{};

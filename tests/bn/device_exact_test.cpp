@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Reproducibility::exact on a device: every rank's part of the results has the bits that BatchNorm
+// on the host gives it in one process with the whole batch.
+
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/error.hpp"
+
+#include "bn/device.hpp"
+#include "bn/exact_steps.hpp"
+#include "bn/placed.hpp"
+#include "support/on_ranks.hpp"
+#include "support/tensor.hpp"
+
+namespace syncbn {
+namespace {
+
+using test::Batch;
+using test::count_differences;
+using test::Placed;
+using test::Results;
+using test::Setting;
+using test::Shard;
+using test::shard_of;
+using test::shardings;
+using test::Tensor;
+using testing::HasSubstr;
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr CudaStream stream = nullptr;
+
+/// Loads gamma and beta as a state, the way to write to a device.
+void load_parameters(DeviceBatchNorm& layer, const Setting& setting) {
+  StateDict state;
+  layer.save_state(state, stream);
+  state.tensors["weight"] = StateTensor::from(test::gamma_of(setting));
+  state.tensors["bias"] = StateTensor::from(test::beta_of(setting));
+  layer.load_state(state, stream);
+}
+
+/// Collective. What DeviceBatchNorm makes of a shard of the batches.
+Results train_on_device(const Communicator& group, const Setting& setting,
+                        const std::vector<Batch>& batches, const Shard& shard) {
+  DeviceBatchNorm layer(setting.shape.c, DeviceCommunicator::staged(group),
+                        test::options_of(setting));
+  load_parameters(layer, setting);
+  const std::vector<float> weights =
+      setting.weighted ? test::weights_of(setting, shard) : std::vector<float>{};
+  const test::DeviceMemory weight_memory(std::as_bytes(std::span(weights)));
+  const auto* weight = setting.weighted ? static_cast<const float*>(weight_memory.data()) : nullptr;
+  Results results;
+  DeviceSaved saved;
+  for (const Batch& batch : batches) {
+    const Tensor own = batch.x.samples(shard.begin, shard.end);
+    Placed x(own), dy(batch.dy.samples(shard.begin, shard.end));
+    Placed residual(batch.residual.samples(shard.begin, shard.end));
+    Placed y(own), dx(own), dresidual(own);
+    if (setting.residual) {
+      layer.forward(x.view(), residual.view(), y.view(), saved, stream, weight);
+      layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dresidual.view(), stream,
+                     weight);
+      results.tensors.push_back(dresidual.fetch());
+    } else {
+      layer.forward(x.view(), y.view(), saved, stream, weight);
+      layer.backward(saved, x.view(), dy.view(), dx.view(), stream, weight);
+    }
+    results.tensors.push_back(y.fetch());
+    results.tensors.push_back(dx.fetch());
+    results.shared.push_back(0);  // the count, which nobody is told
+    const auto channels = static_cast<std::size_t>(setting.shape.c);
+    for (const double* values : std::initializer_list<const double*>{
+             saved.mean(), saved.var(), layer.running_mean(), layer.running_var(),
+             layer.weight_grad(), layer.bias_grad()}) {
+      const std::vector<double> fetched = test::fetch(values, channels);
+      results.shared.insert(results.shared.end(), fetched.begin(), fetched.end());
+    }
+  }
+  return results;
+}
+
+/// Likewise of BatchNorm, but for what a device does not tell.
+Results train_on_host(const Communicator& group, const Setting& setting,
+                      const std::vector<Batch>& batches, const Shard& shard) {
+  Results results = test::train(group, setting, batches, shard);
+  const std::size_t of_step = results.shared.size() / batches.size();
+  for (std::size_t step = 0; step < batches.size(); ++step) {
+    results.shared[step * of_step] = 0;
+  }
+  results.retries = 0;
+  return results;
+}
+
+/// What all ranks hold theirs against: the host's.
+struct Whole {
+  Setting setting;
+  std::vector<Batch> batches = test::batches_of(setting);
+  Results results = train_on_host(Communicator::self(), setting, batches, {0, setting.shape.n});
+};
+
+/// Over all ranks and shardings, of a layer set up by `setting`.
+double differences(const Communicator& group, const Whole& whole, const Setting& setting) {
+  const std::int64_t samples = setting.shape.n;
+  double sum = 0;
+  for (int sharding = 0; sharding < (group.size() == 1 ? 1 : shardings); ++sharding) {
+    if (samples < group.size() && sharding == 3) {
+      continue;
+    }
+    const Shard shard = shard_of(sharding, samples, group.rank(), group.size());
+    const Results part = train_on_device(group, setting, whole.batches, shard);
+    std::vector<double> of_all = {
+        static_cast<double>(count_differences(part, whole.results, shard))};
+    group.all_reduce(of_all);
+    sum += of_all[0];
+  }
+  return sum;
+}
+
+void expect_the_bits_of_the_host(const std::vector<Setting>& settings) {
+  std::vector<Whole> wholes;
+  for (const Setting& setting : settings) {
+    wholes.push_back({setting});
+  }
+  test::on_ranks([&](const Communicator& group) {
+    for (const Whole& whole : wholes) {
+      EXPECT_EQ(differences(group, whole, whole.setting), 0) << to_text(whole.setting);
+    }
+  });
+}
+
+constexpr DType all_types[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
+constexpr Layout both_layouts[] = {Layout::channels_first, Layout::channels_last};
+
+class ExactDeviceLayer : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = test::no_device(); !why.empty()) {
+      GTEST_SKIP() << why;
+    }
+  }
+};
+
+TEST_F(ExactDeviceLayer, GivesTheBitsOfTheHostsInOneProcess) {
+  std::vector<Setting> settings;
+  for (const DType dtype : all_types) {
+    for (const Layout layout : both_layouts) {
+      for (const Shape& shape :
+           {Shape{11, 5, 37}, Shape{9, 1, 7}, Shape{7, 64, 2}, Shape{6, 3, 784}}) {
+        settings.push_back({.dtype = dtype, .layout = layout, .shape = shape});
+      }
+      settings.push_back(
+          {.dtype = dtype, .layout = layout, .activation = Activation::relu, .residual = true});
+      settings.push_back({.dtype = dtype,
+                          .layout = layout,
+                          .activation = Activation::leaky_relu(0.1),
+                          .weighted = true,
+                          .tracked = false});
+    }
+  }
+  expect_the_bits_of_the_host(settings);
+}
+
+// Larger than one block of the kernels.
+TEST_F(ExactDeviceLayer, DoesNotDependOnHowKernelsCutTensors) {
+  std::vector<Setting> settings;
+  for (const Layout layout : both_layouts) {
+    for (const Shape& shape : {Shape{9, 20, 400}, Shape{90, 300, 3}, Shape{4, 1, 20001}}) {
+      settings.push_back({.layout = layout, .shape = shape});
+    }
+    settings.push_back({.dtype = DType::bf16, .layout = layout, .shape = {5, 513, 4}});
+  }
+  expect_the_bits_of_the_host(settings);
+}
+
+// The control: by default some bits do depend on the ranks, and this test notices.
+TEST_F(ExactDeviceLayer, IsNeededForThat) {
+  const Setting setting{.shape = {23, 40, 37}, .reproducibility = Reproducibility::rank_consistent};
+  Whole whole{setting};
+  whole.results = train_on_device(Communicator::self(), setting, whole.batches, {0, 23});
+  test::on_ranks([&](const Communicator& group) {
+    if (group.size() > 1) {
+      EXPECT_GT(differences(group, whole, setting), 0);
+    } else {
+      EXPECT_EQ(differences(group, whole, setting), 0);
+    }
+  });
+}
+
+TEST_F(ExactDeviceLayer, HoldsForMeansFarFromZero) {
+  std::vector<Setting> settings;
+  for (const double mean : {1e2, 1e4, 1e6}) {
+    settings.push_back({.mean = mean});
+    settings.push_back({.dtype = DType::f64, .mean = -mean, .weighted = true});
+    settings.push_back({.mean = mean, .tracked = false});
+  }
+  expect_the_bits_of_the_host(settings);
+}
+
+TEST_F(ExactDeviceLayer, HoldsWhenTermsLeaveTheirWindows) {
+  std::vector<Setting> settings = {{.dtype = DType::f64, .outlier = 1e200}};
+  for (const double outlier : {600.0, 1e5, 1e9, 1e30}) {
+    for (const bool weighted : {false, true}) {
+      settings.push_back({.weighted = weighted, .outlier = outlier, .gradient_outlier = outlier});
+    }
+    settings.push_back({.dtype = DType::f64, .outlier = -outlier});
+    settings.push_back({.dtype = DType::bf16, .outlier = -outlier});
+  }
+  expect_the_bits_of_the_host(settings);
+}
+
+TEST_F(ExactDeviceLayer, HoldsForInfinitiesAndNaNs) {
+  std::vector<Setting> settings;
+  for (const double value : {infinity, -infinity, nan}) {
+    for (const DType dtype : all_types) {
+      settings.push_back({.dtype = dtype, .outlier = value});
+      settings.push_back({.dtype = dtype, .gradient_outlier = value});
+    }
+  }
+  expect_the_bits_of_the_host(settings);
+}
+
+TEST_F(ExactDeviceLayer, HasTheOwnGradientsOfTheHosts) {
+  test::on_ranks([](const Communicator& group) {
+    for (const DType dtype : all_types) {
+      for (const double outlier : {0.0, 1e4, nan}) {
+        const Setting setting{
+            .dtype = dtype, .gradient_outlier = outlier, .scope = GradientScope::local};
+        const std::vector<Batch> batches = test::batches_of(setting);
+        const Shard shard = shard_of(1, setting.shape.n, group.rank(), group.size());
+        const Results host = train_on_host(group, setting, batches, shard);
+        const Results device = train_on_device(group, setting, batches, shard);
+        EXPECT_EQ(count_differences(device, host, {0, shard.end - shard.begin}), 0)
+            << to_text(setting);
+      }
+    }
+  });
+}
+
+TEST_F(ExactDeviceLayer, GoesOnFromAStateOfTheHosts) {
+  const Setting setting;
+  const std::vector<Batch> batches = test::batches_of(setting);
+  const Batch& batch = batches.front();
+  BatchNorm host(setting.shape.c, Communicator::self(), test::options_of(setting));
+  DeviceBatchNorm device(setting.shape.c, DeviceCommunicator::staged(Communicator::self()),
+                         test::options_of(setting));
+  Saved saved;
+  DeviceSaved device_saved;
+  Tensor y = batch.x, dx = batch.x;
+  Placed x(batch.x), dy(batch.dy), device_y(batch.x), device_dx(batch.x);
+  for (int step = 0; step < 2; ++step) {  // the second without windows for gradients
+    host.forward(batch.x.view(), y.view(), saved);
+    host.backward(saved, batch.x.view(), batch.dy.view(), dx.view());
+    device.forward(x.view(), device_y.view(), device_saved, stream);
+    device.backward(device_saved, x.view(), dy.view(), device_dx.view(), stream);
+    StateDict state;
+    host.save_state(state);
+    host.load_state(state);
+    device.load_state(state, stream);
+    EXPECT_EQ(device_y.fetch(), y) << step;
+    EXPECT_EQ(device_dx.fetch(), dx) << step;
+  }
+}
+
+TEST_F(ExactDeviceLayer, SendsAsManyMessagesInEveryStep) {
+  test::on_ranks([](const Communicator& group) {
+    DeviceBatchNorm layer(3, DeviceCommunicator::staged(group),
+                          {.reproducibility = Reproducibility::exact});
+    DeviceSaved saved;
+    for (const double mean : {0.0, 0.0, 1e6}) {
+      const Tensor drawn = Tensor::normal(DType::f32, {4, 3, 5}, Layout::channels_first, 1, mean);
+      Placed x(drawn), y(drawn), dx(drawn);
+      const std::int64_t before = group.counters().exchanges;
+      layer.forward(x.view(), y.view(), saved, stream);
+      EXPECT_EQ(group.counters().exchanges - before, group.size() == 1 ? 0 : 5);
+      layer.backward(saved, x.view(), x.view(), dx.view(), stream);
+      EXPECT_EQ(group.counters().exchanges - before, group.size() == 1 ? 0 : 8);
+    }
+  });
+}
+
+TEST_F(ExactDeviceLayer, OnOneRankAloneIsNoticed) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    DeviceBatchNorm layer(
+        4, DeviceCommunicator::staged(group),
+        {.reproducibility =
+             group.rank() == 0 ? Reproducibility::exact : Reproducibility::rank_consistent});
+    const Tensor drawn = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Placed x(drawn), y(drawn);
+    DeviceSaved saved;
+    try {
+      layer.forward(x.view(), y.view(), saved, stream);
+      FAIL() << "nothing thrown";
+    } catch (const CommError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("the ranks disagree"));
+    }
+  });
+}
+
+}  // namespace
+}  // namespace syncbn
