@@ -45,7 +45,9 @@ inline constexpr double finer = 0x1p-50;
 
 /// In units, from M and M + v.
 SYNCBN_HOST_DEVICE inline std::int64_t units(double sum, double grid) {
-  return std::bit_cast<std::int64_t>(sum) - std::bit_cast<std::int64_t>(grid);
+  // Unsigned, as what was outside may wrap around.
+  return static_cast<std::int64_t>(std::bit_cast<std::uint64_t>(sum) -
+                                   std::bit_cast<std::uint64_t>(grid));
 }
 
 /// Whether bits that one of the differences has say that it was outside of its window. Of terms of

@@ -63,11 +63,10 @@ class FixedPointTally {
     add_to_sum(0, set, first_units);
     add_to_sum(1, set, second_units);
     if constexpr (kOf != SumsOf::differences) {
-      see(set,
-          kOf == SumsOf::gradients ? second_units + signed_offset : first_units + signed_offset);
+      see(set, kOf == SumsOf::gradients ? second_units : first_units, signed_offset);
     }
     if constexpr (kOf != SumsOf::gradients) {
-      see(set, second_units);
+      see(set, second_units, 0);
     } else {
       const auto magnitude = static_cast<Lane<T>>(std::fabs(p));
       largest_[set] = largest_[set] < magnitude ? magnitude : largest_[set];
@@ -92,8 +91,9 @@ class FixedPointTally {
   SYNCBN_HOST_DEVICE void add_to_sum(int field, int set, std::int64_t value) {
     sums_[field][set] += static_cast<std::uint64_t>(value);
   }
-  SYNCBN_HOST_DEVICE void see(int set, std::int64_t bits) {
-    outside_[set] |= static_cast<std::uint32_t>(static_cast<std::uint64_t>(bits) >> 32);
+  SYNCBN_HOST_DEVICE void see(int set, std::int64_t in_units, std::int64_t offset) {
+    const auto bits = static_cast<std::uint64_t>(in_units) + static_cast<std::uint64_t>(offset);
+    outside_[set] |= static_cast<std::uint32_t>(bits >> 32);
   }
 
   std::uint64_t sums_[fields][kSets] = {};
