@@ -9,8 +9,8 @@
 namespace syncbn::bn {
 namespace {
 
-using kernels::cuda::ExactPass;
 using kernels::cuda::ExponentCode;
+using kernels::cuda::TalliedPass;
 
 std::size_t bytes_of(std::int64_t count, std::size_t bytes) {
   return static_cast<std::size_t>(count) * bytes;
@@ -67,7 +67,7 @@ void DeviceExact::forget(comm::Stream stream) {
 
 void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
                       const Forward& arguments, comm::Stream stream) {
-  const ExactPass pass{.of = of_, .backward = false, .fine = what.dtype == DType::f64};
+  const TalliedPass pass{.of = of_, .backward = false, .fine = what.dtype == DType::f64};
   kernels::cuda::choose_windows(
       kernels::cuda::ChooseForward{.pass = pass,
                                    .limbs = limbs_to_start_from(arguments.x, arguments.weight),
@@ -93,7 +93,7 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
 void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
                       const Backward& arguments, comm::Stream stream) {
   const kernels::Upstream& upstream = arguments.upstream;
-  const ExactPass pass{.of = of_, .backward = true, .fine = what.dtype == DType::f64};
+  const TalliedPass pass{.of = of_, .backward = true, .fine = what.dtype == DType::f64};
   kernels::cuda::choose_windows(
       kernels::cuda::ChooseBackward{.pass = pass,
                                     .limbs = limbs_to_start_from(upstream.data, upstream.weight),
@@ -120,7 +120,7 @@ void DeviceExact::count(const ConstTensorView& x, const float* weight, comm::Str
 template <class Tally, class Settle>
 void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally,
                        Settle settle, const double* mean, comm::Stream stream) {
-  const ExactPass& pass = tally.pass;
+  const TalliedPass& pass = tally.pass;
   double* message = message_.as<double>();
   const auto all_reduce = [&](std::int64_t words) {
     group.all_reduce(what, message, static_cast<std::size_t>(words), stream);

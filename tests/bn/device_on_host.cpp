@@ -138,7 +138,7 @@ void tally_magnitudes(const ForwardTally& arguments, Stream) {
 void tally_magnitudes(const BackwardTally& arguments, Stream) {
   run_tally_magnitudes(arguments, test::OnHost());
 }
-void pack_sums(const ExactPass& pass, double* message, Stream) {
+void pack_sums(const TalliedPass& pass, double* message, Stream) {
   run_pack_sums(pass, message, test::OnHost());
 }
 void settle(const SettleForward& arguments, Stream) {
@@ -147,7 +147,7 @@ void settle(const SettleForward& arguments, Stream) {
 void settle(const SettleBackward& arguments, Stream) {
   run_settle(arguments, test::OnHost());
 }
-void pack_exponents(const ExactPass& pass, const ExponentCode& code, double* message, Stream) {
+void pack_exponents(const TalliedPass& pass, const ExponentCode& code, double* message, Stream) {
   run_pack_exponents(pass, code, message, test::OnHost());
 }
 void fit_windows(const FitWindows& arguments, Stream) {

@@ -39,7 +39,7 @@ struct Memory {
     }
   }
 
-  cuda::ExactPass pass(bool backward, DType dtype) {
+  cuda::TalliedPass pass(bool backward, DType dtype) {
     return {.of = {.channels = static_cast<std::int64_t>(wanted.size()),
                    .first_window = first_windows.data(),
                    .second_window = second_windows.data(),
@@ -92,7 +92,7 @@ struct Expected {
   }
 };
 
-void compare(Memory& memory, const cuda::ExactPass& pass, const Expected& expected) {
+void compare(Memory& memory, const cuda::TalliedPass& pass, const Expected& expected) {
   for (std::size_t c = 0; c < expected.first.size(); ++c) {
     SCOPED_TRACE(testing::Message() << "channel " << c);
     const auto channels = static_cast<std::int64_t>(expected.first.size());

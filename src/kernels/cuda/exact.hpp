@@ -56,7 +56,7 @@ SYNCBN_HOST_DEVICE constexpr std::int64_t sums_words(std::int64_t channels, bool
 }
 
 /// Which pass it is, and of what.
-struct ExactPass {
+struct TalliedPass {
   ExactChannels of;
   bool backward;
   bool fine;  ///< f64
@@ -81,7 +81,7 @@ std::array<std::int64_t, count_limbs> limbs_of(std::int64_t positions);
 
 /// For the first tally of a pass; sets the count to `limbs`, 0 for weights that are counted next.
 struct ChooseForward {
-  ExactPass pass;
+  TalliedPass pass;
   std::array<std::int64_t, count_limbs> limbs;
   /// Null, or what the pivot and the variance follow from; else they stay those of the last batch.
   const double* running_mean;
@@ -93,7 +93,7 @@ struct ChooseForward {
 };
 void choose_windows(const ChooseForward& arguments, Stream stream);
 struct ChooseBackward {
-  ExactPass pass;
+  TalliedPass pass;
   std::array<std::int64_t, count_limbs> limbs;
   const double* mean;    ///< [C]
   const double* invstd;  ///< [C]
@@ -110,7 +110,7 @@ void count_weights(const CountWeights& arguments, Stream stream);
 
 /// Terms of ForwardSums, of double. One read of x, or none.
 struct ForwardTally {
-  ExactPass pass;
+  TalliedPass pass;
   ConstTensorView x;
   const float* weight;  ///< null, or [N, S]
   const float* pivot;   ///< [C]
@@ -121,7 +121,7 @@ void tally_magnitudes(const ForwardTally& arguments, Stream stream);
 /// Terms of BackwardSums, of double: x - mean too, while dz is as there. One read of x and dy (and
 /// y), or none.
 struct BackwardTally {
-  ExactPass pass;
+  TalliedPass pass;
   Upstream upstream;
 };
 void tally(const BackwardTally& arguments, Stream stream);
@@ -129,14 +129,14 @@ void tally_magnitudes(const BackwardTally& arguments, Stream stream);
 
 /// A rank's message: pass.words() doubles that are integers, but for a NaN where it has a term
 /// outside of its window.
-void pack_sums(const ExactPass& pass, double* message, Stream stream);
+void pack_sums(const TalliedPass& pass, double* message, Stream stream);
 
 /// The group's sums from that of all; then the channels to be taken again are wanted. `round`:
 /// 0, 1, ... of the pass, the last of which decides nothing.
 struct SettleForward {
   static constexpr int rounds = 3;
 
-  ExactPass pass;
+  TalliedPass pass;
   const double* message;
   int round;
   double eps;
@@ -147,7 +147,7 @@ void settle(const SettleForward& arguments, Stream stream);
 struct SettleBackward {
   static constexpr int rounds = 2;
 
-  ExactPass pass;
+  TalliedPass pass;
   const double* message;
   int round;
   double* sums;      ///< [2C + 1] written
@@ -156,12 +156,12 @@ struct SettleBackward {
 void settle(const SettleBackward& arguments, Stream stream);
 
 /// A rank's message: message_words, of the wanted channels' magnitudes.
-void pack_exponents(const ExactPass& pass, const ExponentCode& code, double* message,
+void pack_exponents(const TalliedPass& pass, const ExponentCode& code, double* message,
                     Stream stream);
 
 /// Windows of the largest terms, for the wanted channels.
 struct FitWindows {
-  ExactPass pass;
+  TalliedPass pass;
   ExponentCode code;
   const double* message;
   const double* mean;  ///< null, or [C] that a backward's terms are about

@@ -25,7 +25,7 @@ struct OwnTally {
   double largest;
   bool outside;
 
-  SYNCBN_HOST_DEVICE OwnTally(const ExactPass& pass, std::int64_t c) {
+  SYNCBN_HOST_DEVICE OwnTally(const TalliedPass& pass, std::int64_t c) {
     const ExactChannels& of = pass.of;
     const auto word = [&](int k) { return of.tallies[k * of.channels + c]; };
     const auto integer = [&](int k) {
@@ -40,7 +40,7 @@ struct OwnTally {
 };
 
 struct SumsPacking {
-  ExactPass pass;
+  TalliedPass pass;
   double* message;
 
   SYNCBN_HOST_DEVICE void once() const {
@@ -89,7 +89,7 @@ struct GroupSums {
   double powers;  ///< of a backward's largest |dz|
   bool outside;
 
-  SYNCBN_HOST_DEVICE GroupSums(const ExactPass& pass, const double* message, std::int64_t c) {
+  SYNCBN_HOST_DEVICE GroupSums(const TalliedPass& pass, const double* message, std::int64_t c) {
     const ExactChannels& of = pass.of;
     const auto word = [&](int k) { return message[k * of.channels + c]; };
     const auto sum = [&](int k, int window, int bits) {
@@ -112,7 +112,7 @@ struct GroupSums {
   }
 };
 
-SYNCBN_HOST_DEVICE inline double count_of(const ExactPass& pass, const double* message) {
+SYNCBN_HOST_DEVICE inline double count_of(const TalliedPass& pass, const double* message) {
   return to_count(message + pass.words() - count_limbs);
 }
 
@@ -184,7 +184,7 @@ struct BackwardSettlement : SettleBackward {
 };
 
 struct ExponentsPacking {
-  ExactPass pass;
+  TalliedPass pass;
   ExponentCode code;
   double* message;
 
@@ -207,7 +207,7 @@ struct ExponentsPacking {
 };
 
 template <class Launcher>
-void run_pack_sums(const ExactPass& pass, double* message, const Launcher& launch) {
+void run_pack_sums(const TalliedPass& pass, double* message, const Launcher& launch) {
   for_each_channel(SumsPacking{pass, message}, launch, "packing exact sums");
 }
 template <class Launcher>
@@ -219,7 +219,7 @@ void run_settle(const SettleBackward& arguments, const Launcher& launch) {
   for_each_channel(BackwardSettlement{arguments}, launch, "settling exact sums");
 }
 template <class Launcher>
-void run_pack_exponents(const ExactPass& pass, const ExponentCode& code, double* message,
+void run_pack_exponents(const TalliedPass& pass, const ExponentCode& code, double* message,
                         const Launcher& launch) {
   for_each_channel(ExponentsPacking{pass, code, message}, launch, "packing exponents");
 }

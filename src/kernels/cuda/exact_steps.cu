@@ -14,7 +14,7 @@ void choose_windows(const ChooseBackward& arguments, Stream stream) {
 void count_weights(const CountWeights& arguments, Stream stream) {
   run_count_weights(arguments, OnStream{stream});
 }
-void pack_sums(const ExactPass& pass, double* message, Stream stream) {
+void pack_sums(const TalliedPass& pass, double* message, Stream stream) {
   run_pack_sums(pass, message, OnStream{stream});
 }
 void settle(const SettleForward& arguments, Stream stream) {
@@ -23,7 +23,7 @@ void settle(const SettleForward& arguments, Stream stream) {
 void settle(const SettleBackward& arguments, Stream stream) {
   run_settle(arguments, OnStream{stream});
 }
-void pack_exponents(const ExactPass& pass, const ExponentCode& code, double* message,
+void pack_exponents(const TalliedPass& pass, const ExponentCode& code, double* message,
                     Stream stream) {
   run_pack_exponents(pass, code, message, OnStream{stream});
 }

@@ -93,7 +93,7 @@ struct BackwardChoice : ChooseBackward {
   }
 };
 
-/// Kernel. Limbs of a block are below 2^33 each when they are added to the others'.
+/// Kernel. Limbs of a block are below 2^32 when they are added to the others'.
 struct WeightCount {
   static constexpr int threads = block_threads;
   static constexpr int at_once = 2;

@@ -56,7 +56,7 @@ void tally_magnitudes(const ForwardTally&, Stream) {
 void tally_magnitudes(const BackwardTally&, Stream) {
   refuse();
 }
-void pack_sums(const ExactPass&, double*, Stream) {
+void pack_sums(const TalliedPass&, double*, Stream) {
   refuse();
 }
 void settle(const SettleForward&, Stream) {
@@ -65,7 +65,7 @@ void settle(const SettleForward&, Stream) {
 void settle(const SettleBackward&, Stream) {
   refuse();
 }
-void pack_exponents(const ExactPass&, const ExponentCode&, double*, Stream) {
+void pack_exponents(const TalliedPass&, const ExponentCode&, double*, Stream) {
   refuse();
 }
 void fit_windows(const FitWindows&, Stream) {
