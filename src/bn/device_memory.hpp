@@ -78,8 +78,11 @@ struct DeviceWorkspace {
         sums((sums_length(channels) + comm::DeviceSum::own_words) * sizeof(double)),
         own_sums(sums_length(channels) * sizeof(double)) {}
 
-  /// Memory for the kernels' partial sums of tensors like x.
+  /// Memory for the kernels' partial sums of tensors like x. Exact ones need none.
   void reserve(const ConstTensorView& x) {
+    if (exact) {
+      return;
+    }
     const std::size_t bytes = kernels::cuda::workspace_bytes(x.shape(), x.dtype(), x.layout());
     if (bytes > partial.bytes()) {
       partial = cuda::DeviceBuffer(bytes);
