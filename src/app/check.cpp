@@ -17,15 +17,6 @@ using namespace check;
 
 constexpr Shape control_shape = {16, 31, 9};
 
-/// Options that layers on a device do not have.
-void refuse_exact(const Selection& selection) {
-  if (selection.device == Device::cuda && selection.exact) {
-    throw UsageError(
-        "--exact and --device cuda contradict each other (layers on devices have no exact sums). "
-        "Leave out one of them.");
-  }
-}
-
 void compare_modes(const LayerMaker& make, const Communicator& world, Outcome& outcome) {
   outcome.exact_bits.emplace();
   outcome.default_bits.emplace();
@@ -85,7 +76,6 @@ int run_check(const Arguments& arguments, const World& world) {
     return 0;
   }
   selection.device = command.device();
-  refuse_exact(selection);
   require_writable(world.communicator, json);
 
   const auto start = std::chrono::steady_clock::now();

@@ -33,7 +33,8 @@ TEST(DeviceBench, TimesEveryPhase) {
   on_ranks([](const Communicator& ranks) {
     const ScratchDirectory scratch;
     const std::string file = (scratch.path() / "bench.json").string();
-    ASSERT_EQ(app::run_bench(tiny({"--compare", "local", "--json", file}), world_of(ranks)), 0);
+    ASSERT_EQ(app::run_bench(tiny({"--compare", "local,exact", "--json", file}), world_of(ranks)),
+              0);
     if (ranks.rank() != 0) {
       return;
     }
@@ -43,9 +44,10 @@ TEST(DeviceBench, TimesEveryPhase) {
     EXPECT_TRUE(report["threads"].is_null());
     ASSERT_EQ(report["layers"].size(), 2);
     for (const auto& layer : report["layers"]) {
-      EXPECT_EQ(layer["phases"].size(), 10);
-      for (const char* phase : {"copy", "sums", "exchange", "normalize", "forward", "backward_sums",
-                                "input_gradient", "backward", "local_forward", "local_backward"}) {
+      EXPECT_EQ(layer["phases"].size(), 12);
+      for (const char* phase :
+           {"copy", "sums", "exchange", "normalize", "forward", "backward_sums", "input_gradient",
+            "backward", "local_forward", "local_backward", "exact_forward", "exact_backward"}) {
         ASSERT_TRUE(layer["phases"].contains(phase)) << phase;
         EXPECT_EQ(layer["phases"][phase]["repetitions"], 3) << phase;
         EXPECT_GT(layer["phases"][phase]["min"], 0) << phase;
@@ -66,7 +68,6 @@ TEST(DeviceBench, RefusesWhatDevicesDoNotHave) {
     }
   };
   expect_refused({"--compare", "local,onednn"}, "--compare onednn");
-  expect_refused({"--compare", "exact"}, "--compare exact");
   expect_refused({"--threads", "1"}, "--threads");
 }
 

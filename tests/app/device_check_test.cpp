@@ -50,6 +50,29 @@ TEST(DeviceCheck, FindsNothingWrong) {
   });
 }
 
+TEST(DeviceCheck, ProvesThatExactSumsDoNotDependOnTheRanks) {
+  on_ranks([](const Communicator& ranks) {
+    const ScratchDirectory scratch;
+    const std::string file = (scratch.path() / "check.json").string();
+    EXPECT_EQ(app::run_check(
+                  {"--device", "cuda", "--exact", "--quick", "--dtype", "f32,bf16", "--json", file},
+                  world_of(ranks)),
+              0);
+    if (ranks.rank() != 0) {
+      return;
+    }
+    const auto report = nlohmann::json::parse(std::ifstream(file));
+    EXPECT_EQ(report["results"].size(), 2 * 9);
+    if (ranks.size() == 1) {
+      EXPECT_TRUE(report["exact"].is_null());
+      return;
+    }
+    EXPECT_EQ(report["exact"]["different"], 0);
+    EXPECT_GT(report["exact"]["compared"], 1e5);
+    EXPECT_GT(report["exact"]["different_by_default"], 100);
+  });
+}
+
 /// A layer of which one number is off.
 class Perturbed final : public Layer {
  public:

@@ -63,7 +63,8 @@ class DeviceBench {
   cuda::DeviceBuffer workspace_;
   DeviceBatchNorm norm_;
   DeviceBatchNorm local_norm_;
-  DeviceSaved saved_, local_saved_;
+  DeviceBatchNorm exact_norm_;
+  DeviceSaved saved_, local_saved_, exact_saved_;
   std::vector<Task> tasks_;
 };
 
@@ -78,13 +79,20 @@ DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, i
       message_(message_memory(channels_)),
       workspace_(kernels::cuda::workspace_bytes(layer.shape, options.dtype, options.layout)),
       norm_(channels_, devices.all, {.name = layer.text, .eps = eps}),
-      local_norm_(channels_, devices.own, {.name = layer.text, .eps = eps}) {
+      local_norm_(channels_, devices.own, {.name = layer.text, .eps = eps}),
+      exact_norm_(
+          channels_, devices.all,
+          {.name = layer.text + " exact", .eps = eps, .reproducibility = Reproducibility::exact}) {
   pivot_.clear(stream_.get());
   message_.clear(stream_.get());
   add_phases();
   add_layer(Phase::forward, Phase::backward, norm_, saved_);
-  if (std::ranges::count(options.rivals, Rival::local) > 0) {
-    add_layer(Phase::local_forward, Phase::local_backward, local_norm_, local_saved_);
+  for (const Rival rival : options.rivals) {
+    if (rival == Rival::local) {
+      add_layer(Phase::local_forward, Phase::local_backward, local_norm_, local_saved_);
+    } else if (rival == Rival::exact) {
+      add_layer(Phase::exact_forward, Phase::exact_backward, exact_norm_, exact_saved_);
+    }
   }
 }
 

@@ -115,6 +115,10 @@ std::string activation_text(Activation activation) {
 
 }  // namespace
 
+bool sums_on_device(const Case& one) {
+  return one.device == Device::cuda && one.reproducibility != Reproducibility::exact;
+}
+
 Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks) {
   const auto cut = [&](std::int64_t part, std::int64_t whole) { return samples * part / whole; };
   const std::int64_t r = rank;

@@ -70,8 +70,12 @@ struct Selection {
   bool exact = false;  ///< layers with Reproducibility::exact
 };
 
+/// Whether its layer takes sums once, of float terms but for f64, about a pivot that was foretold:
+/// on a device, unless they are exact, which are those of the CPU.
+bool sums_on_device(const Case& one);
+
 /// The cases in the order in which all ranks run them. A layer on a device has no blocks of
-/// channels, and recovers no input: there x is kept.
+/// channels.
 std::vector<Case> make_cases(const Selection& selection);
 
 }  // namespace syncbn::app::check

@@ -183,7 +183,7 @@ Expected expect(const Case& one, const Parameters& parameters, double eps, const
         one.residual ? part(batch.residual) : std::span<double>();
     Channel channel(one, parameters.gamma[c], parameters.beta[c], eps, part(batch.x), residual,
                     batch.weight);
-    if (one.device == Device::cuda) {
+    if (sums_on_device(one)) {
       channel.summed_about(pivot.values[c], pivot.tolerance[c], pivot.first);
     }
     channel.forward(part(expected.y.values));

@@ -33,17 +33,18 @@ constexpr const char* cases_legend =
     "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu, residual;\n"
     "           weights and padding; y over x and dx over dy; whole and in blocks of channels;\n"
     "           means as far from 0 as the type can still tell a standard deviation\n";
-constexpr const char* device_legend =
-    "tolerance  derived: y 6c + e, dx 8c + e (c, e: unit round-off of the arithmetic and of the\n"
+constexpr const char* device_tolerance_legend =
+    "tolerance  derived: y 6c + e, dx 7c + e (c, e: unit round-off of the arithmetic and of the\n"
     "           stored type); parameter gradients and running statistics 3 sqrt(n) 2^-53 and\n"
     "           11c, as terms are of float (f64: 3 2^-53), in statistics (k + sqrt(1 + k^2))^2\n"
     "           times as much where the mean is k deviations off what was foretold; and what the\n"
-    "           statistics may be off\n"
+    "           statistics may be off\n";
+constexpr const char* device_cases_legend =
     "from y     trained in place, the input recovered from the output: what y is off, too\n"
     "cases      1 to 2048 channels; even, uneven and empty shards; relu, leaky relu, residual;\n"
     "           weights and padding; y over x and dx over dy; means as far from 0 as the type can\n"
-    "           still tell a standard deviation\n"
-    "left out   exact sums, blocks of channels: layers on devices have none\n";
+    "           still tell a standard deviation; blocks of channels are left out, as layers on\n"
+    "           devices have none\n";
 
 std::size_t count_misses(const Outcome& outcome) {
   std::size_t misses = 0;
@@ -181,11 +182,10 @@ std::string heading(const Outcome& outcome) {
 }
 
 std::string legend(const Outcome& outcome) {
-  if (outcome.device) {
-    return std::string(error_legend) + device_legend;
-  }
-  return std::string(error_legend) + tolerance_legend +
-         (outcome.selection.exact ? exact_legend : "") + cases_legend;
+  const bool exact = outcome.selection.exact;
+  return std::string(error_legend) +
+         (outcome.device && !exact ? device_tolerance_legend : tolerance_legend) +
+         (exact ? exact_legend : "") + (outcome.device ? device_cases_legend : cases_legend);
 }
 
 nlohmann::ordered_json to_json(const Outcome& outcome, DType dtype, Quantity quantity) {

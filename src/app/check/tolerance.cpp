@@ -36,11 +36,10 @@ Precision precision_of(const Case& one) {
     precision.run += precision.run > 0 ? precision.compute : double_roundoff;
     precision.weighting = 2 * precision.compute;
   }
-  if (one.device == Device::cuda) {
+  if (sums_on_device(one)) {
     const bool fine = one.dtype == DType::f64;
     precision.pivot = 0;
     precision.run = fine ? 3 * double_roundoff : 11 * precision.compute;
-    precision.weighting = precision.compute;
     precision.halves = fine ? 0 : 2 * precision.compute * precision.compute;
   }
   if (one.memory == Memory::recovered) {

@@ -55,10 +55,10 @@
 //
 // On a device (kernels/cuda). Terms are of float, but for f64, and rounded 11 times at most with
 // what forming and weighting them takes: r has 11c more, but for f64, where forming takes 3w. In
-// backward sums x - mean is of two floats then: m + 2 c^2 |mean| there. dx's last term is rounded 8
-// times. Nothing is summed again, p = 0, but sums get worse the farther the pivot is off the mean.
-// With that distance q, and k = q invstd, the terms |x - K| sum to n sqrt(1 + k^2) / invstd at
-// most, their squares to n (1 + k^2) / invstd^2, so that
+// backward sums x - mean is of two floats then: m + 2 c^2 |mean| there. Nothing is summed again, p
+// = 0, but sums get worse the farther the pivot is off the mean. With that distance q, and k = q
+// invstd, the terms |x - K| sum to n sqrt(1 + k^2) / invstd at most, their squares to n (1 + k^2) /
+// invstd^2, so that
 //   m = r sqrt(1 / invstd^2 + q^2) + 2 w |mean|,    v = r (k + sqrt(1 + k^2))^2
 // The pivot is what the running mean foretells, rounded to float (f = 2^-24): q is how far the mean
 // has moved, and what the running mean is off, and f |K|. In the first step it is the mean that
