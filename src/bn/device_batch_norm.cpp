@@ -53,6 +53,7 @@ DeviceBatchNorm::DeviceBatchNorm(std::int64_t channels, DeviceCommunicator group
   state_->gradients_of.clear(nullptr);
   state_->batches.clear(nullptr);
   state_->pivot.clear(nullptr);
+  state_->history.clear(nullptr);
   cuda::StreamView(nullptr).synchronize();
 }
 

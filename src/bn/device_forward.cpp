@@ -100,7 +100,8 @@ void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaS
                               .channels = channels_,
                               .dtype = pass.x.dtype(),
                               .shared = static_cast<std::uint64_t>(forwards_),
-                              .options = working_->options};
+                              .options = working_->options,
+                              .shared_on_device = state_->history.as<std::uint64_t>()};
   if (working_->exact) {
     working_->exact->sum(group_.sum(), what,
                          bn::DeviceExact::Forward{.x = pass.x,
@@ -145,7 +146,8 @@ void DeviceBatchNorm::finalize(DeviceStatistics& statistics, Moves moves, CudaSt
                            .scale = statistics.arrays[DeviceStatistics::scale],
                            .shift = statistics.arrays[DeviceStatistics::shift],
                            .kept_var = keeps_var ? working_->exact->var() : nullptr,
-                           .running = running},
+                           .running = running,
+                           .history = state_->history.as<std::uint64_t>()},
                           stream);
 }
 

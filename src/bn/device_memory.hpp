@@ -62,12 +62,15 @@ struct DeviceState {
       : arrays(channels),
         gradients_of(channels),
         batches(sizeof(std::int64_t)),
-        pivot(static_cast<std::size_t>(channels) * sizeof(float)) {}
+        pivot(static_cast<std::size_t>(channels) * sizeof(float)),
+        history(sizeof(std::uint64_t)) {}
 
   Arrays<count> arrays;
   Arrays<gradients> gradients_of;
   cuda::DeviceBuffer batches;  ///< one std::int64_t
   cuda::DeviceBuffer pivot;    ///< [C] floats
+  /// One std::uint64_t: a fingerprint of what the next sums follow from, for the ranks to compare.
+  cuda::DeviceBuffer history;
 };
 
 struct DeviceWorkspace {

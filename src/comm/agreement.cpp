@@ -79,6 +79,9 @@ void Agreement::find_out_why() {
   Descriptor what = plan.what;
   what.layer = plan.layer;
   what.options = plan.options;
+  if (!waited) {
+    what.shared += board_.disagreed_state;
+  }
 
   std::string why;
   if (waited) {

@@ -10,12 +10,13 @@ namespace syncbn::comm {
 /// How far a rank's messages are on its device. In pinned memory: written by the device, read by
 /// the host whenever it likes.
 struct Board {
-  std::uint64_t started = 0;         ///< number of the message begun last: 1, 2, ...
-  std::uint64_t started_plan = 0;    ///< and of its plan (agreement.hpp)
-  std::uint64_t finished = 0;        ///< of the message finished last
-  std::uint64_t disagreed = 0;       ///< of the first on which the ranks disagreed; 0: none
-  std::uint64_t disagreed_plan = 0;  ///< and of its plan
-  std::uint64_t cancelled = 0;       ///< 1, written by the host: values are lost from now on
+  std::uint64_t started = 0;          ///< number of the message begun last: 1, 2, ...
+  std::uint64_t started_plan = 0;     ///< and of its plan (agreement.hpp)
+  std::uint64_t finished = 0;         ///< of the message finished last
+  std::uint64_t disagreed = 0;        ///< of the first on which the ranks disagreed; 0: none
+  std::uint64_t disagreed_plan = 0;   ///< and of its plan
+  std::uint64_t disagreed_state = 0;  ///< and of this rank's Descriptor::shared_on_device
+  std::uint64_t cancelled = 0;        ///< 1, written by the host: values are lost from now on
 };
 
 /// Writes a word for the other side, which sees what was written before as well.

@@ -34,6 +34,8 @@ struct Descriptor {
   DType dtype = DType::f64;
   std::uint64_t shared = 0;       ///< fingerprint of the state that the ranks must share
   std::string_view options = {};  ///< of the layer, as text, which must be the same
+  /// Null, or what there is of that state in device memory when the stream has come so far.
+  const std::uint64_t* shared_on_device = nullptr;
 };
 
 /// "forward of 'bn1' (C=64, f32)".

@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include "core/scrambled.hpp"
+
 namespace syncbn::comm {
 
 Fingerprint& Fingerprint::add(std::uint64_t value) {

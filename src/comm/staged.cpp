@@ -48,7 +48,7 @@ class StagedSum final : public DeviceSum {
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
 
-  void all_reduce(const Descriptor& what, double* values, std::size_t length,
+  void all_reduce(const Descriptor& of_device, double* values, std::size_t length,
                   Stream stream) override {
     if (size() == 1) {
       return;
@@ -58,10 +58,14 @@ class StagedSum final : public DeviceSum {
     cuda::refuse_capture(stream, "a staged sum on");
     const std::span<double> staging = room_for(length);
     copied_back_.hold(stream);
-    syncbn::cuda::check(
-        cudaMemcpyAsync(staging.data(), values, bytes, cudaMemcpyDeviceToHost, stream),
-        "copying a message to the host");
-    wait(stream, [&] { return describe(what); });
+    fetch(staging.data(), values, bytes, stream);
+    *state_.as<std::uint64_t>() = 0;
+    if (of_device.shared_on_device != nullptr) {
+      fetch(state_.data(), of_device.shared_on_device, sizeof(std::uint64_t), stream);
+    }
+    wait(stream, [&] { return describe(of_device); });
+    Descriptor what = of_device;
+    what.shared += *state_.as<std::uint64_t>();
     host_.group().exchange(what, staging);
     syncbn::cuda::check(
         cudaMemcpyAsync(values, staging.data(), bytes, cudaMemcpyHostToDevice, stream),
@@ -91,6 +95,11 @@ class StagedSum final : public DeviceSum {
     return {staging_.as<double>(), length};
   }
 
+  static void fetch(void* to, const void* from, std::size_t bytes, Stream stream) {
+    syncbn::cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
+                        "copying a message to the host");
+  }
+
   // For our own stream, whatever is on it. Ranks that wait for this one are told if it takes too
   // long.
   template <class What>
@@ -116,6 +125,7 @@ class StagedSum final : public DeviceSum {
   Deadlines deadlines_;
   int device_;
   syncbn::cuda::PinnedBuffer staging_;
+  syncbn::cuda::PinnedBuffer state_{sizeof(std::uint64_t)};
   syncbn::cuda::Event copied_back_;
   cuda::StreamWait wait_;
 };

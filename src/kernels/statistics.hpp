@@ -4,10 +4,12 @@
 // What the sums of a group say about a channel, and what running statistics keep of that. The same
 // on the host and in a kernel.
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 
 #include "core/host_device.hpp"
+#include "core/scrambled.hpp"
 
 namespace syncbn {
 
@@ -62,6 +64,16 @@ SYNCBN_HOST_DEVICE inline double share_of_start(double momentum, std::int64_t ba
 /// The mean that a running mean foretells, as a pivot: corrected for its start at 0.
 SYNCBN_HOST_DEVICE inline float foretold_pivot(double running_mean, double share_of_start) {
   return to_pivot(running_mean / (share_of_start < 1 ? 1 - share_of_start : 1));
+}
+
+/// A channel's share of a fingerprint of what the next batch's sums follow from: all channels' are
+/// added up.
+SYNCBN_HOST_DEVICE inline std::uint64_t history_of(std::int64_t c, float pivot, double running_mean,
+                                                   double running_var) {
+  std::uint64_t print = scrambled(static_cast<std::uint64_t>(c) + 1);
+  print = scrambled(print ^ std::bit_cast<std::uint32_t>(pivot));
+  print = scrambled(print ^ std::bit_cast<std::uint64_t>(running_mean));
+  return scrambled(print ^ std::bit_cast<std::uint64_t>(running_var));
 }
 
 }  // namespace syncbn

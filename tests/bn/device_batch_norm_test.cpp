@@ -277,6 +277,35 @@ TEST_F(DeviceLayer, TellsRanksApart) {
   });
 }
 
+TEST_F(DeviceLayer, TellsHistoriesApart) {
+  test::on_ranks([](const Communicator& ranks) {
+    if (ranks.size() == 1) {
+      return;
+    }
+    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.name = "bn1"});
+    PlacedStep step(
+        Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
+    DeviceSaved saved;
+    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    StateDict state;
+    layer.save_state(state, stream);
+    if (ranks.rank() == 0) {
+      std::vector<double> mean = test::fetch(layer.running_mean(), channels);
+      mean[1] = std::nextafter(mean[1], 9.0);
+      state.tensors["running_mean"] = StateTensor::from(mean);
+    }
+    layer.load_state(state, stream);
+    try {
+      layer.forward(step.x.view(), step.y.view(), saved, stream);
+      FAIL() << "no exception";
+    } catch (const CommError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("running mean"));
+    }
+    EXPECT_EQ(batches_of(layer), 2);
+  });
+}
+
 TEST_F(DeviceLayer, SavesAndLoadsItsState) {
   const DeviceCommunicator self = DeviceCommunicator::staged(Communicator::self());
   PlacedStep step(

@@ -166,7 +166,10 @@ class HostSum final : public DeviceSum {
   int rank() const override { return ranks_.rank(); }
   int size() const override { return ranks_.size(); }
 
-  void all_reduce(const Descriptor& what, double* values, std::size_t length, Stream) override {
+  void all_reduce(const Descriptor& of_device, double* values, std::size_t length,
+                  Stream) override {
+    Descriptor what = of_device;
+    what.shared += of_device.shared_on_device != nullptr ? *of_device.shared_on_device : 0;
     ranks_.group().exchange(what, {values, length});
     std::fill_n(values + length, own_words, -1.0);  // they are the exchange's
   }

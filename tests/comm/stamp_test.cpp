@@ -20,11 +20,12 @@ constexpr std::size_t length = 300;  // more than threads
 
 struct Rank {
   std::uint64_t what = 7;
+  std::uint64_t state = 11;
   Board board{};
   cuda::Tally tally{};
   std::vector<double> values = std::vector<double>(length + fingerprint_words, 1.0);
 
-  cuda::Stamped message() { return {what, 0, values.data() + length, &tally, &board}; }
+  cuda::Stamped message() { return {what, 0, values.data() + length, &tally, &board, &state}; }
   bool is_poisoned() const {
     for (std::size_t i = 0; i < length; ++i) {
       if (!std::isnan(values[i])) {
@@ -98,6 +99,18 @@ TEST(Stamp, AnotherMessageOnOneRankPoisonsItOnAll) {
     EXPECT_TRUE(rank.is_poisoned());
     EXPECT_EQ(rank.board.disagreed, 2U);
     EXPECT_EQ(rank.board.finished, 2U);
+  }
+}
+
+TEST(Stamp, AnotherStateInDeviceMemoryIsNoticed) {
+  std::vector<Rank> ranks(3);
+  exchange(ranks);
+  ranks[1].state = 12;
+  exchange(ranks);
+  for (const Rank& rank : ranks) {
+    EXPECT_TRUE(rank.is_poisoned());
+    EXPECT_EQ(rank.board.disagreed, 2U);
+    EXPECT_EQ(rank.board.disagreed_state, rank.state);
   }
 }
 

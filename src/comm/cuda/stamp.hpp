@@ -15,6 +15,7 @@
 #include <limits>
 
 #include "core/host_device.hpp"
+#include "core/scrambled.hpp"
 
 #include "comm/board.hpp"
 #include "comm/fingerprint_words.hpp"
@@ -36,10 +37,12 @@ struct Stamped {
   double* words;       ///< [fingerprint_words]
   Tally* tally;
   Board* board;
+  const std::uint64_t* shared = nullptr;  ///< see Descriptor::shared_on_device
 
-  /// Of descriptor, length and count.
+  SYNCBN_HOST_DEVICE std::uint64_t state() const { return shared != nullptr ? *shared : 0; }
+  /// Of descriptor, length, count and that state.
   SYNCBN_HOST_DEVICE std::uint64_t fingerprint() const {
-    return scrambled(what + tally->messages * 0x9e3779b97f4a7c15);
+    return scrambled(what + tally->messages * 0x9e3779b97f4a7c15 + scrambled(state()));
   }
 };
 
@@ -82,6 +85,7 @@ struct Verify {
     if (!equal && !cancelled && tally.failed == 0) {
       tally.failed = 1;  // whichever thread sees it has seen the words as well
       board.disagreed_plan = message.plan;
+      board.disagreed_state = message.state();
       post(board.disagreed, tally.messages);
     }
     post(board.finished, tally.messages);

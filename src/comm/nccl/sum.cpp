@@ -67,8 +67,8 @@ class NcclSum final : public DeviceSum, private Watched {
     agreement_.poll();
     const Agreement::Plan plan = agreement_.admit(what, length);
     const syncbn::cuda::OnDevice on_device(device_);
-    const cuda::Stamped message{plan.fingerprint, plan.number, values + length,
-                                tally_.as<cuda::Tally>(), &board_};
+    const cuda::Stamped message{plan.fingerprint,         plan.number, values + length,
+                                tally_.as<cuda::Tally>(), &board_,     what.shared_on_device};
     try {
       launch(cuda::Stamp{message}, stream);
       comm_->all_reduce(values, length + own_words, stream);

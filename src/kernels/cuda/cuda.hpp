@@ -74,6 +74,7 @@ struct Finalize {
   double* shift;               ///< [C] written: beta
   double* kept_var = nullptr;  ///< or [C]: the variance of the last batch of any element
   std::optional<Running> running;
+  std::uint64_t* history = nullptr;  ///< or [1] written: history_of all channels
 };
 void finalize(const Finalize& arguments, Stream stream);
 

@@ -7,6 +7,7 @@
 
 #include "core/host_device.hpp"
 
+#include "kernels/cuda/atomics.hpp"
 #include "kernels/cuda/cuda.hpp"
 #include "kernels/cuda/geometry.hpp"
 #include "kernels/statistics.hpp"
@@ -43,10 +44,11 @@ struct FinalizeForward {
   double* mean;
   double* var;
   double* invstd;
-  double* kept_var;       ///< null: none
-  double* running_mean;   ///< likewise
-  double* running_var;    ///< with it
-  std::int64_t* batches;  ///< with it
+  double* kept_var;        ///< null: none
+  double* running_mean;    ///< likewise
+  double* running_var;     ///< with it
+  std::int64_t* batches;   ///< with it
+  std::uint64_t* history;  ///< null: none
   double momentum;
   bool cumulative;
 
@@ -63,6 +65,7 @@ struct FinalizeForward {
         running_mean(nullptr),
         running_var(nullptr),
         batches(nullptr),
+        history(arguments.history),
         momentum(1),
         cumulative(false) {
     if (arguments.running) {
@@ -79,17 +82,21 @@ struct FinalizeForward {
   SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
     const double n = sums[2 * channels];
     const bool moves = running_mean != nullptr && n > 0;
-    if (running_mean != nullptr) {
-      block.every_thread([&](int thread) {
-        if (thread == 0) {
+    block.every_thread([&](int thread) {
+      if (thread == 0) {
+        if (history != nullptr) {
+          *history = 0;
+        }
+        if (running_mean != nullptr) {
           const std::int64_t now = *batches + (moves ? 1 : 0);
           *batches = now;
           shared.newest = cumulative ? 1 / static_cast<double>(now) : momentum;
           shared.start = share_of_start(momentum, now);
         }
-      });
-    }
+      }
+    });
     block.every_thread([&](int thread) {
+      std::uint64_t prints = 0;
       for (std::int64_t c = thread; c < channels; c += threads) {
         const ChannelStatistics of = statistics_of(sums[c], sums[channels + c], n, pivot[c]);
         mean[c] = of.mean;
@@ -107,6 +114,12 @@ struct FinalizeForward {
         } else if (n > 0) {
           pivot[c] = to_pivot(of.mean);
         }
+        prints += running_mean == nullptr
+                      ? history_of(c, pivot[c], 0, 0)
+                      : history_of(c, pivot[c], running_mean[c], running_var[c]);
+      }
+      if (history != nullptr) {
+        add_to(history, prints);
       }
     });
   }
