@@ -87,7 +87,7 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
                                             .eps = arguments.eps,
                                             .pivot = arguments.pivot,
                                             .sums = arguments.sums};
-  take(group, what, tally, settle, nullptr, stream);
+  take(group, what, tally, settle, stream);
 }
 
 void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
@@ -107,7 +107,7 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
                                              .round = 0,
                                              .sums = arguments.sums,
                                              .own_sums = arguments.own_sums};
-  take(group, what, tally, settle, upstream.mean, stream);
+  take(group, what, tally, settle, stream);
 }
 
 void DeviceExact::count(const ConstTensorView& x, const float* weight, comm::Stream stream) {
@@ -119,7 +119,7 @@ void DeviceExact::count(const ConstTensorView& x, const float* weight, comm::Str
 
 template <class Tally, class Settle>
 void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally,
-                       Settle settle, const double* mean, comm::Stream stream) {
+                       Settle settle, comm::Stream stream) {
   const TalliedPass& pass = tally.pass;
   double* message = message_.as<double>();
   const auto all_reduce = [&](std::int64_t words) {
@@ -131,8 +131,7 @@ void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Tall
       kernels::cuda::tally_magnitudes(tally, stream);
       kernels::cuda::pack_exponents(pass, code_, message, stream);
       all_reduce(code_.message_words(of_.channels));
-      kernels::cuda::fit_windows({.pass = pass, .code = code_, .message = message, .mean = mean},
-                                 stream);
+      kernels::cuda::fit_windows({.pass = pass, .code = code_, .message = message}, stream);
     }
     kernels::cuda::tally(tally, stream);
     kernels::cuda::pack_sums(pass, message, stream);

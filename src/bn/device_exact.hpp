@@ -70,7 +70,7 @@ class DeviceExact {
   void count(const ConstTensorView& x, const float* weight, comm::Stream stream);
   template <class Tally, class Settle>
   void take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally, Settle settle,
-            const double* mean, comm::Stream stream);
+            comm::Stream stream);
 
   kernels::cuda::ExponentCode code_;
   cuda::DeviceBuffer exponents_;  ///< [4, C] ints

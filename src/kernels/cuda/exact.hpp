@@ -164,7 +164,6 @@ struct FitWindows {
   TalliedPass pass;
   ExponentCode code;
   const double* message;
-  const double* mean;  ///< null, or [C] that a backward's terms are about
 };
 void fit_windows(const FitWindows& arguments, Stream stream);
 

@@ -4,7 +4,6 @@
 // Windows and counts of exact sums: what is done before channels are tallied.
 
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -169,9 +168,6 @@ struct WindowFit : FitWindows {
     of.second_window[c] = fitted_window(second);
     if (is_too_large_to_count(second)) {
       of.second_special[c] = std::numeric_limits<double>::infinity();
-    }
-    if (mean != nullptr && !std::isfinite(mean[c])) {
-      of.second_special[c] = std::numeric_limits<double>::quiet_NaN();
     }
     clear_tally(of, c);
   }
