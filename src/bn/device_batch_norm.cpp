@@ -53,7 +53,6 @@ DeviceBatchNorm::DeviceBatchNorm(std::int64_t channels, DeviceCommunicator group
   state_->gradients_of.clear(nullptr);
   state_->batches.clear(nullptr);
   state_->pivot.clear(nullptr);
-  state_->history.clear(nullptr);
   cuda::StreamView(nullptr).synchronize();
 }
 

@@ -95,13 +95,23 @@ void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, Cuda
 
 void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream) {
   double* sums = working_->sums.as<double>();
+  auto* history = working_->history.as<std::uint64_t>();
+  const bool alone = group_.size() == 1;  // with nobody to compare with
+  if (!alone) {
+    kernels::cuda::fingerprint({.channels = channels_,
+                                .pivot = state_->pivot.as<float>(),
+                                .running_mean = running_mean(),
+                                .running_var = running_var(),
+                                .print = history},
+                               stream);
+  }
   const comm::Descriptor what{.pass = kind,
                               .layer = options_.name,
                               .channels = channels_,
                               .dtype = pass.x.dtype(),
                               .shared = static_cast<std::uint64_t>(forwards_),
                               .options = working_->options,
-                              .shared_on_device = state_->history.as<std::uint64_t>()};
+                              .shared_on_device = alone ? nullptr : history};
   if (working_->exact) {
     working_->exact->sum(group_.sum(), what,
                          bn::DeviceExact::Forward{.x = pass.x,
@@ -146,8 +156,7 @@ void DeviceBatchNorm::finalize(DeviceStatistics& statistics, Moves moves, CudaSt
                            .scale = statistics.arrays[DeviceStatistics::scale],
                            .shift = statistics.arrays[DeviceStatistics::shift],
                            .kept_var = keeps_var ? working_->exact->var() : nullptr,
-                           .running = running,
-                           .history = state_->history.as<std::uint64_t>()},
+                           .running = running},
                           stream);
 }
 

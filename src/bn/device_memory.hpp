@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "syncbn/device_batch_norm.hpp"
@@ -62,15 +63,12 @@ struct DeviceState {
       : arrays(channels),
         gradients_of(channels),
         batches(sizeof(std::int64_t)),
-        pivot(static_cast<std::size_t>(channels) * sizeof(float)),
-        history(sizeof(std::uint64_t)) {}
+        pivot(static_cast<std::size_t>(channels) * sizeof(float)) {}
 
   Arrays<count> arrays;
   Arrays<gradients> gradients_of;
   cuda::DeviceBuffer batches;  ///< one std::int64_t
   cuda::DeviceBuffer pivot;    ///< [C] floats
-  /// One std::uint64_t: a fingerprint of what the next sums follow from, for the ranks to compare.
-  cuda::DeviceBuffer history;
 };
 
 struct DeviceWorkspace {
@@ -79,23 +77,27 @@ struct DeviceWorkspace {
   explicit DeviceWorkspace(std::int64_t channels)
       : arrays(channels),
         sums((sums_length(channels) + comm::DeviceSum::own_words) * sizeof(double)),
-        own_sums(sums_length(channels) * sizeof(double)) {}
+        own_sums(sums_length(channels) * sizeof(double)),
+        history(sizeof(std::uint64_t)) {}
 
-  /// Memory for the kernels' partial sums of tensors like x. Exact ones need none.
+  /// Memory for the kernels' partial sums of tensors like x. Exact ones need none. What
+  /// was too small is kept: a graph may have been captured with it.
   void reserve(const ConstTensorView& x) {
     if (exact) {
       return;
     }
     const std::size_t bytes = kernels::cuda::workspace_bytes(x.shape(), x.dtype(), x.layout());
     if (bytes > partial.bytes()) {
-      partial = cuda::DeviceBuffer(bytes);
+      outgrown.push_back(std::exchange(partial, cuda::DeviceBuffer(bytes)));
     }
   }
 
   Arrays<count> arrays;
   cuda::DeviceBuffer sums;  ///< of the group, and the exchange's own words
   cuda::DeviceBuffer own_sums;
+  cuda::DeviceBuffer history;  ///< one std::uint64_t: see kernels::cuda::History
   cuda::DeviceBuffer partial;
+  std::vector<cuda::DeviceBuffer> outgrown;
   std::optional<DeviceExact> exact;  ///< with Reproducibility::exact
   std::string options;               ///< of the layer, for the ranks to compare
 };

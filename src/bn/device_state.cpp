@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdint>
 #include <span>
 #include <string>
 
 #include "syncbn/device_batch_norm.hpp"
 
 #include "bn/device_memory.hpp"
-#include "kernels/statistics.hpp"
 
 namespace syncbn {
 
@@ -63,12 +61,6 @@ void DeviceBatchNorm::take_state(BatchNorm& host, CudaStream stream) {
     state_->batches.upload(std::as_bytes(std::span(&batches, 1)), stream);
   }
   state_->pivot.clear(stream);
-  std::uint64_t history = 0;
-  for (std::size_t c = 0; c < host.running_mean().size(); ++c) {
-    history +=
-        history_of(static_cast<std::int64_t>(c), 0, host.running_mean()[c], host.running_var()[c]);
-  }
-  state_->history.upload(std::as_bytes(std::span(&history, 1)), stream);
   if (working_->exact) {
     working_->exact->forget(stream);
   }

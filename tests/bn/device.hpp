@@ -13,7 +13,7 @@ namespace syncbn::test {
 /// Why there is none; "" if there is.
 const char* no_device();
 
-/// Memory of it with these bytes.
+/// Memory of it with these bytes. Null for none.
 class DeviceMemory {
  public:
   explicit DeviceMemory(std::span<const std::byte> bytes);
@@ -24,7 +24,7 @@ class DeviceMemory {
   void* data() const { return data_; }
 
  private:
-  void* data_;
+  void* data_ = nullptr;  ///< of no byte
 };
 
 /// What it holds there, when all that was put on the default stream is done.

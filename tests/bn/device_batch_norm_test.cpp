@@ -306,6 +306,22 @@ TEST_F(DeviceLayer, TellsHistoriesApart) {
   });
 }
 
+TEST_F(DeviceLayer, TakesTheSameHistoryForTheSame) {
+  test::on_ranks([](const Communicator& ranks) {
+    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.name = "bn1"});
+    StateDict state;
+    layer.save_state(state, stream);
+    if (ranks.rank() == 0) {
+      layer.load_state(state, stream);
+    }
+    PlacedStep step(
+        Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
+    DeviceSaved saved;
+    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    EXPECT_EQ(batches_of(layer), 1);
+  });
+}
+
 TEST_F(DeviceLayer, SavesAndLoadsItsState) {
   const DeviceCommunicator self = DeviceCommunicator::staged(Communicator::self());
   PlacedStep step(

@@ -12,8 +12,11 @@ const char* no_device() {
 }
 
 DeviceMemory::DeviceMemory(std::span<const std::byte> bytes) {
-  cuda::check(cudaMalloc(&data_, bytes.size()), "allocating memory");
-  cuda::check(cudaMemcpy(data_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "filling it");
+  if (!bytes.empty()) {
+    cuda::check(cudaMalloc(&data_, bytes.size()), "allocating memory");
+    cuda::check(cudaMemcpy(data_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
+                "filling it");
+  }
 }
 
 DeviceMemory::~DeviceMemory() {

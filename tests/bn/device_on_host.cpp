@@ -101,6 +101,9 @@ void forward_sums(const ForwardSums& arguments, Stream) {
 void finalize(const Finalize& arguments, Stream) {
   run_finalize(arguments, test::OnHost());
 }
+void fingerprint(const History& arguments, Stream) {
+  run_fingerprint(arguments, test::OnHost());
+}
 void affine(const Affine& arguments, Stream) {
   run_affine(arguments, test::OnHost());
 }
@@ -200,8 +203,11 @@ const char* no_device() {
   return "";
 }
 
-DeviceMemory::DeviceMemory(std::span<const std::byte> bytes) : data_(std::malloc(bytes.size())) {
-  std::ranges::copy(bytes, static_cast<std::byte*>(data_));
+DeviceMemory::DeviceMemory(std::span<const std::byte> bytes) {
+  if (!bytes.empty()) {
+    data_ = std::malloc(bytes.size());
+    std::ranges::copy(bytes, static_cast<std::byte*>(data_));
+  }
 }
 
 DeviceMemory::~DeviceMemory() {

@@ -74,9 +74,18 @@ struct Finalize {
   double* shift;               ///< [C] written: beta
   double* kept_var = nullptr;  ///< or [C]: the variance of the last batch of any element
   std::optional<Running> running;
-  std::uint64_t* history = nullptr;  ///< or [1] written: history_of all channels
 };
 void finalize(const Finalize& arguments, Stream stream);
+
+/// A fingerprint of what a channel's next sums follow from, for the ranks to compare.
+struct History {
+  std::int64_t channels;
+  const float* pivot;          ///< [C]
+  const double* running_mean;  ///< null, or [C]
+  const double* running_var;   ///< likewise
+  std::uint64_t* print;        ///< [1] written: history_of all channels, added up
+};
+void fingerprint(const History& arguments, Stream stream);
 
 /// scale = gamma / sqrt(var + eps) and shift = beta, for Normalize with running statistics.
 struct Affine {

@@ -8,6 +8,10 @@ void finalize(const Finalize& arguments, Stream stream) {
   run_finalize(arguments, OnStream{stream});
 }
 
+void fingerprint(const History& arguments, Stream stream) {
+  run_fingerprint(arguments, OnStream{stream});
+}
+
 void affine(const Affine& arguments, Stream stream) {
   run_affine(arguments, OnStream{stream});
 }

@@ -44,11 +44,10 @@ struct FinalizeForward {
   double* mean;
   double* var;
   double* invstd;
-  double* kept_var;        ///< null: none
-  double* running_mean;    ///< likewise
-  double* running_var;     ///< with it
-  std::int64_t* batches;   ///< with it
-  std::uint64_t* history;  ///< null: none
+  double* kept_var;       ///< null: none
+  double* running_mean;   ///< likewise
+  double* running_var;    ///< with it
+  std::int64_t* batches;  ///< with it
   double momentum;
   bool cumulative;
 
@@ -65,7 +64,6 @@ struct FinalizeForward {
         running_mean(nullptr),
         running_var(nullptr),
         batches(nullptr),
-        history(arguments.history),
         momentum(1),
         cumulative(false) {
     if (arguments.running) {
@@ -82,21 +80,17 @@ struct FinalizeForward {
   SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
     const double n = sums[2 * channels];
     const bool moves = running_mean != nullptr && n > 0;
-    block.every_thread([&](int thread) {
-      if (thread == 0) {
-        if (history != nullptr) {
-          *history = 0;
-        }
-        if (running_mean != nullptr) {
+    if (running_mean != nullptr) {
+      block.every_thread([&](int thread) {
+        if (thread == 0) {
           const std::int64_t now = *batches + (moves ? 1 : 0);
           *batches = now;
           shared.newest = cumulative ? 1 / static_cast<double>(now) : momentum;
           shared.start = share_of_start(momentum, now);
         }
-      }
-    });
+      });
+    }
     block.every_thread([&](int thread) {
-      std::uint64_t prints = 0;
       for (std::int64_t c = thread; c < channels; c += threads) {
         const ChannelStatistics of = statistics_of(sums[c], sums[channels + c], n, pivot[c]);
         mean[c] = of.mean;
@@ -114,14 +108,39 @@ struct FinalizeForward {
         } else if (n > 0) {
           pivot[c] = to_pivot(of.mean);
         }
-        prints += running_mean == nullptr
-                      ? history_of(c, pivot[c], 0, 0)
-                      : history_of(c, pivot[c], running_mean[c], running_var[c]);
-      }
-      if (history != nullptr) {
-        add_to(history, prints);
       }
     });
+  }
+};
+
+/// Kernel, of a single block.
+struct StateFingerprint {
+  static constexpr int threads = 512;
+  static constexpr int at_once = 1;
+  struct Shared {};
+
+  History arguments;
+
+  template <class Block>
+  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared&) const {
+    block.every_thread([&](int thread) {
+      if (thread == 0) {
+        *arguments.print = 0;
+      }
+    });
+    block.every_thread([&](int thread) {
+      std::uint64_t print = 0;
+      for (std::int64_t c = thread; c < arguments.channels; c += threads) {
+        print += history_of(c, arguments.pivot[c], value(arguments.running_mean, c),
+                            value(arguments.running_var, c));
+      }
+      add_to(arguments.print, print);
+    });
+  }
+
+ private:
+  SYNCBN_HOST_DEVICE static double value(const double* array, std::int64_t c) {
+    return array != nullptr ? array[c] : 0;
   }
 };
 
@@ -187,6 +206,11 @@ struct FinalizeGradients {
 template <class Launcher>
 void run_finalize(const Finalize& arguments, const Launcher& launch) {
   launch(1, FinalizeForward(arguments), "finalizing statistics");
+}
+
+template <class Launcher>
+void run_fingerprint(const History& arguments, const Launcher& launch) {
+  launch(1, StateFingerprint{arguments}, "taking the fingerprint of statistics");
 }
 
 template <class Launcher>

@@ -19,6 +19,9 @@ void forward_sums(const ForwardSums&, Stream) {
 void finalize(const Finalize&, Stream) {
   refuse();
 }
+void fingerprint(const History&, Stream) {
+  refuse();
+}
 void affine(const Affine&, Stream) {
   refuse();
 }
