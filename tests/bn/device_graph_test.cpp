@@ -44,10 +44,11 @@ std::span<const std::byte> bytes_of(const Tensor& tensor) {
 /// A layer and the memory of its steps, on a stream of its own.
 class Steps {
  public:
-  Steps(DeviceCommunicator group, DType dtype, Layout layout)
+  Steps(DeviceCommunicator group, DType dtype, Layout layout, Reproducibility reproducibility)
       : empty_(dtype, shape, layout),
         stream_(cuda::make_stream()),
-        layer_(channels, std::move(group), {.activation = Activation::relu}) {
+        layer_(channels, std::move(group),
+               {.activation = Activation::relu, .reproducibility = reproducibility}) {
     for (cuda::DeviceBuffer* each : {&x_, &residual_, &y_, &dy_, &dx_, &dresidual_}) {
       *each = cuda::DeviceBuffer(bytes_of(empty_).size());
     }
@@ -123,11 +124,13 @@ class Steps {
   DeviceSaved saved_;
 };
 
-void expect_replays_to_give_what_calls_give(const DeviceCommunicator& group) {
+void expect_replays_to_give_what_calls_give(const DeviceCommunicator& group,
+                                            Reproducibility reproducibility) {
   for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16}) {
     for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
       SCOPED_TRACE(std::string(to_string(dtype)) + ", " + std::string(to_string(layout)));
-      Steps replayed(group, dtype, layout), called(DeviceCommunicator::self(), dtype, layout);
+      Steps replayed(group, dtype, layout, reproducibility);
+      Steps called(DeviceCommunicator::self(), dtype, layout, reproducibility);
       std::uint64_t step = 0;
       for (; step < 2; ++step) {
         for (Steps* each : {&replayed, &called}) {
@@ -151,7 +154,7 @@ void expect_replays_to_give_what_calls_give(const DeviceCommunicator& group) {
   }
 }
 
-class DeviceGraph : public testing::Test {
+class DeviceGraph : public testing::TestWithParam<Reproducibility> {
  protected:
   void SetUp() override {
     if (const std::string why = test::no_device(); !why.empty()) {
@@ -160,19 +163,25 @@ class DeviceGraph : public testing::Test {
   }
 };
 
-TEST_F(DeviceGraph, ReplaysAStepOfOneRank) {
-  expect_replays_to_give_what_calls_give(DeviceCommunicator::self());
+TEST_P(DeviceGraph, ReplaysAStepOfOneRank) {
+  expect_replays_to_give_what_calls_give(DeviceCommunicator::self(), GetParam());
 }
 
-TEST_F(DeviceGraph, ReplaysAStepOverNccl) {
+TEST_P(DeviceGraph, ReplaysAStepOverNccl) {
   std::optional<DeviceCommunicator> group;
   try {
     group = DeviceCommunicator::nccl(Communicator::self());
   } catch (const NotConfigured& error) {
     GTEST_SKIP() << "SKIPPED: " << error.what();
   }
-  expect_replays_to_give_what_calls_give(*group);
+  expect_replays_to_give_what_calls_give(*group, GetParam());
 }
+
+INSTANTIATE_TEST_SUITE_P(, DeviceGraph,
+                         testing::Values(Reproducibility::rank_consistent, Reproducibility::exact),
+                         [](const auto& mode) {
+                           return mode.param == Reproducibility::exact ? "exact" : "default";
+                         });
 
 }  // namespace
 }  // namespace syncbn
