@@ -103,7 +103,8 @@ def median_of(layer, phase):
 
 
 def against_torch(bench, torch):
-    """Of every layer that both have timed: seconds, and PyTorch's over ours."""
+    """Of every layer that both have timed: seconds, and PyTorch's over ours: of the layer without
+    an exchange, as PyTorch's have none."""
     theirs = {(run["dtype"], run["layout"], layer["shape"]): layer
               for run in (torch or {}).get("runs", []) for layer in run["layers"]}
     rows = []
@@ -114,7 +115,7 @@ def against_torch(bench, torch):
                 continue
             row = {"dtype": run["dtype"], "layout": run["layout"], "shape": layer["shape"]}
             for each in PASSES:
-                ours = median_of(layer, each)
+                ours = median_of(layer, f"local_{each}")
                 row[each] = {"syncbn": ours}
                 for rival in RIVALS:
                     seconds = median_of(other, f"{rival}_{each}")

@@ -55,7 +55,7 @@ SYNCBN = """if [[ $* == *--help* ]]; then echo '--device WHERE --json FILE'; exi
 if [[ $1 == check ]]; then echo 'bn1: off by 3'; exit 1; fi
 while (($# > 1)); do declare "${1#--}=$2"; shift; done
 echo '{"dtype": "'$dtype'", "layout": "'$layout'", "layers": [{"shape": "8x4x2x2", "phases":
-  {"forward": {"median": 2}, "backward": {"median": 4}}}]}' > "$json"
+  {"local_forward": {"median": 2}, "local_backward": {"median": 4}}}]}' > "$json"
 """
 PYTHON = """if [[ $1 == -c ]]; then exit; fi
 if [[ $1 == *torch_bench.py ]]; then

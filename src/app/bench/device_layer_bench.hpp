@@ -8,12 +8,12 @@
 
 namespace syncbn::app::bench {
 
-/// How often a phase is put on the stream to be timed once: so what the launch of the first takes
-/// counts little, and that of all others only where it holds the device up.
+/// How often a phase is put on the stream to be timed once. The device is kept busy meanwhile, so
+/// that what the host takes to put it there counts only where it is more than the device takes.
 inline constexpr int laps = 10;
 
-/// Collective. Times one layer on the ranks' devices, by `repeat` and their own clocks. The only
-/// rival is Rival::local.
+/// Collective. Times one layer on the ranks' devices, by `repeat` and their own clocks. Rivals
+/// are Rival::local and Rival::exact.
 LayerTimes time_layer_on_device(const LayerShape& layer, const BenchOptions& options,
                                 const Communicator& world, const DeviceWorld& devices);
 
