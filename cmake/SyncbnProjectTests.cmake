@@ -16,7 +16,7 @@ endfunction()
 
 syncbn_add_project_test(layers "${Python3_EXECUTABLE}" tests/layers_test.py -v)
 syncbn_add_project_test(gpu_run "${Python3_EXECUTABLE}" tests/gpu/run_test.py -v)
-if(SYNCBN_TOOL AND SYNCBN_MPI AND SYNCBN_INSTALL)
+if(SYNCBN_TOOL AND SYNCBN_ONEDNN AND SYNCBN_MPI AND SYNCBN_INSTALL)
   syncbn_add_project_test(readme "${Python3_EXECUTABLE}" tests/readme_test.py
                           "${PROJECT_BINARY_DIR}" "${PROJECT_BINARY_DIR}/tests/package/moved"
                           "${PROJECT_BINARY_DIR}/tests/readme" -v)

@@ -41,9 +41,10 @@ class DeviceSaved {
 /// every call puts its work on the caller's stream and returns.
 ///
 /// `forward` and `backward` are collective over the group: one sum of 2C + 1 doubles each and the
-/// exchange's own words (DeviceCommunicator). No call waits for the device; after the first steps
-/// none allocates, so that from then on passes over an NCCL communicator can be captured in a CUDA
-/// graph. Memory that is passed must not be used otherwise until the stream has come so far.
+/// exchange's own words (DeviceCommunicator). No call waits for the device, unless the group's sums
+/// do; after the first steps none allocates, so that from then on passes over an NCCL communicator
+/// can be captured in a CUDA graph. The group's device is to be current in every call. Memory that
+/// is passed must not be used otherwise until the stream has come so far.
 ///
 /// Sums are about a pivot near the mean, as on the CPU, but terms of other types than f64 are of
 /// float, and whether the pivot was near cannot be looked at without waiting. So the first forward

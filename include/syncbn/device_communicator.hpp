@@ -23,10 +23,10 @@ using CudaStream = CUstream_st*;
 /// value.
 ///
 /// A rank's device is the one that is current when it is made; memory and streams are that
-/// device's. Copies share one group. As with Communicator, calls marked collective are made by
-/// every rank in the same order, a rank's handle serves one thread at a time, and after a CommError
-/// it is unusable. A stream's failure is noticed later than its call: by the next call of this
-/// object, whichever it is.
+/// device's, and it is to be current in every call. Copies share one group. As with Communicator,
+/// calls marked collective are made by every rank in the same order, a rank's handle serves one
+/// thread at a time, and after a CommError it is unusable. A stream's failure is noticed later than
+/// its call: by the next call of this object, whichever it is.
 ///
 /// What a build cannot do throws NotConfigured: everything without CUDA, and `nccl` without NCCL.
 class DeviceCommunicator {

@@ -54,7 +54,6 @@ DeviceExact::DeviceExact(std::int64_t channels, int ranks)
          .gradient_exponent = exponents + 3 * channels,
          .var = values + 2 * channels};
   forget(nullptr);
-  cuda::StreamView(nullptr).synchronize();
 }
 
 void DeviceExact::forget(comm::Stream stream) {
@@ -63,6 +62,7 @@ void DeviceExact::forget(comm::Stream stream) {
   const std::vector<int> no_exponents(c, kernels::no_exponent);
   values_.upload(std::as_bytes(std::span(no_var)), stream, 2 * c * sizeof(double));
   exponents_.upload(std::as_bytes(std::span(no_exponents)), stream, 3 * c * sizeof(int));
+  cuda::StreamView(stream).synchronize();
 }
 
 void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,

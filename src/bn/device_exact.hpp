@@ -15,9 +15,10 @@
 // In the repeats kernels read what belongs to channels that need them, nothing as a rule; the
 // messages travel in any case. They are, beside the exchange's own words, in doubles
 //
-//   sums        4C + 10, backward 5C + 10, f64 4C more     integers below 2^53, as in
-//   exact_pass.hpp exponents   2C (w + 1), with w = 2 for one rank, 5 for 8, 12 for 1024
-//   (exponent_code)
+// clang-format off
+//   sums        4C + 10, backward 5C + 10, f64 4C more      integers below 2^53 (exact_pass.hpp)
+//   exponents   2C (w + 1), w = 2 for one rank, 5 for 8, 12 for 1024               (exponent_code)
+// clang-format on
 //
 // and so a forward has 5 messages and a backward 3.
 
@@ -35,7 +36,7 @@ class DeviceExact {
   /// For groups of so many ranks. Local; waits for the device.
   DeviceExact(std::int64_t channels, int ranks);
 
-  /// The windows of the steps so far.
+  /// The windows of the steps so far. Waits for the stream.
   void forget(comm::Stream stream);
 
   /// [C] of the last batch, to be written where no running variance is kept.

@@ -6,10 +6,11 @@
  * The layer on a CUDA device: syncbn/device_communicator.hpp and syncbn/device_batch_norm.hpp,
  * whose documentation holds here too. Needs no CUDA header: a cudaStream_t is passed as it is.
  * Tensors, weights and arrays are in the memory of the device that was current when the
- * communicator was made. Calls put their work on the stream and return; memory that is passed must
- * not be used otherwise until the stream has come so far.
+ * communicator was made, and that is to be current in every call. Calls put their work on the
+ * stream and return; memory that is passed must not be used otherwise until the stream has come so
+ * far.
  *
- * A build without CUDA gives out no handle: SYNCBN_NOT_CONFIGURED.
+ * A build without CUDA gives out no communicator, and so no layer: SYNCBN_NOT_CONFIGURED.
  */
 
 #include "syncbn/c/syncbn.h"

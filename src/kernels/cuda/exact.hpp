@@ -9,7 +9,7 @@
 //   tally_magnitudes -> pack_exponents -> (added) -> fit_windows -> tally -> pack_sums -> (added)
 //   -> settle
 //
-// Kernels for channels of which there are none return at once. As in cuda.hpp: pointers are of
+// Blocks in which no channel is wanted return at once. As in cuda.hpp: pointers are of
 // device memory, work is put on `stream`, DeviceError is thrown if it cannot be launched.
 //
 // Integers are added in whatever order blocks come in, and what is computed of them is computed as
