@@ -25,13 +25,14 @@ namespace {
 
 using test::Batch;
 using test::count_differences;
+using test::differences;
 using test::Placed;
 using test::Results;
 using test::Setting;
 using test::Shard;
 using test::shard_of;
-using test::shardings;
 using test::Tensor;
+using test::Whole;
 using testing::HasSubstr;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -64,7 +65,10 @@ Results train_on_device(const Communicator& group, const Setting& setting,
     Placed x(own), dy(batch.dy.samples(shard.begin, shard.end));
     Placed residual(batch.residual.samples(shard.begin, shard.end));
     Placed y(own), dx(own), dresidual(own);
-    if (setting.residual) {
+    if (setting.in_place) {
+      layer.forward_in_place(y.view(), saved, stream, weight);
+      layer.backward_in_place(saved, y.view(), dy.view(), dx.view(), stream, weight);
+    } else if (setting.residual) {
       layer.forward(x.view(), residual.view(), y.view(), saved, stream, weight);
       layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dresidual.view(), stream,
                      weight);
@@ -99,41 +103,8 @@ Results train_on_host(const Communicator& group, const Setting& setting,
   return results;
 }
 
-/// What all ranks hold theirs against: the host's.
-struct Whole {
-  Setting setting;
-  std::vector<Batch> batches = test::batches_of(setting);
-  Results results = train_on_host(Communicator::self(), setting, batches, {0, setting.shape.n});
-};
-
-/// Over all ranks and shardings, of a layer set up by `setting`.
-double differences(const Communicator& group, const Whole& whole, const Setting& setting) {
-  const std::int64_t samples = setting.shape.n;
-  double sum = 0;
-  for (int sharding = 0; sharding < (group.size() == 1 ? 1 : shardings); ++sharding) {
-    if (samples < group.size() && sharding == 3) {
-      continue;
-    }
-    const Shard shard = shard_of(sharding, samples, group.rank(), group.size());
-    const Results part = train_on_device(group, setting, whole.batches, shard);
-    std::vector<double> of_all = {
-        static_cast<double>(count_differences(part, whole.results, shard))};
-    group.all_reduce(of_all);
-    sum += of_all[0];
-  }
-  return sum;
-}
-
 void expect_the_bits_of_the_host(const std::vector<Setting>& settings) {
-  std::vector<Whole> wholes;
-  for (const Setting& setting : settings) {
-    wholes.push_back({setting});
-  }
-  test::on_ranks([&](const Communicator& group) {
-    for (const Whole& whole : wholes) {
-      EXPECT_EQ(differences(group, whole, whole.setting), 0) << to_text(whole.setting);
-    }
-  });
+  test::expect_the_bits_of_one_process(settings, train_on_device, train_on_host);
 }
 
 constexpr DType all_types[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
@@ -161,6 +132,10 @@ TEST_F(ExactDeviceLayer, GivesTheBitsOfTheHostsInOneProcess) {
       settings.push_back({.dtype = dtype,
                           .layout = layout,
                           .activation = Activation::leaky_relu(0.1),
+                          .in_place = true});
+      settings.push_back({.dtype = dtype,
+                          .layout = layout,
+                          .activation = Activation::leaky_relu(0.1),
                           .weighted = true,
                           .tracked = false});
     }
@@ -183,13 +158,12 @@ TEST_F(ExactDeviceLayer, DoesNotDependOnHowKernelsCutTensors) {
 // The control: by default some bits do depend on the ranks, and this test notices.
 TEST_F(ExactDeviceLayer, IsNeededForThat) {
   const Setting setting{.shape = {23, 40, 37}, .reproducibility = Reproducibility::rank_consistent};
-  Whole whole{setting};
-  whole.results = train_on_device(Communicator::self(), setting, whole.batches, {0, 23});
+  const Whole whole(setting, train_on_device);
   test::on_ranks([&](const Communicator& group) {
     if (group.size() > 1) {
-      EXPECT_GT(differences(group, whole, setting), 0);
+      EXPECT_GT(differences(group, whole, setting, train_on_device), 0);
     } else {
-      EXPECT_EQ(differences(group, whole, setting), 0);
+      EXPECT_EQ(differences(group, whole, setting, train_on_device), 0);
     }
   });
 }

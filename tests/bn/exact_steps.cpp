@@ -5,6 +5,10 @@
 #include <span>
 #include <utility>
 
+#include <gtest/gtest.h>
+
+#include "support/on_ranks.hpp"
+
 namespace syncbn::test {
 namespace {
 
@@ -153,6 +157,42 @@ std::int64_t count_differences(const Results& part, const Results& whole, const 
     differences += bits_of(part.shared[i]) != bits_of(whole.shared[i]) ? 1 : 0;
   }
   return differences;
+}
+
+Whole::Whole(const Setting& settings, const Train& by)
+    : setting(settings),
+      batches(batches_of(settings)),
+      results(by(Communicator::self(), settings, batches, {0, settings.shape.n})) {}
+
+double differences(const Communicator& group, const Whole& whole, const Setting& setting,
+                   const Train& by) {
+  const std::int64_t samples = setting.shape.n;
+  double sum = 0;
+  for (int sharding = 0; sharding < (group.size() == 1 ? 1 : shardings); ++sharding) {
+    if (samples < group.size() && sharding == 3) {
+      continue;
+    }
+    const Shard shard = shard_of(sharding, samples, group.rank(), group.size());
+    const Results part = by(group, setting, whole.batches, shard);
+    std::vector<double> of_all = {
+        static_cast<double>(count_differences(part, whole.results, shard))};
+    group.all_reduce(of_all);
+    sum += of_all[0];
+  }
+  return sum;
+}
+
+void expect_the_bits_of_one_process(const std::vector<Setting>& settings, const Train& by,
+                                    const Train& of_whole) {
+  std::vector<Whole> wholes;
+  for (const Setting& setting : settings) {
+    wholes.emplace_back(setting, of_whole);
+  }
+  on_ranks([&](const Communicator& group) {
+    for (const Whole& whole : wholes) {
+      EXPECT_EQ(differences(group, whole, whole.setting, by), 0) << to_text(whole.setting);
+    }
+  });
 }
 
 std::string to_text(const Setting& setting) {

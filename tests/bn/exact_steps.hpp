@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,19 @@ struct Results {
 Results train(const Communicator& group, const Setting& setting, const std::vector<Batch>& batches,
               const Shard& shard);
 
+/// `train`, or the like of another layer.
+using Train = std::function<Results(const Communicator&, const Setting&, const std::vector<Batch>&,
+                                    const Shard&)>;
+
+/// What one process makes of the whole batches, for all ranks to hold theirs against.
+struct Whole {
+  Setting setting;
+  std::vector<Batch> batches;
+  Results results;
+
+  explicit Whole(const Setting& setting, const Train& by = train);
+};
+
 /// Of every NaN the same bits, as which one it is depends on the order in which it was made.
 inline std::uint64_t bits_of(double value) {
   return std::isnan(value) ? 1 : std::bit_cast<std::uint64_t>(value);
@@ -73,6 +87,14 @@ inline std::uint64_t bits_of(double value) {
 
 /// How many numbers have other bits than in the whole batch's results.
 std::int64_t count_differences(const Results& part, const Results& whole, const Shard& shard);
+
+/// Collective. Such numbers over all ranks and shardings, of a layer set up by `setting`.
+double differences(const Communicator& group, const Whole& whole, const Setting& setting,
+                   const Train& by = train);
+
+/// On every number of ranks: that a layer has none, held against another's whole.
+void expect_the_bits_of_one_process(const std::vector<Setting>& settings, const Train& by = train,
+                                    const Train& of_whole = train);
 
 std::string to_text(const Setting& setting);
 

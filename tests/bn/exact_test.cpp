@@ -26,55 +26,19 @@ namespace {
 using test::Batch;
 using test::batches_of;
 using test::bits_of;
-using test::count_differences;
+using test::differences;
+using test::expect_the_bits_of_one_process;
 using test::Results;
 using test::Setting;
 using test::Shard;
 using test::shard_of;
-using test::shardings;
 using test::Tensor;
 using test::train;
+using test::Whole;
 using testing::HasSubstr;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-/// What all ranks hold theirs against: made once for them.
-struct Whole {
-  Setting setting;
-  std::vector<Batch> batches = batches_of(setting);
-  Results results = train(Communicator::self(), setting, batches, {0, setting.shape.n});
-};
-
-/// Over all ranks and shardings, of a layer set up by `setting`.
-double differences(const Communicator& group, const Whole& whole, const Setting& setting) {
-  const std::int64_t samples = setting.shape.n;
-  double sum = 0;
-  for (int sharding = 0; sharding < (group.size() == 1 ? 1 : shardings); ++sharding) {
-    if (samples < group.size() && sharding == 3) {
-      continue;
-    }
-    const Shard shard = shard_of(sharding, samples, group.rank(), group.size());
-    const Results part = train(group, setting, whole.batches, shard);
-    std::vector<double> of_all = {
-        static_cast<double>(count_differences(part, whole.results, shard))};
-    group.all_reduce(of_all);
-    sum += of_all[0];
-  }
-  return sum;
-}
-
-void expect_the_bits_of_one_process(const std::vector<Setting>& settings) {
-  std::vector<Whole> wholes;
-  for (const Setting& setting : settings) {
-    wholes.push_back({setting});
-  }
-  test::on_ranks([&](const Communicator& group) {
-    for (const Whole& whole : wholes) {
-      EXPECT_EQ(differences(group, whole, whole.setting), 0) << to_text(whole.setting);
-    }
-  });
-}
 
 constexpr DType all_types[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
 constexpr Layout both_layouts[] = {Layout::channels_first, Layout::channels_last};
