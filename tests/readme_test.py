@@ -26,6 +26,14 @@ cmake_minimum_required(VERSION 3.25)
 project(readme LANGUAGES C CXX)
 find_package(syncbn REQUIRED COMPONENTS MPI)
 add_compile_options(-Wall -Wextra -Werror)
+find_package(CUDAToolkit QUIET)
+if(CUDAToolkit_FOUND)
+  foreach(source IN LISTS device_sources)
+    string(MAKE_C_IDENTIFIER ${source} name)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE syncbn::syncbn MPI::MPI_CXX CUDA::cudart)
+  endforeach()
+endif()
 foreach(source IN LISTS sources)
   string(MAKE_C_IDENTIFIER ${source} name)
   add_executable(${name} ${source})
@@ -98,12 +106,17 @@ class Readme(unittest.TestCase):
         work = WORK / "programs"
         work.mkdir(parents=True, exist_ok=True)
         (work / "CMakeLists.txt").write_text(CONSUMER)
-        sources = []
+        sources, device_sources = [], []
+        for number, text in enumerate(blocks("cuda")):  # compiled where CUDA is, and not run
+            device_sources.append(f"device{number}.cpp")
+            (work / device_sources[-1]).write_text(text)
+        self.assertTrue(device_sources)
         for number, (suffix, text) in enumerate(programs):
             sources.append(f"program{number}.{suffix}")
             (work / sources[-1]).write_text(text)
         run("cmake", "-S", work, "-B", work / "build", f"-DCMAKE_PREFIX_PATH={PREFIX}",
-            "-DCMAKE_BUILD_TYPE=Release", "-Dsources=" + ";".join(sources))
+            "-DCMAKE_BUILD_TYPE=Release", "-Dsources=" + ";".join(sources),
+            "-Ddevice_sources=" + ";".join(device_sources))
         run("cmake", "--build", work / "build")
         for source in sources:
             run("mpirun", "-n", "2", work / "build" / source.replace(".", "_"))
