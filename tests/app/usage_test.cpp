@@ -125,5 +125,14 @@ TEST(Failure, APlaceThatCannotBeWrittenIsToldBeforeTheWork) {
   EXPECT_THAT(ended.err, AllOf(StartsWith("syncbn check: "), HasSubstr("/nonexistent")));
 }
 
+#ifndef SYNCBN_MPIRUN
+TEST(Failure, ProcessesThatDoNotKnowOfEachOtherAreRefused) {
+  const Ended ended = run_shell("OMPI_COMM_WORLD_SIZE=2 exec " SYNCBN_PROGRAM " check --quick");
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("started as 2 processes"), HasSubstr("-DSYNCBN_MPI=ON")));
+  EXPECT_EQ(run_shell("OMPI_COMM_WORLD_SIZE=1 exec " SYNCBN_PROGRAM " info").code, 0);
+}
+#endif
+
 }  // namespace
 }  // namespace syncbn::test
