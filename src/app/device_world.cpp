@@ -102,6 +102,19 @@ DeviceWorld open_devices(const World& world, const ExchangeOptions& exchange) {
                      .cache_bytes = properties.cache_bytes}};
 }
 
+namespace {
+
+/// Why the runtime finds no device.
+std::string why_no_device() {
+  const std::string driver = cuda::driver_version();
+  if (driver == cuda::no_driver) {
+    return "no driver";
+  }
+  return fmt::format("driver for CUDA {}, build for {}", driver, cuda::runtime_version());
+}
+
+}  // namespace
+
 std::string describe_own_devices() {
   if (!with_cuda) {
     return "none (this build has no CUDA)";
@@ -118,7 +131,8 @@ std::string describe_own_devices() {
   for (const auto& [name, count] : counts) {
     texts.push_back(fmt::format("{} x {}", count, name));
   }
-  return texts.empty() ? "none" : fmt::format("{}", fmt::join(texts, ", "));
+  return texts.empty() ? fmt::format("none ({})", why_no_device())
+                       : fmt::format("{}", fmt::join(texts, ", "));
 }
 
 }  // namespace syncbn::app

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <set>
+#include <string>
+
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "syncbn/backend.hpp"
 #include "syncbn/version.hpp"
@@ -55,9 +59,13 @@ int run_info(const Arguments& arguments, const World& world) {
   line("exchange", world.transport);
   line("ranks", fmt::format("{}", world.communicator.size()));
   for (const auto& [host, ranks] : hosts) {
+    std::set<std::string> seen;  // as launchers may give each rank a device of its own
+    for (const int rank : ranks) {
+      seen.insert(devices[static_cast<std::size_t>(rank)]);
+    }
     line("  " + host + " ",
          fmt::format("{} {}; CUDA devices: {}", ranks.size() == 1 ? "rank" : "ranks",
-                     ranges_text(ranks), devices[static_cast<std::size_t>(ranks.front())]));
+                     ranges_text(ranks), fmt::join(seen, " or ")));
   }
   return 0;
 }

@@ -24,6 +24,7 @@ DeviceProperties properties_of(int device);
 /// "13.0": of the runtime that this library is linked with, and the newest that the driver knows.
 std::string runtime_version();
 std::string driver_version();
+inline constexpr const char* no_driver = "0.0";  ///< its version where there is none
 
 /// Makes `device` the calling thread's, and the one before its again at the end of the scope.
 class OnDevice {
