@@ -88,6 +88,9 @@ if(SYNCBN_CUDA)
   # them, later ones compile that of the last.
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
+    if(CUDAToolkit_VERSION VERSION_LESS 12.8)  # does not know of 100
+      set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
+    endif()
   endif()
   enable_language(CUDA)
 endif()
