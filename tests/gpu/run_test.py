@@ -99,6 +99,17 @@ class Run(unittest.TestCase):
         self.assertIn("--without-device", ended.stderr)
         self.assertFalse(self.output.exists())
 
+    def test_refuses_what_cannot_be_the_report(self):
+        self.output.parent.mkdir()
+        os.mkfifo(self.output)
+        ended = self.run_script("--without-device", "--no-build")
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("is not a regular file", ended.stderr)
+        self.assertTrue(self.output.is_fifo())
+        ended = self.run_script("--plan", "--prefix", "")
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("--prefix wants a value", ended.stderr)
+
     def test_reports_what_could_not_be_done(self):
         ended = self.run_script("--without-device", "--no-build", "--commit", "some")
         self.assertEqual(ended.returncode, 0, ended.stderr)
