@@ -35,7 +35,6 @@ using test::Tensor;
 using test::Whole;
 using testing::HasSubstr;
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr CudaStream stream = nullptr;
 
@@ -169,36 +168,15 @@ TEST_F(ExactDeviceLayer, IsNeededForThat) {
 }
 
 TEST_F(ExactDeviceLayer, HoldsForMeansFarFromZero) {
-  std::vector<Setting> settings;
-  for (const double mean : {1e2, 1e4, 1e6}) {
-    settings.push_back({.mean = mean});
-    settings.push_back({.dtype = DType::f64, .mean = -mean, .weighted = true});
-    settings.push_back({.mean = mean, .tracked = false});
-  }
-  expect_the_bits_of_the_host(settings);
+  expect_the_bits_of_the_host(test::with_means_far_from_zero());
 }
 
 TEST_F(ExactDeviceLayer, HoldsWhenTermsLeaveTheirWindows) {
-  std::vector<Setting> settings = {{.dtype = DType::f64, .outlier = 1e200}};
-  for (const double outlier : {600.0, 1e5, 1e9, 1e30}) {
-    for (const bool weighted : {false, true}) {
-      settings.push_back({.weighted = weighted, .outlier = outlier, .gradient_outlier = outlier});
-    }
-    settings.push_back({.dtype = DType::f64, .outlier = -outlier});
-    settings.push_back({.dtype = DType::bf16, .outlier = -outlier});
-  }
-  expect_the_bits_of_the_host(settings);
+  expect_the_bits_of_the_host(test::with_outliers());
 }
 
 TEST_F(ExactDeviceLayer, HoldsForInfinitiesAndNaNs) {
-  std::vector<Setting> settings;
-  for (const double value : {infinity, -infinity, nan}) {
-    for (const DType dtype : all_types) {
-      settings.push_back({.dtype = dtype, .outlier = value});
-      settings.push_back({.dtype = dtype, .gradient_outlier = value});
-    }
-  }
-  expect_the_bits_of_the_host(settings);
+  expect_the_bits_of_the_host(test::with_infinities_and_nans());
 }
 
 TEST_F(ExactDeviceLayer, HasTheOwnGradientsOfTheHosts) {

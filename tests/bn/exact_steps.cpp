@@ -2,6 +2,7 @@
 #include "bn/exact_steps.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -193,6 +194,41 @@ void expect_the_bits_of_one_process(const std::vector<Setting>& settings, const 
       EXPECT_EQ(differences(group, whole, whole.setting, by), 0) << to_text(whole.setting);
     }
   });
+}
+
+std::vector<Setting> with_means_far_from_zero() {
+  std::vector<Setting> settings;
+  for (const double mean : {1e2, 1e4, 1e6}) {
+    settings.push_back({.mean = mean});
+    settings.push_back({.dtype = DType::f64, .mean = -mean, .weighted = true});
+    settings.push_back({.mean = mean, .tracked = false});
+  }
+  return settings;
+}
+
+std::vector<Setting> with_outliers() {
+  std::vector<Setting> settings = {{.dtype = DType::f64, .outlier = 1e200}};
+  for (const double outlier : {600.0, 1e5, 1e9, 1e30}) {
+    for (const bool weighted : {false, true}) {
+      settings.push_back({.weighted = weighted, .outlier = outlier, .gradient_outlier = outlier});
+    }
+    settings.push_back({.dtype = DType::f64, .outlier = -outlier});
+    settings.push_back({.dtype = DType::bf16, .outlier = -outlier});
+  }
+  return settings;
+}
+
+std::vector<Setting> with_infinities_and_nans() {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  std::vector<Setting> settings;
+  for (const double value : {infinity, -infinity, nan}) {
+    for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16}) {
+      settings.push_back({.dtype = dtype, .outlier = value});
+      settings.push_back({.dtype = dtype, .gradient_outlier = value});
+    }
+  }
+  return settings;
 }
 
 std::string to_text(const Setting& setting) {

@@ -96,6 +96,12 @@ double differences(const Communicator& group, const Whole& whole, const Setting&
 void expect_the_bits_of_one_process(const std::vector<Setting>& settings, const Train& by = train,
                                     const Train& of_whole = train);
 
+/// What they are tried with: means far from 0, terms that leave their windows, and infinities and
+/// NaNs of every type.
+std::vector<Setting> with_means_far_from_zero();
+std::vector<Setting> with_outliers();
+std::vector<Setting> with_infinities_and_nans();
+
 std::string to_text(const Setting& setting);
 
 }  // namespace syncbn::test

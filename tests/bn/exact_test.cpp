@@ -127,35 +127,15 @@ TEST(ExactMode, IsNeededForThat) {
 }
 
 TEST(ExactMode, HoldsForMeansFarFromZero) {
-  std::vector<Setting> settings;
-  for (const double mean : {1e2, 1e4, 1e6}) {
-    settings.push_back({.mean = mean});
-    settings.push_back({.dtype = DType::f64, .mean = -mean, .weighted = true});
-  }
-  expect_the_bits_of_one_process(settings);
+  expect_the_bits_of_one_process(test::with_means_far_from_zero());
 }
 
 TEST(ExactMode, HoldsWhenTermsLeaveTheirWindows) {
-  std::vector<Setting> settings = {{.dtype = DType::f64, .outlier = 1e200}};
-  for (const double outlier : {600.0, 1e5, 1e9, 1e30}) {
-    for (const bool weighted : {false, true}) {
-      settings.push_back({.weighted = weighted, .outlier = outlier, .gradient_outlier = outlier});
-    }
-    settings.push_back({.dtype = DType::f64, .outlier = -outlier});
-    settings.push_back({.dtype = DType::bf16, .outlier = -outlier});
-  }
-  expect_the_bits_of_one_process(settings);
+  expect_the_bits_of_one_process(test::with_outliers());
 }
 
 TEST(ExactMode, HoldsForInfinitiesAndNaNs) {
-  std::vector<Setting> settings;
-  for (const double value : {infinity, -infinity, nan}) {
-    for (const DType dtype : all_types) {
-      settings.push_back({.dtype = dtype, .outlier = value});
-      settings.push_back({.dtype = dtype, .gradient_outlier = value});
-    }
-  }
-  expect_the_bits_of_one_process(settings);
+  expect_the_bits_of_one_process(test::with_infinities_and_nans());
 }
 
 // Vectors that are not full have other products with an infinite mean: here only some ranks' are.
