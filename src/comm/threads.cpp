@@ -43,7 +43,7 @@ class Team {
     }
     std::vector<int> names(areas.size());
     std::iota(names.begin(), names.end(), 0);
-    return std::make_unique<node::Exchange>(areas, rank, std::move(names), deadlines_);
+    return std::make_unique<node::Exchange>(node::Ranks(areas, rank, std::move(names)), deadlines_);
   }
 
   /// The team of the ranks that named this color in the `split`-th split, made by the first to ask.

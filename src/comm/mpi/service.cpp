@@ -116,8 +116,9 @@ class Service final : public Transport {
         between = network(std::move(leaders), names, deadlines);
       }
     }
-    exchange_ = std::make_unique<node::Exchange>(areas, host_.rank(), std::move(names), deadlines,
-                                                 several_hosts ? 1 : 0, std::move(between));
+    exchange_ =
+        std::make_unique<node::Exchange>(node::Ranks(areas, host_.rank(), std::move(names)),
+                                         deadlines, several_hosts ? 1 : 0, std::move(between));
   }
 
   int rank() const override { return rank_; }

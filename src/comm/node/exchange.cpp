@@ -2,7 +2,6 @@
 #include "comm/node/exchange.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "syncbn/error.hpp"
@@ -62,28 +61,19 @@ Slice slice_of(std::size_t values, std::size_t owners, std::size_t owner) {
   return {begin, values * (owner + 1) / owners - begin};
 }
 
-std::string to_text(std::chrono::duration<double> time) {
-  return in_seconds(std::chrono::round<std::chrono::milliseconds>(time));
-}
-
 }  // namespace
 
-Exchange::Exchange(std::span<Area* const> areas, int self, std::vector<int> names,
-                   Deadlines deadlines, int owners, std::unique_ptr<Network> network)
-    : areas_(areas.begin(), areas.end()),
-      self_(static_cast<std::size_t>(self)),
-      names_(std::move(names)),
+Exchange::Exchange(Ranks ranks, Deadlines deadlines, int owners, std::unique_ptr<Network> network)
+    : ranks_(std::move(ranks)),
       deadlines_(deadlines),
       owners_(static_cast<std::size_t>(owners)),
       network_(std::move(network)),
       // Another host's message takes longer than it is worth to spin.
-      yields_(owners > 0 || crowded(areas)),
+      yields_(owners > 0 || crowded(ranks_.areas())),
       jobs_(8) {}
 
 Exchange::~Exchange() {
-  State here = State::here;
-  own().state.compare_exchange_strong(here, State::left);
-  wake_all();
+  ranks_.leave();
 }
 
 // Jobs and pieces
@@ -108,7 +98,7 @@ std::size_t Exchange::owners_of(std::size_t values) const {
   if (owners_ > 0) {
     return owners_;
   }
-  return values * areas_.size() <= worth_slices || areas_.size() == 2 ? 0 : areas_.size();
+  return values * ranks_.size() <= worth_slices || ranks_.size() == 2 ? 0 : ranks_.size();
 }
 
 Transport::Ticket Exchange::start(const Message& message, std::span<double> data) {
@@ -151,7 +141,7 @@ void Exchange::finish(Transport::Ticket ticket) {
       look_around(blocker, watch);
     }
   }
-  own().has_news.store(false);
+  ranks_.own().has_news.store(false);
 }
 
 // Progress. Each of these does what can be done now, and tells whether that was anything.
@@ -175,17 +165,17 @@ bool Exchange::post() {
     }
     const Job& job = job_of(posted_, posting_);
     const std::size_t place = posted_ % depth;
-    std::ranges::copy(values_of(job, posted_), own().cells[place].begin());
-    own().sequences[place] = job.message.sequence;
-    own().fingerprints[place] = job.message.fingerprint;
-    own().posted.set(static_cast<std::uint32_t>(++posted_));
+    std::ranges::copy(values_of(job, posted_), ranks_.own().cells[place].begin());
+    ranks_.own().sequences[place] = job.message.sequence;
+    ranks_.own().fingerprints[place] = job.message.fingerprint;
+    ranks_.own().posted.set(static_cast<std::uint32_t>(++posted_));
   }
   return posted_ > before;
 }
 
 void Exchange::find_room() {
   std::uint64_t least = posted_;
-  for (const Area* area : areas_) {
+  for (const Area* area : ranks_.areas()) {
     const std::uint32_t behind = static_cast<std::uint32_t>(posted_) - area->passed.word.load();
     least = std::min(least, posted_ - behind);
   }
@@ -193,7 +183,7 @@ void Exchange::find_room() {
 }
 
 bool Exchange::all_posted(std::uint64_t piece) {
-  return std::ranges::all_of(areas_, [piece](const Area* area) {
+  return std::ranges::all_of(ranks_.areas(), [piece](const Area* area) {
     return beyond(area->posted.word.load(std::memory_order_acquire), piece);
   });
 }
@@ -204,22 +194,22 @@ bool Exchange::reduce() {
     const Job& job = job_of(summed_, reducing_);
     const std::size_t values = values_of(job, summed_).size();
     const std::size_t owners = owners_of(values);
-    if (self_ >= owners) {
+    if (ranks_.self() >= owners) {
       continue;
     }
     if (!all_posted(summed_)) {
       break;
     }
-    require_agreement(job, summed_);
-    const Slice slice = slice_of(values, owners, self_);
+    ranks_.require_agreement(job.message.fingerprint, summed_);
+    const Slice slice = slice_of(values, owners, ranks_.self());
     const std::size_t place = summed_ % depth;
-    Cell& cell = own().slices[place];
+    Cell& cell = ranks_.own().slices[place];
     const std::span<double> sum = std::span(cell).subspan(slice.begin, slice.size);
-    if (areas_.size() == 1) {
-      std::copy_n(own().cells[place].begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.size,
-                  sum.begin());
+    if (ranks_.size() == 1) {
+      std::copy_n(ranks_.own().cells[place].begin() + static_cast<std::ptrdiff_t>(slice.begin),
+                  slice.size, sum.begin());
     } else {
-      add_up(areas_, place, slice.begin, sum);
+      add_up(ranks_.areas(), place, slice.begin, sum);
     }
     if (network_) {
       network_->start(job.message, summed_, sum);
@@ -232,12 +222,12 @@ bool Exchange::publish() {
   const std::uint64_t before = reduced_;
   for (; reduced_ < summed_; ++reduced_) {
     const Job& job = job_of(reduced_, publishing_);
-    const bool has_slice = self_ < owners_of(values_of(job, reduced_).size());
+    const bool has_slice = ranks_.self() < owners_of(values_of(job, reduced_).size());
     if (has_slice && network_ && !network_->finished()) {
       break;
     }
     // Also without a slice: a counter that is left behind is ahead after 2^31 pieces.
-    own().reduced.set(static_cast<std::uint32_t>(reduced_ + 1));
+    ranks_.own().reduced.set(static_cast<std::uint32_t>(reduced_ + 1));
   }
   return reduced_ > before;
 }
@@ -253,11 +243,11 @@ bool Exchange::pass() {
       if (!all_posted(passed_)) {
         break;
       }
-      require_agreement(job, passed_);
-      add_up(areas_, place, 0, values);
+      ranks_.require_agreement(job.message.fingerprint, passed_);
+      add_up(ranks_.areas(), place, 0, values);
     } else {
       const bool all_reduced =
-          std::ranges::all_of(std::span(areas_).first(owners), [this](const Area* area) {
+          std::ranges::all_of(ranks_.areas().first(owners), [this](const Area* area) {
             return beyond(area->reduced.word.load(std::memory_order_acquire), passed_);
           });
       if (!all_reduced) {
@@ -265,13 +255,13 @@ bool Exchange::pass() {
       }
       for (std::size_t owner = 0; owner < owners; ++owner) {
         const Slice slice = slice_of(values.size(), owners, owner);
-        const Cell& cell = area(owner).slices[place];
+        const Cell& cell = ranks_[owner].slices[place];
         std::copy_n(cell.begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.size,
                     values.begin() + static_cast<std::ptrdiff_t>(slice.begin));
       }
     }
-    own().passed.set(static_cast<std::uint32_t>(++passed_));
-    claim(own().cells[posted_ % depth], values.size());
+    ranks_.own().passed.set(static_cast<std::uint32_t>(++passed_));
+    claim(ranks_.own().cells[posted_ % depth], values.size());
     while (unfinished_ < next_ && passed_ >= jobs_[unfinished_ % jobs_.size()].first +
                                                  jobs_[unfinished_ % jobs_.size()].pieces) {
       ++unfinished_;
@@ -280,47 +270,10 @@ bool Exchange::pass() {
   return passed_ > before;
 }
 
-// Truth
-
-void Exchange::require_agreement(const Job& job, std::uint64_t piece) {
-  const std::size_t place = piece % depth;
-  const bool agree = std::ranges::all_of(areas_, [&](const Area* area) {
-    return area->fingerprints[place] == job.message.fingerprint;
-  });
-  if (!agree) {
-    std::vector<double> packed(areas_.size() * descriptor_words);
-    for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
-      const std::int64_t sequence = area(rank).sequences[place];
-      pack(area(rank).flight_record.entry(sequence).what(), sequence,
-           std::span(packed).subspan(rank * descriptor_words, descriptor_words));
-    }
-    throw CommError(describe_disagreement(packed, names_));
-  }
-  require_nobody_gave_up(piece);
-}
-
-void Exchange::require_nobody_gave_up(std::uint64_t piece) {
-  for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
-    Area& other = area(rank);
-    if (rank != self_ && other.state.load(std::memory_order_acquire) == State::gave_up &&
-        !beyond(other.passed.word.load(), piece)) {
-      throw CommError("rank " + std::to_string(names_[rank]) + " gave up: " + other.why.data());
-    }
-  }
-}
-
 void Exchange::give_up(std::string_view why) noexcept {
-  write_text(own().why, why);
-  own().state.store(State::gave_up);
-  wake_all();
+  ranks_.give_up(why);
   if (network_) {
     network_->tell(why, true);
-  }
-}
-
-void Exchange::wake_all() noexcept {
-  for (Signal* signal : {&own().posted, &own().passed, &own().reduced}) {
-    signal->wake();
   }
 }
 
@@ -338,15 +291,15 @@ Exchange::Blocker Exchange::what_blocks() {
   };
   Blocker blocker;
   if (posted_ <= passed_) {  // for room
-    for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
-      if (waits_for(rank, area(rank).passed, posted_ - depth, blocker)) {
+    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+      if (waits_for(rank, ranks_[rank].passed, posted_ - depth, blocker)) {
         return blocker;
       }
     }
     return blocker;
   }
-  for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
-    if (waits_for(rank, area(rank).posted, passed_, blocker)) {
+  for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+    if (waits_for(rank, ranks_[rank].posted, passed_, blocker)) {
       return blocker;
     }
   }
@@ -355,7 +308,7 @@ Exchange::Blocker Exchange::what_blocks() {
   }
   const std::size_t owners = owners_of(values_of(job_of(passed_, passing_), passed_).size());
   for (std::size_t rank = 0; rank < owners; ++rank) {
-    if (waits_for(rank, area(rank).reduced, passed_, blocker)) {
+    if (waits_for(rank, ranks_[rank].reduced, passed_, blocker)) {
       return blocker;
     }
   }
@@ -369,33 +322,33 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
   watch.waited += std::min(now - watch.last_look, longest_step);
   watch.last_look = now;
   const Clock::duration waited = watch.waited;
-  require_nobody_gave_up(passed_);
+  ranks_.require_nobody_gave_up(passed_);
   if (network_) {
-    if (const std::string news = network_->news(); !news.empty() && !own().has_news.load()) {
-      write_text(own().news, news);
-      own().has_news.store(true);
+    if (const std::string news = network_->news(); !news.empty() && !ranks_.own().has_news.load()) {
+      write_text(ranks_.own().news, news);
+      ranks_.own().has_news.store(true);
     }
   }
-  if (blocker.signal != nullptr && blocker.rank != self_) {
-    Area& other = area(blocker.rank);
-    const std::string name = "rank " + std::to_string(names_[blocker.rank]);
+  if (blocker.signal != nullptr && blocker.rank != ranks_.self()) {
+    Area& other = ranks_[blocker.rank];
+    const std::string name = ranks_.name(blocker.rank);
     const auto still = [&] { return blocker.signal->word.load() == blocker.seen; };
     if (other.state.load() == State::left && still()) {
-      throw CommError(name + " left the group" + last_words(blocker.rank));
+      throw CommError(name + " left the group" + ranks_.last_words(blocker.rank));
     }
     if (waited >= watch.next_health_check) {
       watch.next_health_check = waited + between_health_checks;
       if (health(other).ended && still()) {
         throw CommError(name + "'s process " + std::to_string(other.process) + " has ended" +
-                        last_words(blocker.rank));
+                        ranks_.last_words(blocker.rank));
       }
     }
   }
   if (waited >= deadlines_.report && !watch.reported && deadlines_.report < deadlines_.fail) {
     watch.reported = true;
     const std::string text = missing(deadlines_.report);
-    report("rank " + std::to_string(names_[self_]) + ", " +
-           describe(job_of(passed_, passing_).message.what) + ": " + text);
+    report(ranks_.name(ranks_.self()) + ", " + describe(job_of(passed_, passing_).message.what) +
+           ": " + text);
     if (network_) {
       network_->tell(text, false);
     }
@@ -411,20 +364,20 @@ std::string Exchange::missing(std::chrono::milliseconds waited) {
   int ranks = 0;
   const std::size_t values = values_of(job_of(passed_, passing_), passed_).size();
   const std::size_t owners = owners_ == 0 ? owners_of(values) : 0;  // of this host alone
-  for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
-    const Area& other = area(rank);
+  for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+    const Area& other = ranks_[rank];
     const bool behind = posted_ <= passed_
                             ? !beyond(other.passed.word.load(), posted_ - depth)
                             : !beyond(other.posted.word.load(), passed_) ||
                                   (rank < owners && !beyond(other.reduced.word.load(), passed_));
-    if (rank != self_ && behind) {
-      const std::string name = "rank " + std::to_string(names_[rank]);
+    if (rank != ranks_.self() && behind) {
+      const std::string name = ranks_.name(rank);
       who += (ranks++ == 0 ? "" : ", ") + name;
       details += "\n  " + name;
       if (const Health now = health(other); !now.text.empty()) {
         details += ": its process " + std::to_string(other.process) + " " + std::string(now.text);
       }
-      details += last_words(rank);
+      details += ranks_.last_words(rank);
     }
   }
   if (ranks > 0) {
@@ -433,31 +386,16 @@ std::string Exchange::missing(std::chrono::milliseconds waited) {
   if (network_ && reduced_ < summed_) {
     who = network_->missing();
   } else {
-    who = "rank " + std::to_string(names_[0]) +
-          ", which collects what other hosts send, had nothing to pass on";
-    if (area(0).has_news.load()) {
-      details = std::string("\n  ") + area(0).news.data();
+    who = ranks_.name(0) + ", which collects what other hosts send, had nothing to pass on";
+    if (ranks_[0].has_news.load()) {
+      details = std::string("\n  ") + ranks_[0].news.data();
     }
     return who + " within " + in_seconds(waited) + details;
   }
-  if (own().has_news.load()) {
-    details = std::string("\n  ") + own().news.data();
+  if (ranks_.own().has_news.load()) {
+    details = std::string("\n  ") + ranks_.own().news.data();
   }
   return who + " did not come within " + in_seconds(waited) + details;
-}
-
-std::string Exchange::last_words(std::size_t rank) {
-  const std::int64_t last = area(rank).flight_record.last();
-  if (last == 0) {
-    return "; it has not exchanged anything yet";
-  }
-  const FlightEntry& entry = area(rank).flight_record.entry(last);
-  const Ticks finished = entry.finished.load();
-  const Ticks then = finished != 0 ? finished : entry.started.load();
-  const std::chrono::duration<double> ago(seconds_per_tick() *
-                                          static_cast<double>(ticks_now() - then));
-  return "; the last it did: exchange #" + std::to_string(last) + ", " + describe(entry.what()) +
-         ", " + (finished != 0 ? "finished " : "begun ") + to_text(ago) + " ago";
 }
 
 }  // namespace syncbn::comm::node

@@ -24,6 +24,7 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "comm/node/ranks.hpp"
 #include "comm/node/shared.hpp"
 #include "comm/transport.hpp"
 
@@ -55,11 +56,10 @@ class Network {
 /// One rank's end of the exchange.
 class Exchange {
  public:
-  /// `areas` of all ranks of the node, in their order, at `self` this one's; they outlive it.
-  /// `names` are their numbers in the group. Where there are other nodes, the first `owners` ranks
-  /// have a network, and sum over the nodes; else it is 0.
-  Exchange(std::span<Area* const> areas, int self, std::vector<int> names, Deadlines deadlines,
-           int owners = 0, std::unique_ptr<Network> network = nullptr);
+  /// Where there are other nodes, the first `owners` ranks have a network, and sum over the nodes;
+  /// else it is 0.
+  Exchange(Ranks ranks, Deadlines deadlines, int owners = 0,
+           std::unique_ptr<Network> network = nullptr);
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
   /// Tells ranks that still wait for this one.
@@ -93,8 +93,6 @@ class Exchange {
     bool reported = false;
   };
 
-  Area& area(std::size_t rank) { return *areas_[rank]; }
-  Area& own() { return area(self_); }
   Job& job_of(std::uint64_t piece, Transport::Ticket& cursor);
   static std::span<double> values_of(const Job& job, std::uint64_t piece);
   /// How many ranks sum a slice each; 0: every rank sums everything.
@@ -108,18 +106,11 @@ class Exchange {
   bool publish();
   bool pass();
 
-  void require_agreement(const Job& job, std::uint64_t piece);
-  void require_nobody_gave_up(std::uint64_t piece);
-  void wake_all() noexcept;
-
   Blocker what_blocks();
   void look_around(const Blocker& blocker, Watch& watch);
   std::string missing(std::chrono::milliseconds waited);
-  std::string last_words(std::size_t rank);
 
-  std::vector<Area*> areas_;
-  std::size_t self_;
-  std::vector<int> names_;
+  Ranks ranks_;
   Deadlines deadlines_;
   std::size_t owners_;
   std::unique_ptr<Network> network_;
