@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "syncbn/communicator.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -63,6 +64,21 @@ TEST(Communicator, InfinityAndNaNTravel) {
     EXPECT_TRUE(std::isinf(data[0]));
     EXPECT_TRUE(std::isnan(data[1]));
     EXPECT_EQ(data[2], group.size());
+  });
+}
+
+TEST(Communicator, SumsOfDifferentNaNsHaveTheSameBits) {
+  test::on_ranks([](const Communicator& group) {
+    const double sign = group.rank() % 2 == 0 ? 1.0 : -1.0;
+    std::vector<double> data(131, std::copysign(std::nan(""), sign));
+    group.all_reduce(data);
+    std::vector<double> signs(data.size());
+    std::ranges::transform(data, signs.begin(), [](double sum) { return std::signbit(sum); });
+    const std::vector<double> own = signs;
+    group.all_reduce(signs);
+    for (std::size_t i = 0; i < signs.size(); ++i) {
+      ASSERT_EQ(signs[i], group.size() * own[i]);
+    }
   });
 }
 

@@ -24,6 +24,7 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "comm/node/cells.hpp"
 #include "comm/node/ranks.hpp"
 #include "comm/node/shared.hpp"
 #include "comm/transport.hpp"
@@ -111,6 +112,7 @@ class Exchange {
   std::string missing(std::chrono::milliseconds waited);
 
   Ranks ranks_;
+  Cells cells_;
   Deadlines deadlines_;
   std::size_t owners_;
   std::unique_ptr<Network> network_;
