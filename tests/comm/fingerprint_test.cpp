@@ -2,6 +2,7 @@
 #include "comm/fingerprint.hpp"
 
 #include <random>
+#include <set>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -49,25 +50,34 @@ TEST(Fingerprint, EqualSumsOfDifferentPiecesAreCaughtByTheSquares) {
   EXPECT_FALSE(agree({2, 1, 3}));
 }
 
-TEST(Fingerprint, DependsOnEveryBitAndOnTheOrder) {
-  std::vector<std::uint64_t> words(5, 0);
-  const auto hash = [&] { return Fingerprint().add(std::as_bytes(std::span(words))).value(); };
-  const std::uint64_t zero = hash();
-  for (std::uint64_t& word : words) {
-    for (int bit = 0; bit < 64; ++bit) {
-      word ^= std::uint64_t{1} << bit;
-      EXPECT_NE(hash(), zero);
-      word ^= std::uint64_t{1} << bit;
+// Of lengths that are hashed word by word, several words at a time, and both.
+TEST(Fingerprint, DependsOnEveryBitTheOrderAndTheLength) {
+  std::set<std::uint64_t> of_zeros;
+  for (const std::size_t length : {1, 3, 4, 5, 8, 13, 40}) {
+    std::vector<std::uint64_t> words(length, 0);
+    const auto hash = [&] { return Fingerprint().add(std::as_bytes(std::span(words))).value(); };
+    std::set<std::uint64_t> seen{hash()};
+    EXPECT_TRUE(of_zeros.insert(hash()).second) << length << " words";
+    for (std::uint64_t& word : words) {
+      for (int bit = 0; bit < 64; ++bit) {
+        word = std::uint64_t{1} << bit;
+        EXPECT_TRUE(seen.insert(hash()).second) << length << " words";
+      }
+      word = 0;
     }
   }
   EXPECT_NE(Fingerprint().add(1).add(2).value(), Fingerprint().add(2).add(1).value());
 }
 
 TEST(Fingerprint, TwoFlippedSignsDoNotCancel) {
-  const std::vector<float> a = {1, 2, 3, 4, 5};
-  const std::vector<float> b = {1, -2, 3, -4, 5};
-  EXPECT_NE(Fingerprint().add(std::as_bytes(std::span(a))).value(),
-            Fingerprint().add(std::as_bytes(std::span(b))).value());
+  std::vector<float> values(45, 1);
+  const auto hash = [&] { return Fingerprint().add(std::as_bytes(std::span(values))).value(); };
+  const std::uint64_t before = hash();
+  for (std::size_t i = 1; i < values.size(); ++i) {
+    values[0] = values[i] = -1;
+    EXPECT_NE(hash(), before) << i;
+    values[i] = 1;
+  }
 }
 
 }  // namespace
