@@ -15,11 +15,15 @@ namespace syncbn::comm::node {
 ///
 /// Two ranks that read everything trade their cells. Each writes its next message where it has read
 /// the other's: those cache lines are its own by then, and every line travels once per message. In
-/// cells that stay with their writer a line travels twice, to be read and to be written again.
+/// cells that stay with their writer a line travels twice, to be read and to be written again. Nor
+/// has a rank to look whether there is room. If it has passed piece e, then the other has posted
+/// it, and has passed e - depth before: the cell of e + depth holds what has been read by both.
 class Cells {
  public:
   /// `ranks` outlive it. `trade` is for two ranks that use `add_up` alone.
   Cells(const Ranks& ranks, bool trade) : ranks_(ranks), trade_(trade) {}
+
+  bool trade() const { return trade_; }
 
   /// Puts this rank's values into its cell of a piece.
   void put(std::uint64_t piece, std::span<const double> values) const;

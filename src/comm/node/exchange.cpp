@@ -31,7 +31,7 @@ Slice slice_of(std::size_t values, std::size_t owners, std::size_t owner) {
 
 Exchange::Exchange(Ranks ranks, Deadlines deadlines, int owners, std::unique_ptr<Network> network)
     : ranks_(std::move(ranks)),
-      cells_(ranks_, ranks_.size() == 2 && owners == 0),
+      cells_(ranks_, owners == 0 && ranks_.size() == 2),
       deadlines_(deadlines),
       owners_(static_cast<std::size_t>(owners)),
       network_(std::move(network)),
@@ -48,7 +48,7 @@ Exchange::~Exchange() {
 // From the ticket whose piece was worked at before, whose place may have been taken since.
 Exchange::Job& Exchange::job_of(std::uint64_t piece, Transport::Ticket& cursor) {
   while (true) {
-    Job& job = jobs_[cursor % jobs_.size()];
+    Job& job = job_at(cursor);
     if (job.first <= piece && piece < job.first + job.pieces) {
       return job;
     }
@@ -65,20 +65,20 @@ std::size_t Exchange::owners_of(std::size_t values) const {
   if (owners_ > 0) {
     return owners_;
   }
-  return values * ranks_.size() <= worth_slices || ranks_.size() == 2 ? 0 : ranks_.size();
+  return values * ranks_.size() <= worth_slices || cells_.trade() ? 0 : ranks_.size();
 }
 
 Transport::Ticket Exchange::start(const Message& message, std::span<double> data) {
   if (next_ - unfinished_ == jobs_.size()) {
     std::vector<Job> more(2 * jobs_.size());
     for (Transport::Ticket ticket = unfinished_; ticket < next_; ++ticket) {
-      more[ticket % more.size()] = jobs_[ticket % jobs_.size()];
+      more[ticket & (more.size() - 1)] = job_at(ticket);
     }
     jobs_ = std::move(more);
   }
   const std::uint64_t pieces =
       std::max<std::size_t>(1, (data.size() + piece_length - 1) / piece_length);
-  jobs_[next_ % jobs_.size()] = {message, data, pieces_, pieces};
+  job_at(next_) = {message, data, pieces_, pieces};
   pieces_ += pieces;
   post();
   if (network_) {  // it makes progress when it is asked
@@ -102,21 +102,26 @@ void Exchange::finish(Transport::Ticket ticket) {
       continue;
     }
     const Blocker blocker = what_blocks();
-    const bool look =
-        blocker.signal != nullptr ? patience.turn(*blocker.signal, blocker.seen) : patience.turn();
+    const bool look = blocker.signal != nullptr ? patience.turn(*blocker.signal, blocker.seen,
+                                                                ranks_[blocker.rank].sleepers)
+                                                : patience.turn();
     if (look) {
       look_around(blocker, watch);
     }
   }
-  ranks_.own().has_news.store(false);
+  if (network_) {
+    ranks_.own().has_news.store(false);
+  }
 }
 
 // Progress. Each of these does what can be done now, and tells whether that was anything.
 
 bool Exchange::advance() {
   bool moved = post();
-  moved |= reduce();
-  moved |= publish();
+  if (!cells_.trade()) {  // there are slices
+    moved |= reduce();
+    moved |= publish();
+  }
   moved |= pass();
   return moved;
 }
@@ -131,16 +136,24 @@ bool Exchange::post() {
       }
     }
     const Job& job = job_of(posted_, posting_);
-    const std::size_t place = posted_ % depth;
+    const std::size_t place = posted_ % stamps;
     cells_.put(posted_, values_of(job, posted_));
     ranks_.own().sequences[place] = job.message.sequence;
     ranks_.own().fingerprints[place] = job.message.fingerprint;
-    ranks_.own().posted.set(static_cast<std::uint32_t>(++posted_));
+    count(ranks_.own().posted, ++posted_);
   }
   return posted_ > before;
 }
 
+void Exchange::count(Signal& signal, std::uint64_t pieces) {
+  signal.set(static_cast<std::uint32_t>(pieces), ranks_.own().sleepers);
+}
+
 void Exchange::find_room() {
+  if (cells_.trade()) {
+    room_ = passed_ + depth;
+    return;
+  }
   std::uint64_t least = posted_;
   for (const Area* area : ranks_.areas()) {
     const std::uint32_t behind = static_cast<std::uint32_t>(posted_) - area->passed.word.load();
@@ -186,7 +199,7 @@ bool Exchange::publish() {
       break;
     }
     // Also without a slice: a counter that is left behind is ahead after 2^31 pieces.
-    ranks_.own().reduced.set(static_cast<std::uint32_t>(reduced_ + 1));
+    count(ranks_.own().reduced, reduced_ + 1);
   }
   return reduced_ > before;
 }
@@ -218,10 +231,10 @@ bool Exchange::pass() {
                     values.begin() + static_cast<std::ptrdiff_t>(slice.begin));
       }
     }
-    ranks_.own().passed.set(static_cast<std::uint32_t>(++passed_));
+    count(ranks_.own().passed, ++passed_);
     cells_.claim(posted_, values.size());
-    while (unfinished_ < next_ && passed_ >= jobs_[unfinished_ % jobs_.size()].first +
-                                                 jobs_[unfinished_ % jobs_.size()].pieces) {
+    while (unfinished_ < next_ &&
+           passed_ >= job_at(unfinished_).first + job_at(unfinished_).pieces) {
       ++unfinished_;
     }
   }

@@ -94,6 +94,7 @@ class Exchange {
     bool reported = false;
   };
 
+  Job& job_at(Transport::Ticket ticket) { return jobs_[ticket & (jobs_.size() - 1)]; }
   Job& job_of(std::uint64_t piece, Transport::Ticket& cursor);
   static std::span<double> values_of(const Job& job, std::uint64_t piece);
   /// How many ranks sum a slice each; 0: every rank sums everything.
@@ -102,6 +103,7 @@ class Exchange {
   bool advance();
   bool post();
   void find_room();
+  void count(Signal& signal, std::uint64_t pieces);
   bool all_posted(std::uint64_t piece);
   bool reduce();
   bool publish();
@@ -118,7 +120,7 @@ class Exchange {
   std::unique_ptr<Network> network_;
   bool yields_;
 
-  std::vector<Job> jobs_;             ///< that of ticket t is at t mod size, a power of two
+  std::vector<Job> jobs_;             ///< a ring, its size a power of two
   Transport::Ticket next_ = 0;        ///< the ticket to be given out
   Transport::Ticket unfinished_ = 0;  ///< the oldest that has pieces to be passed
   Transport::Ticket posting_ = 0, reducing_ = 0, publishing_ = 0, passing_ = 0;  ///< work at which

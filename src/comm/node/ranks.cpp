@@ -22,7 +22,7 @@ std::string Ranks::name(std::size_t rank) const {
 }
 
 void Ranks::require_agreement(std::uint64_t fingerprint, std::uint64_t piece) const {
-  const std::size_t place = piece % depth;
+  const std::size_t place = piece % stamps;
   const bool agree = std::ranges::all_of(
       areas_, [&](const Area* area) { return area->fingerprints[place] == fingerprint; });
   if (!agree) {

@@ -6,7 +6,7 @@
 //
 // A message travels in pieces of up to `piece_length` values, numbered from 0 through the life of
 // the group; piece e lies in cell e mod `depth`. Counters are numbers of pieces, modulo 2^32. A
-// rank may reuse a cell when every rank has passed its former piece.
+// rank may reuse a cell when every rank has passed its former piece (of two ranks, see Cells).
 
 #include <array>
 #include <atomic>
@@ -22,7 +22,8 @@
 namespace syncbn::comm::node {
 
 inline constexpr std::size_t piece_length = 4224;  ///< holds a forward of 2048 channels [doubles]
-inline constexpr std::size_t depth = 4;
+inline constexpr std::size_t depth = 3;
+inline constexpr std::size_t stamps = 2 * depth;  ///< ranks that trade cells may be so far ahead
 inline constexpr std::size_t line = 64;  ///< bytes of a cache line; a cell is made of whole ones
 
 using Cell = std::array<double, piece_length>;
@@ -33,9 +34,10 @@ struct alignas(line) Area {
   // The line that the others look at: all that there is to know but the values.
   alignas(line) Signal posted;  ///< pieces
   std::atomic<State> state{State::here};
-  std::array<std::uint64_t, depth> fingerprints{};  ///< of the messages in the cells
-  alignas(line) Signal passed;                      ///< pieces whose sum the rank has, from all
-  alignas(line) Signal reduced;                     ///< pieces of which it has summed its slice
+  std::array<std::uint64_t, stamps> fingerprints{};  ///< of the messages in the cells
+  alignas(line) Signal passed;                       ///< pieces whose sum the rank has, from all
+  alignas(line) Signal reduced;                      ///< pieces of which it has summed its slice
+  alignas(line) Word sleepers{0};                    ///< who wait for any of these
 
   // Who it is, written once.
   alignas(line) std::int64_t process = 0;
@@ -45,11 +47,12 @@ struct alignas(line) Area {
   std::atomic<bool> has_news{false};
   std::array<char, 1024> news{};  ///< of other nodes; likewise
 
-  std::array<std::int64_t, depth> sequences{};   ///< of the messages in the cells
+  std::array<std::int64_t, stamps> sequences{};  ///< of the messages in the cells
   alignas(line) std::array<Cell, depth> cells;   ///< what it sends
   alignas(line) std::array<Cell, depth> slices;  ///< what it has summed for the others
   FlightRecord flight_record;
 };
+static_assert(offsetof(Area, passed) == line);
 
 /// Whether the counter has gone beyond piece e.
 inline bool beyond(std::uint32_t counter, std::uint64_t piece) {

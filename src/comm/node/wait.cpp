@@ -40,7 +40,7 @@ void Signal::wake() {
   syscall(SYS_futex, address(word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
-void Signal::sleep(std::uint32_t seen, std::chrono::microseconds at_most) {
+void Signal::sleep(std::uint32_t seen, std::chrono::microseconds at_most, Word& sleepers) {
   const timespec time{at_most.count() / 1'000'000, at_most.count() % 1'000'000 * 1000};
   sleepers.fetch_add(1);
   if (word.load() == seen) {
@@ -59,11 +59,11 @@ bool Patience::spin_or_yield() {
   return turns_ % turns_between_looks == 0;
 }
 
-bool Patience::turn(Signal& signal, std::uint32_t seen) {
+bool Patience::turn(Signal& signal, std::uint32_t seen, Word& sleepers) {
   if (turns_ < yielding_turns) {
     return spin_or_yield();
   }
-  signal.sleep(seen, longest_sleep);
+  signal.sleep(seen, longest_sleep, sleepers);
   return true;
 }
 
