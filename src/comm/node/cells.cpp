@@ -75,10 +75,6 @@ void Cells::add_all(std::uint64_t piece, std::size_t from, std::span<double> to)
     const std::size_t size = std::min(stretch, to.size() - begin);
     double* const sum = to.data() + begin;
     const auto row = [&](std::size_t rank) { return cell(rank, piece).data() + from + begin; };
-    if (ranks_.size() == 1) {
-      std::copy_n(row(0), size, sum);
-      continue;
-    }
     add(row(0), row(1), sum, size);
     for (std::size_t rank = 2; rank < ranks_.size(); ++rank) {
       add(sum, row(rank), sum, size);

@@ -137,7 +137,9 @@ bool Exchange::post() {
     }
     const Job& job = job_of(posted_, posting_);
     const std::size_t place = posted_ % stamps;
-    cells_.put(posted_, values_of(job, posted_));
+    if (!alone()) {
+      cells_.put(posted_, values_of(job, posted_));
+    }
     ranks_.own().sequences[place] = job.message.sequence;
     ranks_.own().fingerprints[place] = job.message.fingerprint;
     count(ranks_.own().posted, ++posted_);
@@ -172,8 +174,8 @@ bool Exchange::reduce() {
   const std::uint64_t before = summed_;
   for (; summed_ < pieces_; ++summed_) {
     const Job& job = job_of(summed_, reducing_);
-    const std::size_t values = values_of(job, summed_).size();
-    const std::size_t owners = owners_of(values);
+    const std::span<double> values = values_of(job, summed_);
+    const std::size_t owners = owners_of(values.size());
     if (ranks_.self() >= owners) {
       continue;
     }
@@ -181,8 +183,9 @@ bool Exchange::reduce() {
       break;
     }
     ranks_.require_agreement(job.message.fingerprint, summed_);
-    const Slice slice = slice_of(values, owners, ranks_.self());
-    const std::span<double> sum = cells_.add_up_slice(summed_, slice.begin, slice.size);
+    const Slice slice = slice_of(values.size(), owners, ranks_.self());
+    const std::span<double> sum =
+        alone() ? values : cells_.add_up_slice(summed_, slice.begin, slice.size);
     if (network_) {
       network_->start(job.message, summed_, sum);
     }
@@ -224,7 +227,7 @@ bool Exchange::pass() {
       if (!all_reduced) {
         break;
       }
-      for (std::size_t owner = 0; owner < owners; ++owner) {
+      for (std::size_t owner = 0; !alone() && owner < owners; ++owner) {
         const Slice slice = slice_of(values.size(), owners, owner);
         const Cell& cell = ranks_[owner].slices[passed_ % depth];
         std::copy_n(cell.begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.size,

@@ -94,6 +94,8 @@ class Exchange {
     bool reported = false;
   };
 
+  /// On the node: its values go to the network from where they are.
+  bool alone() const { return ranks_.size() == 1; }
   Job& job_at(Transport::Ticket ticket) { return jobs_[ticket & (jobs_.size() - 1)]; }
   Job& job_of(std::uint64_t piece, Transport::Ticket& cursor);
   static std::span<double> values_of(const Job& job, std::uint64_t piece);
