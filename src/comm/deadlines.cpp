@@ -72,6 +72,14 @@ void report(std::string_view line) noexcept {
   }
 }
 
+void report_end_of_wait(std::string_view what, std::chrono::nanoseconds waited) noexcept {
+  try {
+    report(std::string(what) + ": went on after " +
+           in_seconds(std::chrono::round<std::chrono::milliseconds>(waited)));
+  } catch (...) {  // no memory for a report
+  }
+}
+
 }  // namespace comm
 
 Deadlines default_deadlines() {

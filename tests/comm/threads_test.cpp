@@ -12,6 +12,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::MatchesRegex;
 
 std::string all_reduce_failure(const Communicator& group) {
   std::vector<double> data(3);
@@ -84,6 +85,24 @@ TEST(ThreadRanks, AMissingRankIsReportedOnceBeforeTheDeadline) {
   ASSERT_EQ(lines.size(), 1);
   EXPECT_THAT(lines[0], AllOf(HasSubstr("rank 0, all_reduce of 3 values"),
                               HasSubstr("rank 1 did not come within 0.05 s")));
+}
+
+TEST(ThreadRanks, OfARankThatWasReportedItIsToldThatItCame) {
+  std::vector<std::string> lines;
+  set_report_handler([&](std::string_view line) { lines.emplace_back(line); });
+  using std::chrono::milliseconds;
+  std::vector<Communicator> group =
+      Communicator::threads(2, Deadlines(std::chrono::seconds(60), milliseconds(50)));
+  std::thread other([&] {
+    std::this_thread::sleep_for(milliseconds(300));
+    EXPECT_EQ(all_reduce_failure(group[1]), "");
+  });
+  EXPECT_EQ(all_reduce_failure(group[0]), "");
+  other.join();
+  set_report_handler({});
+  ASSERT_EQ(lines.size(), 2);
+  EXPECT_THAT(lines[0], HasSubstr("rank 1 did not come within 0.05 s"));
+  EXPECT_THAT(lines[1], MatchesRegex("rank 0, all_reduce of 3 values: went on after 0\\.[0-9]+ s"));
 }
 
 TEST(ThreadRanks, ARankThatPostsButDoesNotGoOnIsNamed) {

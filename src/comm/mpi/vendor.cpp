@@ -121,7 +121,7 @@ class VendorSum final : public PlainSum {
       doing_[static_cast<std::size_t>(rank_)] = own;
       notices_.tell_all(waiting, {reinterpret_cast<const char*>(own.data()), sizeof own});
       Clock::time_point answered = Clock::time_point::max();
-      bool reported = false;
+      std::string reported;
       while (!finished(sent.request, std::chrono::milliseconds(10))) {
         listen();
         const Clock::time_point now = Clock::now();
@@ -131,15 +131,19 @@ class VendorSum final : public PlainSum {
         if (now >= answered) {
           throw CommError(table(own));
         }
-        if (now >= begin + deadlines_.report && !reported && deadlines_.report < deadlines_.fail) {
-          reported = true;
-          report("rank " + std::to_string(rank_) + ", " + describe(sent.message.what) + ": " +
-                 silent_ranks(own) + " did not come within " + in_seconds(deadlines_.report));
+        if (now >= begin + deadlines_.report && reported.empty() &&
+            deadlines_.report < deadlines_.fail) {
+          reported = "rank " + std::to_string(rank_) + ", " + describe(sent.message.what);
+          report(reported + ": " + silent_ranks(own) + " did not come within " +
+                 in_seconds(deadlines_.report));
         }
         if (now >= begin + deadlines_.fail) {
           throw CommError(silent_ranks(own) + " did not come within " +
                           in_seconds(deadlines_.fail));
         }
+      }
+      if (!reported.empty()) {
+        report_end_of_wait(reported, Clock::now() - begin);
       }
     } catch (...) {
       abandon();

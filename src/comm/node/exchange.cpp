@@ -97,6 +97,9 @@ void Exchange::finish(Transport::Ticket ticket) {
   Watch watch;
   while (!done()) {
     if (advance()) {
+      if (!watch.reported.empty()) {
+        report_end_of_wait(watch.reported, watch.waited);
+      }
       patience = Patience(yields_);
       watch = Watch();
       continue;
@@ -318,11 +321,12 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
       }
     }
   }
-  if (waited >= deadlines_.report && !watch.reported && deadlines_.report < deadlines_.fail) {
-    watch.reported = true;
+  if (waited >= deadlines_.report && watch.reported.empty() &&
+      deadlines_.report < deadlines_.fail) {
+    watch.reported =
+        ranks_.name(ranks_.self()) + ", " + describe(job_of(passed_, passing_).message.what);
     const std::string text = missing(deadlines_.report);
-    report(ranks_.name(ranks_.self()) + ", " + describe(job_of(passed_, passing_).message.what) +
-           ": " + text);
+    report(watch.reported + ": " + text);
     if (network_) {
       network_->tell(text, false);
     }

@@ -91,7 +91,7 @@ class Exchange {
     Clock::time_point last_look = Clock::now();
     Clock::duration waited{0};
     Clock::duration next_health_check{0};
-    bool reported = false;
+    std::string reported;  ///< of what it was reported that somebody is missing
   };
 
   /// On the node: its values go to the network from where they are.
