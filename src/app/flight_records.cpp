@@ -2,11 +2,13 @@
 #include "app/flight_records.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 #include <fstream>
 #include <map>
 #include <optional>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -25,6 +27,7 @@ struct Exchange {
 };
 
 struct Record {
+  std::string group;  ///< its number, "" where there was none
   int rank, size;
   std::string host, failure;
   std::int64_t process;
@@ -32,8 +35,14 @@ struct Record {
 };
 
 Record parsed(const nlohmann::json& json) {
-  Record record{json.at("rank"),    json.at("size"),    json.at("host"),
-                json.at("failure"), json.at("process"), {}};
+  const nlohmann::json& group = json.at("group");
+  Record record{group.is_null() ? "" : group,
+                json.at("rank"),
+                json.at("size"),
+                json.at("host"),
+                json.at("failure"),
+                json.at("process"),
+                {}};
   for (const nlohmann::json& entry : json.at("exchanges")) {
     const std::string layer = entry.at("layer");
     const std::string pass = entry.at("pass");
@@ -81,12 +90,17 @@ std::vector<Record> read_all(const std::filesystem::path& directory, std::string
   return records;
 }
 
-std::string time_of_day(double since_1970) {
+std::tm local_time(double since_1970) {
   const auto whole = static_cast<std::time_t>(since_1970);
   std::tm local{};
   localtime_r(&whole, &local);
+  return local;
+}
+
+std::string time_of_day(double since_1970) {
+  const std::tm local = local_time(since_1970);
   return fmt::format("{:02}:{:02}:{:06.3f}", local.tm_hour, local.tm_min,
-                     local.tm_sec + (since_1970 - static_cast<double>(whole)));
+                     local.tm_sec + (since_1970 - std::floor(since_1970)));
 }
 
 std::string last_of(const Record& record) {
@@ -136,18 +150,50 @@ std::string parting(const std::vector<const Record*>& records) {
   return "";
 }
 
+/// When the last exchange of these records was begun, 0 if there was none. [s since 1970]
+double last_begun(const std::vector<const Record*>& records) {
+  double last = 0;
+  for (const Record* record : records) {
+    for (const auto& [sequence, exchange] : record->exchanges) {
+      last = std::max(last, exchange.started);
+    }
+  }
+  return last;
+}
+
+/// Those whose last exchange is the latest come last.
+std::vector<std::vector<const Record*>> by_group(const std::vector<Record>& records) {
+  std::map<std::pair<std::string, int>, std::vector<const Record*>> found;
+  for (const Record& record : records) {
+    found[{record.group, record.size}].push_back(&record);
+  }
+  std::vector<std::vector<const Record*>> groups;
+  for (auto& [key, group] : found) {
+    groups.push_back(std::move(group));
+  }
+  std::ranges::stable_sort(groups, {}, last_begun);
+  return groups;
+}
+
+std::string date_of(double since_1970) {
+  if (since_1970 == 0) {
+    return "";
+  }
+  const std::tm local = local_time(since_1970);
+  return fmt::format(", {}-{:02}-{:02} {:02}:{:02}", local.tm_year + 1900, local.tm_mon + 1,
+                     local.tm_mday, local.tm_hour, local.tm_min);
+}
+
 }  // namespace
 
 std::string describe_flight_records(const std::filesystem::path& directory) {
   std::string left_out;
   const std::vector<Record> records = read_all(directory, left_out);
-  std::map<int, std::vector<const Record*>> by_size;
-  for (const Record& record : records) {
-    by_size[record.size].push_back(&record);
-  }
   std::string text;
-  for (const auto& [size, group] : by_size) {
-    text += fmt::format("{}group of {} ranks\n", text.empty() ? "" : "\n", size);
+  for (const std::vector<const Record*>& group : by_group(records)) {
+    const int size = group.front()->size;
+    text += fmt::format("{}group of {} ranks{}\n", text.empty() ? "" : "\n", size,
+                        date_of(last_begun(group)));
     for (const Record* record : group) {
       text += fmt::format("rank {} on {}, process {}: {}\n", record->rank, record->host,
                           record->process, last_of(*record));
@@ -157,7 +203,7 @@ std::string describe_flight_records(const std::filesystem::path& directory) {
     }
     const bool several = std::ranges::adjacent_find(group, {}, &Record::rank) != group.end();
     if (several) {
-      text += "There are records of several groups of this size: they are not compared.\n";
+      text += "There are records of several groups that have no number: they are not compared.\n";
       continue;
     }
     std::vector<int> without;

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <mutex>
 #include <optional>
+#include <sstream>
 #include <unistd.h>
 #include <utility>
 
@@ -51,6 +52,16 @@ std::filesystem::path next_file() {
                       std::to_string(place().files++) + ".json");
 }
 
+// As a text, since many readers of JSON have no integers of 64 bits. Null for none.
+Json in_hexadecimal(std::uint64_t number) {
+  if (number == 0) {
+    return nullptr;
+  }
+  std::ostringstream text;
+  text << std::hex << number;
+  return text.str();
+}
+
 }  // namespace
 
 std::string host_name() {
@@ -59,7 +70,7 @@ std::string host_name() {
   return name.data();
 }
 
-std::string to_json(std::span<const FlightEntry* const> entries, int rank, int size,
+std::string to_json(std::span<const FlightEntry* const> entries, const Member& member,
                     std::string_view failure) {
   const double tick = seconds_per_tick();
   const Ticks now = ticks_now();
@@ -83,9 +94,13 @@ std::string to_json(std::span<const FlightEntry* const> entries, int rank, int s
          {"seconds",
           finished == 0 ? Json(nullptr) : Json(tick * static_cast<double>(finished - started))}});
   }
-  const Json record = {{"rank", rank},        {"size", size},
-                       {"host", host_name()}, {"process", getpid()},
-                       {"failure", failure},  {"exchanges", std::move(exchanges)}};
+  const Json record = {{"group", in_hexadecimal(member.group)},
+                       {"rank", member.rank},
+                       {"size", member.size},
+                       {"host", host_name()},
+                       {"process", getpid()},
+                       {"failure", failure},
+                       {"exchanges", std::move(exchanges)}};
   // A layer may be named in any bytes.
   return record.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,11 +13,17 @@ namespace syncbn::comm {
 /// This machine's, as records and messages name it.
 std::string host_name();
 
-/// {"rank": 0, "size": 2, "host": "a", "process": 4711, "failure": "", "exchanges": [{"sequence":
-/// 1, "pass": "forward", "layer": "bn1", "channels": 64, "dtype": "f32", "options": "eps 1e-05",
-/// "shared": 1234, "values": 130, "started": 1764150000.123456 [s since 1970], "seconds": 1e-6 or
-/// null if not finished}]}
-std::string to_json(std::span<const FlightEntry* const> entries, int rank, int size,
+/// Whose record it is. `group`: a number that its ranks share and no other group has; 0: none.
+struct Member {
+  std::uint64_t group;
+  int rank, size;
+};
+
+/// {"group": "5c9e6a1f00b3d472" or null, "rank": 0, "size": 2, "host": "a", "process": 4711,
+/// "failure": "", "exchanges": [{"sequence": 1, "pass": "forward", "layer": "bn1", "channels": 64,
+/// "dtype": "f32", "options": "eps 1e-05", "shared": 1234, "values": 130, "started":
+/// 1764150000.123456 [s since 1970], "seconds": 1e-6 or null if not finished}]}
+std::string to_json(std::span<const FlightEntry* const> entries, const Member& member,
                     std::string_view failure);
 
 /// Writes a record to the directory of flight records, if there is one. A file that cannot be

@@ -2,16 +2,21 @@
 #include "comm/group.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <exception>
 #include <limits>
+#include <unistd.h>
 #include <vector>
 
 #include "syncbn/error.hpp"
 
+#include "comm/fingerprint.hpp"
 #include "comm/flight_files.hpp"
 
 namespace syncbn::comm {
-Group::Group(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {
+Group::Group(std::unique_ptr<Transport> transport, std::uint64_t number)
+    : transport_(std::move(transport)), number_(number) {
   if (size() > 1) {
     record_ = transport_->flight_record();
     if (record_ == nullptr) {
@@ -19,6 +24,18 @@ Group::Group(std::unique_ptr<Transport> transport) : transport_(std::move(transp
       record_ = own_record_.get();
     }
   }
+}
+
+std::uint64_t Group::new_number() {
+  static std::atomic<std::uint64_t> given{0};
+  const std::string host = host_name();
+  const std::int64_t now = std::chrono::system_clock::now().time_since_epoch().count();
+  return Fingerprint()
+      .add(std::as_bytes(std::span(host)))
+      .add(static_cast<std::uint64_t>(getpid()))
+      .add(static_cast<std::uint64_t>(now))
+      .add(given++)
+      .value();
 }
 
 template <class Body>
@@ -53,8 +70,9 @@ void Group::fail(std::string_view why) {
 }
 
 std::string Group::flight_record() const {
-  return record_ == nullptr ? to_json({}, rank(), size(), failure_)
-                            : to_json(record_->latest(), rank(), size(), failure_);
+  const std::vector<const FlightEntry*> latest =
+      record_ == nullptr ? std::vector<const FlightEntry*>() : record_->latest();
+  return to_json(latest, {number_, rank(), size()}, failure_);
 }
 
 PendingSum Group::begin(const Descriptor& what, std::span<double> data, Ticks now) {
@@ -131,7 +149,13 @@ std::shared_ptr<Group> Group::split(int color) {
   exchange(what, colors);
   const std::vector<int> integers(colors.begin(), colors.end());
   try {
-    return std::make_shared<Group>(transport_->split(integers));
+    // A split of the same group has its own sequence number.
+    const std::uint64_t number = Fingerprint()
+                                     .add(number_)
+                                     .add(static_cast<std::uint64_t>(sequence_))
+                                     .add(static_cast<std::uint64_t>(color))
+                                     .value();
+    return std::make_shared<Group>(transport_->split(integers), number_ == 0 ? 0 : number);
   } catch (const std::exception& error) {
     abandon(error.what());
     throw;

@@ -22,7 +22,11 @@ namespace syncbn::comm {
 /// messages so far, and, once one failed, why.
 class Group {
  public:
-  explicit Group(std::unique_ptr<Transport> transport);
+  /// `number`: of this group alone, the same on all of its ranks, for its flight records; 0: none.
+  explicit Group(std::unique_ptr<Transport> transport, std::uint64_t number = 0);
+
+  /// A number that no other process gives out, and this one only once.
+  static std::uint64_t new_number();
 
   int rank() const { return transport_->rank(); }
   int size() const { return transport_->size(); }
@@ -66,6 +70,7 @@ class Group {
   void end(const PendingSum& started, Ticks since);
 
   std::unique_ptr<Transport> transport_;
+  std::uint64_t number_;
   std::unique_ptr<FlightRecord> own_record_;  ///< unless the transport has one
   FlightRecord* record_ = nullptr;            ///< null in a group of one
   std::int64_t sequence_ = 0;

@@ -110,10 +110,11 @@ std::vector<Communicator> Communicator::threads(int ranks, Deadlines deadlines) 
     throw InvalidArgument(std::to_string(ranks) + " threads as ranks (at least 1)");
   }
   const auto team = std::make_shared<comm::Team>(ranks, comm::validated(deadlines));
+  const std::uint64_t number = comm::Group::new_number();
   std::vector<Communicator> group;
   for (int rank = 0; rank < ranks; ++rank) {
     group.emplace_back(
-        std::make_shared<comm::Group>(std::make_unique<comm::ThreadTransport>(team, rank)));
+        std::make_shared<comm::Group>(std::make_unique<comm::ThreadTransport>(team, rank), number));
   }
   return group;
 }

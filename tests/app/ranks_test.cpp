@@ -146,27 +146,36 @@ TEST(Ranks, RanksThatDisagreeShowInTheirFlightRecords) {
   const ScratchDirectory scratch;
   const std::string entry =
       R"({"sequence": 1, "pass": "forward", "layer": "%s", "channels": 64,)"
-      R"( "dtype": "f32", "options": "", "shared": 0, "values": 130, "started": 1.5,)"
+      R"( "dtype": "f32", "options": "", "shared": 0, "values": 130, "started": 200000.5,)"
       R"( "seconds": %s})";
-  const auto write = [&](int rank, const char* layer, const char* seconds) {
+  const auto write = [&](int rank, const char* layer, const char* seconds,
+                         const std::string& group = "\"a1\"") {
     std::string exchange = entry;
     exchange.replace(exchange.find("%s"), 2, layer);
     exchange.replace(exchange.find("%s"), 2, seconds);
-    std::ofstream(scratch / (std::to_string(rank) + ".json"))
-        << R"({"rank": )" << rank << R"(, "size": 3, "host": "a", "process": 1, "failure": "",)"
-        << R"( "exchanges": [)" << exchange << "]}";
+    static int files = 0;
+    const std::filesystem::path file = scratch / (std::to_string(files++) + ".json");
+    std::ofstream(file) << R"({"group": )" << group << R"(, "rank": )" << rank
+                        << R"(, "size": 3, "host": "a", "process": 1, "failure": "",)"
+                        << R"( "exchanges": [)" << exchange << "]}";
   };
   write(0, "bn1", "null");
   write(1, "bn2", "null");
   write(2, "bn1", "null");
+  for (int rank = 0; rank < 3; ++rank) {  // another run, in the same directory
+    write(rank, "bn3", "1e-6", "\"b2\"");
+  }
   const Ended told = run_tool("info --flight-record " + scratch.path().string());
+  EXPECT_EQ(count(told.out, "group of 3 ranks, 1970-01-0"), 2) << told.out;
+  EXPECT_EQ(count(told.out, "the ranks part"), 1) << told.out;
   EXPECT_THAT(told.out, HasSubstr("the ranks part at exchange #1:\n"
                                   "  rank 0, 2: forward of 'bn1' (C=64, f32, 130 values)\n"
                                   "  rank 1: forward of 'bn2'"));
 
-  std::filesystem::copy(scratch / "1.json", scratch / "another.json");
+  write(0, "bn1", "null", "null");
+  write(0, "bn1", "null", "null");
   EXPECT_THAT(run_tool("info --flight-record " + scratch.path().string()).out,
-              HasSubstr("several groups of this size"));
+              HasSubstr("several groups that have no number"));
 
   std::ofstream(scratch / "1.json") << "{}";
   const Ended rest = run_tool("info --flight-record " + scratch.path().string());

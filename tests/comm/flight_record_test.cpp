@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -50,6 +52,30 @@ TEST(FlightRecord, TellsWhatWasExchangedAndWhen) {
     EXPECT_GE(first["seconds"], 0);
     EXPECT_LE(first["started"], record["exchanges"][1]["started"]);
     EXPECT_NEAR(first["started"], static_cast<double>(std::time(nullptr)), 60);
+  });
+}
+
+TEST(FlightRecord, NamesItsGroup) {
+  test::on_ranks([](const Communicator& group) {
+    if (group.size() == 1) {
+      return;
+    }
+    const auto number_of = [](const Communicator& one) -> std::uint64_t {
+      return std::stoull(record_of(one)["group"].get<std::string>(), nullptr, 16);
+    };
+    const Communicator half = group.split(group.rank() % 2);
+    const Communicator again = group.split(group.rank() % 2);
+    std::vector<double> mine;  // in halves, which doubles hold
+    for (const std::uint64_t number : {number_of(group), number_of(half), number_of(again)}) {
+      mine.push_back(static_cast<double>(number >> 32));
+      mine.push_back(static_cast<double>(number & 0xffffffff));
+    }
+    const std::vector<double> all = group.all_gather(mine);
+    std::set<std::pair<double, double>> numbers;
+    for (std::size_t i = 0; i < all.size(); i += 2) {
+      numbers.insert({all[i], all[i + 1]});
+    }
+    EXPECT_EQ(numbers.size(), 1 + 2 * 2) << "the group, and two halves of each split";
   });
 }
 

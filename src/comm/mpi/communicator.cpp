@@ -48,9 +48,12 @@ Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange ex
         "some ranks chose the service exchange and some the vendor's. Give all the same, also "
         "SYNCBN_EXCHANGE in the environment of every host.");
   }
+  const std::uint64_t number =
+      comm::mpi::of_first_rank(own, comm::Group::new_number(), deadlines.fail);
   return Communicator(std::make_shared<comm::Group>(
       exchange == MpiExchange::vendor ? comm::mpi::vendor_transport(std::move(own), deadlines)
-                                      : comm::mpi::service_transport(std::move(own), deadlines)));
+                                      : comm::mpi::service_transport(std::move(own), deadlines),
+      number));
 }
 
 }  // namespace syncbn

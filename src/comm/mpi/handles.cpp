@@ -103,6 +103,18 @@ bool same_everywhere(const OwnedComm& comm, int number, std::chrono::millisecond
   return (*extremes)[0] == -(*extremes)[1];  // the largest is the smallest
 }
 
+std::uint64_t of_first_rank(const OwnedComm& comm, std::uint64_t number,
+                            std::chrono::milliseconds timeout) {
+  auto first = std::make_unique<std::uint64_t>(number);
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Ibcast(first.get(), 1, MPI_UINT64_T, 0, comm.get(), &request), "MPI_Ibcast");
+  if (!finished(request, timeout)) {
+    static_cast<void>(first.release());  // MPI may still write there
+    throw_too_late(timeout);
+  }
+  return *first;
+}
+
 OwnedComm part(const OwnedComm& comm, int color) {
   MPI_Comm made = MPI_COMM_NULL;
   check(MPI_Comm_split(comm.get(), color, comm.rank(), &made), "MPI_Comm_split");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <utility>
@@ -45,6 +46,10 @@ OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout,
 
 /// Collective. Whether all ranks give the same number. Throws CommError after `timeout`.
 bool same_everywhere(const OwnedComm& comm, int number, std::chrono::milliseconds timeout);
+
+/// Collective. The number that rank 0 gives. Throws CommError after `timeout`.
+std::uint64_t of_first_rank(const OwnedComm& comm, std::uint64_t number,
+                            std::chrono::milliseconds timeout);
 
 /// Collective. The part of the ranks with the same color, in the order of their ranks; blocking, so
 /// for ranks that are known to come. MPI_UNDEFINED: in no part, MPI_COMM_NULL.
