@@ -12,8 +12,8 @@
 
 namespace syncbn::comm {
 
-/// A 64-bit hash built up piece by piece: eight bytes at a time an xor, a product with
-/// splitmix64's constant and a shift, in the end its finalizer. Not cryptographic; the same on
+/// A 64-bit hash built up piece by piece: eight bytes at a time two products with
+/// splitmix64's constants, and shifts, in the end its finalizer. Not cryptographic; the same on
 /// every machine of one byte order.
 class Fingerprint {
  public:
@@ -25,9 +25,12 @@ class Fingerprint {
   std::uint64_t value() const { return scrambled(state_); }
 
  private:
-  // The shift brings high bits down again, which the product only moves up.
+  // A product moves differences up and leaves that of the highest bit alone, so that those of a few
+  // signs could cancel each other: the shifts bring them down, before the first product and after
+  // the second. The first does not wait for the state.
   static std::uint64_t mixed(std::uint64_t state, std::uint64_t value) {
-    const std::uint64_t product = (state ^ value) * 0x9e3779b97f4a7c15;
+    const std::uint64_t spread = (value ^ (value >> 32)) * 0xbf58476d1ce4e5b9;
+    const std::uint64_t product = (state ^ spread) * 0x9e3779b97f4a7c15;
     return product ^ (product >> 32);
   }
 

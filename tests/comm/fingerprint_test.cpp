@@ -69,14 +69,41 @@ TEST(Fingerprint, DependsOnEveryBitTheOrderAndTheLength) {
   EXPECT_NE(Fingerprint().add(1).add(2).value(), Fingerprint().add(2).add(1).value());
 }
 
-TEST(Fingerprint, TwoFlippedSignsDoNotCancel) {
-  std::vector<float> values(45, 1);
-  const auto hash = [&] { return Fingerprint().add(std::as_bytes(std::span(values))).value(); };
-  const std::uint64_t before = hash();
-  for (std::size_t i = 1; i < values.size(); ++i) {
-    values[0] = values[i] = -1;
-    EXPECT_NE(hash(), before) << i;
-    values[i] = 1;
+TEST(Fingerprint, UpToFourFlippedSignsDoNotCancel) {
+  for (const std::size_t length : {9, 23, 36}) {
+    std::vector<float> values(length, 1.25F);
+    std::set<std::uint64_t> seen;
+    std::size_t tried = 0;
+    const auto flip = [&](const auto& flip_more, std::size_t from, int more) -> void {
+      ++tried;
+      seen.insert(Fingerprint().add(std::as_bytes(std::span(values))).value());
+      for (std::size_t i = from; more > 0 && i < length; ++i) {
+        values[i] = -values[i];
+        flip_more(flip_more, i + 1, more - 1);
+        values[i] = -values[i];
+      }
+    };
+    flip(flip, 0, 4);
+    EXPECT_EQ(seen.size(), tried) << length << " values";
+  }
+}
+
+TEST(Fingerprint, FlippedBitsOfWordsInOneChainDoNotCancel) {
+  for (const std::size_t next : {1, 4}) {
+    std::vector<std::uint64_t> words(9, 0x3ff4000000000000);
+    std::set<std::uint64_t> seen;
+    std::size_t tried = 0;
+    for (int a = 0; a < 64; ++a) {
+      for (int b = 0; b < 64; ++b) {
+        words[0] ^= std::uint64_t{1} << a;
+        words[next] ^= std::uint64_t{1} << b;
+        seen.insert(Fingerprint().add(std::as_bytes(std::span(words))).value());
+        ++tried;
+        words[0] ^= std::uint64_t{1} << a;
+        words[next] ^= std::uint64_t{1} << b;
+      }
+    }
+    EXPECT_EQ(seen.size(), tried);
   }
 }
 
