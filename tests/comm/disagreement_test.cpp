@@ -18,6 +18,7 @@ namespace {
 using comm::Descriptor;
 using comm::Pass;
 using testing::AllOf;
+using testing::Each;
 using testing::HasSubstr;
 
 constexpr Descriptor bn1{Pass::forward, "bn1", 4, DType::f32, 1};
@@ -29,6 +30,7 @@ std::string failure_of(const Communicator& group, const Descriptor& what, std::s
     group.group().exchange(what, payload);
     return "";
   } catch (const CommError& error) {
+    EXPECT_THAT(payload, Each(1.0)) << "summed before all agreed";
     return error.what();
   }
 }

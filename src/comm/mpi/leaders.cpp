@@ -62,7 +62,9 @@ constexpr std::array<MPI_Request, 2 * most_partners> no_requests{
 struct Sum {
   Message message;
   int tag = 0;
-  std::span<double> values;
+  std::span<double> values;        ///< where the sum is wanted
+  std::span<const double> so_far;  ///< `values`, or from the first addition on `partial`
+  std::vector<double> partial = std::vector<double>(node::piece_length);
   bool agreed = true;
   std::size_t step = 0;
   bool step_begun = false;
@@ -107,6 +109,11 @@ class Leaders final : public node::Network {
     for (std::unique_ptr<Sum>& sum : sums_) {
       sum = std::make_unique<Sum>();
     }
+    for (const Step& step : steps_) {
+      if (step.receives()) {
+        last_to_receive_ = &step;
+      }
+    }
     gather_names(ranks);
   }
   Leaders(const Leaders&) = delete;
@@ -118,6 +125,7 @@ class Leaders final : public node::Network {
     sum.message = message;
     sum.tag = static_cast<int>(piece % Notices::tag);
     sum.values = values;
+    sum.so_far = values;
     sum.agreed = true;
     sum.step = 0;
     sum.step_begun = false;
@@ -246,7 +254,7 @@ class Leaders final : public node::Network {
             "MPI_Irecv");
     }
     if (step.sends()) {
-      sum.out.fill({sum.message.fingerprint, sum.values.size(), sum.agreed ? 1U : 0U}, sum.values);
+      sum.out.fill({sum.message.fingerprint, sum.values.size(), sum.agreed ? 1U : 0U}, sum.so_far);
     }
     for (std::size_t k = 0; step.sends() && k < step.partners.size(); ++k) {
       check(MPI_Isend(sum.out.data(), sum.out.size_for(sum.values.size()), MPI_BYTE,
@@ -290,11 +298,15 @@ class Leaders final : public node::Network {
     std::array<const double*, most_partners + 1> operands{};  // in the order of ranks
     const auto own = static_cast<std::size_t>(std::ranges::lower_bound(step.partners, rank_) -
                                               step.partners.begin());
-    operands[own] = sum.values.data();
+    operands[own] = sum.so_far.data();
     for (std::size_t k = 0; k < step.partners.size(); ++k) {
       operands[k < own ? k : k + 1] = sum.in[k].values(length).data();
     }
-    add(std::span(operands).first(step.partners.size() + 1), sum.values);
+    // The values are written only when all are known to agree.
+    const bool last = &step == last_to_receive_;
+    const std::span<double> to = last ? sum.values : std::span(sum.partial).first(length);
+    add(std::span(operands).first(step.partners.size() + 1), to);
+    sum.so_far = to;
   }
 
   // All leaders are here, each with what its node agreed on.
@@ -339,8 +351,9 @@ class Leaders final : public node::Network {
   int rank_;
   int size_;
   std::vector<Step> steps_;
-  std::vector<Name> names_;              ///< of each leader's node
-  std::vector<std::vector<int>> ranks_;  ///< on it
+  const Step* last_to_receive_ = nullptr;  ///< of the steps
+  std::vector<Name> names_;                ///< of each leader's node
+  std::vector<std::vector<int>> ranks_;    ///< on it
   std::array<std::unique_ptr<Sum>, node::depth> sums_;
   std::uint64_t oldest_ = 0;  ///< sum under way, by number
   std::uint64_t next_ = 0;    ///< number
