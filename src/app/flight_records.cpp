@@ -35,7 +35,7 @@ struct Record {
 };
 
 Record parsed(const nlohmann::json& json) {
-  const nlohmann::json& group = json.at("group");
+  const nlohmann::json group = json.value("group", nlohmann::json());  // an older one has none
   Record record{group.is_null() ? "" : group,
                 json.at("rank"),
                 json.at("size"),
@@ -203,7 +203,10 @@ std::string describe_flight_records(const std::filesystem::path& directory) {
     }
     const bool several = std::ranges::adjacent_find(group, {}, &Record::rank) != group.end();
     if (several) {
-      text += "There are records of several groups that have no number: they are not compared.\n";
+      text +=
+          group.front()->group.empty()
+              ? "There are records of several groups that have no number: they are not compared.\n"
+              : "A rank has several records, copies perhaps: they are not compared.\n";
       continue;
     }
     std::vector<int> without;
