@@ -48,8 +48,9 @@ Deadlines default_deadlines();
 Deadlines default_deadlines(std::chrono::milliseconds fail);
 
 /// Called with a text of one line or a few, from the thread that waits, when a rank has been
-/// missing for `Deadlines::report`, and when it came after all: a program's log is the place for
-/// it. One for the process, none at first; an empty one turns reports off.
+/// missing for `Deadlines::report`, and when it came after all (but for sums on a device's stream):
+/// a program's log is the place for it. One for the process, none at first; an empty one turns
+/// reports off.
 using ReportHandler = std::function<void(std::string_view text)>;
 void set_report_handler(ReportHandler handler);
 

@@ -19,7 +19,7 @@ std::string in_seconds(std::chrono::milliseconds time);
 /// Hands the line to the program's handler, if there is one. What that throws is its own affair.
 void report(std::string_view line) noexcept;
 
-/// After a report on `what`: nobody is missing any more.
+/// After a report on `what`: it is done.
 void report_end_of_wait(std::string_view what, std::chrono::nanoseconds waited) noexcept;
 
 }  // namespace syncbn::comm

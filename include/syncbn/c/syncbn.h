@@ -65,8 +65,8 @@ const char* syncbn_last_error(void);
 /* --- communicators ------------------------------------------------------------------------- */
 
 /* Called with a line of text, from the thread that waits, when a rank is missing for
- * SYNCBN_REPORT_AFTER seconds (environment, 10 unless set), and when it came after all. NULL: no
- * reports, as at first. */
+ * SYNCBN_REPORT_AFTER seconds (environment, 10 unless set), and when it came after all (but for
+ * sums on a device's stream). NULL: no reports, as at first. */
 typedef void (*syncbn_report_handler)(const char* line, void* user);
 void syncbn_set_report_handler(syncbn_report_handler handler, void* user);
 /* Where ranks write their last thousand exchanges when one fails; NULL or "": nowhere. At first

@@ -2,6 +2,7 @@
 #include "comm/node/exchange.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "syncbn/error.hpp"
@@ -95,10 +96,11 @@ void Exchange::finish(Transport::Ticket ticket) {
   }
   Patience patience(yields_);
   Watch watch;
+  std::optional<Watch> reported;  // the first that was
   while (!done()) {
     if (advance()) {
-      if (!watch.reported.empty()) {
-        report_end_of_wait(watch.reported, watch.waited);
+      if (!watch.reported.empty() && !reported) {
+        reported = std::move(watch);
       }
       patience = Patience(yields_);
       watch = Watch();
@@ -115,13 +117,16 @@ void Exchange::finish(Transport::Ticket ticket) {
   if (network_) {
     ranks_.own().has_news.store(false);
   }
+  if (reported) {
+    report_end_of_wait(reported->reported, Clock::now() - reported->begin);
+  }
 }
 
 // Progress. Each of these does what can be done now, and tells whether that was anything.
 
 bool Exchange::advance() {
   bool moved = post();
-  if (!cells_.trade()) {  // there are slices
+  if (!cells_.trade()) {  // two ranks that do have no slices
     moved |= reduce();
     moved |= publish();
   }
@@ -145,12 +150,12 @@ bool Exchange::post() {
     }
     ranks_.own().sequences[place] = job.message.sequence;
     ranks_.own().fingerprints[place] = job.message.fingerprint;
-    count(ranks_.own().posted, ++posted_);
+    announce(ranks_.own().posted, ++posted_);
   }
   return posted_ > before;
 }
 
-void Exchange::count(Signal& signal, std::uint64_t pieces) {
+void Exchange::announce(Signal& signal, std::uint64_t pieces) {
   signal.set(static_cast<std::uint32_t>(pieces), ranks_.own().sleepers);
 }
 
@@ -205,7 +210,7 @@ bool Exchange::publish() {
       break;
     }
     // Also without a slice: a counter that is left behind is ahead after 2^31 pieces.
-    count(ranks_.own().reduced, reduced_ + 1);
+    announce(ranks_.own().reduced, reduced_ + 1);
   }
   return reduced_ > before;
 }
@@ -237,8 +242,10 @@ bool Exchange::pass() {
                     values.begin() + static_cast<std::ptrdiff_t>(slice.begin));
       }
     }
-    count(ranks_.own().passed, ++passed_);
-    cells_.claim(posted_, values.size());
+    announce(ranks_.own().passed, ++passed_);
+    if (!alone()) {
+      cells_.claim(posted_, values.size());
+    }
     while (unfinished_ < next_ &&
            passed_ >= job_at(unfinished_).first + job_at(unfinished_).pieces) {
       ++unfinished_;
@@ -323,16 +330,22 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
   }
   if (waited >= deadlines_.report && watch.reported.empty() &&
       deadlines_.report < deadlines_.fail) {
+    const std::string text = missing(deadlines_.report);
+    if (text.empty()) {
+      return;  // all have come since
+    }
     watch.reported =
         ranks_.name(ranks_.self()) + ", " + describe(job_of(passed_, passing_).message.what);
-    const std::string text = missing(deadlines_.report);
     report(watch.reported + ": " + text);
     if (network_) {
       network_->tell(text, false);
     }
   }
   if (waited >= deadlines_.fail) {
-    throw CommError(missing(deadlines_.fail));
+    const std::string text = missing(deadlines_.fail);
+    if (!text.empty()) {
+      throw CommError(text);
+    }
   }
 }
 
@@ -360,6 +373,9 @@ std::string Exchange::missing(std::chrono::milliseconds waited) {
   }
   if (ranks > 0) {
     return who + " did not come within " + in_seconds(waited) + details;
+  }
+  if (owners_ == 0) {
+    return "";
   }
   if (network_ && reduced_ < summed_) {
     who = network_->missing();

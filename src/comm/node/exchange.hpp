@@ -3,7 +3,7 @@
 
 // Messages summed through memory that the ranks of a node share.
 //
-//   each rank   copies a piece into its cell and counts it as posted
+//   each rank   copies a piece into a cell and counts it as posted
 //   each rank   waits for all to have posted it, compares the fingerprints beside the values, and
 //               adds the cells up in rank order: the same bits everywhere
 //
@@ -88,13 +88,14 @@ class Exchange {
   };
   /// What has been done about a long wait.
   struct Watch {
-    Clock::time_point last_look = Clock::now();
+    Clock::time_point begin = Clock::now();
+    Clock::time_point last_look = begin;
     Clock::duration waited{0};
     Clock::duration next_health_check{0};
     std::string reported;  ///< of what it was reported that somebody is missing
   };
 
-  /// On the node: its values go to the network from where they are.
+  /// The only rank of its node, whose values go to the network from where they are.
   bool alone() const { return ranks_.size() == 1; }
   Job& job_at(Transport::Ticket ticket) { return jobs_[ticket & (jobs_.size() - 1)]; }
   Job& job_of(std::uint64_t piece, Transport::Ticket& cursor);
@@ -105,7 +106,7 @@ class Exchange {
   bool advance();
   bool post();
   void find_room();
-  void count(Signal& signal, std::uint64_t pieces);
+  void announce(Signal& signal, std::uint64_t pieces);
   bool all_posted(std::uint64_t piece);
   bool reduce();
   bool publish();
@@ -113,6 +114,7 @@ class Exchange {
 
   Blocker what_blocks();
   void look_around(const Blocker& blocker, Watch& watch);
+  /// Who that is, "" if they have come in the meantime.
   std::string missing(std::chrono::milliseconds waited);
 
   Ranks ranks_;
