@@ -17,7 +17,8 @@ namespace syncbn::comm::node {
 /// the other's: those cache lines are its own by then, and every line travels once per message. In
 /// cells that stay with their writer a line travels twice, to be read and to be written again. Nor
 /// has a rank to look whether there is room. If it has passed piece e, then the other has posted
-/// it, and has passed e - depth before: the cell of e + depth holds what has been read by both.
+/// it, and has passed e - depth before: the cell of e + depth holds what both have read, and what
+/// is told of e - depth is not looked at any more.
 class Cells {
  public:
   /// `ranks` outlive it. `trade` is for two ranks that use `add_up` alone.

@@ -2,7 +2,7 @@
 #pragma once
 
 // What the ranks of a node share: one Area each, side by side. A rank writes to its own and reads
-// the others'.
+// the others', but for the cells that two ranks trade (Cells) and the number of sleepers.
 //
 // A message travels in pieces of up to `piece_length` values, numbered from 0 through the life of
 // the group; piece e lies in cell e mod `depth`. Counters are numbers of pieces, modulo 2^32. A
@@ -23,7 +23,9 @@ namespace syncbn::comm::node {
 
 inline constexpr std::size_t piece_length = 4224;  ///< holds a forward of 2048 channels [doubles]
 inline constexpr std::size_t depth = 3;
-inline constexpr std::size_t stamps = 2 * depth;  ///< ranks that trade cells may be so far ahead
+/// What is told of a piece stays for so many: a rank that trades cells posts up to `depth` beyond
+/// what it has passed, which is up to `depth` beyond what the other has.
+inline constexpr std::size_t stamps = 2 * depth;
 inline constexpr std::size_t line = 64;  ///< bytes of a cache line; a cell is made of whole ones
 
 using Cell = std::array<double, piece_length>;
@@ -34,10 +36,10 @@ struct alignas(line) Area {
   // The line that the others look at: all that there is to know but the values.
   alignas(line) Signal posted;  ///< pieces
   std::atomic<State> state{State::here};
-  std::array<std::uint64_t, stamps> fingerprints{};  ///< of the messages in the cells
+  std::array<std::uint64_t, stamps> fingerprints{};  ///< of its messages, piece e's at e mod stamps
   alignas(line) Signal passed;                       ///< pieces whose sum the rank has, from all
   alignas(line) Signal reduced;                      ///< pieces of which it has summed its slice
-  alignas(line) Word sleepers{0};                    ///< who wait for any of these
+  alignas(line) Word sleepers{0};                    ///< how many ranks sleep on any of these
 
   // Who it is, written once.
   alignas(line) std::int64_t process = 0;
@@ -47,8 +49,8 @@ struct alignas(line) Area {
   std::atomic<bool> has_news{false};
   std::array<char, 1024> news{};  ///< of other nodes; likewise
 
-  std::array<std::int64_t, stamps> sequences{};  ///< of the messages in the cells
-  alignas(line) std::array<Cell, depth> cells;   ///< what it sends
+  std::array<std::int64_t, stamps> sequences{};  ///< likewise
+  alignas(line) std::array<Cell, depth> cells;   ///< what is sent
   alignas(line) std::array<Cell, depth> slices;  ///< what it has summed for the others
   FlightRecord flight_record;
 };
