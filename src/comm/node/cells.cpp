@@ -2,6 +2,7 @@
 #include "comm/node/cells.hpp"
 
 #include <algorithm>
+#include <cassert>
 
 namespace syncbn::comm::node {
 namespace {
@@ -75,6 +76,7 @@ void Cells::add_other(std::uint64_t piece, std::span<double> values) const {
 }
 
 void Cells::add_all(std::uint64_t piece, std::size_t from, std::span<double> to) const {
+  assert(ranks_.size() > 1);
   constexpr std::size_t stretch = 512;  // stays in the first cache
   for (std::size_t begin = 0; begin < to.size(); begin += stretch) {
     const std::size_t size = std::min(stretch, to.size() - begin);

@@ -39,7 +39,9 @@ struct alignas(line) Area {
   std::array<std::uint64_t, stamps> fingerprints{};  ///< of its messages, piece e's at e mod stamps
   alignas(line) Signal passed;                       ///< pieces whose sum the rank has, from all
   alignas(line) Signal reduced;                      ///< pieces of which it has summed its slice
-  alignas(line) Word sleepers{0};                    ///< how many ranks sleep on any of these
+  /// How many ranks sleep on any of these. One that dies asleep leaves it above 0, which costs a
+  /// call of the system each time that one of these is set.
+  alignas(line) Word sleepers{0};
 
   // Who it is, written once.
   alignas(line) std::int64_t process = 0;
@@ -49,7 +51,7 @@ struct alignas(line) Area {
   std::atomic<bool> has_news{false};
   std::array<char, 1024> news{};  ///< of other nodes; likewise
 
-  std::array<std::int64_t, stamps> sequences{};  ///< likewise
+  std::array<std::int64_t, stamps> sequences{};  ///< numbers of its messages, as the fingerprints
   alignas(line) std::array<Cell, depth> cells;   ///< what is sent
   alignas(line) std::array<Cell, depth> slices;  ///< what it has summed for the others
   FlightRecord flight_record;
