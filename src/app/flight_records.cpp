@@ -72,9 +72,11 @@ std::vector<Record> read_all(const std::filesystem::path& directory, std::string
     std::ifstream file(entry.path());
     try {
       records.push_back(parsed(nlohmann::json::parse(file)));
-    } catch (const nlohmann::json::exception& problem) {
-      left_out += fmt::format("left out: {} is no flight record, or not a whole one ({})\n",
-                              entry.path().string(), problem.what());
+    } catch (const nlohmann::json::exception&) {
+      left_out += fmt::format("left out: {} is no flight record, or not a whole one\n",
+                              entry.path().string());
+    } catch (const std::ios_base::failure&) {
+      left_out += fmt::format("left out: {} cannot be read\n", entry.path().string());
     }
   }
   if (error) {
@@ -180,8 +182,8 @@ std::string date_of(double since_1970) {
     return "";
   }
   const std::tm local = local_time(since_1970);
-  return fmt::format(", {}-{:02}-{:02} {:02}:{:02}", local.tm_year + 1900, local.tm_mon + 1,
-                     local.tm_mday, local.tm_hour, local.tm_min);
+  return fmt::format(", {}-{:02}-{:02} {:02}:{:02}:{:02}", local.tm_year + 1900, local.tm_mon + 1,
+                     local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec);
 }
 
 }  // namespace
@@ -216,7 +218,9 @@ std::string describe_flight_records(const std::filesystem::path& directory) {
       }
     }
     if (!without.empty()) {
-      text += fmt::format("without a record: rank {}\n", fmt::join(without, ", "));
+      text +=
+          fmt::format("without a record (stopped, killed, or written on another host): rank {}\n",
+                      fmt::join(without, ", "));
     }
     text += parting(group);
   }
