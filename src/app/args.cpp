@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <map>
 #include <numeric>
@@ -386,7 +387,9 @@ ExchangeOptions exchange_options_of(const Arguments& arguments) {
       }
     }
   }
-  options.flight_record = value_of("--flight-record", arguments).value_or("");
+  const char* named = std::getenv("SYNCBN_FLIGHT_RECORD");
+  options.flight_record =
+      value_of("--flight-record", arguments).value_or(named == nullptr ? "" : named);
   return options;
 }
 

@@ -97,7 +97,9 @@ void keep_flight_records_in(const std::filesystem::path& directory) {
   std::filesystem::create_directories(directory, error);
   if (error) {
     throw UsageError(
-        fmt::format("--flight-record {} cannot be made: {}.", directory.string(), error.message()));
+        fmt::format("{} cannot be made: {}. Give --flight-record, or SYNCBN_FLIGHT_RECORD in the "
+                    "environment, another directory.",
+                    directory.string(), error.message()));
   }
   set_flight_record_directory(directory);
 }

@@ -125,6 +125,15 @@ TEST(Failure, APlaceThatCannotBeWrittenIsToldBeforeTheWork) {
   EXPECT_THAT(ended.err, AllOf(StartsWith("syncbn check: "), HasSubstr("/nonexistent")));
 }
 
+TEST(Failure, SoIsAPlaceForFlightRecordsThatTheEnvironmentNames) {
+  const Ended ended =
+      run_shell("SYNCBN_FLIGHT_RECORD=/dev/null/x exec " SYNCBN_PROGRAM " check --quick");
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.out, IsEmpty());
+  EXPECT_THAT(ended.err,
+              AllOf(HasSubstr("/dev/null/x cannot be made"), HasSubstr("SYNCBN_FLIGHT_RECORD")));
+}
+
 #ifndef SYNCBN_MPIRUN
 TEST(Failure, ProcessesThatDoNotKnowOfEachOtherAreRefused) {
   const Ended ended = run_shell("OMPI_COMM_WORLD_SIZE=2 exec " SYNCBN_PROGRAM " check --quick");
