@@ -40,7 +40,7 @@ std::optional<std::chrono::milliseconds> from_environment(const char* variable) 
   const double seconds = std::strtod(text, &end);
   if (*end != 0 || !(seconds > 0)) {
     throw InvalidArgument(std::string("the environment has ") + variable + "='" + text +
-                          "' (a number of seconds above 0)");
+                          "' (accepted: a number of seconds above 0)");
   }
   const double most = std::chrono::duration<double>(longest).count();
   return std::chrono::milliseconds(std::llround(std::ceil(1e3 * std::min(seconds, most))));

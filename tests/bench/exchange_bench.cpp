@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// mpirun -n W exchange_bench [ROUNDS]: the exchange of a forward of C channels by the service and
-// by the vendor's sum, beside MPI_Allreduce of as many doubles, which checks nothing and never
-// gives up. Taken in turns in one run; medians over the rounds, of the slowest rank. [us]
+// mpirun -n W syncbn_exchange_bench [ROUNDS]: the exchange of a forward of C channels by the
+// service and by the vendor's sum, beside MPI_Allreduce of as many doubles, which checks nothing
+// and never gives up. Taken in turns in one run; medians over the rounds, of the slowest rank. [us]
 
 #include <algorithm>
 #include <array>
@@ -53,7 +53,8 @@ void run(int rounds) {
                           syncbn::mpi_communicator(MPI_COMM_WORLD, deadlines, MpiExchange::vendor)};
   const bool speaks = groups[0].rank() == 0;
   if (speaks) {
-    std::printf("%d ranks, %d rounds of %d\n", groups[0].size(), rounds, calls_in_a_round);
+    std::printf("%d ranks, %d rounds of %d; medians [us]; ratio: MPI_Allreduce / service\n",
+                groups[0].size(), rounds, calls_in_a_round);
     std::printf("%6s %8s %10s %14s %8s %10s\n", "C", "doubles", "service", "MPI_Allreduce", "ratio",
                 "vendor");
   }
@@ -97,9 +98,14 @@ void run(int rounds) {
 int main(int argc, char** argv) {
   MPI_Init(&argc, &argv);
   const int rounds = argc == 2 ? std::atoi(argv[1]) : argc == 1 ? 31 : 0;
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   if (rounds < 1) {
-    std::fputs("usage: mpirun -n W exchange_bench [ROUNDS]\n", stderr);
-    MPI_Abort(MPI_COMM_WORLD, 2);
+    if (rank == 0) {
+      std::fputs("usage: mpirun -n W syncbn_exchange_bench [ROUNDS, 31 unless given]\n", stderr);
+    }
+    MPI_Finalize();
+    return 2;
   }
   run(rounds);
   MPI_Finalize();

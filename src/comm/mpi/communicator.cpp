@@ -25,8 +25,8 @@ MpiExchange default_mpi_exchange() {
   if (chosen == "vendor") {
     return MpiExchange::vendor;
   }
-  throw InvalidArgument("SYNCBN_EXCHANGE='" + std::string(chosen) +
-                        "' in the environment (service or vendor)");
+  throw InvalidArgument("the environment has SYNCBN_EXCHANGE='" + std::string(chosen) +
+                        "' (accepted: service, vendor)");
 }
 
 Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange exchange) {
