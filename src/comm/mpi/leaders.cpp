@@ -166,7 +166,9 @@ class Leaders final : public node::Network {
     const Sum& sum = at(oldest_);
     const Step& step = steps_[std::min(sum.step, steps_.size() - 1)];
     for (std::size_t k = 0; k < step.partners.size(); ++k) {
-      if (sum.requests[k] != MPI_REQUEST_NULL || !step.receives()) {
+      // Who takes no message is as missing as who sends none: one that died after it had sent.
+      if (sum.requests[k] != MPI_REQUEST_NULL ||
+          sum.requests[most_partners + k] != MPI_REQUEST_NULL || !step.receives()) {
         silent += (silent.empty() ? "" : ", ") + name(step.partners[k]);
       }
     }
