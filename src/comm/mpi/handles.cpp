@@ -78,41 +78,55 @@ void throw_too_late(std::chrono::milliseconds timeout) {
                   "report)");
 }
 
-OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout,
-                    const std::function<void()>& look_around) {
-  auto copy = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
+namespace {
+
+// What MPI makes of `value` in a request that `start` begins. Where it does not come about in time,
+// or `look_around` throws, the memory is left to MPI, which may still write there.
+template <class T, class Start>
+T awaited(T value, Start start, std::chrono::milliseconds timeout,
+          const std::function<void()>& look_around = {}) {
+  auto owned = std::make_unique<T>(value);
   MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Comm_idup(comm, copy.get(), &request), "MPI_Comm_idup");
-  MPI_Comm* const place = copy.release();  // MPI may write there until it is done
+  start(*owned, request);
+  T* const place = owned.release();
   if (!finished(request, timeout, look_around)) {
     throw_too_late(timeout);
   }
-  copy.reset(place);
-  return OwnedComm(*copy);
+  owned.reset(place);
+  return *owned;
+}
+
+}  // namespace
+
+OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout,
+                    const std::function<void()>& look_around) {
+  return OwnedComm(awaited(
+      MPI_Comm(MPI_COMM_NULL),
+      [&](MPI_Comm& copy, MPI_Request& request) {
+        check(MPI_Comm_idup(comm, &copy, &request), "MPI_Comm_idup");
+      },
+      timeout, look_around));
 }
 
 bool same_everywhere(const OwnedComm& comm, int number, std::chrono::milliseconds timeout) {
-  auto extremes = std::make_unique<std::array<int, 2>>(std::array{number, -number});
-  MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Iallreduce(MPI_IN_PLACE, extremes->data(), 2, MPI_INT, MPI_MAX, comm.get(), &request),
-        "MPI_Iallreduce");
-  if (!finished(request, timeout)) {
-    static_cast<void>(extremes.release());  // MPI may still write there
-    throw_too_late(timeout);
-  }
-  return (*extremes)[0] == -(*extremes)[1];  // the largest is the smallest
+  const auto extremes = awaited(
+      std::array{number, -number},
+      [&](std::array<int, 2>& both, MPI_Request& request) {
+        check(MPI_Iallreduce(MPI_IN_PLACE, both.data(), 2, MPI_INT, MPI_MAX, comm.get(), &request),
+              "MPI_Iallreduce");
+      },
+      timeout);
+  return extremes[0] == -extremes[1];  // the largest is the smallest
 }
 
 std::uint64_t of_first_rank(const OwnedComm& comm, std::uint64_t number,
                             std::chrono::milliseconds timeout) {
-  auto first = std::make_unique<std::uint64_t>(number);
-  MPI_Request request = MPI_REQUEST_NULL;
-  check(MPI_Ibcast(first.get(), 1, MPI_UINT64_T, 0, comm.get(), &request), "MPI_Ibcast");
-  if (!finished(request, timeout)) {
-    static_cast<void>(first.release());  // MPI may still write there
-    throw_too_late(timeout);
-  }
-  return *first;
+  return awaited(
+      number,
+      [&](std::uint64_t& first, MPI_Request& request) {
+        check(MPI_Ibcast(&first, 1, MPI_UINT64_T, 0, comm.get(), &request), "MPI_Ibcast");
+      },
+      timeout);
 }
 
 OwnedComm part(const OwnedComm& comm, int color) {
