@@ -103,7 +103,7 @@ struct ForwardCall;
 /// `forward` and `backward` are collective over the group: one all-reduce of 2C + 2 doubles each,
 /// whatever the number of ranks; for tensors larger than the cache, after the first steps, one
 /// such for each block of channels (see BatchNormOptions::channel_blocks). (A forward repeats it
-/// once if the pivot was far from the mean, see pivot_retries. Over a custom communicator or MPI's
+/// if the pivot was far from the mean, see pivot_retries. Over a custom communicator or MPI's
 /// own sum it takes 8 doubles more, and before the first of a length comes one of 8.) Ranks may
 /// hold shards of any size, none included. The result is that of one rank holding the whole batch,
 /// up to rounding.
@@ -175,8 +175,9 @@ class BatchNorm {
   std::span<double> running_var() { return running_var_; }
   std::int64_t num_batches_tracked() const { return num_batches_tracked_; }
 
-  /// How many times the sums had to be taken twice: usually at most once after a start, and when
-  /// activations jump.
+  /// How many forwards had to take their sums again: usually at most one after a start, and when
+  /// activations jump. They do so once, and up to four times where the mean jumps by more than 1e15
+  /// standard deviations (16-bit types: 1e6).
   std::int64_t pivot_retries() const { return pivot_retries_; }
 
   /// Local. Adds `prefix` + weight, bias, running_mean, running_var, num_batches_tracked to
@@ -215,8 +216,8 @@ class BatchNorm {
   void add_parameter_gradients(const Saved& saved);
   void normalize_channels(const Forward& pass, const kernels::ChannelRange& channels);
   void require_invertible() const;
-  void choose_pivot();
-  std::span<const double> expected_variance();
+  void prepare_pivot(DType dtype);
+  void choose_next_pivot(DType dtype);
   std::uint64_t shared_state() const;
   void take_running_statistics();
   void update_running_statistics();
@@ -230,8 +231,10 @@ class BatchNorm {
   std::int64_t num_batches_tracked_ = 0;
   std::int64_t forwards_ = 0;
   std::int64_t pivot_retries_ = 0;
-  std::vector<float> pivot_;                ///< [C] last batch mean when no running mean is tracked
-  std::unique_ptr<bn::Workspace> working_;  ///< of the call under way
+  std::vector<double> pivot_;                   ///< [C] that the next sums are about
+  std::vector<double> start_mean_, start_var_;  ///< [C] that running statistics started from
+  bool knows_mean_ = false;                     ///< the pivot follows from an earlier batch
+  std::unique_ptr<bn::Workspace> working_;      ///< of the call under way
 };
 
 /// A forward to be taken together with others: the arguments of BatchNorm::forward.

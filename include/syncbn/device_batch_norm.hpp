@@ -49,9 +49,9 @@ class DeviceSaved {
 /// Sums are about a pivot near the mean, as on the CPU, but terms of other types than f64 are of
 /// float, and whether the pivot was near cannot be looked at without waiting. So the first forward
 /// after a start or a load_state takes its sums twice, the second time about the mean that the
-/// first gave; and where a channel's mean moves by k of its standard deviations from one step to
-/// the next, that step's variance is off by up to 7e-7 k^2 of itself (with f64, by the rounding of
-/// double).
+/// first gave. Later pivots are within a standard deviation of the mean of the batch before: where
+/// a channel's mean moves by k of them from one step to the next, that step's variance is off by up
+/// to 7e-7 (1 + k)^2 of itself (with f64, by the rounding of double).
 ///
 /// With Reproducibility::exact sums are what they are on the CPU: as exact, the same for any ranks
 /// and over every kind of group, and results have the bits of BatchNorm with Backend::cpu where
@@ -133,7 +133,7 @@ class DeviceBatchNorm {
   void take_state(BatchNorm& host, CudaStream stream);
   void validate(const Forward& pass) const;
   void sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream);
-  void finalize(bn::DeviceStatistics& statistics, Moves moves, CudaStream stream);
+  void finalize(bn::DeviceStatistics& statistics, DType dtype, Moves moves, CudaStream stream);
   void normalize(const Forward& pass, const double* mean, const double* scale, const double* shift,
                  CudaStream stream);
 

@@ -61,36 +61,39 @@ struct Affine {
 
 /// Weights of positions. Every phase takes them, or none: `weight` [N, S], finite and at least 0,
 /// the same for all channels. A position of weight w counts as w equal ones in the statistics;
-/// their count is then the sum of the weights. (So do not scale them to a sum of 1: that is a batch
-/// of one element, which says nothing about the variance.) One of weight 0 is not there: x is not
-/// looked at, y and dx are 0. So ragged batches can be padded, and their padding may hold anything.
-/// Both passes must be given the same.
+/// their count n is then the sum of the weights. (So do not scale them to a sum of 1: that is a
+/// batch of one element, which says nothing about the variance: a running variance, which is
+/// corrected by n / (n - 1), stays what it is where n is below 2.) One of weight 0 is not there: x
+/// is not looked at, y and dx are 0. So ragged batches can be padded, and their padding may hold
+/// anything. Both passes must be given the same.
 using Weight = std::span<const float>;
 
 /// sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }, of this shard.
 ///
 /// `pivot` [C] must have the same bits on every rank whose sums are added; the closer it is to the
-/// mean, the less is lost (see pivot_is_far). Terms of 16-bit types are of float, and added up in
+/// mean, the less is lost (see pivot_is_far). For other types than f64 it is of values that a float
+/// can have. Terms of 16-bit types are of float, and added up in
 /// float in short runs: with bf16, |x - pivot| beyond 1e18, or a weight that makes a term exceed
 /// 1e37, makes the sums infinite, and squares of differences below 1e-19 are lost. One read of x.
-void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<double> sums,
+void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<double> sums,
                   Weight weight = {}, Backend backend = Backend::cpu);
 
 /// Whether the reduced `sums` lost too much to a pivot far from the mean: the rounding of the
 /// accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64, 5e-5 for 16-bit
-/// types), and another float would be nearer. Then take the sums once more about the mean
-/// (move_pivot_to_mean). The answer depends on nothing but the arguments, so it is the same on
-/// every rank.
-bool pivot_is_far(std::span<const double> sums, std::span<const float> pivot, double eps,
+/// types), and another would be nearer. Then move it there (move_pivot_to_mean), take the sums
+/// again, and look again: after a pivot that was off by more than 1e15 standard deviations (16-bit
+/// types: 1e6) once may not be enough, three times are. The answer depends on nothing but the
+/// arguments, so it is the same on every rank.
+bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, double eps,
                   DType dtype);
 
-/// Moves `pivot` to the mean that the reduced `sums` about it give, rounded to float; to 0 where
-/// that is not finite.
-void move_pivot_to_mean(std::span<const double> sums, std::span<float> pivot);
+/// Moves `pivot` to the mean that the reduced `sums` about it give, for other types than f64
+/// rounded to float; to 0 where that is not finite, or is less than what the sums may be off by.
+void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, DType dtype);
 
 /// Statistics from reduced `sums` about `pivot`. With a count of 0: mean = pivot, var = 0.
 /// Reuses the storage of `out`.
-void finalize(std::span<const double> sums, std::span<const float> pivot, double eps,
+void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
               Statistics& out);
 
 /// y = activation((x - mean) * invstd * gamma + beta [+ residual]). One read of x (and residual),

@@ -25,7 +25,9 @@ BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions
     running_mean_.assign(c, 0.0);
     running_var_.assign(c, 1.0);
   }
-  pivot_.assign(c, 0.0F);
+  pivot_.assign(c, 0.0);
+  start_mean_ = running_mean_;
+  start_var_ = running_var_;
   working_->options = bn::to_text(options_);
   if (options_.reproducibility == Reproducibility::exact) {
     working_->exact.emplace(channels);

@@ -50,6 +50,8 @@ DeviceBatchNorm::DeviceBatchNorm(std::int64_t channels, DeviceCommunicator group
   state_->arrays.upload(DeviceState::bias, zeros, nullptr);
   state_->arrays.upload(DeviceState::running_mean, zeros, nullptr);
   state_->arrays.upload(DeviceState::running_var, ones, nullptr);
+  state_->arrays.upload(DeviceState::start_mean, zeros, nullptr);
+  state_->arrays.upload(DeviceState::start_var, ones, nullptr);
   state_->gradients_of.clear(nullptr);
   state_->batches.clear(nullptr);
   state_->pivot.clear(nullptr);

@@ -50,8 +50,8 @@ class DeviceExact {
     const std::int64_t* batches;
     double momentum;  ///< 1 for a cumulative average
     double eps;
-    float* pivot;  ///< [C], moved
-    double* sums;  ///< [2C + 1] written: the group's
+    double* pivot;  ///< [C], moved
+    double* sums;   ///< [2C + 1] written: the group's
   };
   /// Collective. Puts the sums of x on `stream`.
   void sum(comm::DeviceSum& group, const comm::Descriptor& what, const Forward& arguments,

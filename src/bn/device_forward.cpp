@@ -75,10 +75,10 @@ void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, Cuda
   const bool knows_enough = knows_mean_ || working_->exact;
   if (!knows_enough) {  // to find it
     sum_over_group(comm::Pass::forward, pass, stream);
-    finalize(*saved.statistics_, Moves::pivot, stream);
+    finalize(*saved.statistics_, pass.x.dtype(), Moves::pivot, stream);
   }
   sum_over_group(knows_enough ? comm::Pass::forward : comm::Pass::second_sums, pass, stream);
-  finalize(*saved.statistics_, Moves::running_statistics, stream);
+  finalize(*saved.statistics_, pass.x.dtype(), Moves::running_statistics, stream);
   const auto& statistics = saved.statistics_->arrays;
   normalize(pass, statistics[DeviceStatistics::mean], statistics[DeviceStatistics::scale],
             statistics[DeviceStatistics::shift], stream);
@@ -99,7 +99,7 @@ void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaS
   const bool alone = group_.size() == 1;  // with nobody to compare with
   if (!alone) {
     kernels::cuda::fingerprint({.channels = channels_,
-                                .pivot = state_->pivot.as<float>(),
+                                .pivot = state_->pivot.as<double>(),
                                 .running_mean = running_mean(),
                                 .running_var = running_var(),
                                 .print = history},
@@ -113,40 +113,44 @@ void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaS
                               .options = working_->options,
                               .shared_on_device = alone ? nullptr : history};
   if (working_->exact) {
-    working_->exact->sum(group_.sum(), what,
-                         bn::DeviceExact::Forward{.x = pass.x,
-                                                  .weight = pass.weight,
-                                                  .running_mean = running_mean(),
-                                                  .running_var = running_var(),
-                                                  .batches = num_batches_tracked(),
-                                                  .momentum = options_.momentum.value_or(1.0),
-                                                  .eps = options_.eps,
-                                                  .pivot = state_->pivot.as<float>(),
-                                                  .sums = sums},
-                         stream);
+    working_->exact->sum(
+        group_.sum(), what,
+        bn::DeviceExact::Forward{.x = pass.x,
+                                 .weight = pass.weight,
+                                 .running_mean = knows_mean_ ? nullptr : running_mean(),
+                                 .running_var = knows_mean_ ? nullptr : running_var(),
+                                 .batches = num_batches_tracked(),
+                                 .momentum = options_.momentum.value_or(1.0),
+                                 .eps = options_.eps,
+                                 .pivot = state_->pivot.as<double>(),
+                                 .sums = sums},
+        stream);
     return;
   }
   kernels::cuda::forward_sums({.x = pass.x,
                                .weight = pass.weight,
-                               .pivot = state_->pivot.as<float>(),
+                               .pivot = state_->pivot.as<double>(),
                                .sums = sums,
                                .workspace = working_->partial.data()},
                               stream);
   group_.sum().all_reduce(what, sums, sums_length(channels_), stream);
 }
 
-void DeviceBatchNorm::finalize(DeviceStatistics& statistics, Moves moves, CudaStream stream) {
+void DeviceBatchNorm::finalize(DeviceStatistics& statistics, DType dtype, Moves moves,
+                               CudaStream stream) {
   std::optional<kernels::cuda::Running> running;
   if (options_.track_running_stats && moves == Moves::running_statistics) {
     running = {.mean = running_mean(),
                .var = running_var(),
+               .start_mean = state_->arrays[DeviceState::start_mean],
+               .start_var = state_->arrays[DeviceState::start_var],
                .batches = num_batches_tracked(),
                .momentum = options_.momentum};
   }
-  const bool keeps_var = working_->exact && !options_.track_running_stats;
   kernels::cuda::finalize({.channels = channels_,
                            .sums = working_->sums.as<double>(),
-                           .pivot = state_->pivot.as<float>(),
+                           .dtype = dtype,
+                           .pivot = state_->pivot.as<double>(),
                            .eps = options_.eps,
                            .gamma = weight(),
                            .beta = bias(),
@@ -155,7 +159,7 @@ void DeviceBatchNorm::finalize(DeviceStatistics& statistics, Moves moves, CudaSt
                            .invstd = statistics.arrays[DeviceStatistics::invstd],
                            .scale = statistics.arrays[DeviceStatistics::scale],
                            .shift = statistics.arrays[DeviceStatistics::shift],
-                           .kept_var = keeps_var ? working_->exact->var() : nullptr,
+                           .next_var = working_->exact ? working_->exact->var() : nullptr,
                            .running = running},
                           stream);
 }

@@ -56,19 +56,19 @@ struct DeviceStatistics {
 };
 
 struct DeviceState {
-  enum : std::size_t { weight, bias, running_mean, running_var, count };
+  enum : std::size_t { weight, bias, running_mean, running_var, start_mean, start_var, count };
   enum : std::size_t { weight_grad, bias_grad, gradients };
 
   explicit DeviceState(std::int64_t channels)
       : arrays(channels),
         gradients_of(channels),
         batches(sizeof(std::int64_t)),
-        pivot(static_cast<std::size_t>(channels) * sizeof(float)) {}
+        pivot(static_cast<std::size_t>(channels) * sizeof(double)) {}
 
   Arrays<count> arrays;
   Arrays<gradients> gradients_of;
   cuda::DeviceBuffer batches;  ///< one std::int64_t
-  cuda::DeviceBuffer pivot;    ///< [C] floats
+  cuda::DeviceBuffer pivot;    ///< [C] doubles
 };
 
 struct DeviceWorkspace {

@@ -60,6 +60,10 @@ void DeviceBatchNorm::take_state(BatchNorm& host, CudaStream stream) {
     const std::int64_t batches = host.num_batches_tracked();
     state_->batches.upload(std::as_bytes(std::span(&batches, 1)), stream);
   }
+  const auto c = static_cast<std::size_t>(channels_);
+  const std::vector<double> zeros(c, 0.0), ones(c, 1.0);
+  state_->arrays.upload(DeviceState::start_mean, zeros, stream);
+  state_->arrays.upload(DeviceState::start_var, ones, stream);
   state_->pivot.clear(stream);
   if (working_->exact) {
     working_->exact->forget(stream);

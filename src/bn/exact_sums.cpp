@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/statistics.hpp"
 #include "kernels/windows.hpp"
 
 namespace syncbn::bn {
@@ -87,8 +88,7 @@ bool ExactForward::settle(const ChannelRange& channels) {
       exact_.again[c] = needs_another(c, time > 0) ? 1 : 0;
       any = any || exact_.again[c] != 0;
       if (exact_.again[c] != 0 && !was_outside) {
-        const auto channel = static_cast<std::int64_t>(c);
-        move_pivot_to_mean({channel, channel + 1}, working_.sums, pivot_);
+        pivot_[c] = to_pivot(pivot_[c] + working_.sums[c] / working_.sums.back(), x_.dtype());
       }
     }
     if (!any) {

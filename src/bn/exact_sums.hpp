@@ -33,7 +33,7 @@ namespace syncbn::bn {
 class ExactForward : public ExactPass {
  public:
   ExactForward(comm::Group& group, comm::Descriptor what, Workspace& working, Backend backend,
-               const ConstTensorView& x, Weight weight, std::span<float> pivot, double eps)
+               const ConstTensorView& x, Weight weight, std::span<double> pivot, double eps)
       : ExactPass(group, what, working, backend), x_(x), weight_(weight), pivot_(pivot), eps_(eps) {
     exact_.backward = false;
   }
@@ -50,7 +50,7 @@ class ExactForward : public ExactPass {
 
   const ConstTensorView& x_;
   Weight weight_;
-  std::span<float> pivot_;
+  std::span<double> pivot_;
   double eps_;
 };
 

@@ -9,11 +9,11 @@
 //
 // Each block of channels goes through these by itself (see in_blocks.hpp).
 //
-// K is the expected mean, rounded to float: the running mean, corrected for its start at 0 (as
-// Adam's moments are: Kingma & Ba 2015, section 3), or the last batch mean where none is tracked.
-// If the reduced sums show that it was too far from the mean, the first two steps are repeated
-// about the mean they gave: decided from the reduced values, hence alike on every rank, and at most
-// once. The pivots of a block's other channels stay, and with them the bits of their sums.
+// K is the expected mean: the running mean, corrected for its start (next_pivot in
+// kernels/statistics.hpp), or the last batch's mean where that is far from it or none is tracked.
+// If the reduced sums show that K was too far from the mean, the first two steps are repeated about
+// the mean they gave (repeated_sums.hpp): decided from the reduced values, hence alike on every
+// rank.
 
 #include <algorithm>
 #include <chrono>
@@ -26,6 +26,7 @@
 #include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
 #include "bn/joint_message.hpp"
+#include "bn/repeated_sums.hpp"
 #include "bn/validate.hpp"
 #include "comm/fingerprint.hpp"
 #include "comm/group.hpp"
@@ -92,6 +93,7 @@ void BatchNorm::validate_forward(const Forward& pass) const {
 
 void BatchNorm::end_forward(const Forward& pass, Saved& saved) {
   update_running_statistics();
+  choose_next_pivot(pass.x.dtype());
   saved.statistics = working_->statistics;
   saved.shape = pass.x.shape();
   saved.dtype = pass.x.dtype();
@@ -143,6 +145,7 @@ void BatchNorm::infer_with(const Forward& pass) {
   validate_forward(pass);
   if (!options_.track_running_stats) {
     with_group_statistics(comm::Pass::infer, pass);
+    choose_next_pivot(pass.x.dtype());
     return;
   }
   bn::count_of(pass.x, pass.weight);
@@ -182,9 +185,7 @@ void BatchNorm::with_forward_steps(comm::Pass kind, const Forward& pass, Take ta
   bn::Workspace& working = *working_;
   comm::Group& group = group_.group();
   working.count = bn::count_of(pass.x, pass.weight);
-  if (options_.track_running_stats) {
-    choose_pivot();
-  }
+  prepare_pivot(pass.x.dtype());
   const comm::Descriptor what{.pass = kind,
                               .layer = options_.name,
                               .channels = channels_,
@@ -194,14 +195,13 @@ void BatchNorm::with_forward_steps(comm::Pass kind, const Forward& pass, Take ta
   bool retried = false;
   const auto use = [&](const bn::ChannelRange& channels) {
     bn::finalize(channels, working.sums, pivot_, options_.eps, working.statistics);
-    bn::move_pivot_to_mean(channels, working.sums, pivot_);
     normalize_channels(pass, channels);
   };
   if (working.exact) {
     working.exact->count = bn::count_exactly(pass.x, pass.weight);
     bn::ExactForward exact(group, what, working, options_.backend, pass.x, pass.weight, pivot_,
                            options_.eps);
-    exact.choose_windows(expected_variance());
+    exact.choose_windows(working.exact->var);
     const auto sum = [&](const bn::ChannelRange& channels) { exact.sum(channels); };
     const auto settle_and_use = [&](const bn::ChannelRange& channels) {
       retried = exact.settle(channels) || retried;
@@ -209,27 +209,19 @@ void BatchNorm::with_forward_steps(comm::Pass kind, const Forward& pass, Take ta
     };
     bn::StepsOf steps(exact, sum, settle_and_use);
     take(what, steps);
-    if (working.statistics.count > 0) {
-      working.exact->var = working.statistics.var;
-    }
   } else {
     const auto sum = [&](const bn::ChannelRange& channels) {
       bn::forward_sums(pass.x, channels, pass.weight, pivot_, working.sums, options_.backend,
                        working);
     };
-    const auto sum_again_and_use = [&](const bn::ChannelRange& channels) {
-      if (bn::move_far_pivots(channels, working.sums, pivot_, options_.eps, pass.x.dtype())) {
-        retried = true;
-        comm::Descriptor again = what;
-        again.pass = comm::Pass::second_sums;
-        again.shared = shared_state();
-        sum(channels);
-        bn::exchange_again(group, again, channels, working);
-      }
+    const auto settle_and_use = [&](const bn::ChannelRange& channels) {
+      retried = bn::repeat_sums(group, what, pass.x, pass.weight, channels, pivot_, options_.eps,
+                                options_.backend, working) ||
+                retried;
       use(channels);
     };
     bn::PlainMessage content(working);
-    bn::StepsOf steps(content, sum, sum_again_and_use);
+    bn::StepsOf steps(content, sum, settle_and_use);
     take(what, steps);
   }
   pivot_retries_ += retried ? 1 : 0;
@@ -243,24 +235,44 @@ void BatchNorm::require_invertible() const {
   }
 }
 
-void BatchNorm::choose_pivot() {
-  const double momentum = options_.momentum.value_or(1.0);
-  const double start = share_of_start(momentum, num_batches_tracked_);
-  std::ranges::transform(running_mean_, pivot_.begin(),
-                         [start](double mean) { return foretold_pivot(mean, start); });
+void BatchNorm::prepare_pivot(DType dtype) {
+  if (num_batches_tracked_ == 0) {  // what is there now is what running statistics start from
+    start_mean_ = running_mean_;
+    start_var_ = running_var_;
+  }
+  if (!knows_mean_ && options_.track_running_stats) {
+    const double share = share_of_start(options_.momentum.value_or(1.0), num_batches_tracked_);
+    for (std::size_t c = 0; c < pivot_.size(); ++c) {
+      pivot_[c] = without_start(running_mean_[c], start_mean_[c], share);
+      if (working_->exact && num_batches_tracked_ > 0) {
+        working_->exact->var[c] =
+            std::max(0.0, without_start(running_var_[c], start_var_[c], share));
+      }
+    }
+  }
+  std::ranges::transform(pivot_, pivot_.begin(),
+                         [dtype](double mean) { return to_pivot(mean, dtype); });
 }
 
-std::span<const double> BatchNorm::expected_variance() {
-  std::vector<double>& var = working_->exact->var;
-  if (!options_.track_running_stats) {
-    return var;
+void BatchNorm::choose_next_pivot(DType dtype) {
+  const Statistics& statistics = working_->statistics;
+  if (statistics.count == 0) {
+    return;
   }
-  const double start = share_of_start(options_.momentum.value_or(1.0), num_batches_tracked_);
-  const bool any = num_batches_tracked_ > 0;
-  std::ranges::transform(running_var_, var.begin(), [&](double running) {
-    return any ? kernels::foretold_variance(running, start) : -1;
-  });
-  return var;
+  const bool tracked = options_.track_running_stats;
+  const double share = share_of_start(options_.momentum.value_or(1.0), num_batches_tracked_);
+  const double limit = working_->exact ? nearness_of_exact_sums : nearness(statistics.count, dtype);
+  for (std::size_t c = 0; c < pivot_.size(); ++c) {
+    const ChannelStatistics batch{statistics.mean[c], statistics.var[c]};
+    const double mean =
+        tracked ? without_start(running_mean_[c], start_mean_[c], share) : batch.mean;
+    pivot_[c] = next_pivot(mean, batch, options_.eps, limit, dtype);
+    if (working_->exact) {
+      const double var = tracked ? without_start(running_var_[c], start_var_[c], share) : batch.var;
+      working_->exact->var[c] = next_variance(var, batch.var);
+    }
+  }
+  knows_mean_ = true;
 }
 
 std::uint64_t BatchNorm::shared_state() const {

@@ -3,13 +3,6 @@
 // With n = sums.back(), s = sum(x - K), q = sum((x - K)^2) over the group:
 //
 //   mean = K + s / n,   var = max(0, q / n - (s / n)^2),   invstd = 1 / sqrt(var + eps)
-//
-// Accumulated in double about a pivot K, q carries a relative error of about r (1 + k^2) with
-// r = 3 sqrt(n) 2^-53, k = |mean - K| / std (shifted data; Chan, Golub & LeVeque 1983, with sqrt(n)
-// in place of n for rounding errors that do not all point the same way). Terms of 16-bit types are
-// of float, and some of them added in float first (kernels.hpp): rounded 13 times at most, they add
-// 13 * 2^-24 to r. The share of k is what another pivot can remove, so it alone decides about a
-// retry; none is asked for where a float cannot come nearer.
 
 #include "bn/passes.hpp"
 
@@ -91,7 +84,7 @@ ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k) {
 }
 
 void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight weight,
-                  std::span<const float> pivot, std::span<double> sums, Backend backend,
+                  std::span<const double> pivot, std::span<double> sums, Backend backend,
                   Workspace& working) {
   kernels::select(backend).forward_sums({.x = x,
                                          .channels = channels,
@@ -102,44 +95,8 @@ void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight
                                         {.scratch = working.scratch});
 }
 
-bool pivot_is_far(std::size_t channel, std::span<const double> sums, std::span<const float> pivot,
-                  double eps, DType dtype) {
-  const double n = sums.back();
-  if (!(n > 0)) {
-    return false;
-  }
-  const bool short_type = size_of(dtype) == 2;
-  const double tolerance = dtype == DType::f64 ? 1e-13 : short_type ? 5e-5 : 1e-9;
-  const double rounding = 3 * std::sqrt(n) * 0x1p-53 + (short_type ? 13 * 0x1p-24 : 0);
-  const double offset = sums[channel] / n;
-  const double var = std::max(0.0, sums[pivot.size() + channel] / n - offset * offset);
-  const bool another_is_nearer = std::fabs(offset) > 0x1p-22 * std::fabs(pivot[channel]);
-  return another_is_nearer && rounding * offset * offset > tolerance * (var + eps);
-}
-
-bool move_far_pivots(const ChannelRange& channels, std::span<const double> sums,
-                     std::span<float> pivot, double eps, DType dtype) {
-  bool any = false;
-  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
-    if (pivot_is_far(static_cast<std::size_t>(c), sums, pivot, eps, dtype)) {
-      move_pivot_to_mean({c, c + 1}, sums, pivot);
-      any = true;
-    }
-  }
-  return any;
-}
-
-void move_pivot_to_mean(const ChannelRange& channels, std::span<const double> sums,
-                        std::span<float> pivot) {
-  const double n = sums.back();
-  const auto end = static_cast<std::size_t>(channels.end);
-  for (auto c = static_cast<std::size_t>(channels.begin); c < end && n > 0; ++c) {
-    pivot[c] = to_pivot(static_cast<double>(pivot[c]) + sums[c] / n);
-  }
-}
-
 void finalize(const ChannelRange& channels, std::span<const double> sums,
-              std::span<const float> pivot, double eps, Statistics& out) {
+              std::span<const double> pivot, double eps, Statistics& out) {
   out.count = sums.back();
   const auto end = static_cast<std::size_t>(channels.end);
   for (auto c = static_cast<std::size_t>(channels.begin); c < end; ++c) {

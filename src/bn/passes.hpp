@@ -35,6 +35,7 @@ struct Workspace {
   std::array<std::vector<double>, 3> messages;       ///< under way
   JointParts joint;                                  ///< of the layer that comes first
   Statistics statistics;
+  std::vector<std::uint8_t> in_double;  ///< [C] whether a forward sums a channel in double
   std::optional<ExactWorkspace> exact;  ///< with Reproducibility::exact
   std::string options;                  ///< of the layer, for the ranks to compare
   double count = 0;         ///< of this rank's elements per channel, or its weights' sum
@@ -59,22 +60,12 @@ ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k);
 
 /// Fills sums[c] and sums[C + c].
 void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight weight,
-                  std::span<const float> pivot, std::span<double> sums, Backend backend,
+                  std::span<const double> pivot, std::span<double> sums, Backend backend,
                   Workspace& working);
-
-/// Whether the sums of a channel lost too much to a pivot far from the mean.
-bool pivot_is_far(std::size_t channel, std::span<const double> sums, std::span<const float> pivot,
-                  double eps, DType dtype);
-/// Moves those pivots to the mean that were too far; the others' sums stay what they are when taken
-/// again. Returns whether there were any.
-bool move_far_pivots(const ChannelRange& channels, std::span<const double> sums,
-                     std::span<float> pivot, double eps, DType dtype);
-void move_pivot_to_mean(const ChannelRange& channels, std::span<const double> sums,
-                        std::span<float> pivot);
 
 /// `out` has room for all channels.
 void finalize(const ChannelRange& channels, std::span<const double> sums,
-              std::span<const float> pivot, double eps, Statistics& out);
+              std::span<const double> pivot, double eps, Statistics& out);
 
 void normalize(const ConstTensorView& x, const ChannelRange& channels, const Statistics& statistics,
                const Affine& affine, Activation activation,

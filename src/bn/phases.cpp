@@ -7,7 +7,9 @@
 #include "syncbn/error.hpp"
 
 #include "bn/passes.hpp"
+#include "bn/pivots.hpp"
 #include "bn/validate.hpp"
+#include "kernels/statistics.hpp"
 
 namespace syncbn {
 namespace {
@@ -51,19 +53,30 @@ bn::ChannelRange require_sums_about(std::span<const double> sums, std::size_t ch
   return {0, static_cast<std::int64_t>(channels)};
 }
 
+void require_pivot(std::span<const double> pivot, DType dtype) {
+  for (std::size_t c = 0; c < pivot.size(); ++c) {
+    if (pivot[c] != to_pivot(pivot[c], dtype)) {
+      throw InvalidArgument("pivot[" + std::to_string(c) + "] = " + std::to_string(pivot[c]) +
+                            " is not a finite float (of all types but f64, sums are about a "
+                            "float). Round it, or use move_pivot_to_mean.");
+    }
+  }
+}
+
 }  // namespace
 
-void forward_sums(ConstTensorView x, std::span<const float> pivot, std::span<double> sums,
+void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<double> sums,
                   Weight weight, Backend backend) {
   require_length(pivot.size(), channels_of(x), "pivot", x);
   require_length(sums.size(), sums_length(x.shape().c), "sums", x);
+  require_pivot(pivot, x.dtype());
   const double count = bn::count_of(x, weight);
   bn::Workspace working;
   bn::forward_sums(x, bn::all_channels(x), weight, pivot, sums, backend, working);
   sums.back() = count;
 }
 
-bool pivot_is_far(std::span<const double> sums, std::span<const float> pivot, double eps,
+bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, double eps,
                   DType dtype) {
   require_sums_about(sums, pivot.size());
   for (std::size_t c = 0; c < pivot.size(); ++c) {
@@ -74,11 +87,14 @@ bool pivot_is_far(std::span<const double> sums, std::span<const float> pivot, do
   return false;
 }
 
-void move_pivot_to_mean(std::span<const double> sums, std::span<float> pivot) {
-  bn::move_pivot_to_mean(require_sums_about(sums, pivot.size()), sums, pivot);
+void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, DType dtype) {
+  require_sums_about(sums, pivot.size());
+  for (std::size_t c = 0; c < pivot.size(); ++c) {
+    bn::move_pivot(c, sums, pivot, dtype);
+  }
 }
 
-void finalize(std::span<const double> sums, std::span<const float> pivot, double eps,
+void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
               Statistics& out) {
   const bn::ChannelRange channels = require_sums_about(sums, pivot.size());
   if (!(eps >= 0)) {

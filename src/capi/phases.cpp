@@ -47,7 +47,7 @@ size_t syncbn_sums_length(int64_t channels) {
   return channels < 1 ? 0 : sums_length(channels);
 }
 
-syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const float* pivot,
+syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const double* pivot,
                                   double* sums, syncbn_backend backend) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
@@ -58,7 +58,7 @@ syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, c
   });
 }
 
-syncbn_status syncbn_finalize(int64_t channels, const double* sums, float* pivot, double eps,
+syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivot, double eps,
                               syncbn_dtype dtype, double* mean, double* var, double* invstd,
                               double* count, int* again) {
   return guarded([&] {
@@ -76,7 +76,7 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, float* pivot
     if (again != nullptr) {
       *again = pivot_is_far(summed, {pivot, c}, eps, type) ? 1 : 0;
       if (*again == 1) {
-        move_pivot_to_mean(summed, {pivot, c});
+        move_pivot_to_mean(summed, {pivot, c}, type);
         return;
       }
     }

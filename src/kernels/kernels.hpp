@@ -46,7 +46,7 @@ struct ForwardSums {
   ConstTensorView x;
   ChannelRange channels;
   const float* weight;  ///< null, or [N, S]
-  const float* pivot;   ///< [C]
+  const double* pivot;  ///< [C]
   double* sum;          ///< [C] written
   double* sum_sq;       ///< [C] written
 };

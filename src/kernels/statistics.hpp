@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "syncbn/dtype.hpp"
+
 #include "core/host_device.hpp"
 #include "core/scrambled.hpp"
 
@@ -19,10 +21,11 @@ SYNCBN_HOST_DEVICE inline double inverse_std(double var, double eps) {
   return var + eps == 0 ? 0 : 1 / std::sqrt(var + eps);
 }
 
-/// The mean rounded to float; 0 where that is not finite.
-SYNCBN_HOST_DEVICE inline float to_pivot(double mean) {
-  const auto rounded = static_cast<float>(mean);
-  return std::isfinite(rounded) ? rounded : 0.0F;
+/// The mean as a pivot K, which sums of x - K are taken about: itself for f64, rounded to float for
+/// other types, whose terms may be of float; 0 where that is not finite.
+SYNCBN_HOST_DEVICE inline double to_pivot(double mean, DType dtype) {
+  const double pivot = dtype == DType::f64 ? mean : static_cast<double>(static_cast<float>(mean));
+  return std::isfinite(pivot) ? pivot : 0;
 }
 
 struct ChannelStatistics {
@@ -32,22 +35,32 @@ struct ChannelStatistics {
 
 /// From sum(x - pivot), sum((x - pivot)^2) and the count n; with n = 0 all sums are 0.
 SYNCBN_HOST_DEVICE inline ChannelStatistics statistics_of(double sum, double sum_sq, double n,
-                                                          float pivot) {
+                                                          double pivot) {
   const double count = n > 0 ? n : 1;
   const double offset = sum / count;
   const double var = sum_sq / count - offset * offset;
-  return {static_cast<double>(pivot) + offset, var < 0 ? 0 : var};  // a NaN stays
+  return {pivot + offset, var < 0 ? 0 : var};  // a NaN stays
+}
+
+/// The running value after a batch with this one, whose share in it is `newest`.
+SYNCBN_HOST_DEVICE inline double moved(double running, double batch, double newest) {
+  // A share of 1 is the batch's value, whatever was before: 0 * infinity would be a NaN.
+  return newest == 1 ? batch : (1 - newest) * running + newest * batch;
 }
 
 /// Moves running statistics by the share `newest` towards those of a batch of n > 0 elements.
 SYNCBN_HOST_DEVICE inline void move_running(double& running_mean, double& running_var,
                                             const ChannelStatistics& batch, double n,
                                             double newest) {
-  running_mean += newest * (batch.mean - running_mean);
-  if (n > 1) {  // one element has no unbiased variance
-    running_var += newest * (batch.var * (n / (n - 1)) - running_var);
+  running_mean = moved(running_mean, batch.mean, newest);
+  // Less than two elements have no unbiased variance; n / (n - 1) has no bound between 1 and 2,
+  // where only sums of weights lie.
+  if (n >= 2) {
+    running_var = moved(running_var, batch.var * (n / (n - 1)), newest);
   }
 }
+
+// --- the pivot -----------------------------------------------------------------------------------
 
 /// What running statistics still hold of the value they started with. A cumulative average counts
 /// as a momentum of 1. A power by squaring, as std::pow has other bits on a device.
@@ -61,17 +74,56 @@ SYNCBN_HOST_DEVICE inline double share_of_start(double momentum, std::int64_t ba
   return share;
 }
 
-/// The mean that a running mean foretells, as a pivot: corrected for its start at 0.
-SYNCBN_HOST_DEVICE inline float foretold_pivot(double running_mean, double share_of_start) {
-  return to_pivot(running_mean / (share_of_start < 1 ? 1 - share_of_start : 1));
+/// The average of the batches in a running value that was `at_start` before the first of them, of
+/// which it still holds `share_of_start` (as Adam corrects its moments: Kingma & Ba 2015, section
+/// 3); the running value itself where there was no batch.
+SYNCBN_HOST_DEVICE inline double without_start(double running, double at_start,
+                                               double share_of_start) {
+  return share_of_start < 1 ? (running - share_of_start * at_start) / (1 - share_of_start)
+                            : running;
+}
+
+/// How far a pivot K may be from the mean of n elements: a bound of (mean - K)^2 / (var + eps).
+///
+/// Sums in double about K carry a relative error of about r (1 + k^2) with r = 3 sqrt(n) 2^-53,
+/// k = |mean - K| / std (shifted data; Chan, Golub & LeVeque 1983, with sqrt(n) in place of n for
+/// rounding errors that do not all point the same way). Terms of 16-bit types are of float, and
+/// some of them added in float first (kernels.hpp): rounded 13 times at most, they add 13 * 2^-24
+/// to r. The share of k is what another pivot can remove; it may be 1e-9, 1e-13 for f64, 5e-5 for
+/// 16-bit types. With weights, n is their sum, and at least 1 element.
+SYNCBN_HOST_DEVICE inline double rounding_of_sums(double n, DType dtype) {
+  const double of_terms = size_of(dtype) == 2 ? 13 * 0x1p-24 : 0;
+  return 3 * std::sqrt(n < 1 ? 1 : n) * 0x1p-53 + of_terms;
+}
+SYNCBN_HOST_DEVICE inline double nearness(double n, DType dtype) {
+  const double tolerance = dtype == DType::f64 ? 1e-13 : size_of(dtype) == 2 ? 5e-5 : 1e-9;
+  return tolerance / rounding_of_sums(n, dtype);
+}
+/// Likewise for exact sums, whose windows are many deviations wide.
+inline constexpr double nearness_of_exact_sums = 64;
+
+/// The pivot for a channel's next sums: the mean that running statistics predict, where that is
+/// near this batch's mean, so that a layer that loads them takes the same; else this batch's mean.
+SYNCBN_HOST_DEVICE inline double next_pivot(double predicted, const ChannelStatistics& batch,
+                                            double eps, double nearness, DType dtype) {
+  const double distance = predicted - batch.mean;
+  const bool is_near = distance * distance <= nearness * (batch.var + eps);
+  return to_pivot(is_near ? predicted : batch.mean, dtype);
+}
+
+/// The variance that a channel's next batch is expected to have, likewise.
+SYNCBN_HOST_DEVICE inline double next_variance(double predicted, double batch) {
+  constexpr double factor = 16;
+  const bool is_near = predicted >= batch / factor && predicted <= batch * factor;
+  return is_near ? predicted : batch;
 }
 
 /// A channel's share of a fingerprint of what the next batch's sums follow from: all channels' are
 /// added up.
-SYNCBN_HOST_DEVICE inline std::uint64_t history_of(std::int64_t c, float pivot, double running_mean,
-                                                   double running_var) {
+SYNCBN_HOST_DEVICE inline std::uint64_t history_of(std::int64_t c, double pivot,
+                                                   double running_mean, double running_var) {
   std::uint64_t print = scrambled(static_cast<std::uint64_t>(c) + 1);
-  print = scrambled(print ^ std::bit_cast<std::uint32_t>(pivot));
+  print = scrambled(print ^ std::bit_cast<std::uint64_t>(pivot));
   print = scrambled(print ^ std::bit_cast<std::uint64_t>(running_mean));
   return scrambled(print ^ std::bit_cast<std::uint64_t>(running_var));
 }

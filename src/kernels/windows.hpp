@@ -37,20 +37,11 @@ SYNCBN_HOST_DEVICE inline int in_range(int window) {
   return window < least_window ? least_window : window > most_window ? most_window : window;
 }
 
-/// The batch's variance that a running one foretells: corrected for its start at 1 as the mean is
-/// for its start at 0. `start`: what running statistics still hold of that.
-SYNCBN_HOST_DEVICE inline double foretold_variance(double running_var, double start) {
-  const double share = start < 1 ? 1 - start : 1;
-  const double initial = start < 1 ? start : 0;
-  const double var = (running_var - initial) / share;
-  return 0 < var ? var : 0;
-}
-
 /// A forward's, for a variance about the pivot like this; negative if there is none.
-SYNCBN_HOST_DEVICE inline Windows forward_windows(double var, double eps, float pivot) {
+SYNCBN_HOST_DEVICE inline Windows forward_windows(double var, double eps, double pivot) {
   constexpr int deviations = 8;  // that a window holds, as a power of 2
   // A float may be that far from the mean.
-  const double rounding = 0x1p-22 * std::fabs(static_cast<double>(pivot));
+  const double rounding = 0x1p-22 * std::fabs(pivot);
   const double spread = std::ldexp(std::sqrt(var + eps), deviations);
   const double width = spread < rounding ? rounding : spread;
   if (!(var >= 0 && std::isfinite(width) && width > 0)) {
@@ -86,7 +77,7 @@ SYNCBN_HOST_DEVICE inline bool is_too_large_to_count(int exponent) {
 /// Whether a forward's sums, of terms inside these windows, are too coarse for the variance and
 /// would be finer in others. `fitted`: the windows are those of the largest terms.
 SYNCBN_HOST_DEVICE inline bool is_too_coarse(double sum, double sum_sq, double n,
-                                             const Windows& windows, float pivot, double eps,
+                                             const Windows& windows, double pivot, double eps,
                                              bool fine, bool fitted) {
   if (!(n > 0)) {
     return false;
@@ -97,7 +88,7 @@ SYNCBN_HOST_DEVICE inline bool is_too_coarse(double sum, double sum_sq, double n
   const double offset = std::fabs(sum / n);
   const double spread = sum_sq / n - offset * offset;
   const double var = 0 < spread ? spread : 0;
-  const bool another_is_nearer = offset > 0x1p-22 * std::fabs(static_cast<double>(pivot));
+  const bool another_is_nearer = offset > 0x1p-22 * std::fabs(pivot);
   const double tolerance = fine ? 1e-14 : 0x1p-25;
   const double error =
       second_unit / 2 + offset * first_unit + (another_is_nearer ? 0x1p-52 * offset * offset : 0);

@@ -65,7 +65,7 @@ void set_traffic(benchmark::State& state, const Subject& subject, int passes) {
 
 void phases(benchmark::State& state, const Subject& subject, int phase) {
   Pool pool(subject.dtype, subject.shape, subject.layout);
-  std::vector<float> pivot(static_cast<std::size_t>(subject.shape.c));
+  std::vector<double> pivot(static_cast<std::size_t>(subject.shape.c));
   std::vector<double> sums(sums_length(subject.shape.c));
   Statistics statistics;
   forward_sums(pool.next().x.view(), pivot, sums);

@@ -20,6 +20,7 @@
 #include "bn/placed.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
+#include "support/whole_batch.hpp"
 
 namespace syncbn {
 namespace {
@@ -232,6 +233,51 @@ TEST_F(DeviceLayer, FindsAMeanThatIsFarFromItsStart) {
     expect_near(saved.var(), std::vector<double>(channels, 1.0), 0.2, "var");
     layer.forward(step.x.view(), step.y.view(), saved, stream);
     EXPECT_EQ(ranks.counters().exchanges - before, ranks.size() == 1 ? 0 : 3);
+  });
+}
+
+// Sums of floats about a pivot that is near: 11 roundings of a term at most, see cuda.hpp.
+void expect_right_variances(DeviceBatchNorm& layer, const Communicator& ranks, double mean,
+                            int steps) {
+  constexpr double tolerance = 12 * 0x1p-24;
+  constexpr Shape shape{32, channels, 64};
+  for (int i = 0; i < steps; ++i) {
+    const Tensor batch = Tensor::normal(DType::f32, shape, Layout::channels_first,
+                                        static_cast<std::uint64_t>(i), mean);
+    const test::WholeBatch oracle(batch, {}, {}, 0);
+    Placed x(
+        batch.samples(32 * ranks.rank() / ranks.size(), 32 * (ranks.rank() + 1) / ranks.size()));
+    DeviceSaved saved;
+    layer.forward(x.view(), x.view(), saved, stream);
+    const std::vector<double> var = test::fetch(saved.var(), channels);
+    for (std::size_t c = 0; c < channels; ++c) {
+      const auto expected = static_cast<double>(oracle.var[c]);
+      ASSERT_NEAR(var[c], expected, tolerance * expected) << "mean " << mean << ", step " << i;
+    }
+  }
+}
+
+TEST_F(DeviceLayer, TakesLoadedStatisticsForWhatTheyAreWhateverTheirCounter) {
+  test::on_ranks([](const Communicator& ranks) {
+    for (const double mean : {1e2, 1e4}) {
+      for (const std::int64_t batches : {0, 2, 1'000'000}) {
+        DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks));
+        StateDict state;
+        layer.save_state(state, stream);
+        state.tensors["running_mean"] = StateTensor::from(std::vector<double>(channels, mean));
+        state.tensors["num_batches_tracked"] = StateTensor::from(batches);
+        layer.load_state(state, stream);
+        // With 2 it is taken for the sum of two batches that began at 0, until that is forgotten.
+        expect_right_variances(layer, ranks, mean, batches == 2 ? 15 : 40);
+      }
+    }
+  });
+}
+
+TEST_F(DeviceLayer, FindsTheMeanWithAMomentumOfZero) {
+  test::on_ranks([](const Communicator& ranks) {
+    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.momentum = 0});
+    expect_right_variances(layer, ranks, 1e4, 10);
   });
 }
 

@@ -157,7 +157,7 @@ TEST(Pivot, RecoversFromABatchWithInfinities) {
 TEST(Pivot, CountsAreExactBeyondFloatPrecision) {
   // 2^24 + 1 elements: a float count would lose the last one.
   test::on_ranks([](const Communicator& group) {
-    std::vector<float> pivot = {0};
+    std::vector<double> pivot = {0};
     std::vector<double> sums(3);
     const std::int64_t elements = (1 << 24) + 1;
     const std::int64_t begin = elements * group.rank() / group.size();

@@ -30,12 +30,12 @@ TEST(Phases, WithAnAllReduceInBetweenAreTheLayer) {
       layer.forward(x.view(), layer_y.view(), saved);
       layer.backward(saved, x.view(), dy.view(), layer_dx.view());
 
-      std::vector<float> pivot(5, 0.0F);
+      std::vector<double> pivot(5, 0.0);
       std::vector<double> sums(sums_length(5));
       forward_sums(x.view(), pivot, sums);
       group.all_reduce(sums);
       if (pivot_is_far(sums, pivot, 1e-5, DType::f32)) {
-        move_pivot_to_mean(sums, pivot);
+        move_pivot_to_mean(sums, pivot, DType::f32);
         forward_sums(x.view(), pivot, sums);
         group.all_reduce(sums);
       }
@@ -68,7 +68,7 @@ TEST(Phases, WithAnAllReduceInBetweenAreTheLayer) {
 TEST(Phases, RefuseLengthsThatDoNotFit) {
   const Tensor x = Tensor::normal(DType::f32, {2, 3, 4}, Layout::channels_first, 1);
   Tensor y = x;
-  std::vector<float> pivot(3);
+  std::vector<double> pivot(3);
   std::vector<double> sums(sums_length(3));
   std::vector<double> gamma(3, 1.0);
   EXPECT_THROW(forward_sums(x.view(), std::span(pivot).first(2), sums), InvalidArgument);

@@ -171,8 +171,8 @@ static void layers_together_are_layers_one_by_one(void) {
 }
 
 static void the_phases_are_the_layer(void) {
-  float x[SIZE], y[SIZE], dx[SIZE], layer_y[SIZE], layer_dx[SIZE], pivot[C] = {0};
-  double sums[2 * C + 1], mean[C], var[C], invstd[C], count;
+  float x[SIZE], y[SIZE], dx[SIZE], layer_y[SIZE], layer_dx[SIZE];
+  double pivot[C] = {0}, sums[2 * C + 1], mean[C], var[C], invstd[C], count;
   int again = 0;
   for (int i = 0; i < SIZE; ++i) x[i] = 1e4f + sample(i);
   syncbn_tensor tx = tensor(x, N), ty = tensor(y, N), tdx = tensor(dx, N);

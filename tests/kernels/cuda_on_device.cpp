@@ -88,7 +88,7 @@ constexpr kernels::Kernels table{
           Session session;
           const ConstTensorView x = session.copy(of.x);
           const float* weight = session.copy(of.weight, x.shape().per_channel());
-          const float* pivot = session.copy(of.pivot, x.shape().c);
+          const double* pivot = session.copy(of.pivot, x.shape().c);
           with_sums(session, x, of.sum, of.sum_sq, [&](double* sums, void* workspace) {
             cuda::forward_sums({x, weight, pivot, sums, workspace}, session.stream());
           });

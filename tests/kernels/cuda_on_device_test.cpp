@@ -97,9 +97,10 @@ TEST_F(CudaTest, AStepCanBeReplayedAsAGraph) {
   cuda::DeviceBuffer x(static_cast<std::size_t>(shape.size()) * sizeof(float)), y(x.bytes()),
       sums((2 * c + 1) * sizeof(double)),
       workspace(kernels::cuda::workspace_bytes(shape, DType::f32, Layout::channels_first)),
-      pivot = copy(std::vector<float>(c)), mean = copy(zeros), var = copy(zeros),
+      pivot = copy(std::vector<double>(c)), mean = copy(zeros), var = copy(zeros),
       invstd = copy(zeros), scale = copy(zeros), shift = copy(zeros), running_mean = copy(zeros),
-      running_var = copy(ones), batches = copy(std::vector<std::int64_t>(1));
+      running_var = copy(ones), start_mean = copy(zeros), start_var = copy(ones),
+      batches = copy(std::vector<std::int64_t>(1));
   x.upload({static_cast<const std::byte*>(problem.x.view().data()), x.bytes()}, stream.get());
   cuda::StreamView(stream.get()).synchronize();
 
@@ -107,7 +108,8 @@ TEST_F(CudaTest, AStepCanBeReplayedAsAGraph) {
   const kernels::cuda::Finalize finalize{
       .channels = c,
       .sums = sums.as<double>(),
-      .pivot = pivot.as<float>(),
+      .dtype = DType::f32,
+      .pivot = pivot.as<double>(),
       .eps = 1e-5,
       .gamma = nullptr,
       .beta = nullptr,
@@ -117,12 +119,13 @@ TEST_F(CudaTest, AStepCanBeReplayedAsAGraph) {
       .scale = scale.as<double>(),
       .shift = shift.as<double>(),
       .running = kernels::cuda::Running{running_mean.as<double>(), running_var.as<double>(),
+                                        start_mean.as<double>(), start_var.as<double>(),
                                         batches.as<std::int64_t>(), std::nullopt}};
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t step = nullptr;
   cuda::check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeGlobal), "capturing");
   kernels::cuda::forward_sums(
-      {x_view, nullptr, pivot.as<float>(), sums.as<double>(), workspace.data()}, stream.get());
+      {x_view, nullptr, pivot.as<double>(), sums.as<double>(), workspace.data()}, stream.get());
   kernels::cuda::finalize(finalize, stream.get());
   kernels::cuda::normalize({x_view, nullptr, mean.as<double>(), scale.as<double>(),
                             shift.as<double>(), nullptr, 0, y.data()},

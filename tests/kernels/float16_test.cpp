@@ -91,7 +91,7 @@ TYPED_TEST(KernelFloat16Test, EveryProductIsRoundedToNearestEven) {
 // Sums read elements by another way than normalize does.
 TYPED_TEST(KernelFloat16Test, EveryPatternIsSummed) {
   constexpr int finite = Type<TypeParam>::dtype == DType::f16 ? 0x7C00 : 0x7F80;
-  const std::vector<float> pivot(finite);
+  const std::vector<double> pivot(finite);
   std::vector<double> sum(finite), sum_sq(finite);
   on_every_target([&] {
     for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {

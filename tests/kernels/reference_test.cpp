@@ -32,7 +32,7 @@ ConstTensorView view(const std::vector<float>& values, Layout layout) {
 }
 
 TEST(ReferenceTest, SumsAboutThePivot) {
-  const std::vector<float> pivot = {3, 40};
+  const std::vector<double> pivot = {3, 40};
   for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
     std::vector<double> sum(2), sum_sq(2);
     const auto& x = layout == Layout::channels_first ? first : last;
@@ -144,7 +144,7 @@ TEST(ReferenceTest, RecoversTheInputFromTheOutput) {
 // The second sample's last position counts three times, the first sample's first is not there.
 TEST(ReferenceTest, WeightsPositions) {
   const std::vector<float> weight = {0, 1, 1, 1, 1, 3};
-  const std::vector<float> pivot = {3, 40};
+  const std::vector<double> pivot = {3, 40};
   std::vector<double> sum(2), sum_sq(2);
   reference.forward_sums({view(first, Layout::channels_first), both, weight.data(), pivot.data(),
                           sum.data(), sum_sq.data()},
@@ -177,7 +177,7 @@ TEST(ReferenceTest, WeightsPositions) {
 
 TEST(ReferenceTest, SumsOfNothingAreZero) {
   std::vector<double> sum = {1, 1}, sum_sq = {1, 1};
-  const std::vector<float> pivot = {3, 40};
+  const std::vector<double> pivot = {3, 40};
   const ConstTensorView nothing(first.data(), {0, 2, 3});
   reference.forward_sums({nothing, both, nullptr, pivot.data(), sum.data(), sum_sq.data()},
                          {scratch});

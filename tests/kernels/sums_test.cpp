@@ -83,7 +83,7 @@ TEST_P(SumsTest, ToleranceNoticesAMissingElement) {
   Problem problem(std::get<DType>(GetParam()), {40, 33, 67}, std::get<Layout>(GetParam()));
   const Sums tolerance = forward_tolerance(problem);
   const Sums whole = forward_sums(cpu, problem);
-  problem.x.set(7, 3, 66, static_cast<double>(problem.pivot[3]));  // a difference of 0
+  problem.x.set(7, 3, 66, problem.pivot[3]);  // a difference of 0
   const Sums without = forward_sums(cpu, problem);
   const double times = size_of(problem.x.dtype()) == 2 ? 10 : 100;
   EXPECT_GT(std::fabs(whole.first[3] - without.first[3]), times * tolerance.first[3]);
@@ -103,7 +103,7 @@ FloatSum float_sum_of_first(const Shape& shape, Layout layout) {
   const auto set = [&](std::int64_t i, double value) {
     problem.x.set(i / shape.s, 0, i % shape.s, value);
   };
-  std::ranges::fill(problem.pivot, 0.0F);
+  std::ranges::fill(problem.pivot, 0.0);
   for (std::int64_t i = 0; i < size; ++i) {
     set(i, i == 0 ? 0x1p24 : 0);
   }

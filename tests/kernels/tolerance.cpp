@@ -69,7 +69,7 @@ Sums forward_tolerance(const Problem& problem, double float_roundings) {
   for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
     const auto i = static_cast<std::size_t>(c);
     const double v = problem.weight_at(n, s);
-    const double d = v == 0 ? 0 : problem.x.at(n, c, s) - static_cast<double>(problem.pivot[i]);
+    const double d = v == 0 ? 0 : problem.x.at(n, c, s) - problem.pivot[i];
     magnitudes.first[i] += v * std::fabs(d);
     magnitudes.second[i] += v * d * d;
   });

@@ -222,16 +222,16 @@ syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file)
 /* Doubles in either message: 2 * channels + 1; 0 for less than one channel. */
 size_t syncbn_sums_length(int64_t channels);
 
-/* sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count }. pivot [C], same bits on all ranks.
- */
-syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const float* pivot,
+/* sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count }. pivot [C], same bits on all ranks;
+ * for other types than f64, values that a float can have. */
+syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const double* pivot,
                                   double* sums, syncbn_backend backend);
 
 /* From summed-up sums: mean, var (biased), invstd [C] each and the count. If the pivot was so far
  * from the mean that accuracy is lost, moves it there, sets *again to 1 and writes nothing else:
- * take the sums and their all-reduce once more. Pass again = NULL the second time, to go on
+ * take the sums and their all-reduce once more. Pass again = NULL after the third time, to go on
  * regardless. */
-syncbn_status syncbn_finalize(int64_t channels, const double* sums, float* pivot, double eps,
+syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivot, double eps,
                               syncbn_dtype dtype, double* mean, double* var, double* invstd,
                               double* count, int* again);
 

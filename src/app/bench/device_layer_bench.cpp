@@ -59,7 +59,7 @@ class DeviceBench {
   cuda::Event end_{cuda::Event::Timing::yes};
   DevicePool pool_;
   cuda::DeviceBuffer arrays_;  ///< [arrays, C]
-  cuda::DeviceBuffer pivot_;   ///< [C] floats
+  cuda::DeviceBuffer pivot_;   ///< [C] doubles
   cuda::DeviceBuffer sums_;
   cuda::DeviceBuffer message_;
   cuda::DeviceBuffer workspace_;
@@ -77,7 +77,7 @@ DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, i
       ranks_(devices.all),
       pool_(layer.shape, options.dtype, options.layout, rank, devices.device.cache_bytes),
       arrays_(arrays * static_cast<std::size_t>(channels_) * sizeof(double)),
-      pivot_(static_cast<std::size_t>(channels_) * sizeof(float)),
+      pivot_(static_cast<std::size_t>(channels_) * sizeof(double)),
       sums_(message_memory(channels_)),
       message_(message_memory(channels_)),
       workspace_(kernels::cuda::workspace_bytes(layer.shape, options.dtype, options.layout)),
@@ -132,7 +132,7 @@ kernels::Upstream DeviceBench::upstream(const DeviceTensors& tensors) const {
 void DeviceBench::put_forward_sums(const DeviceTensors& tensors) {
   kernels::cuda::forward_sums({.x = pool_.view(tensors.x),
                                .weight = nullptr,
-                               .pivot = pivot_.as<float>(),
+                               .pivot = pivot_.as<double>(),
                                .sums = sums_.as<double>(),
                                .workspace = workspace_.data()},
                               stream_.get());
@@ -149,7 +149,8 @@ void DeviceBench::put_statistics(const DeviceTensors& tensors) {
   put_forward_sums(tensors);
   kernels::cuda::finalize({.channels = channels_,
                            .sums = sums_.as<double>(),
-                           .pivot = pivot_.as<float>(),
+                           .dtype = pool_.view(tensors.x).dtype(),
+                           .pivot = pivot_.as<double>(),
                            .eps = eps,
                            .gamma = nullptr,
                            .beta = nullptr,

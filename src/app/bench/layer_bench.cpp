@@ -36,7 +36,7 @@ class Bench {
 
   std::vector<Tensors> pool_;
   std::size_t next_ = 0;
-  std::vector<float> pivot_;
+  std::vector<double> pivot_;
   std::vector<double> sums_;
   std::vector<double> message_;
   Statistics statistics_;

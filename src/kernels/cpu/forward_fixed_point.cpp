@@ -30,14 +30,14 @@ struct DifferenceTerms {
   static constexpr bool weighted = kWeighted;
 
   const T* x;
-  const float* pivots;
+  const double* pivots;
   const float* weight;
   const FixedPoint* to;  ///< null: no grids
 
   Channel coefficients(std::int64_t c) const {
-    return {{static_cast<Lane<T>>(pivots[c])},
+    return {{narrowed<Lane<T>>(pivots[c])},
             {to == nullptr ? 0 : grid(to->first_window[c]),
-             to == nullptr ? 0 : grid(to->second_window[c]), static_cast<double>(pivots[c])}};
+             to == nullptr ? 0 : grid(to->second_window[c]), pivots[c]}};
   }
 
   HWY_INLINE void prefetch(std::int64_t i) const { prefetch_step(x + i); }

@@ -29,11 +29,11 @@ struct ForwardTerms {
   static constexpr bool weighted = kWeighted;
 
   const T* x;
-  const float* pivots;
+  const double* pivots;
   const float* weight;
 
   Channel coefficients(std::int64_t c) const {
-    return {{static_cast<Lane<T>>(pivots[c])}, {static_cast<Term<T>>(pivots[c])}};
+    return {{narrowed<Lane<T>>(pivots[c])}, {narrowed<Term<T>>(pivots[c])}};
   }
 
   HWY_INLINE void prefetch(std::int64_t i) const { prefetch_step(x + i); }

@@ -42,7 +42,7 @@ std::size_t workspace_bytes(const Shape& shape, DType dtype, Layout layout);
 struct ForwardSums {
   ConstTensorView x;
   const float* weight;  ///< null, or [N, S]
-  const float* pivot;   ///< [C]
+  const double* pivot;  ///< [C]
   double* sums;         ///< [2C + 1] written
   void* workspace;      ///< workspace_bytes
 };
@@ -53,6 +53,8 @@ void forward_sums(const ForwardSums& arguments, Stream stream);
 struct Running {
   double* mean;                    ///< [C]
   double* var;                     ///< [C] unbiased
+  double* start_mean;              ///< [C] before the first batch: written while there is none
+  double* start_var;               ///< [C] likewise
   std::int64_t* batches;           ///< [1]
   std::optional<double> momentum;  ///< none: cumulative average
 };
@@ -61,9 +63,10 @@ struct Running {
 struct Finalize {
   std::int64_t channels;
   const double* sums;  ///< [2C + 1]
-  /// [C] that the sums are about; becomes the one for the next: what the running mean foretells, or
-  /// where none is kept the mean.
-  float* pivot;
+  DType dtype;         ///< of x
+  /// [C] that the sums are about, rounded to float for other types than f64; becomes the one for
+  /// the next (next_pivot in kernels/statistics.hpp), or where no running mean is kept the mean.
+  double* pivot;
   double eps;
   const double* gamma;         ///< [C], or null for 1
   const double* beta;          ///< [C], or null for 0
@@ -72,7 +75,7 @@ struct Finalize {
   double* invstd;              ///< [C] written
   double* scale;               ///< [C] written: gamma * invstd
   double* shift;               ///< [C] written: beta
-  double* kept_var = nullptr;  ///< or [C]: the variance of the last batch of any element
+  double* next_var = nullptr;  ///< or [C], of exact sums: what the next batch's is expected to be
   std::optional<Running> running;
 };
 void finalize(const Finalize& arguments, Stream stream);
@@ -80,7 +83,7 @@ void finalize(const Finalize& arguments, Stream stream);
 /// A fingerprint of what a channel's next sums follow from, for the ranks to compare.
 struct History {
   std::int64_t channels;
-  const float* pivot;          ///< [C]
+  const double* pivot;         ///< [C]
   const double* running_mean;  ///< null, or [C]
   const double* running_var;   ///< likewise
   std::uint64_t* print;        ///< [1] written: history_of all channels, added up

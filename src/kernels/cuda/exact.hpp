@@ -22,6 +22,7 @@
 
 #include "kernels/count_limbs.hpp"
 #include "kernels/cuda/cuda.hpp"
+#include "kernels/statistics.hpp"
 #include "kernels/windows.hpp"
 
 namespace syncbn::kernels::cuda {
@@ -62,6 +63,9 @@ struct TalliedPass {
   bool fine;  ///< f64
 
   SYNCBN_HOST_DEVICE std::int64_t words() const { return sums_words(of.channels, backward, fine); }
+  SYNCBN_HOST_DEVICE double pivot(double mean) const {
+    return to_pivot(mean, fine ? DType::f64 : DType::f32);
+  }
 };
 
 /// How largest exponents travel: in `words` doubles, each for digits.count of them.
@@ -83,13 +87,14 @@ std::array<std::int64_t, count_limbs> limbs_of(std::int64_t positions);
 struct ChooseForward {
   TalliedPass pass;
   std::array<std::int64_t, count_limbs> limbs;
-  /// Null, or what the pivot and the variance follow from; else they stay those of the last batch.
+  /// Null, or what the pivot and the variance follow from in a layer's first forward, and in that
+  /// after a load; else they are what the last one left.
   const double* running_mean;
   const double* running_var;
   const std::int64_t* batches;
   double momentum;  ///< 1 for a cumulative average
   double eps;
-  float* pivot;  ///< [C]
+  double* pivot;  ///< [C]
 };
 void choose_windows(const ChooseForward& arguments, Stream stream);
 struct ChooseBackward {
@@ -113,7 +118,7 @@ struct ForwardTally {
   TalliedPass pass;
   ConstTensorView x;
   const float* weight;  ///< null, or [N, S]
-  const float* pivot;   ///< [C]
+  const double* pivot;  ///< [C]
 };
 void tally(const ForwardTally& arguments, Stream stream);
 void tally_magnitudes(const ForwardTally& arguments, Stream stream);
@@ -140,8 +145,8 @@ struct SettleForward {
   const double* message;
   int round;
   double eps;
-  float* pivot;  ///< [C], moved to the mean where the sums are to be taken about it
-  double* sums;  ///< [2C + 1] written
+  double* pivot;  ///< [C], moved to the mean where the sums are to be taken about it
+  double* sums;   ///< [2C + 1] written
 };
 void settle(const SettleForward& arguments, Stream stream);
 struct SettleBackward {

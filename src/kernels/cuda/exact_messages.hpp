@@ -146,7 +146,7 @@ struct ForwardSettlement : SettleForward {
                                                     pass.fine, fitted);
     want(pass.of, c, again);
     if (again) {
-      pivot[c] = to_pivot(static_cast<double>(pivot[c]) + of.first / n);
+      pivot[c] = pass.pivot(pivot[c] + of.first / n);
     }
   }
 };

@@ -18,11 +18,11 @@ namespace syncbn::kernels::cuda {
 template <class T>
 struct ExactForwardTerms {
   using Element = T;
-  using Coefficients = float;  ///< the pivot
+  using Coefficients = double;  ///< the pivot
   static constexpr int batch = 4;
 
   const T* x;
-  const float* pivot;
+  const double* pivot;
 
   SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const { return pivot[c]; }
 
@@ -34,8 +34,7 @@ struct ExactForwardTerms {
   template <class There, class Tally>
   SYNCBN_HOST_DEVICE void add(const Words& words, int i, Coefficients k, const There& there,
                               Tally tally) const {
-    const double difference =
-        static_cast<double>(to_lane(element<T>(words, i))) - static_cast<double>(k);
+    const double difference = static_cast<double>(to_lane(element<T>(words, i))) - k;
     if constexpr (There::all) {
       tally(difference, difference, difference);
     } else {

@@ -77,10 +77,14 @@ struct ForwardChoice : ChooseForward {
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
     double var = pass.of.var[c];
     if (running_mean != nullptr) {
+      // The layer starts from running statistics of its own or of a file's.
+      const bool any = *batches > 0;
       const double start = share_of_start(momentum, *batches);
-      pivot[c] = foretold_pivot(running_mean[c], start);
-      var = *batches > 0 ? foretold_variance(running_var[c], start) : -1;
+      pivot[c] = any ? without_start(running_mean[c], 0, start) : running_mean[c];
+      const double expected = without_start(running_var[c], 1, start);
+      var = any ? (expected > 0 ? expected : 0) : -1;
     }
+    pivot[c] = pass.pivot(pivot[c]);
     set_windows(pass.of, c, forward_windows(var, eps, pivot[c]));
   }
 };

@@ -34,19 +34,23 @@ struct FinalizeForward {
   struct Shared {
     double newest;  ///< share of this batch in running statistics
     double start;   ///< what they then hold of their start
+    bool begins;    ///< whether there has been no batch before
   };
 
   std::int64_t channels;
   const double* sums;
-  float* pivot;
+  double* pivot;
   double eps;
   AffineArrays affine;
   double* mean;
   double* var;
   double* invstd;
-  double* kept_var;       ///< null: none
+  DType dtype;
+  double* next_var;       ///< null: none
   double* running_mean;   ///< likewise
   double* running_var;    ///< with it
+  double* start_mean;     ///< with it
+  double* start_var;      ///< with it
   std::int64_t* batches;  ///< with it
   double momentum;
   bool cumulative;
@@ -60,9 +64,12 @@ struct FinalizeForward {
         mean(arguments.mean),
         var(arguments.var),
         invstd(arguments.invstd),
-        kept_var(arguments.kept_var),
+        dtype(arguments.dtype),
+        next_var(arguments.next_var),
         running_mean(nullptr),
         running_var(nullptr),
+        start_mean(nullptr),
+        start_var(nullptr),
         batches(nullptr),
         momentum(1),
         cumulative(false) {
@@ -70,6 +77,8 @@ struct FinalizeForward {
       const Running& running = *arguments.running;
       running_mean = running.mean;
       running_var = running.var;
+      start_mean = running.start_mean;
+      start_var = running.start_var;
       batches = running.batches;
       momentum = running.momentum.value_or(1);
       cumulative = !running.momentum.has_value();
@@ -83,6 +92,7 @@ struct FinalizeForward {
     if (running_mean != nullptr) {
       block.every_thread([&](int thread) {
         if (thread == 0) {
+          shared.begins = *batches == 0;
           const std::int64_t now = *batches + (moves ? 1 : 0);
           *batches = now;
           shared.newest = cumulative ? 1 / static_cast<double>(now) : momentum;
@@ -92,24 +102,45 @@ struct FinalizeForward {
     }
     block.every_thread([&](int thread) {
       for (std::int64_t c = thread; c < channels; c += threads) {
-        const ChannelStatistics of = statistics_of(sums[c], sums[channels + c], n, pivot[c]);
+        const double about = to_pivot(pivot[c], dtype);
+        const ChannelStatistics of = statistics_of(sums[c], sums[channels + c], n, about);
         mean[c] = of.mean;
         var[c] = of.var;
         invstd[c] = inverse_std(of.var, eps);
         affine.set(c, invstd[c]);
-        if (kept_var != nullptr && n > 0) {
-          kept_var[c] = of.var;
-        }
-        if (moves) {
-          move_running(running_mean[c], running_var[c], of, n, shared.newest);
-        }
-        if (running_mean != nullptr) {
-          pivot[c] = foretold_pivot(running_mean[c], shared.start);
-        } else if (n > 0) {
-          pivot[c] = to_pivot(of.mean);
+        if (n > 0) {
+          move(c, of, n, shared);
         }
       }
     });
+  }
+
+ private:
+  /// Running statistics and what the next sums start from, after a batch of any element.
+  SYNCBN_HOST_DEVICE void move(std::int64_t c, const ChannelStatistics& of, double n,
+                               const Shared& shared) const {
+    ChannelStatistics next = of;
+    if (running_mean != nullptr) {
+      if (shared.begins) {
+        start_mean[c] = running_mean[c];
+        start_var[c] = running_var[c];
+      }
+      move_running(running_mean[c], running_var[c], of, n, shared.newest);
+      next = {without_start(running_mean[c], start_mean[c], shared.start),
+              without_start(running_var[c], start_var[c], shared.start)};
+    }
+    const bool exact = next_var != nullptr;
+    pivot[c] =
+        next_pivot(next.mean, of, eps, exact ? nearness_of_exact_sums : near_enough(n), dtype);
+    if (exact) {
+      next_var[c] = next_variance(next.var, of.var);
+    }
+  }
+
+  /// Terms of other types than f64 are of float, whose share of k^2 (see nearness) is not to exceed
+  /// what they are off by themselves.
+  SYNCBN_HOST_DEVICE double near_enough(double n) const {
+    return dtype == DType::f64 ? nearness(n, dtype) : 1;
   }
 };
 

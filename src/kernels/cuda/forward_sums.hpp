@@ -15,7 +15,7 @@ struct ForwardTerms {
   static constexpr int batch = 4;
 
   const T* x;
-  const float* pivot;
+  const double* pivot;
 
   SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const {
     return static_cast<Lane<T>>(pivot[c]);

@@ -18,7 +18,7 @@ void for_terms(const ForwardSums& arguments, std::int64_t c, Add add) {
   for_each_element(
       arguments.x, arguments.weight, c,
       [&](std::int64_t i, double w) {
-        const double d = load<T>(arguments.x.data(), i) - static_cast<double>(arguments.pivot[c]);
+        const double d = load<T>(arguments.x.data(), i) - arguments.pivot[c];
         add(w * d, w * d, d);
       },
       [](std::int64_t) {});

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bn/repeated_sums.hpp"
+
+#include "bn/in_blocks.hpp"
+#include "bn/pivots.hpp"
+#include "comm/fingerprint.hpp"
+
+namespace syncbn::bn {
+namespace {
+
+/// Moves far pivots, and marks channels that are to be summed in double. Returns whether any.
+bool choose_repeats(const ChannelRange& channels, std::span<double> pivot, double eps, DType dtype,
+                    Workspace& working) {
+  bool any = false;
+  for (auto c = static_cast<std::size_t>(channels.begin);
+       c < static_cast<std::size_t>(channels.end); ++c) {
+    if (pivot_is_far(c, working.sums, pivot, eps, dtype)) {
+      move_pivot(c, working.sums, pivot, dtype);
+      any = true;
+    }
+    if (working.in_double[c] == 0 && left_float(c, working.sums, eps, dtype)) {
+      working.in_double[c] = 1;
+      any = true;
+    }
+  }
+  return any;
+}
+
+}  // namespace
+
+bool repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTensorView& x,
+                 Weight weight, const ChannelRange& channels, std::span<double> pivot, double eps,
+                 Backend backend, Workspace& working) {
+  working.in_double.assign(pivot.size(), 0);
+  int repeats = 0;
+  while (repeats < most_repeats && choose_repeats(channels, pivot, eps, x.dtype(), working)) {
+    ++repeats;
+    forward_sums(x, channels, weight, pivot, working.sums, backend, working);
+    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+      if (working.in_double[static_cast<std::size_t>(c)] != 0) {
+        forward_sums(x, {c, c + 1}, weight, pivot, working.sums, Backend::reference, working);
+      }
+    }
+    comm::Descriptor again = what;
+    again.pass = comm::Pass::second_sums;
+    if (group.size() > 1) {
+      again.shared = comm::Fingerprint().add(std::as_bytes(pivot)).value();
+    }
+    exchange_again(group, again, channels, working);
+  }
+  return repeats > 0;
+}
+
+}  // namespace syncbn::bn
