@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "syncbn/error.hpp"
@@ -31,6 +32,35 @@ const float* data_or_null(Weight weight) {
 kernels::Run run_for(const ConstTensorView& x, const kernels::Kernels& kernels,
                      Workspace& working) {
   return {.scratch = working.scratch, .stream = bytes_of(x) > kernels.cache_bytes()};
+}
+
+/// Whether the elements of a channel are to be computed in double, since for this standard
+/// deviation (or gamma) the differences, coefficients or products may leave the range of float: a
+/// channel whose values lie near its ends, without an eps that is above them.
+bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& working) {
+  constexpr double most = 0x1p100;
+  const double invstd = statistics.invstd[c];
+  const double scale = std::fabs(working.scale[c]);
+  return invstd > most || (invstd > 0 && invstd < 1 / most) ||
+         scale > static_cast<double>(std::numeric_limits<float>::max());
+}
+
+/// Calls run(kernels, channels) for `channels` with `backend`, and in parts with the reference
+/// kernels, which compute in double, for channels that leave the range of float.
+template <class Run>
+void in_range_of(DType dtype, Backend backend, const ChannelRange& channels,
+                 const Statistics& statistics, const Workspace& working, Run run) {
+  const auto leaves = [&](std::int64_t c) {
+    return dtype != DType::f64 && leaves_float(static_cast<std::size_t>(c), statistics, working);
+  };
+  for (ChannelRange part{channels.begin, channels.begin}; part.begin < channels.end;
+       part.begin = part.end) {
+    const bool out = leaves(part.begin);
+    while (part.end < channels.end && leaves(part.end) == out) {
+      ++part.end;
+    }
+    run(kernels::select(out ? Backend::reference : backend), part);
+  }
 }
 
 /// gamma * invstd and beta, with the defaults filled in.
@@ -112,18 +142,20 @@ void normalize(const ConstTensorView& x, const ChannelRange& channels, const Sta
                const Affine& affine, Activation activation,
                const std::optional<ConstTensorView>& residual, const TensorView& y, Weight weight,
                Backend backend, Workspace& working) {
-  const kernels::Kernels& kernels = kernels::select(backend);
   set_coefficients(channels, statistics, affine, working);
-  kernels.normalize({.x = x,
-                     .channels = channels,
-                     .weight = data_or_null(weight),
-                     .mean = statistics.mean.data(),
-                     .scale = working.scale.data(),
-                     .shift = working.shift.data(),
-                     .residual = residual ? residual->data() : nullptr,
-                     .negative_slope = activation.negative_slope,
-                     .y = y.data()},
-                    run_for(x, kernels, working));
+  in_range_of(x.dtype(), backend, channels, statistics, working,
+              [&](const kernels::Kernels& kernels, const ChannelRange& part) {
+                kernels.normalize({.x = x,
+                                   .channels = part,
+                                   .weight = data_or_null(weight),
+                                   .mean = statistics.mean.data(),
+                                   .scale = working.scale.data(),
+                                   .shift = working.shift.data(),
+                                   .residual = residual ? residual->data() : nullptr,
+                                   .negative_slope = activation.negative_slope,
+                                   .y = y.data()},
+                                  run_for(x, kernels, working));
+              });
 }
 
 kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange& channels,
@@ -142,18 +174,21 @@ kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange
 
 void backward_sums(const BackwardContext& context, const ChannelRange& channels,
                    std::span<double> sums, Backend backend, Workspace& working) {
-  kernels::select(backend).backward_sums({.upstream = upstream_of(context, channels, working),
-                                          .channels = channels,
-                                          .sum_dz = sums.data(),
-                                          .sum_dz_x = sums.data() + context.x.shape().c},
-                                         {.scratch = working.scratch});
+  const kernels::Upstream upstream = upstream_of(context, channels, working);
+  in_range_of(context.x.dtype(), backend, channels, context.statistics, working,
+              [&](const kernels::Kernels& kernels, const ChannelRange& part) {
+                kernels.backward_sums({.upstream = upstream,
+                                       .channels = part,
+                                       .sum_dz = sums.data(),
+                                       .sum_dz_x = sums.data() + context.x.shape().c},
+                                      {.scratch = working.scratch});
+              });
 }
 
 void input_gradient(const BackwardContext& context, const ChannelRange& channels,
                     std::span<const double> sums, const TensorView& dx,
                     const std::optional<TensorView>& dresidual, Backend backend,
                     Workspace& working) {
-  const kernels::Kernels& kernels = kernels::select(backend);
   const auto all = static_cast<std::size_t>(context.x.shape().c);
   working.mean_dz.resize(all);
   working.slope.resize(all);
@@ -164,13 +199,17 @@ void input_gradient(const BackwardContext& context, const ChannelRange& channels
     working.mean_dz[c] = sums[c] / n;
     working.slope[c] = sums[all + c] / n * invstd * invstd;
   }
-  kernels.input_gradient({.upstream = upstream_of(context, channels, working),
-                          .channels = channels,
-                          .mean_dz = working.mean_dz.data(),
-                          .slope = working.slope.data(),
-                          .dx = dx.data(),
-                          .dresidual = dresidual ? dresidual->data() : nullptr},
-                         run_for(context.x, kernels, working));
+  const kernels::Upstream upstream = upstream_of(context, channels, working);
+  in_range_of(context.x.dtype(), backend, channels, context.statistics, working,
+              [&](const kernels::Kernels& kernels, const ChannelRange& part) {
+                kernels.input_gradient({.upstream = upstream,
+                                        .channels = part,
+                                        .mean_dz = working.mean_dz.data(),
+                                        .slope = working.slope.data(),
+                                        .dx = dx.data(),
+                                        .dresidual = dresidual ? dresidual->data() : nullptr},
+                                       run_for(context.x, kernels, working));
+              });
 }
 
 }  // namespace syncbn::bn
