@@ -8,10 +8,24 @@
 
 namespace syncbn {
 
-/// Replaces `file` by the concatenated parts, or throws FileError and leaves it as it was: written
-/// to a new file beside it, flushed to the disk, renamed over it, the directory flushed. Links to
-/// a file and its permissions stay. What is there and not a regular file is refused.
+/// Replaces `file` by the concatenated parts, or throws FileError and leaves it as it was. They are
+/// written to a temporary file beside it, "FILE.syncbn-89abcdef.tmp", which is flushed to the disk
+/// and renamed over it; then the directory is flushed.
+///
+/// Links stay, also one whose target does not exist yet. Permissions stay; so do owner and group,
+/// where the caller may give files away. The temporary file is never more readable than the file
+/// that it replaces. One that a killed writer left is removed by the next write into that
+/// directory, which is read for it.
+///
+/// Refuses what a rename cannot replace (require_replaceable), and a link that another user made in
+/// a directory such as /tmp.
 void write_atomically(const std::filesystem::path& file,
                       std::initializer_list<std::span<const std::byte>> parts);
+
+/// Throws FileError if write_atomically is bound to fail for `file`: its directory is missing or
+/// cannot be written to; what is there is no regular file, cannot be changed, is another user's in
+/// a sticky directory, or is a mount point, which no rename replaces. It would have to be written
+/// in place, where a killed process leaves half a file. Makes a temporary file and removes it.
+void require_replaceable(const std::filesystem::path& file);
 
 }  // namespace syncbn
