@@ -37,6 +37,7 @@ Place& place() {
   return the_place;
 }
 
+/// Empty if there is no directory of flight records. No two calls give the same file.
 std::filesystem::path next_file() {
   const std::scoped_lock lock(place().mutex);
   std::filesystem::path directory;
@@ -107,11 +108,19 @@ std::string to_json(std::span<const FlightEntry* const> entries, const Member& m
 
 void keep_flight_record(const std::string& json) noexcept {
   try {
-    const std::filesystem::path file = next_file();
-    if (!file.empty()) {
+    constexpr int most_taken = 100;
+    for (int taken = 0; taken < most_taken; ++taken) {
+      const std::filesystem::path file = next_file();
+      if (file.empty()) {
+        return;
+      }
       std::filesystem::create_directories(file.parent_path());
-      write_atomically(file, {std::as_bytes(std::span(json))});
+      if (create_atomically(file, {std::as_bytes(std::span(json))})) {
+        return;
+      }
     }
+    report("the flight record was not written: " + std::to_string(most_taken) +
+           " names for it were taken");
   } catch (const std::exception& error) {
     report(std::string("the flight record was not written: ") + error.what());
   } catch (...) {

@@ -26,8 +26,10 @@ struct Member {
 std::string to_json(std::span<const FlightEntry* const> entries, const Member& member,
                     std::string_view failure);
 
-/// Writes a record to the directory of flight records, if there is one. A file that cannot be
-/// written is reported, not thrown: there is an error under way already.
+/// Writes a record to a new file HOST-PROCESS-NUMBER.json in the directory of flight records, if
+/// there is one. A name that is taken is left as it is, file or link, since others can guess it;
+/// the next number is tried. A file that cannot be written is reported, not thrown: there is an
+/// error under way already.
 void keep_flight_record(const std::string& json) noexcept;
 
 }  // namespace syncbn::comm

@@ -312,4 +312,25 @@ void require_replaceable(const fs::path& file) {
   const Temporary temporary(place, first_mode(old));
 }
 
+bool create_atomically(const fs::path& file,
+                       std::initializer_list<std::span<const std::byte>> parts) {
+  const Place place = place_of(file);
+  sweep(place);
+  Temporary temporary(place, 0666);
+  temporary.write(parts);
+  temporary.flush();
+  // An empty file keeps the name in the meantime, since not every file system has hard links, or
+  // renames that replace nothing.
+  const FileDescriptor keeper(::openat(place.directory.get(), place.name.c_str(),
+                                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  if (!keeper) {
+    if (errno == EEXIST) {
+      return false;
+    }
+    throw_errno("create", file);
+  }
+  temporary.take_the_name();
+  return true;
+}
+
 }  // namespace syncbn

@@ -28,4 +28,10 @@ void write_atomically(const std::filesystem::path& file,
 /// in place, where a killed process leaves half a file. Makes a temporary file and removes it.
 void require_replaceable(const std::filesystem::path& file);
 
+/// Creates `file`, whole from the start, and returns true. Returns false, and changes nothing, if
+/// there is anything of that name; links are not followed. Throws FileError if it cannot be
+/// written.
+bool create_atomically(const std::filesystem::path& file,
+                       std::initializer_list<std::span<const std::byte>> parts);
+
 }  // namespace syncbn

@@ -2,6 +2,8 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <string>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -116,6 +118,31 @@ TEST(FlightRecord, IsWrittenWhenAnExchangeFails) {
   // And without a directory it is not.
   EXPECT_THROW(group[1].all_reduce(data), CommError);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory), {}), 1);
+}
+
+TEST(FlightRecord, TouchesNoFileOrLinkOfItsName) {
+  const test::ScratchDirectory scratch;
+  std::filesystem::create_directory(scratch / "records");
+  std::ofstream(scratch / "victim") << "precious";
+  std::string host(256, '\0');
+  ::gethostname(host.data(), host.size());
+  host.resize(host.find('\0'));
+  const std::string guessed = host + "-" + std::to_string(::getpid()) + "-";
+  constexpr int planted = 20;  // more than this program has written
+  for (int number = 0; number < planted; ++number) {
+    std::filesystem::create_symlink(
+        "../victim", scratch / "records" / (guessed + std::to_string(number) + ".json"));
+  }
+  set_flight_record_directory(scratch / "records");
+  std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(50));
+  std::vector<double> data(3);
+  EXPECT_THROW(group[0].all_reduce(data), CommError);
+  set_flight_record_directory({});
+
+  std::ifstream victim(scratch / "victim");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(victim), {}), "precious");
+  std::ifstream file(scratch / "records" / (guessed + std::to_string(planted) + ".json"));
+  EXPECT_EQ(json::parse(file)["rank"], 0);
 }
 
 TEST(FlightRecord, ThatCannotBeWrittenIsReportedAndChangesNothing) {

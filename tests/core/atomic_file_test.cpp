@@ -353,5 +353,25 @@ TEST(AtomicFile, MountPointsAndReadOnlyFileSystemsAreNamedAsSuch) {
   EXPECT_EQ(status, 0);
 }
 
+TEST(AtomicFile, CreatingTakesNoNameThatIsTaken) {
+  const ScratchDirectory scratch;
+  const std::string text = "x";
+  const auto create = [&](const std::string& name) {
+    return create_atomically(scratch / name, {std::as_bytes(std::span(text))});
+  };
+  EXPECT_TRUE(create("new"));
+  EXPECT_EQ(read(scratch / "new"), "x");
+  write(scratch / "victim", "precious");
+  std::filesystem::create_symlink("victim", scratch / "planted");
+  std::filesystem::create_symlink("nowhere", scratch / "dangling");
+  for (const char* taken : {"new", "victim", "planted", "dangling"}) {
+    EXPECT_FALSE(create(taken)) << taken;
+  }
+  EXPECT_EQ(read(scratch / "victim"), "precious");
+  EXPECT_FALSE(std::filesystem::exists(scratch / "nowhere"));
+  EXPECT_EQ(files_in(scratch.path()), 4);
+  EXPECT_THROW(create("missing/x"), FileError);
+}
+
 }  // namespace
 }  // namespace syncbn
