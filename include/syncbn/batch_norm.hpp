@@ -181,10 +181,13 @@ class BatchNorm {
   std::int64_t pivot_retries() const { return pivot_retries_; }
 
   /// Local. Adds `prefix` + weight, bias, running_mean, running_var, num_batches_tracked to
-  /// `state`, those which the layer has: the names of PyTorch's state_dict, values as F64.
+  /// `state`, those which the layer has: the names of PyTorch's state_dict, values as F64. Throws
+  /// FileError if a value is not finite, which load_state would refuse; some may be added by then.
   void save_state(StateDict& state, std::string_view prefix = {}) const;
-  /// Local. Takes them back, from any floating type. Throws FileError if one is missing, of another
-  /// length, or not finite; then the layer is as it was. Other entries of `state` are ignored.
+  /// Local. Takes them back, from F16, BF16, F32 or F64. Throws FileError if one is missing, of
+  /// another length, or not finite; then the layer is as it was. num_batches_tracked may also be of
+  /// any integer type, and is 0 if it is missing, as in PyTorch. Other entries of `state` are
+  /// ignored.
   void load_state(const StateDict& state, std::string_view prefix = {});
 
   /// Local. The same with a safetensors file of this layer alone.

@@ -26,28 +26,33 @@ enum class StateDType : std::uint8_t {
   f64,
   i64,
   u64,
+  other,  ///< any type that is none of these, such as F8_E4M3 or C64: kept, not looked into
 };
 
-/// The format's own spelling: "BOOL", "U8", ... "F64".
+/// The format's own spelling: "BOOL", "U8", ... "F64"; "other" for other.
 std::string_view to_string(StateDType dtype);
 
-/// Bytes an element takes.
+/// Bytes an element takes; 0 for other.
 std::size_t size_of(StateDType dtype);
 
 /// A tensor at rest: its elements in row-major order, little endian.
 struct StateTensor {
   StateDType dtype = StateDType::f64;
   std::vector<std::int64_t> shape;  ///< empty for a scalar
-  std::vector<std::byte> bytes;     ///< product of shape times size_of(dtype) of them
+  std::vector<std::byte> bytes;     ///< product of shape times size_of(dtype); any for other
+  std::string other_type = {};      ///< the format's spelling of the type, if dtype is other
 
   static StateTensor from(const std::vector<double>& values);
   static StateTensor from(const std::vector<float>& values);
   static StateTensor from(std::int64_t scalar);
 
-  /// Elements of any floating type as double. Throws FileError for integers; `name` is for the
-  /// message only.
+  /// The format's spelling of its type.
+  std::string_view type_name() const;
+  /// Elements of any type between f16 and f64 as double. Throws FileError for integers and other
+  /// types; `name` is for the message only.
   std::vector<double> as_doubles(std::string_view name) const;
-  /// The one element of an i64 scalar, throws FileError otherwise.
+  /// The one element of an integer, or of a floating type with a whole number in it. Throws
+  /// FileError otherwise.
   std::int64_t as_integer(std::string_view name) const;
 
   friend bool operator==(const StateTensor&, const StateTensor&) = default;
@@ -62,8 +67,8 @@ struct StateDict {
 };
 
 /// Reads a safetensors file. Everything is checked before anything is returned: header length,
-/// JSON, names, types, shapes, offsets (no overlap, no gap, nothing beyond the end). Throws
-/// FileError.
+/// JSON, names, shapes, offsets (no overlap, no gap, nothing beyond the end). No more than the
+/// header is read of a file whose header does not fit its size. Throws FileError.
 StateDict load_safetensors(const std::filesystem::path& file);
 
 /// Writes a safetensors file atomically: into a new file beside it, flushed to the disk, then

@@ -5,6 +5,7 @@
 #include "syncbn/device_batch_norm.hpp"
 
 #include "bn/device_memory.hpp"
+#include "bn/saved_values.hpp"
 
 namespace syncbn {
 
@@ -14,7 +15,8 @@ void DeviceBatchNorm::save_state(StateDict& state, CudaStream stream,
                                  std::string_view prefix) const {
   const std::string base(prefix);
   const auto save = [&](const char* name, std::size_t array) {
-    state.tensors[base + name] = StateTensor::from(state_->arrays.download(array, stream));
+    state.tensors[base + name] =
+        bn::saved_values(base + name, state_->arrays.download(array, stream));
   };
   if (options_.affine) {
     save("weight", DeviceState::weight);

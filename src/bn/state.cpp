@@ -7,6 +7,7 @@
 #include "syncbn/error.hpp"
 
 #include "bn/passes.hpp"
+#include "bn/saved_values.hpp"
 
 namespace syncbn {
 namespace {
@@ -36,17 +37,43 @@ std::vector<double> values_of(const StateDict& state, const std::string& name,
   return values;
 }
 
+/// 0 if there is none, as PyTorch has it: files from before its version 0.4.1 lack it.
+std::int64_t batches_of(const StateDict& state, const std::string& name) {
+  const auto entry = state.tensors.find(name);
+  if (entry == state.tensors.end()) {
+    return 0;
+  }
+  const std::int64_t batches = entry->second.as_integer(name);
+  constexpr std::int64_t most = std::int64_t{1} << 53;  // more are not counted exactly
+  if (batches < 0 || batches > most) {
+    throw FileError("tensor '" + name + "' is " + std::to_string(batches) +
+                    " (a number of batches expected)");
+  }
+  return batches;
+}
+
+/// Whether the file of a layer with these options may hold a tensor of that name.
+bool is_a_layers(std::string_view name, const BatchNormOptions& options) {
+  const bool parameter = name == "weight" || name == "bias";
+  const bool statistic =
+      name == "running_mean" || name == "running_var" || name == "num_batches_tracked";
+  return (parameter && options.affine) || (statistic && options.track_running_stats);
+}
+
 }  // namespace
 
 void BatchNorm::save_state(StateDict& state, std::string_view prefix) const {
   const std::string base(prefix);
+  const auto save = [&](const char* name, const std::vector<double>& values) {
+    state.tensors[base + name] = bn::saved_values(base + name, values);
+  };
   if (options_.affine) {
-    state.tensors[base + "weight"] = StateTensor::from(weight_);
-    state.tensors[base + "bias"] = StateTensor::from(bias_);
+    save("weight", weight_);
+    save("bias", bias_);
   }
   if (options_.track_running_stats) {
-    state.tensors[base + "running_mean"] = StateTensor::from(running_mean_);
-    state.tensors[base + "running_var"] = StateTensor::from(running_var_);
+    save("running_mean", running_mean_);
+    save("running_var", running_var_);
     state.tensors[base + "num_batches_tracked"] = StateTensor::from(num_batches_tracked_);
   }
 }
@@ -66,13 +93,7 @@ void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
     if (std::ranges::any_of(var, [](double value) { return value < 0; })) {
       throw FileError("tensor '" + base + "running_var' holds negative variances");
     }
-    const std::string name = base + "num_batches_tracked";
-    batches = find(state, name).as_integer(name);
-    constexpr std::int64_t most = std::int64_t{1} << 53;  // more are not counted exactly
-    if (batches < 0 || batches > most) {
-      throw FileError("tensor '" + name + "' is " + std::to_string(batches) +
-                      " (a number of batches expected)");
-    }
+    batches = batches_of(state, base + "num_batches_tracked");
   }
   // All is known to be right: take it, without moving the spans that were handed out.
   std::ranges::copy(weight, weight_.begin());
@@ -97,10 +118,8 @@ void BatchNorm::save(const std::filesystem::path& file) const {
 
 void BatchNorm::load(const std::filesystem::path& file) {
   const StateDict state = load_safetensors(file);
-  StateDict ours;
-  save_state(ours);
   for (const auto& [name, tensor] : state.tensors) {
-    if (!ours.tensors.contains(name)) {
+    if (!is_a_layers(name, options_)) {
       throw FileError("'" + file.string() + "' also holds '" + name +
                       "' (a layer's own file has nothing else). Use load_state with a prefix for a "
                       "model's file.");

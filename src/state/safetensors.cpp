@@ -8,12 +8,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <optional>
 #include <set>
 #include <span>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -21,6 +20,7 @@
 #include "syncbn/state.hpp"
 
 #include "core/atomic_file.hpp"
+#include "core/regular_file.hpp"
 
 namespace syncbn {
 namespace {
@@ -32,39 +32,18 @@ using nlohmann::json;
 constexpr std::size_t length_bytes = 8;
 constexpr std::uint64_t max_header = 100'000'000;   // the format's own limit
 constexpr std::uint64_t max_elements = 1ull << 59;  // their bytes fit 63 bits
-constexpr std::string_view metadata_key = "__metadata__";
+constexpr const char* metadata_key = "__metadata__";
 
 [[noreturn]] void refuse(const std::filesystem::path& file, const std::string& why) {
   throw FileError("'" + file.string() + "' is not a usable safetensors file (" + why + ")");
 }
 
-std::vector<std::byte> read_file(const std::filesystem::path& file) {
-  if (std::filesystem::exists(file) && !std::filesystem::is_regular_file(file)) {
-    throw FileError("cannot read '" + file.string() + "' (it is no regular file)");
+StateDType dtype_named(std::string_view name) {
+  auto dtype = StateDType::boolean;
+  while (dtype != StateDType::other && to_string(dtype) != name) {
+    dtype = static_cast<StateDType>(int(dtype) + 1);
   }
-  std::ifstream stream(file, std::ios::binary | std::ios::ate);
-  if (!stream) {
-    throw FileError("cannot open '" + file.string() + "' (" + std::strerror(errno) + ")");
-  }
-  const std::streamoff size = stream.tellg();
-  std::vector<std::byte> bytes(static_cast<std::size_t>(size));
-  stream.seekg(0);
-  stream.read(reinterpret_cast<char*>(bytes.data()), size);
-  if (!stream) {
-    throw FileError("cannot read '" + file.string() + "' (" + std::strerror(errno) + ")");
-  }
-  return bytes;
-}
-
-std::optional<StateDType> dtype_named(std::string_view name) {
-  for (auto dtype = StateDType::boolean;; dtype = static_cast<StateDType>(int(dtype) + 1)) {
-    if (to_string(dtype) == name) {
-      return dtype;
-    }
-    if (dtype == StateDType::u64) {
-      return std::nullopt;
-    }
-  }
+  return dtype;
 }
 
 /// Product of the extents, or nothing if one is negative or it does not fit.
@@ -90,20 +69,38 @@ struct Placed {
   std::uint64_t end = 0;
 };
 
+/// Whether a tensor's bytes are as many as its shape and type say. Of another type every number is
+/// possible.
+bool fits(const StateTensor& tensor, std::uint64_t bytes) {
+  const auto count = element_count(tensor.shape);
+  return count && (tensor.dtype == StateDType::other || *count * size_of(tensor.dtype) == bytes);
+}
+
+const json& member(const json& entry, const char* key, const std::string& name) {
+  if (!entry.is_object() || !entry.contains(key)) {
+    throw Error("tensor '" + name + "' has no " + key);
+  }
+  return entry[key];
+}
+
 template <class T>
 std::vector<T> whole_numbers(const json& list, const std::string& name) {
-  if (!list.is_array() ||
-      !std::ranges::all_of(list, [](const json& number) { return number.is_number_integer(); })) {
+  if (!list.is_array() || !std::ranges::all_of(list, [](const json& number) {
+        return number.is_number_unsigned() && std::in_range<T>(number.get<std::uint64_t>());
+      })) {
     throw Error("tensor '" + name +
-                "' has something else than whole numbers as its shape or offsets");
+                "' has something else than whole numbers from 0 up as its shape or offsets");
   }
   return list.get<std::vector<T>>();
 }
 
-/// JSON that names nothing twice.
-json parse_header(const char* begin, const char* end) {
-  if (begin == end || *begin != '{') {
+/// JSON that names nothing twice and fills the header, but for white space at its end.
+json parse_header(const std::string& text) {
+  if (!text.starts_with('{')) {
     throw Error("its header is no JSON object");
+  }
+  if (text.find('\0') != std::string::npos) {  // would end it for the parser
+    throw Error("its header has a byte of 0");
   }
   std::vector<std::set<std::string>> names;
   const auto refuse_repetition = [&](int, json::parse_event_t event, json& parsed) {
@@ -116,60 +113,112 @@ json parse_header(const char* begin, const char* end) {
     }
     return true;
   };
-  return json::parse(begin, end, refuse_repetition);
+  return json::parse(text, refuse_repetition);
 }
 
 Placed parse_entry(const std::string& name, const json& entry) {
   Placed placed{name, {}, 0, 0};
-  const auto dtype = dtype_named(entry.at("dtype").get<std::string>());
-  if (!dtype) {
-    throw Error("tensor '" + name + "' has the unknown type " + entry.at("dtype").dump());
+  const json& type = member(entry, "dtype", name);
+  if (!type.is_string() || type.get_ref<const std::string&>().empty()) {
+    throw Error("tensor '" + name + "' has a dtype that names none");
   }
-  placed.tensor.dtype = *dtype;
-  placed.tensor.shape = whole_numbers<std::int64_t>(entry.at("shape"), name);
-  const auto offsets = whole_numbers<std::uint64_t>(entry.at("data_offsets"), name);
+  const std::string& type_name = type.get_ref<const std::string&>();
+  placed.tensor.dtype = dtype_named(type_name);
+  if (placed.tensor.dtype == StateDType::other) {
+    placed.tensor.other_type = type_name;
+  }
+  placed.tensor.shape = whole_numbers<std::int64_t>(member(entry, "shape", name), name);
+  const auto offsets = whole_numbers<std::uint64_t>(member(entry, "data_offsets", name), name);
   if (offsets.size() != 2 || offsets[0] > offsets[1]) {
     throw Error("tensor '" + name + "' has data_offsets that are no begin and end");
   }
   placed.begin = offsets[0];
   placed.end = offsets[1];
-  const auto count = element_count(placed.tensor.shape);
-  if (!count || *count * size_of(*dtype) != placed.end - placed.begin) {
+  if (!fits(placed.tensor, placed.end - placed.begin)) {
     throw Error("tensor '" + name + "' has a shape that does not fit its " +
                 std::to_string(placed.end - placed.begin) + " bytes");
   }
   return placed;
 }
 
-StateDict parse(const json& header, std::span<const std::byte> data) {
-  StateDict state;
-  std::vector<Placed> placed;
+/// An object of texts; null, as the format's own reader takes it, is none.
+std::map<std::string, std::string> parse_metadata(const json& entries) {
+  if (entries.is_null()) {
+    return {};
+  }
+  if (!entries.is_object() ||
+      !std::ranges::all_of(entries, [](const json& value) { return value.is_string(); })) {
+    throw Error("its __metadata__ is something else than texts with names");
+  }
+  return entries.get<std::map<std::string, std::string>>();
+}
+
+/// The tensors that the header names, in the order of their bytes, which are `size` without a gap.
+std::vector<Placed> parse_tensors(const json& header, std::uint64_t size) {
+  std::vector<Placed> tensors;
   for (const auto& [name, entry] : header.items()) {
-    if (name == metadata_key) {
-      state.metadata = entry.get<std::map<std::string, std::string>>();
-    } else {
-      placed.push_back(parse_entry(name, entry));
+    if (name != metadata_key) {
+      tensors.push_back(parse_entry(name, entry));
     }
   }
-  std::ranges::sort(placed, {}, [](const Placed& p) { return std::pair(p.begin, p.end); });
+  std::ranges::sort(tensors, {}, [](const Placed& p) { return std::pair(p.begin, p.end); });
   std::uint64_t expected = 0;
-  for (Placed& p : placed) {
+  for (const Placed& p : tensors) {
     if (p.begin != expected) {
       throw Error("tensor '" + p.name + "' leaves a gap or overlaps another");
     }
     expected = p.end;
-    if (p.end > data.size()) {
-      throw Error("tensor '" + p.name + "' ends " + std::to_string(p.end - data.size()) +
+    if (p.end > size) {
+      throw Error("tensor '" + p.name + "' ends " + std::to_string(p.end - size) +
                   " bytes behind the end of the file: it was cut off");
     }
-    const auto bytes = data.subspan(p.begin, p.end - p.begin);
-    p.tensor.bytes.assign(bytes.begin(), bytes.end());
-    state.tensors.emplace(std::move(p.name), std::move(p.tensor));
   }
-  if (expected != data.size()) {
-    throw Error(std::to_string(data.size() - expected) + " bytes follow the last tensor");
+  if (expected != size) {
+    throw Error(std::to_string(size - expected) + " bytes follow the last tensor");
+  }
+  return tensors;
+}
+
+std::string read_header(RegularFile& opened) {
+  if (opened.size() < length_bytes) {
+    throw Error("it has " + std::to_string(opened.size()) + " bytes, the header's length needs 8");
+  }
+  std::uint64_t length = 0;
+  opened.read(std::as_writable_bytes(std::span(&length, 1)));
+  if (length > max_header || length > opened.size() - length_bytes) {
+    throw Error("its header should have " + std::to_string(length) + " bytes, the file has " +
+                std::to_string(opened.size()));
+  }
+  std::string text(length, ' ');
+  opened.read(std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+StateDict read_state(RegularFile& opened) {
+  const std::string text = read_header(opened);
+  const json header = parse_header(text);
+  StateDict state;
+  if (const auto found = header.find(metadata_key); found != header.end()) {
+    state.metadata = parse_metadata(*found);
+  }
+  for (Placed& placed : parse_tensors(header, opened.size() - length_bytes - text.size())) {
+    placed.tensor.bytes.resize(placed.end - placed.begin);
+    opened.read(placed.tensor.bytes);
+    state.tensors.emplace(std::move(placed.name), std::move(placed.tensor));
   }
   return state;
+}
+
+json header_entry(const StateTensor& tensor, const std::string& name, std::size_t begin) {
+  const bool known = dtype_named(tensor.type_name()) == tensor.dtype && !tensor.type_name().empty();
+  if (name == metadata_key || !known || !fits(tensor, tensor.bytes.size())) {
+    throw InvalidArgument("tensor '" + name + "' cannot be saved (its shape does not fit its " +
+                          std::to_string(tensor.bytes.size()) +
+                          " bytes, its type has no name of its own, or its name is taken)");
+  }
+  return {{"dtype", tensor.type_name()},
+          {"shape", tensor.shape},
+          {"data_offsets", {begin, begin + tensor.bytes.size()}}};
 }
 
 std::string to_text(const json& header) {
@@ -183,20 +232,9 @@ std::string to_text(const json& header) {
 }  // namespace
 
 StateDict load_safetensors(const std::filesystem::path& file) {
-  const std::vector<std::byte> bytes = read_file(file);
-  if (bytes.size() < length_bytes) {
-    refuse(file, "it has " + std::to_string(bytes.size()) + " bytes, the header's length needs 8");
-  }
-  std::uint64_t header_length = 0;
-  std::memcpy(&header_length, bytes.data(), length_bytes);
-  if (header_length > max_header || header_length > bytes.size() - length_bytes) {
-    refuse(file, "its header should have " + std::to_string(header_length) +
-                     " bytes, the file has " + std::to_string(bytes.size()));
-  }
-  const auto* text = reinterpret_cast<const char*>(bytes.data()) + length_bytes;
+  RegularFile opened(file);
   try {
-    const json header = parse_header(text, text + header_length);
-    return parse(header, std::span(bytes).subspan(length_bytes + header_length));
+    return read_state(opened);
   } catch (const json::exception& error) {
     refuse(file, std::string("its header does not parse: ") + error.what());
   } catch (const Error& error) {
@@ -211,14 +249,7 @@ void save_safetensors(const StateDict& state, const std::filesystem::path& file)
   }
   std::vector<std::byte> data;
   for (const auto& [name, tensor] : state.tensors) {
-    const auto count = element_count(tensor.shape);
-    if (name == metadata_key || !count || *count * size_of(tensor.dtype) != tensor.bytes.size()) {
-      throw InvalidArgument("tensor '" + name + "' cannot be saved (its shape does not fit its " +
-                            std::to_string(tensor.bytes.size()) + " bytes, or its name is taken)");
-    }
-    header[name] = {{"dtype", to_string(tensor.dtype)},
-                    {"shape", tensor.shape},
-                    {"data_offsets", {data.size(), data.size() + tensor.bytes.size()}}};
+    header[name] = header_entry(tensor, name, data.size());
     data.insert(data.end(), tensor.bytes.begin(), tensor.bytes.end());
   }
   std::string text = to_text(header);

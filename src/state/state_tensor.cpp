@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
+#include <cmath>
 #include <cstring>
+#include <optional>
 #include <span>
+#include <utility>
 
 #include "syncbn/error.hpp"
 #include "syncbn/state.hpp"
@@ -17,7 +20,7 @@ struct Entry {
 };
 
 // In the order of StateDType.
-constexpr std::array<Entry, 13> dtypes = {{{"BOOL", 1},
+constexpr std::array<Entry, 14> dtypes = {{{"BOOL", 1},
                                            {"U8", 1},
                                            {"I8", 1},
                                            {"I16", 2},
@@ -29,7 +32,8 @@ constexpr std::array<Entry, 13> dtypes = {{{"BOOL", 1},
                                            {"F32", 4},
                                            {"F64", 8},
                                            {"I64", 8},
-                                           {"U64", 8}}};
+                                           {"U64", 8},
+                                           {"other", 0}}};
 
 template <class T>
 StateTensor tensor_of(StateDType dtype, std::vector<std::int64_t> shape,
@@ -51,9 +55,56 @@ std::vector<double> doubles_from(std::span<const std::byte> bytes) {
   return values;
 }
 
-[[noreturn]] void throw_type(std::string_view name, StateDType dtype, std::string_view expected) {
-  throw FileError("tensor '" + std::string(name) + "' is " + std::string(to_string(dtype)) + " (" +
-                  std::string(expected) + " expected)");
+[[noreturn]] void throw_type(std::string_view name, const StateTensor& tensor,
+                             std::string_view expected) {
+  throw FileError("tensor '" + std::string(name) + "' is " + std::string(tensor.type_name()) +
+                  " (" + std::string(expected) + " expected)");
+}
+
+/// The one integer in `bytes`, or nothing if there are more, or it is above what int64 holds.
+template <class T>
+std::optional<std::int64_t> one_integer(std::span<const std::byte> bytes) {
+  T value;
+  if (bytes.size() != sizeof value) {
+    return std::nullopt;
+  }
+  std::memcpy(&value, bytes.data(), sizeof value);
+  return std::in_range<std::int64_t>(value) ? std::optional(static_cast<std::int64_t>(value))
+                                            : std::nullopt;
+}
+
+/// The one value if it is whole and below what int64 holds, or nothing.
+std::optional<std::int64_t> one_whole(const std::vector<double>& values) {
+  constexpr double beyond = 9223372036854775808.0;  // 2^63
+  return values.size() == 1 && std::trunc(values[0]) == values[0] && std::abs(values[0]) < beyond
+             ? std::optional(static_cast<std::int64_t>(values[0]))
+             : std::nullopt;
+}
+
+std::optional<std::int64_t> one_number(const StateTensor& tensor, std::string_view name) {
+  switch (tensor.dtype) {
+    case StateDType::u8:
+      return one_integer<std::uint8_t>(tensor.bytes);
+    case StateDType::i8:
+      return one_integer<std::int8_t>(tensor.bytes);
+    case StateDType::i16:
+      return one_integer<std::int16_t>(tensor.bytes);
+    case StateDType::u16:
+      return one_integer<std::uint16_t>(tensor.bytes);
+    case StateDType::i32:
+      return one_integer<std::int32_t>(tensor.bytes);
+    case StateDType::u32:
+      return one_integer<std::uint32_t>(tensor.bytes);
+    case StateDType::i64:
+      return one_integer<std::int64_t>(tensor.bytes);
+    case StateDType::u64:
+      return one_integer<std::uint64_t>(tensor.bytes);
+    case StateDType::boolean:
+    case StateDType::other:
+      throw_type(name, tensor, "an integer");
+    default:
+      return one_whole(tensor.as_doubles(name));
+  }
 }
 
 }  // namespace
@@ -80,6 +131,10 @@ StateTensor StateTensor::from(std::int64_t scalar) {
   return tensor_of(StateDType::i64, {}, std::span<const std::int64_t>(&scalar, 1));
 }
 
+std::string_view StateTensor::type_name() const {
+  return dtype == StateDType::other ? std::string_view(other_type) : to_string(dtype);
+}
+
 std::vector<double> StateTensor::as_doubles(std::string_view name) const {
   switch (dtype) {
     case StateDType::f64:
@@ -91,17 +146,16 @@ std::vector<double> StateTensor::as_doubles(std::string_view name) const {
     case StateDType::bf16:
       return doubles_from<BFloat16>(bytes);
     default:
-      throw_type(name, dtype, "a floating type");
+      throw_type(name, *this, "F16, BF16, F32 or F64");
   }
 }
 
 std::int64_t StateTensor::as_integer(std::string_view name) const {
-  if (dtype != StateDType::i64 || bytes.size() != sizeof(std::int64_t)) {
-    throw_type(name, dtype, "one I64");
+  const std::optional<std::int64_t> value = one_number(*this, name);
+  if (!value) {
+    throw_type(name, *this, "one whole number");
   }
-  std::int64_t value = 0;
-  std::memcpy(&value, bytes.data(), sizeof value);
-  return value;
+  return *value;
 }
 
 }  // namespace syncbn

@@ -30,9 +30,11 @@ std::string own_name(int rank, const std::string& name) {
   return rank == 0 ? name : fmt::format("rank{}.{}", rank, name);
 }
 
-/// Collective for per_rank.
+/// Collective. A layer that has diverged on one rank only, whose state cannot be had, is told to
+/// all.
 void add_layer_state(StateDict& state, const Trained& trained, const Communicator& ranks) {
-  const StateDict mine = layer_state(trained);
+  StateDict mine;
+  agree(ranks, [&] { mine = layer_state(trained); });
   const bool shared = trained.running_statistics == RunningStatistics::shared;
   if (shared || mine.tensors.empty()) {
     state.tensors.insert(mine.tensors.begin(), mine.tensors.end());

@@ -2,6 +2,7 @@
 #include "trainer/float_state.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -30,6 +31,9 @@ std::vector<float> read_floats(const StateDict& state, const std::string& name,
   for (const double value : found->second.as_doubles(name)) {
     if (!std::isfinite(value)) {
       throw FileError(fmt::format("{} has elements that are not finite", name));
+    }
+    if (std::abs(value) > std::numeric_limits<float>::max()) {
+      throw FileError(fmt::format("{} has {}, which is beyond the range of float", name, value));
     }
     values.push_back(static_cast<float>(value));
   }

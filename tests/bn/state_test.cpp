@@ -82,6 +82,49 @@ TEST(State, TakesWhatPyTorchSaves) {
   EXPECT_EQ(layer.num_batches_tracked(), 42);
 }
 
+TEST(State, TakesACounterOfAnyTypeOrNone) {
+  BatchNorm layer = trained();
+  StateDict state = state_of(layer);
+  StateTensor int32{StateDType::i32, {}, std::vector<std::byte>(4)};
+  int32.bytes[0] = std::byte{42};
+  state.tensors["num_batches_tracked"] = int32;
+  layer.load_state(state);
+  EXPECT_EQ(layer.num_batches_tracked(), 42);
+  state.tensors["num_batches_tracked"] = StateTensor::from(std::vector<float>{43});
+  layer.load_state(state);
+  EXPECT_EQ(layer.num_batches_tracked(), 43);
+  state.tensors.erase("num_batches_tracked");
+  layer.load_state(state);
+  EXPECT_EQ(layer.num_batches_tracked(), 0);
+}
+
+TEST(State, UnrelatedTensorsOfAnyTypeDoNotMatter) {
+  const ScratchDirectory scratch;
+  StateDict state;
+  trained().save_state(state, "bn.");
+  state.tensors["w"] = {StateDType::other, {2, 2}, std::vector<std::byte>(4), "F8_E5M2"};
+  save_safetensors(state, scratch / "model.safetensors");
+  BatchNorm layer(3, Communicator::self());
+  layer.load_state(load_safetensors(scratch / "model.safetensors"), "bn.");
+  EXPECT_EQ(state_of(layer), state_of(trained()));
+}
+
+TEST(State, ADivergedLayerIsNotSavedAndCanBeLoadedInto) {
+  const ScratchDirectory scratch;
+  BatchNorm layer = trained();
+  layer.save(scratch / "bn.safetensors");
+  const StateDict good = state_of(layer);
+  for (const double odd :
+       {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
+    layer.running_var()[2] = odd;
+    EXPECT_THAT(failure_of([&] { state_of(layer); }),
+                testing::AllOf(HasSubstr("'running_var'"), HasSubstr("value 2 is")));
+    EXPECT_THAT(failure_of([&] { layer.save(scratch / "bn.safetensors"); }), HasSubstr("diverged"));
+    layer.load(scratch / "bn.safetensors");
+    EXPECT_EQ(state_of(layer), good);
+  }
+}
+
 TEST(State, ARefusedStateLeavesTheLayerAsItWas) {
   BatchNorm layer = trained();
   const StateDict before = state_of(layer);
@@ -97,7 +140,9 @@ TEST(State, ARefusedStateLeavesTheLayerAsItWas) {
   refuses("running_mean", StateTensor::from(std::vector<double>{1, nan, 2}), "not finite");
   refuses("running_var", StateTensor::from(std::vector<double>{1, -1, 2}), "negative");
   refuses("bias", StateTensor::from(std::int64_t{3}), "is I64");
-  refuses("num_batches_tracked", StateTensor::from(std::vector<double>{1}), "one I64 expected");
+  refuses("num_batches_tracked", StateTensor::from(std::vector<double>{1.5}), "one whole number");
+  refuses("num_batches_tracked", StateTensor::from(std::int64_t{-1}), "is -1");
+  refuses("weight", {StateDType::other, {3}, std::vector<std::byte>(3), "F8_E4M3"}, "is F8_E4M3");
 
   StateDict incomplete = before;
   incomplete.tensors.erase("running_mean");

@@ -164,13 +164,38 @@ TEST(Resume, RefusesADamagedFileAndLeavesIt) {
 
     const test::Bytes good = read_file(directory / "run.safetensors");
     const test::Bytes cut(good.begin(), good.end() - 1);
+    test::Bytes flipped = good;
+    flipped[flipped.size() - 3] ^= 1;  // a weight's last place, or near it
+    for (const test::Bytes& bad : {cut}) {
+      barrier(ranks);
+      if (ranks.rank() == 0) {
+        test::write_file(options.resume, bad);
+      }
+      barrier(ranks);
+      EXPECT_THAT(refusal(options, ranks), HasSubstr("damaged.safetensors"));
+      EXPECT_EQ(read_file(options.resume), bad);
+    }
+  });
+}
+
+TEST(Resume, RefusesAWeightBeyondFloat) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    TrainOptions options = directory.options(2);
+    options.save = directory / "run.safetensors";
+    losses_of(options, ranks);
     barrier(ranks);
     if (ranks.rank() == 0) {
-      test::write_file(options.resume, cut);
+      StateDict state = load_safetensors(options.save);
+      StateTensor& bias = state.tensors.at("dense1.bias");
+      std::vector<double> values = bias.as_doubles("dense1.bias");
+      values.back() = 1e300;
+      bias = StateTensor::from(values);
+      save_safetensors(state, options.save);
     }
     barrier(ranks);
-    EXPECT_THAT(refusal(options, ranks), HasSubstr("damaged.safetensors"));
-    EXPECT_EQ(read_file(options.resume), cut);
+    options.resume = options.save;
+    EXPECT_THAT(refusal(options, ranks), HasSubstr("beyond the range of float"));
   });
 }
 

@@ -212,7 +212,8 @@ int64_t syncbn_batch_norm_num_batches_tracked(const syncbn_batch_norm* layer);
 int64_t syncbn_batch_norm_pivot_retries(const syncbn_batch_norm* layer);
 void syncbn_batch_norm_zero_grad(syncbn_batch_norm* layer);
 
-/* Local. A safetensors file with PyTorch's names; written atomically. */
+/* Local. A safetensors file with PyTorch's names; written atomically. A layer with values that are
+ * not finite is not saved: SYNCBN_FILE_ERROR, and the old file stays. */
 syncbn_status syncbn_batch_norm_save(const syncbn_batch_norm* layer, const char* file);
 syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file);
 
