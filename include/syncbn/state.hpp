@@ -67,13 +67,18 @@ struct StateDict {
 };
 
 /// Reads a safetensors file. Everything is checked before anything is returned: header length,
-/// JSON, names, shapes, offsets (no overlap, no gap, nothing beyond the end). No more than the
-/// header is read of a file whose header does not fit its size. Throws FileError.
+/// JSON, names, shapes, offsets (no overlap, no gap, nothing beyond the end), and the checksum if
+/// the file has one. No more than the header is read of a file whose header does not fit its size.
+/// Throws FileError.
 StateDict load_safetensors(const std::filesystem::path& file);
 
 /// Writes a safetensors file atomically: into a new file beside it, flushed to the disk, then
 /// renamed over `file`. A process killed at any moment leaves the old file or the new one. Throws
 /// FileError and leaves the old file.
+///
+/// The file has one more entry of metadata, "syncbn.checksum", of all else that it holds.
+/// load_safetensors takes it out again. Without that entry a file is loaded unchecked: remove it
+/// where another program changes tensors and keeps metadata.
 void save_safetensors(const StateDict& state, const std::filesystem::path& file);
 
 }  // namespace syncbn

@@ -22,6 +22,8 @@
 #include "core/atomic_file.hpp"
 #include "core/regular_file.hpp"
 
+#include "state/checksum.hpp"
+
 namespace syncbn {
 namespace {
 
@@ -194,6 +196,21 @@ std::string read_header(RegularFile& opened) {
   return text;
 }
 
+/// Takes the checksum out of the metadata.
+void verify(StateDict& state) {
+  const auto recorded = state.metadata.find(checksum_key);
+  if (recorded == state.metadata.end()) {
+    return;
+  }
+  if (recorded->second != checksum_of(state)) {
+    throw Error(
+        std::string("its checksum is not that of its contents: it was damaged, or changed by "
+                    "a program that left the metadata's entry ") +
+        checksum_key + " as it was");
+  }
+  state.metadata.erase(recorded);
+}
+
 StateDict read_state(RegularFile& opened) {
   const std::string text = read_header(opened);
   const json header = parse_header(text);
@@ -206,6 +223,7 @@ StateDict read_state(RegularFile& opened) {
     opened.read(placed.tensor.bytes);
     state.tensors.emplace(std::move(placed.name), std::move(placed.tensor));
   }
+  verify(state);
   return state;
 }
 
@@ -244,9 +262,8 @@ StateDict load_safetensors(const std::filesystem::path& file) {
 
 void save_safetensors(const StateDict& state, const std::filesystem::path& file) {
   json header = json::object();
-  if (!state.metadata.empty()) {
-    header[metadata_key] = state.metadata;
-  }
+  header[metadata_key] = state.metadata;
+  header[metadata_key][checksum_key] = checksum_of(state);
   std::vector<std::byte> data;
   for (const auto& [name, tensor] : state.tensors) {
     header[name] = header_entry(tensor, name, data.size());

@@ -204,6 +204,35 @@ TEST_F(Safetensors, MetadataIsTextsOrNone) {
   }
 }
 
+TEST_F(Safetensors, AnyFlippedBitIsNoticedOrChangesNoTensor) {
+  save_safetensors(example(), scratch_ / "x");
+  const std::string whole = read(scratch_ / "x");
+  int taken = 0;
+  for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+    std::string damaged = whole;
+    damaged[bit / 8] ^= static_cast<char>(1 << bit % 8);
+    std::ofstream(scratch_ / "y", std::ios::binary) << damaged;
+    try {
+      EXPECT_EQ(load_safetensors(scratch_ / "y").tensors, example().tensors) << "bit " << bit;
+      ++taken;
+    } catch (const FileError&) {
+    }
+  }
+  EXPECT_LE(taken, 8 * 15) << "only flips in the checksum's own name";
+}
+
+TEST_F(Safetensors, AChecksumThatDoesNotFitIsTold) {
+  save_safetensors(example(), scratch_ / "x");
+  std::string damaged = read(scratch_ / "x");
+  damaged.back() ^= 1;
+  EXPECT_THAT(failure_of(damaged), HasSubstr("its checksum is"));
+  EXPECT_EQ(load_safetensors(scratch_ / "x").metadata, example().metadata) << "it is taken out";
+  StateDict old = example();
+  old.metadata["syncbn.checksum"] = "of another state";
+  save_safetensors(old, scratch_ / "x");
+  EXPECT_EQ(load_safetensors(scratch_ / "x"), example());
+}
+
 TEST_F(Safetensors, ReadsNoMoreThanAHeaderThatCannotBeRight) {
   std::ofstream(scratch_ / "x") << "";
   std::filesystem::resize_file(scratch_ / "x", std::uintmax_t{1} << 40);
