@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
-#include <fstream>
+#include <memory>
 
 #include "trainer/report.hpp"
 
@@ -13,15 +14,22 @@ namespace syncbn::trainer {
 class StepLog {
  public:
   /// Goes on behind the steps before `first_step` that the file already has; starts anew if that is
-  /// 1. Throws FileError.
+  /// 1. Throws FileError, also for a file with lines that no step log has, which it leaves as it
+  /// was, and for a pipe that nobody reads.
   StepLog(const std::filesystem::path& file, std::int64_t first_step);
 
   /// Throws FileError.
   void write(const StepReport& report);
 
  private:
+  struct Close {
+    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+  };
+
+  [[noreturn]] void refuse(const char* why) const;
+
   std::filesystem::path file_;
-  std::ofstream out_;
+  std::unique_ptr<std::FILE, Close> out_;
 };
 
 }  // namespace syncbn::trainer

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
 
 #include "syncbn/error.hpp"
 
@@ -73,6 +74,55 @@ TEST(StepLog, GoesOnBehindTheStepsThatCount) {
 
   StepLog(directory / "log", 1).write(report(1, 10));
   EXPECT_EQ(lines(directory / "log").size(), 1);
+}
+
+TEST(StepLog, LeavesAFileWithOtherLinesAsItIs) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path file = directory / "file";
+  const std::string others[] = {
+      "notes\n",
+      "notes",
+      "\n",
+      R"({"step":"1"})"
+      "\n",
+      R"({"step":null})"
+      "\n",
+      R"({"step":1.5})"
+      "\n",
+      R"([{"step":1}])"
+      "\n",
+      R"({"loss":1})"
+      "\n",
+      R"({"step":1})"
+      "\nnotes\n"
+      R"({"step":2})"
+      "\n",
+      std::string(1000, '\0'),
+      std::string(100'000, '['),
+  };
+  for (const std::string& text : others) {
+    for (const int first_step : {1, 3}) {
+      std::ofstream(file) << text;
+      EXPECT_THROW(StepLog(file, first_step), FileError) << text;
+      const test::Bytes left = test::read_bytes(file);
+      EXPECT_EQ(std::string(left.begin(), left.end()), text);
+    }
+  }
+}
+
+TEST(StepLog, ThatBreaksOffInItsFirstLineIsBegunAnew) {
+  const test::TemporaryDirectory directory;
+  for (const char* text : {R"({"step":1,"lo)", R"({"st)", ""}) {
+    std::ofstream(directory / "log") << text;
+    StepLog(directory / "log", 1).write(report(1, 2.5));
+    EXPECT_EQ(lines(directory / "log").size(), 1);
+  }
+}
+
+TEST(StepLog, IntoAPipeThatNobodyReadsIsRefused) {
+  const test::TemporaryDirectory directory;
+  ASSERT_EQ(::mkfifo((directory / "log").c_str(), 0600), 0);
+  EXPECT_THROW(StepLog(directory / "log", 1), FileError);
 }
 
 TEST(StepLog, ThatCannotBeWrittenIsRefused) {
