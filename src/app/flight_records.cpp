@@ -5,8 +5,11 @@
 #include <cmath>
 #include <ctime>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -18,6 +21,8 @@
 
 namespace syncbn::app {
 namespace {
+
+constexpr std::int64_t most_integer = std::numeric_limits<std::int64_t>::max();
 
 struct Exchange {
   std::string what;               ///< "forward of 'bn1' (C=64, f32, 130 values)"
@@ -34,31 +39,96 @@ struct Record {
   std::map<std::int64_t, Exchange> exchanges;  ///< by sequence number
 };
 
+/// A file of that name is no flight record, or cannot be read. The message says why.
+class Unusable : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+constexpr const char* not_a_record = "is no flight record, or not a whole one";
+
+/// A number as this library writes it: neither a fraction nor out of range.
+std::int64_t integer(const nlohmann::json& value, std::int64_t least, std::int64_t most) {
+  const bool fits = value.is_number_unsigned()
+                        ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most) &&
+                              static_cast<std::int64_t>(value.get<std::uint64_t>()) >= least
+                        : value.is_number_integer() && value.get<std::int64_t>() >= least &&
+                              value.get<std::int64_t>() <= most;
+  if (!fits) {
+    throw Unusable(not_a_record);
+  }
+  return value.get<std::int64_t>();
+}
+
+std::uint64_t unsigned_integer(const nlohmann::json& value) {
+  if (!value.is_number_unsigned()) {
+    throw Unusable(not_a_record);
+  }
+  return value.get<std::uint64_t>();
+}
+
+double number(const nlohmann::json& value, double most) {
+  const double result = value.is_number() ? value.get<double>() : -1;
+  if (!(result >= 0 && result <= most)) {
+    throw Unusable(not_a_record);
+  }
+  return result;
+}
+
+Exchange exchange_of(const nlohmann::json& entry) {
+  constexpr double year_10000 = 253402300800;  // [s since 1970]
+  constexpr double century = 3155760000;       // [s]
+  const std::string layer = entry.at("layer");
+  const std::string pass = entry.at("pass");
+  const std::int64_t values = integer(entry.at("values"), 0, most_integer);
+  const nlohmann::json& seconds = entry.at("seconds");
+  return {layer.empty() ? fmt::format("{} of {} values", pass, values)
+                        : fmt::format("{} of '{}' (C={}, {}, {} values)", pass, layer,
+                                      integer(entry.at("channels"), 0, most_integer),
+                                      entry.at("dtype").get<std::string>(), values),
+          fmt::format("{}, running statistics no. {}", entry.at("options").get<std::string>(),
+                      unsigned_integer(entry.at("shared")) % 100000),
+          number(entry.at("started"), year_10000),
+          seconds.is_null() ? std::nullopt : std::optional<double>(number(seconds, century))};
+}
+
 Record parsed(const nlohmann::json& json) {
+  constexpr int most_ranks = std::numeric_limits<int>::max();
   const nlohmann::json group = json.value("group", nlohmann::json());  // an older one has none
+  const auto size = static_cast<int>(integer(json.at("size"), 1, most_ranks));
   Record record{group.is_null() ? "" : group,
-                json.at("rank"),
-                json.at("size"),
+                static_cast<int>(integer(json.at("rank"), 0, size - 1)),
+                size,
                 json.at("host"),
                 json.at("failure"),
-                json.at("process"),
+                integer(json.at("process"), 0, most_integer),
                 {}};
   for (const nlohmann::json& entry : json.at("exchanges")) {
-    const std::string layer = entry.at("layer");
-    const std::string pass = entry.at("pass");
-    const std::int64_t values = entry.at("values");
-    const nlohmann::json& seconds = entry.at("seconds");
-    record.exchanges[entry.at("sequence")] = {
-        layer.empty() ? fmt::format("{} of {} values", pass, values)
-                      : fmt::format("{} of '{}' (C={}, {}, {} values)", pass, layer,
-                                    entry.at("channels").get<std::int64_t>(),
-                                    entry.at("dtype").get<std::string>(), values),
-        fmt::format("{}, running statistics no. {}", entry.at("options").get<std::string>(),
-                    entry.at("shared").get<std::uint64_t>() % 100000),
-        entry.at("started"),
-        seconds.is_null() ? std::nullopt : std::optional<double>(seconds.get<double>())};
+    record.exchanges[integer(entry.at("sequence"), 0, most_integer)] = exchange_of(entry);
   }
   return record;
+}
+
+/// Looks at type and size first: a pipe would be waited for.
+Record read(const std::filesystem::path& path) {
+  constexpr std::uintmax_t most_bytes = std::uintmax_t{1} << 26;  // of 1,000 exchanges
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    throw Unusable("cannot be read (it is not a regular file)");
+  }
+  if (std::filesystem::file_size(path, error) > most_bytes) {
+    throw Unusable("is no flight record (it is too large)");
+  }
+  std::ifstream file(path);
+  if (!file) {
+    throw Unusable("cannot be read");
+  }
+  try {
+    return parsed(nlohmann::json::parse(file));
+  } catch (const nlohmann::json::exception&) {
+    throw Unusable(not_a_record);
+  } catch (const std::ios_base::failure&) {
+    throw Unusable("cannot be read");
+  }
 }
 
 /// Files that are none are left out, and named in `left_out`.
@@ -69,14 +139,10 @@ std::vector<Record> read_all(const std::filesystem::path& directory, std::string
     if (entry.path().extension() != ".json") {
       continue;
     }
-    std::ifstream file(entry.path());
     try {
-      records.push_back(parsed(nlohmann::json::parse(file)));
-    } catch (const nlohmann::json::exception&) {
-      left_out += fmt::format("left out: {} is no flight record, or not a whole one\n",
-                              entry.path().string());
-    } catch (const std::ios_base::failure&) {
-      left_out += fmt::format("left out: {} cannot be read\n", entry.path().string());
+      records.push_back(read(entry.path()));
+    } catch (const Unusable& unusable) {
+      left_out += fmt::format("left out: {} {}\n", entry.path().string(), unusable.what());
     }
   }
   if (error) {
@@ -92,17 +158,19 @@ std::vector<Record> read_all(const std::filesystem::path& directory, std::string
   return records;
 }
 
-std::tm local_time(double since_1970) {
+std::tm local_time(std::int64_t since_1970) {
   const auto whole = static_cast<std::time_t>(since_1970);
   std::tm local{};
   localtime_r(&whole, &local);
   return local;
 }
 
+/// Rounded as a whole: 59.9996 s are the next minute.
 std::string time_of_day(double since_1970) {
-  const std::tm local = local_time(since_1970);
-  return fmt::format("{:02}:{:02}:{:06.3f}", local.tm_hour, local.tm_min,
-                     local.tm_sec + (since_1970 - std::floor(since_1970)));
+  const std::int64_t milliseconds = std::llround(1000 * since_1970);
+  const std::tm local = local_time(milliseconds / 1000);
+  return fmt::format("{:02}:{:02}:{:02}.{:03}", local.tm_hour, local.tm_min, local.tm_sec,
+                     milliseconds % 1000);
 }
 
 std::string last_of(const Record& record) {
@@ -177,11 +245,29 @@ std::vector<std::vector<const Record*>> by_group(const std::vector<Record>& reco
   return groups;
 }
 
+/// "1, 4-7": ranks that have no record. These come in the order of their ranks.
+std::string ranks_without(const std::vector<const Record*>& records, int size) {
+  std::string text;
+  int next = 0;  // the lowest rank that has not been looked for
+  const auto add_gap = [&](int end) {
+    if (next < end) {
+      text += text.empty() ? "" : ", ";
+      text += next + 1 == end ? fmt::format("{}", next) : fmt::format("{}-{}", next, end - 1);
+    }
+  };
+  for (const Record* record : records) {
+    add_gap(record->rank);
+    next = record->rank + 1;
+  }
+  add_gap(size);
+  return text;
+}
+
 std::string date_of(double since_1970) {
   if (since_1970 == 0) {
     return "";
   }
-  const std::tm local = local_time(since_1970);
+  const std::tm local = local_time(static_cast<std::int64_t>(since_1970));
   return fmt::format(", {}-{:02}-{:02} {:02}:{:02}:{:02}", local.tm_year + 1900, local.tm_mon + 1,
                      local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec);
 }
@@ -211,16 +297,10 @@ std::string describe_flight_records(const std::filesystem::path& directory) {
               : "A rank has several records, copies perhaps: they are not compared.\n";
       continue;
     }
-    std::vector<int> without;
-    for (int rank = 0; rank < size; ++rank) {
-      if (std::ranges::none_of(group, [&](const Record* r) { return r->rank == rank; })) {
-        without.push_back(rank);
-      }
-    }
+    const std::string without = ranks_without(group, size);
     if (!without.empty()) {
-      text +=
-          fmt::format("without a record (stopped, killed, or written on another host): rank {}\n",
-                      fmt::join(without, ", "));
+      text += fmt::format(
+          "without a record (stopped, killed, or written on another host): rank {}\n", without);
     }
     text += parting(group);
   }
