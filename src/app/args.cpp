@@ -193,6 +193,7 @@ struct CommandLine::Description {
   std::string purpose;
   std::deque<po::options_description> sections;
   std::vector<std::string> names;
+  std::set<std::string> with_value;
   std::map<std::string, Take> takes;
   std::vector<std::pair<std::string, std::string>> exclusions;
   std::vector<std::pair<std::string, std::string>> examples;
@@ -220,11 +221,28 @@ struct CommandLine::Description {
                                  args::join(accepted), did_you_mean(option, accepted)));
   }
 
+  void refuse_options_as_values(const Arguments& arguments) const;
   po::parsed_options scan(const Arguments& arguments) const;
   void take(const po::parsed_options& parsed);
 };
 
+/// An option whose value was forgotten would take the next option for it.
+void CommandLine::Description::refuse_options_as_values(const Arguments& arguments) const {
+  for (std::size_t i = 0; i + 1 < arguments.size(); ++i) {
+    const std::string& option = arguments[i];
+    const std::string& value = arguments[i + 1];
+    if (option.starts_with("--") && with_value.contains(option.substr(2)) &&
+        value.starts_with("--")) {
+      throw UsageError(
+          fmt::format("{0} has no value ('{1}' behind it looks like an option). Give a value; "
+                      "{0}={1} if that is what it is.",
+                      option, value));
+    }
+  }
+}
+
 po::parsed_options CommandLine::Description::scan(const Arguments& arguments) const {
+  refuse_options_as_values(arguments);
   const po::options_description options = all();
   try {
     return po::command_line_parser(arguments).options(options).style(style).run();
@@ -299,6 +317,7 @@ void CommandLine::add(std::string_view name, std::string_view unit, std::string 
   } else {
     section.add_options()(key.c_str(), po::value<std::string>()->value_name(std::string(unit)),
                           meaning.c_str());
+    description_->with_value.insert(key);
   }
   description_->names.push_back(key);
   description_->takes[key] = std::move(take);
