@@ -15,6 +15,7 @@
 #include "syncbn/mpi.hpp"
 
 #include "app/last_resort.hpp"
+#include "app/launcher.hpp"
 #include "app/mpi_survivors.hpp"
 #include "app/session.hpp"
 
@@ -108,6 +109,7 @@ int Session::size() const {
 }
 
 World Session::world(const ExchangeOptions& options) const {
+  require_known_processes(size(), library_name());
   const MpiExchange exchange = exchange_of(options);
   World world{mpi_communicator(MPI_COMM_WORLD, options.deadlines, exchange),
               fmt::format("{} over {}", exchange == MpiExchange::vendor ? "vendor" : "service",

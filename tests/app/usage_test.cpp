@@ -139,14 +139,17 @@ TEST(Failure, SoIsAPlaceForFlightRecordsThatTheEnvironmentNames) {
               AllOf(HasSubstr("/dev/null/x cannot be made"), HasSubstr("SYNCBN_FLIGHT_RECORD")));
 }
 
-#ifndef SYNCBN_MPIRUN
 TEST(Failure, ProcessesThatDoNotKnowOfEachOtherAreRefused) {
-  const Ended ended = run_shell("OMPI_COMM_WORLD_SIZE=2 exec " SYNCBN_PROGRAM " check --quick");
+  const auto started_as = [](const char* tasks) {
+    return run_shell(std::string("SLURM_STEP_NUM_TASKS=") + tasks +
+                     " exec " SYNCBN_PROGRAM " check --quick --dtype f32");
+  };
+  const Ended ended = started_as("2");
   EXPECT_EQ(ended.code, 1);
-  EXPECT_THAT(ended.err, AllOf(HasSubstr("started as 2 processes"), HasSubstr("-DSYNCBN_MPI=ON")));
-  EXPECT_EQ(run_shell("OMPI_COMM_WORLD_SIZE=1 exec " SYNCBN_PROGRAM " info").code, 0);
+  EXPECT_THAT(ended.out, IsEmpty());
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("started as 2 processes by srun"), HasSubstr("MPI")));
+  EXPECT_EQ(started_as("1").code, 0);
 }
-#endif
 
 }  // namespace
 }  // namespace syncbn::test

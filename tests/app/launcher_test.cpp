@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/launcher.hpp"
+
+#include <map>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace syncbn::test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+using Variables = std::map<std::string, std::string>;
+
+std::string others(const Variables& variables) {
+  return app::other_processes([&](const char* name) -> const char* {
+           const auto found = variables.find(name);
+           return found == variables.end() ? nullptr : found->second.c_str();
+         })
+      .value_or("");
+}
+
+TEST(Launcher, IsNamedWhereItStartedSeveral) {
+  EXPECT_EQ(others({{"OMPI_COMM_WORLD_SIZE", "2"}}),
+            "2 processes by Open MPI's mpirun (OMPI_COMM_WORLD_SIZE=2)");
+  EXPECT_THAT(others({{"PMI_SIZE", "3"}, {"PMI_RANK", "0"}}),
+              AllOf(HasSubstr("3 processes by MPICH"), HasSubstr("PMI_SIZE=3")));
+  EXPECT_THAT(others({{"MV2_COMM_WORLD_SIZE", "4"}}), HasSubstr("MVAPICH"));
+  EXPECT_THAT(others({{"PMIX_RANK", "2"}, {"PMIX_NAMESPACE", "x"}}),
+              HasSubstr("at least 3 processes by a launcher that speaks PMIx"));
+  EXPECT_EQ(others({{"SLURM_STEP_NUM_TASKS", "8"}, {"SLURM_PROCID", "0"}}),
+            "8 processes by srun (SLURM_STEP_NUM_TASKS=8)");
+}
+
+TEST(Launcher, IsNotSuspectedOfASingleProcess) {
+  EXPECT_EQ(others({}), "");
+  EXPECT_EQ(others({{"OMPI_COMM_WORLD_SIZE", "1"}}), "");
+  EXPECT_EQ(others({{"PMI_SIZE", "1"}}), "");
+  EXPECT_EQ(others({{"PMIX_RANK", "0"}}), "");
+  EXPECT_EQ(others({{"SLURM_STEP_NUM_TASKS", "1"}}), "");
+  EXPECT_EQ(others({{"PMI_SIZE", "many"}, {"OMPI_COMM_WORLD_SIZE", ""}}), "");
+}
+
+TEST(Launcher, IsNotSuspectedInAScriptOfSbatch) {
+  EXPECT_EQ(others({{"SLURM_JOB_ID", "7"},
+                    {"SLURM_NTASKS", "16"},
+                    {"SLURM_NPROCS", "16"},
+                    {"SLURM_PROCID", "0"},
+                    {"SLURM_TASKS_PER_NODE", "8(x2)"}}),
+            "");
+}
+
+TEST(Launcher, IsNotSuspectedInAShellOfSrun) {
+  EXPECT_EQ(others({{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PTY_PORT", "40001"}}), "");
+}
+
+/// mpirun starts its daemons on other hosts by srun, one a host, and they start the processes.
+TEST(Launcher, WithinAStepOfSrunCounts) {
+  EXPECT_EQ(others({{"SLURM_STEP_NUM_TASKS", "3"}, {"OMPI_COMM_WORLD_SIZE", "1"}}), "");
+  EXPECT_EQ(others({{"SLURM_STEP_NUM_TASKS", "3"}, {"PMI_SIZE", "1"}}), "");
+  EXPECT_THAT(others({{"SLURM_STEP_NUM_TASKS", "1"}, {"PMI_SIZE", "2"}}), HasSubstr("2 processes"));
+}
+
+}  // namespace
+}  // namespace syncbn::test
