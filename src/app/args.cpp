@@ -16,6 +16,8 @@
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 
+#include "app/print.hpp"
+
 namespace po = boost::program_options;
 
 namespace syncbn::app {
@@ -351,7 +353,7 @@ void CommandLine::example(std::string_view command, std::string_view effect) {
 bool CommandLine::parse(const Arguments& arguments, const World& world) {
   if (std::any_of(arguments.begin(), arguments.end(), is_help)) {
     if (world.communicator.rank() == 0) {
-      std::fputs(help().c_str(), stdout);
+      print(help());
     }
     return false;
   }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cstdio>
 #include <functional>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include "app/bench/report.hpp"
 #include "app/command.hpp"
 #include "app/device_world.hpp"
+#include "app/print.hpp"
 #include "app/report_file.hpp"
 #include "app/threads.hpp"
 #include "app/words.hpp"
@@ -96,11 +96,10 @@ void show_progress(const Communicator& world, std::size_t done,
     return;
   }
   if (done < all.size()) {
-    fmt::print(stderr, "\r[{}/{}] {:<40}", done + 1, all.size(), all[done].text);
+    print_error(fmt::format("\r[{}/{}] {:<40}", done + 1, all.size(), all[done].text));
   } else {
-    fmt::print(stderr, "\r{:<60}\r", "");
+    print_error(fmt::format("\r{:<60}\r", ""));
   }
-  std::fflush(stderr);
 }
 
 /// Collective.
@@ -150,7 +149,7 @@ int run_bench(const Arguments& arguments, const World& world) {
   }
 
   if (ranks.rank() == 0) {
-    std::fputs(report_text(report).c_str(), stdout);
+    print(report_text(report));
   }
   write_report(ranks, request.json, report_json(report));
   write_report(ranks, request.csv, report_csv(report));

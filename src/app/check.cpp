@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
-#include <cstdio>
 
 #include "app/args.hpp"
 #include "app/check/layer_run.hpp"
 #include "app/check/report.hpp"
 #include "app/command.hpp"
 #include "app/device_world.hpp"
+#include "app/print.hpp"
 #include "app/report_file.hpp"
 #include "app/words.hpp"
 
@@ -96,7 +96,7 @@ int run_check(const Arguments& arguments, const World& world) {
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   if (world.communicator.rank() == 0) {
-    std::fputs(report_text(outcome).c_str(), stdout);
+    print(report_text(outcome));
   }
   write_report(world.communicator, json, report_json(outcome));
   return passed(outcome) ? 0 : 1;

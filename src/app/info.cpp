@@ -15,13 +15,14 @@
 #include "app/device_world.hpp"
 #include "app/flight_records.hpp"
 #include "app/hosts.hpp"
+#include "app/print.hpp"
 #include "app/threads.hpp"
 
 namespace syncbn::app {
 namespace {
 
 void line(std::string_view caption, const std::string& text) {
-  fmt::print("{:<14}{}\n", caption, text);
+  print(fmt::format("{:<14}{}\n", caption, text));
 }
 
 }  // namespace
@@ -39,7 +40,7 @@ int run_info(const Arguments& arguments, const World& world) {
   if (command.given("flight-record")) {
     const std::string text = describe_flight_records(exchange_options_of(arguments).flight_record);
     if (world.communicator.rank() == 0) {
-      fmt::print("{}", text);
+      print(text);
     }
     return 0;
   }

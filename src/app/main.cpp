@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
-#include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <functional>
+#include <new>
+#include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 
 #include <fmt/format.h>
@@ -15,6 +14,7 @@
 
 #include "app/args.hpp"
 #include "app/command.hpp"
+#include "app/print.hpp"
 #include "app/session.hpp"
 
 namespace syncbn::app {
@@ -66,18 +66,32 @@ const Command& find_command(const std::string& name) {
 
 int print_on_rank_0(const Session& session, const std::string& text) {
   if (session.rank() == 0) {
-    std::fputs(text.c_str(), stdout);
+    print(text);
   }
   return exit_ok;
 }
 
+/// Thrown where other ranks fail, which say why.
+class OthersFailed : public std::exception {};
+
+/// What the arguments say of the timeout, where they can be understood.
+std::chrono::milliseconds patience_of(const Arguments& arguments) {
+  try {
+    return exchange_options_of(arguments).deadlines.fail;
+  } catch (const std::exception&) {
+    return default_timeout;
+  }
+}
+
+/// Collective. Before anything that a rank might refuse because of its arguments: it would be
+/// alone.
 void require_same_arguments(const Session& session, const Arguments& arguments) {
   std::string joined;
   for (const std::string& argument : arguments) {
     joined += argument + '\n';
   }
-  const std::optional<bool> same = session.all_same(std::hash<std::string>()(joined),
-                                                    exchange_options_of(arguments).deadlines.fail);
+  const std::optional<bool> same =
+      session.all_same(std::hash<std::string>()(joined), patience_of(arguments));
   if (!same) {
     throw CommError("not all ranks started in time.");
   }
@@ -86,29 +100,43 @@ void require_same_arguments(const Session& session, const Arguments& arguments) 
   }
 }
 
-std::string program_of(const Arguments& arguments) {
-  return arguments.empty() || arguments.front().starts_with('-') ? "syncbn"
-                                                                 : "syncbn " + arguments.front();
+/// Collective, as the ranks' environments may differ where their arguments do not.
+ExchangeOptions agreed_exchange_options(const Session& session, const Arguments& arguments) {
+  ExchangeOptions options;
+  std::exception_ptr problem;
+  try {
+    options = exchange_options_of(arguments);
+  } catch (const std::exception&) {
+    problem = std::current_exception();
+  }
+  const std::optional<bool> same =
+      session.all_same(problem ? 1 : 0, problem ? default_timeout : options.deadlines.fail);
+  if (problem) {
+    std::rethrow_exception(problem);
+  }
+  if (!same) {
+    throw CommError("not all ranks started in time.");
+  }
+  if (!*same) {
+    throw OthersFailed();
+  }
+  return options;
 }
 
-/// Better known to be impossible now than when there is something to write.
-void keep_flight_records_in(const std::filesystem::path& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) {
-    throw UsageError(
-        fmt::format("{} cannot be made: {}. Give --flight-record, or SYNCBN_FLIGHT_RECORD in the "
-                    "environment, another directory.",
-                    directory.string(), error.message()));
+std::string program_of(const Arguments& arguments) {
+  for (const Command& command : commands) {
+    if (!arguments.empty() && arguments.front() == command.name) {
+      return fmt::format("syncbn {}", command.name);
+    }
   }
-  set_flight_record_directory(directory);
+  return "syncbn";
 }
 
 int run(const Session& session, const Arguments& arguments) {
   require_same_arguments(session, arguments);
   if (arguments.empty()) {
     if (session.rank() == 0) {
-      std::fputs(usage().c_str(), stderr);
+      print_error(usage());
     }
     return exit_usage;
   }
@@ -121,73 +149,72 @@ int run(const Session& session, const Arguments& arguments) {
   }
   const Command& command = find_command(first);
   const Arguments rest(arguments.begin() + 1, arguments.end());
-  const ExchangeOptions exchange = exchange_options_of(rest);
+  const ExchangeOptions exchange = agreed_exchange_options(session, rest);
   set_report_handler([program = program_of(arguments)](std::string_view line) {
-    fmt::print(stderr, "{}: {}\n", program, line);
-    std::fflush(stderr);
+    print_error(fmt::format("{}: {}\n", program, line));
   });
   if (!exchange.flight_record.empty() && command.run != run_info) {
-    keep_flight_records_in(exchange.flight_record);
+    set_flight_record_directory(exchange.flight_record);
   }
   const World world = session.world(exchange);
   return command.run(rest, world);
 }
 
-int report_usage(const Session& session, const Arguments& arguments, const std::string& message) {
-  if (session.rank() == 0) {
-    std::string program = program_of(arguments);
-    for (const Command& command : commands) {
-      if (program == std::string("syncbn ") + command.name) {
-        fmt::print(stderr, "{}: {}\nTry '{} --help'.\n", program, message, program);
-        return exit_usage;
-      }
-    }
-    fmt::print(stderr, "syncbn: {}\nTry 'syncbn --help'.\n", message);
-  }
-  return exit_usage;
-}
+/// Why a rank ends without having done its work.
+struct Failure {
+  std::string message;  ///< "" where other ranks tell the reason
+  int code = exit_failure;
+  bool exchange_failed = false;  ///< MPI may still hold its request
+};
 
 /// What all ranks hit together is printed once, and the program ends in order. A rank that fails
-/// alone leaves the others in an exchange: it takes them along. So does a failed exchange, whose
-/// request MPI may still hold.
-int report_failure(const Session& session, const Arguments& arguments, const std::string& message,
-                   bool exchange_failed) {
+/// alone leaves the others in an exchange: it takes them along. So does a failed exchange.
+int report_failure(const Session& session, const Arguments& arguments, const Failure& failure) {
   const std::optional<bool> alike =
-      session.all_same(std::hash<std::string>()(message), failing_patience);
+      session.all_same(std::hash<std::string>()(failure.message), failing_patience);
   const bool printed_once = alike.value_or(false);
-  const bool mine_to_print = session.rank() == 0 || !printed_once;
+  const bool mine_to_print = !failure.message.empty() && (session.rank() == 0 || !printed_once);
   if (mine_to_print) {
     // The library's own messages about exchanges begin with the rank.
-    const bool names_rank = printed_once || session.size() == 1 || message.starts_with("rank ");
-    fmt::print(stderr, "{}: {}{}\n", program_of(arguments),
-               names_rank ? "" : fmt::format("rank {}: ", session.rank()), message);
-    std::fflush(stderr);
+    const bool names_rank =
+        printed_once || session.size() == 1 || failure.message.starts_with("rank ");
+    const std::string program = program_of(arguments);
+    print_error(
+        fmt::format("{}: {}{}\n{}", program,
+                    names_rank ? "" : fmt::format("rank {}: ", session.rank()), failure.message,
+                    failure.code == exit_usage ? fmt::format("Try '{} --help'.\n", program) : ""));
   }
-  if (alike && !exchange_failed) {
-    return exit_failure;
+  if (alike && !failure.exchange_failed) {
+    return failure.code;
   }
   // The first rank to abort would cut the others' messages short.
-  if (!mine_to_print) {
-    std::this_thread::sleep_for(failing_patience);
-  } else if (!alike) {
+  if (!printed_once) {
     std::this_thread::sleep_for(time_to_speak);
+  } else if (!mine_to_print) {
+    std::this_thread::sleep_for(failing_patience);
   }
-  session.abort(exit_failure);
+  session.abort(failure.code);
 }
 
 int run_guarded(const Session& session, const Arguments& arguments) {
   try {
     const int code = run(session, arguments);
-    if (std::fflush(stdout) != 0) {
-      throw FileError("standard output cannot be written. Is the disk full?");
+    if (!output_is_written()) {
+      throw FileError("standard output cannot be written. Is it closed, or the disk full?");
     }
     return code;
   } catch (const UsageError& error) {
-    return report_usage(session, arguments, error.what());
+    return report_failure(session, arguments, {error.what(), exit_usage});
   } catch (const CommError& error) {
-    return report_failure(session, arguments, error.what(), true);
+    return report_failure(session, arguments, {error.what(), exit_failure, true});
+  } catch (const OthersFailed&) {
+    return report_failure(session, arguments, {});
+  } catch (const std::bad_alloc&) {
+    return report_failure(session, arguments,
+                          {"memory ran out. Try smaller batches or shapes, fewer ranks on this "
+                           "host, or a higher limit (ulimit -v, the container's)."});
   } catch (const std::exception& error) {
-    return report_failure(session, arguments, error.what(), false);
+    return report_failure(session, arguments, {error.what()});
   }
 }
 
@@ -195,6 +222,7 @@ int run_guarded(const Session& session, const Arguments& arguments) {
 }  // namespace syncbn::app
 
 int main(int argc, char** argv) {
+  syncbn::app::occupy_standard_streams();
   const syncbn::app::Session session(argc, argv);
   return syncbn::app::run_guarded(session, syncbn::app::Arguments(argv + 1, argv + argc));
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <optional>
 
@@ -10,6 +9,7 @@
 
 #include "app/args.hpp"
 #include "app/command.hpp"
+#include "app/print.hpp"
 #include "app/train_reporter.hpp"
 #include "trainer/trainer.hpp"
 
@@ -144,8 +144,7 @@ int run_train(const Arguments& arguments, const World& world) {
   trainer::Trainer trainer(options, ranks);
   TrainReporter reporter(trainer, log, progress, ranks);
   if (ranks.rank() == 0) {
-    std::fputs(introduction(options, trainer, ranks.size()).c_str(), stdout);
-    std::fflush(stdout);
+    print_at_once(introduction(options, trainer, ranks.size()));
   }
   trainer::Recover recover;
   if (elastic) {
@@ -157,7 +156,7 @@ int run_train(const Arguments& arguments, const World& world) {
   }
   const trainer::RunReport run = trainer.run(reporter, recover);
   if (reporter.leads()) {
-    std::fputs(summary(run).c_str(), stdout);
+    print(summary(run));
   }
   return 0;
 }

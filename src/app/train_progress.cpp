@@ -2,11 +2,12 @@
 #include "app/train_progress.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <unistd.h>
 #include <utility>
 
 #include <fmt/format.h>
+
+#include "app/print.hpp"
 
 namespace syncbn::app {
 namespace {
@@ -31,7 +32,7 @@ TrainProgress::TrainProgress(std::int64_t first_step, std::int64_t steps_per_epo
 
 TrainProgress::~TrainProgress() {
   if (bar_is_shown_) {
-    std::fputc('\n', stderr);
+    print_error("\n");
   }
 }
 
@@ -71,26 +72,24 @@ void TrainProgress::draw_bar(const trainer::StepReport& report) {
   const std::string bar =
       fmt::format("{}step {}/{} [{:#>{}}{:->{}}] {}", clear_line, report.step, report.steps, "",
                   filled, "", bar_width - filled, position(report));
-  std::fputs(bar.c_str(), stderr);
+  print_error(bar);
   bar_is_shown_ = true;
 }
 
 void TrainProgress::print_line(const trainer::StepReport& report) {
   const std::string line =
       fmt::format("step {}/{}: {}\n", report.step, report.steps, position(report));
-  std::fputs(line.c_str(), stdout);
-  std::fflush(stdout);
+  print_at_once(line);
 }
 
 void TrainProgress::say(const std::string& line) {
   clear_bar();
-  std::fputs((line + '\n').c_str(), stderr);
-  std::fflush(stderr);
+  print_error(line + '\n');
 }
 
 void TrainProgress::clear_bar() {
   if (bar_is_shown_) {
-    std::fputs(clear_line, stderr);
+    print_error(clear_line);
     bar_is_shown_ = false;
   }
 }
@@ -102,8 +101,7 @@ void TrainProgress::print_epoch(const trainer::StepReport& report) {
       "epoch {}/{}, step {}/{}: loss {:.4f}, test accuracy {:.2f} %, {:.0f} images/s\n",
       report.epoch, epochs, report.step, report.steps, loss_sum_ / static_cast<double>(images_),
       100 * *report.test_accuracy, speed(images_, seconds_));
-  std::fputs(line.c_str(), stdout);
-  std::fflush(stdout);
+  print_at_once(line);
 }
 
 std::string summary(const trainer::RunReport& run) {

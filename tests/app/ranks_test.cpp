@@ -43,6 +43,47 @@ TEST(Ranks, DifferentArgumentsAreRefused) {
   EXPECT_EQ(count(ended.err, "different arguments"), 1) << ended.err;
 }
 
+/// Two ranks that are started in different ways.
+Ended run_pair(const std::string& first, const std::string& second) {
+  return run_shell("exec " + mpirun() + " 1 " + first + " : " + SYNCBN_MPIRUN_N + " 1 " + second);
+}
+
+const std::string quick_check = SYNCBN_PROGRAM " check --quick --dtype f32";
+
+TEST(Ranks, AnArgumentThatOneAloneCannotUseIsADifference) {
+  for (const std::string option : {"--timeout x", "--timeout -1", "--report-after 9999", "--bad"}) {
+    const Ended ended = run_pair(quick_check, quick_check + " " + option);
+    EXPECT_EQ(ended.code, 2) << option;
+    EXPECT_LT(ended.seconds, 40) << option << ": the timeout is 300 s";
+    EXPECT_EQ(count(ended.err, "different arguments"), 1) << option << ended.err;
+  }
+}
+
+TEST(Ranks, ATimeoutInTheEnvironmentOfOneAloneEndsAll) {
+  const Ended ended = run_pair(quick_check, "env SYNCBN_TIMEOUT=soon " + quick_check);
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_LT(ended.seconds, 40);
+  EXPECT_EQ(count(ended.err, "syncbn check: rank 1: "), 1) << ended.err;
+  EXPECT_EQ(count(ended.err, "SYNCBN_TIMEOUT='soon'"), 1) << ended.err;
+}
+
+TEST(Ranks, AFlightDirectoryThatOneAloneCannotMakeEndsAll) {
+  const Ended ended = run_pair(quick_check, "env SYNCBN_FLIGHT_RECORD=/dev/null/x " + quick_check);
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_LT(ended.seconds, 40);
+  EXPECT_THAT(ended.out, testing::IsEmpty());
+  EXPECT_EQ(count(ended.err, "rank 1: /dev/null/x cannot be made"), 1) << ended.err;
+}
+
+TEST(Ranks, OfAnotherLauncherAreRefusedAsSinglePrograms) {
+  const Ended ended = run_shell("for rank in 0 1; do SLURM_STEP_NUM_TASKS=2 " + quick_check +
+                                " || code=\\$?; done; exit \\$code");
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_EQ(count(ended.err, "started as 2 processes by srun (SLURM_STEP_NUM_TASKS=2)"), 2);
+  const std::string within = "env SLURM_STEP_NUM_TASKS=3 " + quick_check;
+  EXPECT_EQ(run_pair(within, within).code, 0) << "ranks that know of each other";
+}
+
 TEST(Ranks, AnElasticRunIsRefusedWhereMpiIsNot) {
   const Ended ended = run_ranks(2, "train --elastic");
   EXPECT_EQ(ended.code, 2);
