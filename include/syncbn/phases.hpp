@@ -8,8 +8,9 @@
 //
 // BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. They are
 // local, hold no state and may be called from several threads at once on different data. Work
-// inside is spread over OpenMP threads; the result does not depend on how many. Each call allocates
-// some memory of the order of C (the layer keeps its own).
+// inside is spread over OpenMP threads; the result does not depend on how many. By default they are
+// no more than the CPU quota of a container is worth. Each call allocates some memory of the order
+// of C (the layer keeps its own).
 //
 // Every function throws InvalidArgument if shapes, types or lengths do not fit together, before
 // anything is written.

@@ -37,6 +37,15 @@ std::map<std::string, std::vector<int>> ranks_by_host(const Communicator& world)
   return hosts;
 }
 
+int ranks_on_this_host(const Communicator& world) {
+  for (const auto& [host, ranks] : ranks_by_host(world)) {
+    if (std::ranges::binary_search(ranks, world.rank())) {
+      return static_cast<int>(ranks.size());
+    }
+  }
+  return 1;
+}
+
 std::string ranges_text(const std::vector<int>& numbers) {
   std::string text;
   for (std::size_t i = 0; i < numbers.size();) {

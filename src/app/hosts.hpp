@@ -15,6 +15,9 @@ std::vector<std::string> gather_texts(const Communicator& world, const std::stri
 /// Collective. Each host's ranks, ascending, by the host's name.
 std::map<std::string, std::vector<int>> ranks_by_host(const Communicator& world);
 
+/// Collective.
+int ranks_on_this_host(const Communicator& world);
+
 /// "0-3, 6" of ascending numbers.
 std::string ranges_text(const std::vector<int>& numbers);
 

@@ -14,8 +14,10 @@
 
 #include "app/args.hpp"
 #include "app/command.hpp"
+#include "app/hosts.hpp"
 #include "app/print.hpp"
 #include "app/session.hpp"
+#include "app/threads.hpp"
 
 namespace syncbn::app {
 namespace {
@@ -157,6 +159,7 @@ int run(const Session& session, const Arguments& arguments) {
     set_flight_record_directory(exchange.flight_record);
   }
   const World world = session.world(exchange);
+  set_thread_count(default_thread_count(ranks_on_this_host(world.communicator)));
   return command.run(rest, world);
 }
 

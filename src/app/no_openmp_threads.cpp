@@ -7,6 +7,10 @@ int thread_count() {
   return 1;
 }
 
+int default_thread_count(int) {
+  return 1;
+}
+
 bool set_thread_count(int threads) {
   return threads == 1;
 }

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
+
 #include <omp.h>
+
+#include "core/cpu_quota.hpp"
 
 #include "app/threads.hpp"
 
@@ -7,6 +11,12 @@ namespace syncbn::app {
 
 int thread_count() {
   return omp_get_max_threads();
+}
+
+int default_thread_count(int processes) {
+  const int threads = omp_get_max_threads();
+  return std::getenv("OMP_NUM_THREADS") == nullptr ? threads_within(cpu_quota(), threads, processes)
+                                                   : threads;
 }
 
 bool set_thread_count(int threads) {

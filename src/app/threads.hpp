@@ -8,6 +8,11 @@ namespace syncbn::app {
 /// OpenMP threads that this process works with; 1 in a build without OpenMP.
 int thread_count();
 
+/// OpenMP threads that a process should work with if OMP_NUM_THREADS does not say: those that
+/// OpenMP would start, one for each processor it may run on, but no more than its part of the CPU
+/// quota that its control groups grant to it and the other `processes` of this program on its host.
+int default_thread_count(int processes);
+
 /// For the library and for oneDNN, which use the same OpenMP. Returns whether it is so now: without
 /// OpenMP only 1 can be had.
 bool set_thread_count(int threads);

@@ -1,16 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
+
 #include <omp.h>
+
+#include "core/cpu_quota.hpp"
 
 #include "kernels/cpu/threads.hpp"
 
 namespace syncbn::kernels::cpu {
 
+namespace {
+
+/// What OpenMP starts unless it is told otherwise, and what is better where there is a quota.
+struct DefaultThreads {
+  int of_openmp = omp_get_num_procs();
+  int within_quota = std::getenv("OMP_NUM_THREADS") == nullptr
+                         ? threads_within(cpu_quota(), of_openmp)
+                         : of_openmp;
+};
+
+}  // namespace
+
 int thread_count() {
-  return omp_get_max_threads();
+  static const DefaultThreads by_default;
+  const int threads = omp_get_max_threads();
+  return threads == by_default.of_openmp ? by_default.within_quota : threads;
 }
 
 void on_threads(void (*body)(const void* context, int thread, int threads), const void* context) {
-#pragma omp parallel
+#pragma omp parallel num_threads(thread_count())
   body(context, omp_get_thread_num(), omp_get_num_threads());
 }
 
