@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <functional>
+#include <new>
 #include <unistd.h>
 
 #include <fmt/format.h>
+
+#include "syncbn/error.hpp"
 
 #include "app/args.hpp"
 #include "app/bench/device_layer_bench.hpp"
@@ -11,8 +14,9 @@
 #include "app/bench/report.hpp"
 #include "app/command.hpp"
 #include "app/device_world.hpp"
+#include "app/flight_directory.hpp"
+#include "app/output_files.hpp"
 #include "app/print.hpp"
-#include "app/report_file.hpp"
 #include "app/threads.hpp"
 #include "app/words.hpp"
 
@@ -109,7 +113,14 @@ std::vector<LayerTimes> time_layers(const std::vector<LayerShape>& shapes,
   std::vector<LayerTimes> layers;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     show_progress(ranks, i, shapes);
-    layers.push_back(time(shapes[i]));
+    try {
+      layers.push_back(time(shapes[i]));
+    } catch (const std::bad_alloc&) {
+      throw Error(
+          fmt::format("memory ran out for tensors of {} on every rank. Time smaller shapes, "
+                      "or fewer ranks on a host.",
+                      shapes[i].text));
+    }
   }
   show_progress(ranks, shapes.size(), shapes);
   return layers;
@@ -130,8 +141,10 @@ int run_bench(const Arguments& arguments, const World& world) {
   apply(command, request);
   const std::vector<LayerShape> shapes = parse_shapes(request.shapes, request.batch);
   const Communicator& ranks = world.communicator;
+  require_different_files(ranks, {{"json", request.json}, {"csv", request.csv}});
   require_writable(ranks, request.json);
   require_writable(ranks, request.csv);
+  prepare_flight_directory(ranks, exchange_options_of(arguments).flight_record);
   set_thread_count(request.threads);
 
   BenchReport report{request.options, ranks.size(), request.threads, world.transport, {}, {}};

@@ -6,8 +6,9 @@
 #include "app/check/report.hpp"
 #include "app/command.hpp"
 #include "app/device_world.hpp"
+#include "app/flight_directory.hpp"
+#include "app/output_files.hpp"
 #include "app/print.hpp"
-#include "app/report_file.hpp"
 #include "app/words.hpp"
 
 namespace syncbn::app {
@@ -77,6 +78,7 @@ int run_check(const Arguments& arguments, const World& world) {
   }
   selection.device = command.device();
   require_writable(world.communicator, json);
+  prepare_flight_directory(world.communicator, exchange_options_of(arguments).flight_record);
 
   const auto start = std::chrono::steady_clock::now();
   Outcome outcome;

@@ -9,6 +9,8 @@
 
 #include "app/args.hpp"
 #include "app/command.hpp"
+#include "app/flight_directory.hpp"
+#include "app/output_files.hpp"
 #include "app/print.hpp"
 #include "app/train_reporter.hpp"
 #include "trainer/trainer.hpp"
@@ -141,6 +143,10 @@ int run_train(const Arguments& arguments, const World& world) {
   }
 
   const Communicator& ranks = world.communicator;
+  require_different_files(ranks, {{"log", log}, {"save", options.save}});
+  require_different_files(ranks, {{"log", log}, {"resume", options.resume}});
+  require_writable(ranks, options.save);
+  prepare_flight_directory(ranks, exchange_options_of(arguments).flight_record);
   trainer::Trainer trainer(options, ranks);
   TrainReporter reporter(trainer, log, progress, ranks);
   if (ranks.rank() == 0) {

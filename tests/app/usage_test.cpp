@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -7,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "app/run_tool.hpp"
+#include "support/scratch_directory.hpp"
 
 namespace syncbn::test {
 namespace {
@@ -128,6 +130,31 @@ TEST(Failure, APlaceThatCannotBeWrittenIsToldBeforeTheWork) {
   EXPECT_EQ(ended.code, 1);
   EXPECT_THAT(ended.out, IsEmpty());
   EXPECT_THAT(ended.err, AllOf(StartsWith("syncbn check: "), HasSubstr("/nonexistent")));
+}
+
+TEST(Failure, OfADirectoryForFlightRecordsThatCannotBeWrittenToIsToldBeforeTheWork) {
+  const Ended ended = run_tool("check --flight-record /proc/self");
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.out, IsEmpty());
+  EXPECT_THAT(ended.err, HasSubstr("/proc/self cannot be written to"));
+}
+
+TEST(Failure, OfTheCommandLineLeavesNoDirectoryForFlightRecords) {
+  const ScratchDirectory scratch;
+  const std::filesystem::path flight = scratch / "flight";
+  for (const std::string refused : {"check --bad", "train --epochs 1 --steps 1", "bench --batch 3x",
+                                    "bench --batch 3 --shapes 4x4"}) {
+    const Ended ended = run_tool(refused + " --flight-record " + flight.string());
+    EXPECT_EQ(ended.code, 2) << refused;
+    EXPECT_FALSE(std::filesystem::exists(flight)) << refused;
+  }
+}
+
+TEST(Failure, OfMemoryNamesWhatItWasFor) {
+  const Ended ended = run_shell("ulimit -v 3000000; exec " SYNCBN_PROGRAM
+                                " bench --shapes 16x1024x1024x1024 --repeat 1");
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.err, HasSubstr("memory ran out for tensors of 16x1024x1024x1024"));
 }
 
 TEST(Failure, SoIsAPlaceForFlightRecordsThatTheEnvironmentNames) {

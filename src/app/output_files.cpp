@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/output_files.hpp"
+
+#include <cerrno>
+#include <functional>
+#include <span>
+#include <system_error>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "syncbn/error.hpp"
+
+#include "core/atomic_file.hpp"
+
+#include "app/args.hpp"
+#include "trainer/agreement.hpp"
+
+namespace syncbn::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The file at the end of symbolic links, which need not exist yet. A loop of links ends anywhere.
+fs::path without_links(fs::path file) {
+  constexpr int most_links = 40;  // as many as Linux follows
+  std::error_code error;
+  for (int i = 0; i < most_links && fs::is_symlink(file, error); ++i) {
+    const fs::path target = fs::read_symlink(file, error);
+    if (error) {
+      break;
+    }
+    file = file.parent_path() / target;  // a target that begins with / replaces all
+  }
+  const fs::path whole = fs::weakly_canonical(fs::absolute(file, error), error);
+  return error ? file : whole;
+}
+
+bool are_one_file(const fs::path& a, const fs::path& b) {
+  std::error_code error;
+  return without_links(a) == without_links(b) || fs::equivalent(a, b, error);
+}
+
+void refuse_one_file(const std::vector<NamedFile>& files) {
+  for (auto a = files.begin(); a != files.end(); ++a) {
+    for (auto b = a + 1; b != files.end(); ++b) {
+      if (!a->file.empty() && !b->file.empty() && are_one_file(a->file, b->file)) {
+        throw UsageError(fmt::format(
+            "--{} {} and --{} {} are the same file (one would overwrite the other). Name two.",
+            a->option, a->file.string(), b->option, b->file.string()));
+      }
+    }
+  }
+}
+
+/// Throws FileError if nothing can replace `file`.
+void require_replaceable(const fs::path& file) {
+  const fs::path directory = file.has_parent_path() ? file.parent_path() : ".";
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  std::string why;
+  if (!fs::is_directory(directory, error)) {
+    why = fmt::format("{} is not a directory", directory.string());
+  } else if (fs::is_directory(status)) {
+    why = "it is a directory";
+  } else if (fs::exists(status) && !fs::is_regular_file(status)) {
+    why = "it is not a regular file";
+  } else if (::access(directory.c_str(), W_OK | X_OK) != 0) {
+    why = fmt::format("{}: {}", directory.string(), std::generic_category().message(errno));
+  }
+  if (!why.empty()) {
+    throw FileError(
+        fmt::format("{} cannot be written ({}). Name a file in a directory that exists "
+                    "and can be written to.",
+                    file.string(), why));
+  }
+}
+
+}  // namespace
+
+void require_different_files(const Communicator& world, const std::vector<NamedFile>& files) {
+  try {
+    trainer::agree(world, [&] {
+      if (world.rank() == 0) {
+        refuse_one_file(files);
+      }
+    });
+  } catch (const FileError& error) {
+    throw UsageError(error.what());
+  }
+}
+
+void require_writable(const Communicator& world, const fs::path& file) {
+  trainer::agree(world, [&] {
+    if (world.rank() == 0 && !file.empty()) {
+      require_replaceable(file);
+    }
+  });
+}
+
+void write_report(const Communicator& world, const fs::path& file, const std::string& text) {
+  if (file.empty()) {
+    return;
+  }
+  trainer::agree(world, [&] {
+    if (world.rank() == 0) {
+      write_atomically(file, {std::as_bytes(std::span(text))});
+    }
+  });
+}
+
+}  // namespace syncbn::app
