@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <map>
-#include <optional>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,19 +23,27 @@ std::string attempt(const std::function<void()>& work) {
   try {
     work();
     return {};
+  } catch (const std::bad_alloc&) {
+    return "memory ran out";
   } catch (const std::exception& error) {
     const std::string reason = error.what();
     return reason.empty() ? "unknown error" : reason;
   }
 }
 
-/// Every rank's text, one character a number.
-std::vector<std::string> gather(const Communicator& ranks, const std::string& mine,
-                                std::size_t longest) {
+/// Every rank's text.
+std::vector<std::string> gather(const Communicator& ranks, const std::string& mine) {
+  const std::vector<double> lengths =
+      ranks.all_gather(std::vector<double>{static_cast<double>(mine.size())});
+  const auto longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
+  if (longest == 0) {
+    return std::vector<std::string>(lengths.size());
+  }
+  // One character a number.
   std::vector<double> padded(mine.begin(), mine.end());
   padded.resize(longest);
   const std::vector<double> all = ranks.all_gather(padded);
-  std::vector<std::string> texts(static_cast<std::size_t>(ranks.size()));
+  std::vector<std::string> texts(lengths.size());
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (all[i] != 0) {
       texts[i / longest] += static_cast<char>(all[i]);
@@ -43,20 +52,21 @@ std::vector<std::string> gather(const Communicator& ranks, const std::string& mi
   return texts;
 }
 
-std::string describe(const std::vector<std::string>& reasons) {
+/// What all give, or who gives what; nothing of those that give "".
+std::string describe(const std::vector<std::string>& texts) {
   std::map<std::string, std::vector<std::size_t>> ranks_of;
-  for (std::size_t rank = 0; rank < reasons.size(); ++rank) {
-    if (!reasons[rank].empty()) {
-      ranks_of[reasons[rank]].push_back(rank);
+  for (std::size_t rank = 0; rank < texts.size(); ++rank) {
+    if (!texts[rank].empty()) {
+      ranks_of[texts[rank]].push_back(rank);
     }
   }
-  if (ranks_of.begin()->second.size() == reasons.size()) {
-    return ranks_of.begin()->first;
+  if (ranks_of.empty() || ranks_of.begin()->second.size() == texts.size()) {
+    return texts.front();
   }
   std::vector<std::string> parts;
-  for (const auto& [reason, ranks] : ranks_of) {
+  for (const auto& [text, ranks] : ranks_of) {
     parts.push_back(fmt::format("{} {}: {}", ranks.size() == 1 ? "rank" : "ranks",
-                                fmt::join(ranks, ", "), reason));
+                                fmt::join(ranks, ", "), text));
   }
   return fmt::format("{}", fmt::join(parts, "; "));
 }
@@ -64,13 +74,17 @@ std::string describe(const std::vector<std::string>& reasons) {
 }  // namespace
 
 void agree(const Communicator& ranks, const std::function<void()>& work) {
-  const std::string reason = attempt(work);
-  const std::vector<double> lengths =
-      ranks.all_gather(std::vector<double>{static_cast<double>(reason.size())});
-  const auto longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
-  if (longest > 0) {
-    throw FileError(describe(gather(ranks, reason, longest)));
+  const std::string reasons = describe(gather(ranks, attempt(work)));
+  if (!reasons.empty()) {
+    throw FileError(reasons);
   }
+}
+
+std::string differences(const Communicator& ranks, const std::string& mine) {
+  const std::vector<std::string> texts = gather(ranks, mine);
+  const bool alike =
+      std::adjacent_find(texts.begin(), texts.end(), std::not_equal_to<>()) == texts.end();
+  return alike ? "" : describe(texts);
 }
 
 }  // namespace syncbn::trainer

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "syncbn/communicator.hpp"
 
@@ -11,5 +12,9 @@ namespace syncbn::trainer {
 /// FileError with the reasons and the numbers of those ranks: nobody goes on alone, to wait for the
 /// others in vain.
 void agree(const Communicator& ranks, const std::function<void()>& work);
+
+/// Collective. "" if all ranks give the same text, else who gives which, on every rank:
+/// "ranks 0, 2: step 4; rank 1: step 8".
+std::string differences(const Communicator& ranks, const std::string& mine);
 
 }  // namespace syncbn::trainer

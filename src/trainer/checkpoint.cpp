@@ -2,14 +2,12 @@
 #include "trainer/checkpoint.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstddef>
-#include <cstring>
-#include <functional>
 #include <string_view>
-#include <unistd.h>
 #include <vector>
+#include <zlib.h>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -96,15 +94,57 @@ std::int64_t steps_done(const StateDict& state) {
   return steps;
 }
 
-std::int64_t load(const std::filesystem::path& file, const Trained& trained,
-                  const RunIdentity& identity, int rank) {
+/// A run that has diverged must not replace its last good checkpoint.
+void require_finite(const StateDict& state, const std::filesystem::path& file,
+                    std::int64_t steps_done) {
+  for (const auto& [name, tensor] : state.tensors) {
+    if (tensor.dtype == StateDType::i64) {
+      continue;
+    }
+    const std::vector<double> values = tensor.as_doubles(name);
+    if (!std::ranges::all_of(values, [](double value) { return std::isfinite(value); })) {
+      throw FileError(fmt::format(
+          "{} is not replaced ({} is not finite after step {}: training has diverged). What is "
+          "there is from before. Try a lower --learning-rate.",
+          file.string(), name, steps_done));
+    }
+  }
+}
+
+/// CRC-32 of names, shapes, values and metadata.
+std::uint32_t checksum(const StateDict& state) {
+  uLong crc = 0;
+  const auto add = [&crc](const void* data, std::size_t bytes) {
+    crc = crc32_z(crc, static_cast<const Bytef*>(data), bytes);
+  };
+  for (const auto& [key, value] : state.metadata) {
+    add(key.c_str(), key.size() + 1);  // with the zero between them
+    add(value.c_str(), value.size() + 1);
+  }
+  for (const auto& [name, tensor] : state.tensors) {
+    add(name.c_str(), name.size() + 1);
+    add(&tensor.dtype, sizeof tensor.dtype);
+    add(tensor.shape.data(), tensor.shape.size() * sizeof(std::int64_t));
+    add(tensor.bytes.data(), tensor.bytes.size());
+  }
+  return static_cast<std::uint32_t>(crc);
+}
+
+/// A checkpoint that has been read.
+struct Loaded {
+  std::int64_t steps_done = 0;
+  std::uint32_t checksum = 0;
+};
+
+Loaded load(const std::filesystem::path& file, const Trained& trained, const RunIdentity& identity,
+            int rank) {
   StateDict state = load_safetensors(file);
   try {
     check_identity(state, identity);
-    const std::int64_t steps = steps_done(state);
+    const Loaded loaded{steps_done(state), checksum(state)};
     select_own(state, trained, rank);
     load_state(trained, state);
-    return steps;
+    return loaded;
   } catch (const FileError& error) {
     throw FileError(
         fmt::format("cannot resume from {} ({}). Give the options of the run that "
@@ -114,22 +154,6 @@ std::int64_t load(const std::filesystem::path& file, const Trained& trained,
 }
 
 }  // namespace
-
-void require_writable(const std::filesystem::path& file, const Communicator& ranks) {
-  agree(ranks, [&] {
-    const std::filesystem::path directory = file.has_parent_path() ? file.parent_path() : ".";
-    if (ranks.rank() != 0) {
-      return;
-    }
-    if (access(directory.c_str(), W_OK) != 0 || std::filesystem::is_directory(file)) {
-      throw FileError(fmt::format(
-          "checkpoint {} cannot be written ({}). Name a file in a directory "
-          "that exists.",
-          file.string(),
-          std::filesystem::is_directory(file) ? "it is a directory" : std::strerror(errno)));
-    }
-  });
-}
 
 void save_checkpoint(const std::filesystem::path& file, const Trained& trained,
                      const RunIdentity& identity, std::int64_t steps_done,
@@ -141,6 +165,7 @@ void save_checkpoint(const std::filesystem::path& file, const Trained& trained,
   add_layer_state(state, trained, ranks);
   agree(ranks, [&] {
     if (ranks.rank() == 0) {
+      require_finite(state, file, steps_done);
       save_safetensors(state, file);
     }
   });
@@ -148,16 +173,17 @@ void save_checkpoint(const std::filesystem::path& file, const Trained& trained,
 
 std::int64_t load_checkpoint(const std::filesystem::path& file, const Trained& trained,
                              const RunIdentity& identity, const Communicator& ranks) {
-  std::int64_t steps = 0;
-  agree(ranks, [&] { steps = load(file, trained, identity, ranks.rank()); });
-  const std::vector<double> all = ranks.all_gather(std::vector{static_cast<double>(steps)});
-  if (std::adjacent_find(all.begin(), all.end(), std::not_equal_to<>()) != all.end()) {
+  Loaded loaded;
+  agree(ranks, [&] { loaded = load(file, trained, identity, ranks.rank()); });
+  const std::string unlike = differences(
+      ranks, fmt::format("step {}, checksum {:08x}", loaded.steps_done, loaded.checksum));
+  if (!unlike.empty()) {
     throw FileError(
-        fmt::format("ranks 0 to {} found {} in steps {}: not the same file. Put it where "
-                    "all ranks see it.",
-                    ranks.size() - 1, file.string(), fmt::join(all, ", ")));
+        fmt::format("the ranks found different checkpoints in {} ({}). Put the same file where all "
+                    "ranks see it.",
+                    file.string(), unlike));
   }
-  return steps;
+  return loaded.steps_done;
 }
 
 }  // namespace syncbn::trainer

@@ -16,19 +16,16 @@ namespace syncbn::trainer {
 /// a run of the same identity may continue from a checkpoint.
 using RunIdentity = std::map<std::string, std::string>;
 
-/// Collective. Every rank throws FileError if rank 0 cannot write into the file's directory: better
-/// known before the training than after it.
-void require_writable(const std::filesystem::path& file, const Communicator& ranks);
-
 /// Collective. Rank 0 writes a safetensors file, atomically: what trained.hpp names, and other
-/// ranks' own statistics as "rank1.bn1.running_mean". Every rank throws FileError if it cannot; the
-/// old file is then still there.
+/// ranks' own statistics as "rank1.bn1.running_mean". Every rank throws FileError if it cannot, or
+/// if a value is not finite; the old file is then still there.
 void save_checkpoint(const std::filesystem::path& file, const Trained& trained,
                      const RunIdentity& identity, std::int64_t steps_done,
                      const Communicator& ranks);
 
 /// Collective. Every rank reads the file. Returns how many steps were done. Every rank throws
-/// FileError if any cannot use it; what `trained` holds is then undefined, the file as it was.
+/// FileError if any cannot use it, or if they have read different ones; what `trained` holds is
+/// then undefined, the file as it was.
 std::int64_t load_checkpoint(const std::filesystem::path& file, const Trained& trained,
                              const RunIdentity& identity, const Communicator& ranks);
 

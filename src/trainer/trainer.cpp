@@ -26,15 +26,13 @@ constexpr std::int64_t evaluation_batch = 500;
 Split load_everywhere(const std::filesystem::path& directory, const Communicator& ranks) {
   std::optional<Split> split;
   agree(ranks, [&] { split = load_split(directory); });
-  const std::vector<double> sums = ranks.all_gather(std::vector<double>{
-      static_cast<double>(split->train.checksum()), static_cast<double>(split->test.checksum())});
-  for (std::size_t i = 2; i < sums.size(); ++i) {
-    if (sums[i] != sums[i % 2]) {
-      throw FileError(
-          fmt::format("rank {} found another data set in {} than rank 0 (the checksums "
-                      "differ). Put the same files everywhere.",
-                      i / 2, directory.string()));
-    }
+  const std::string unlike = differences(
+      ranks,
+      fmt::format("checksums {:08x} and {:08x}", split->train.checksum(), split->test.checksum()));
+  if (!unlike.empty()) {
+    throw FileError(fmt::format(
+        "the ranks found different data sets in {} ({}). Put the same files everywhere.",
+        directory.string(), unlike));
   }
   return std::move(*split);
 }
@@ -70,9 +68,6 @@ Trainer::Trainer(const TrainOptions& options, const Communicator& ranks)
       sampler_(data_.train.size(), options.batch_size, options.seed),
       steps_(total_steps(options, sampler_.steps_per_epoch())),
       message_(count_values(model_.parameters()) + 1) {
-  if (!options.save.empty()) {
-    require_writable(options.save, exchange_);
-  }
   if (options.resume.empty()) {
     return;
   }

@@ -32,7 +32,8 @@ using Recover = std::function<Communicator(const CommError& failure)>;
 /// all-reduce of doubles. With Norm::sync (and Norm::none) the losses are those of one rank, up to
 /// rounding.
 ///
-/// Prints nothing. Errors of the files are thrown on all ranks.
+/// Prints nothing. Errors of the files are thrown on all ranks. Whether a checkpoint can be written
+/// is not tried before there is one.
 class Trainer {
  public:
   /// Collective, with the same options on all ranks. Reads the data and, if there is one, the
@@ -46,8 +47,8 @@ class Trainer {
   const Dataset& training_data() const { return data_.train; }
   std::int64_t parameter_count() const;
 
-  /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite; the
-  /// last checkpoint is then from before.
+  /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite,
+  /// and FileError instead of saving weights that are not; the last checkpoint is then from before.
   ///
   /// With `recover`, ranks may be lost: the others go back to the last step that all of them have
   /// done, and from there on are what a run of as many ranks is that resumes from a checkpoint of

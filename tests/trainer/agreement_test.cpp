@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/agreement.hpp"
 
+#include <new>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -60,6 +61,29 @@ TEST(Agreement, ListsDifferentReasons) {
 TEST(Agreement, SaysOnceWhatAllHave) {
   test::on_ranks([](const Communicator& ranks) {
     EXPECT_EQ(refusal(ranks, [] { throw FileError("no data"); }), "no data");
+  });
+}
+
+TEST(Differences, AreNoneWhereAllGiveTheSame) {
+  test::on_ranks([](const Communicator& ranks) {
+    EXPECT_EQ(differences(ranks, ""), "");
+    EXPECT_EQ(differences(ranks, "step 4"), "");
+  });
+}
+
+TEST(Differences, NameWhoGivesWhat) {
+  test::on_ranks([](const Communicator& ranks) {
+    const std::string unlike = differences(ranks, ranks.rank() == 1 ? "step 8" : "step 4");
+    const std::string expected[] = {"", "rank 0: step 4; rank 1: step 8",
+                                    "ranks 0, 2: step 4; rank 1: step 8",
+                                    "ranks 0, 2, 3: step 4; rank 1: step 8"};
+    EXPECT_EQ(unlike, expected[ranks.size() - 1]);
+  });
+}
+
+TEST(Agreement, TellsThatMemoryRanOut) {
+  test::on_ranks([](const Communicator& ranks) {
+    EXPECT_EQ(refusal(ranks, [] { throw std::bad_alloc(); }), "memory ran out");
   });
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstddef>
 #include <functional>
 #include <string>
 
@@ -224,14 +225,52 @@ TEST(Resume, RefusesACheckpointWithoutATensor) {
   });
 }
 
-TEST(Checkpoint, ThatCannotBeWrittenIsRefusedBeforeTraining) {
+TEST(Checkpoint, IsNotReplacedByOneThatIsNotFinite) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    for (const Norm norm : {Norm::sync, Norm::local}) {
+      TrainOptions options = directory.options(1);
+      options.norm = norm;
+      options.save = directory / "run.safetensors";
+      losses_of(options, ranks);
+      const test::Bytes good = read_file(options.save);
+      options.learning_rate = 1e43;
+      barrier(ranks);
+      try {
+        losses_of(options, ranks);
+        ADD_FAILURE() << "was written";
+      } catch (const FileError& error) {
+        EXPECT_THAT(error.what(), HasSubstr("not finite after step 1"));
+      }
+      EXPECT_TRUE(read_file(options.save) == good);
+      barrier(ranks);
+    }
+  });
+}
+
+/// One bit of a weight is enough: the ranks would train on with different weights.
+TEST(Checkpoint, OfOtherValuesOnOneRankIsRefused) {
   on_ranks([](const Communicator& ranks) {
     const TrainingDirectory directory(ranks);
     TrainOptions options = directory.options(2);
-    options.save = directory / "missing" / "run.safetensors";
-    EXPECT_THAT(refusal(options, ranks), HasSubstr("missing"));
-    options.save = directory / ".";
-    EXPECT_THAT(refusal(options, ranks), HasSubstr("it is a directory"));
+    options.save = directory / "run.safetensors";
+    losses_of(options, ranks);
+    const int last = ranks.size() - 1;
+    options.resume = directory / ("of rank " + std::to_string(ranks.rank()));
+    barrier(ranks);
+    StateDict state = load_safetensors(options.save);
+    if (ranks.rank() == last) {
+      state.tensors.at("conv2.weight").bytes[400] ^= std::byte{1};
+    }
+    save_safetensors(state, options.resume);
+    options.save.clear();
+    const std::string why = refusal(options, ranks);
+    if (last == 0) {
+      EXPECT_EQ(why, "");
+    } else {
+      EXPECT_THAT(why, testing::AllOf(HasSubstr("different checkpoints"),
+                                      HasSubstr("rank " + std::to_string(last) + ": step 2, ")));
+    }
   });
 }
 

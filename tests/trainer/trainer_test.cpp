@@ -165,7 +165,7 @@ TEST(Training, WithOtherDataOnOneRankIsRefusedOnAll) {
       EXPECT_EQ(refusal(options, ranks), "");
     } else {
       EXPECT_THAT(refusal(options, ranks),
-                  AllOf(HasSubstr("rank " + std::to_string(last)), HasSubstr("another data set")));
+                  AllOf(HasSubstr("rank " + std::to_string(last)), HasSubstr("different data sets")));
     }
   });
 }
