@@ -106,11 +106,11 @@ void refuse_inelastic(const World& world) {
 std::string introduction(const TrainOptions& options, const trainer::Trainer& trainer, int ranks) {
   const trainer::Dataset& data = trainer.training_data();
   std::string text = fmt::format(
-      "{} with {} parameters, batch norm: {}; {} images of {}x{} from {}\n"
+      "{} with {} parameters, batch norm: {}; {} images of {}x{} in {} classes from {}\n"
       "{} rank{}, {} samples a step, {} steps",
       to_string(options.network), trainer.parameter_count(), to_string(options.norm), data.size(),
-      data.height(), data.width(), options.data.string(), ranks, ranks == 1 ? "" : "s",
-      std::min(options.batch_size, data.size()), trainer.steps());
+      data.height(), data.width(), trainer.classes(), options.data.string(), ranks,
+      ranks == 1 ? "" : "s", std::min(options.batch_size, data.size()), trainer.steps());
   if (!options.resume.empty()) {
     text += fmt::format(", of which {} done in {}", trainer.steps_done(), options.resume.string());
   }

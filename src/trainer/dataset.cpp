@@ -3,22 +3,28 @@
 
 #include <algorithm>
 #include <cmath>
+#include <system_error>
+#include <utility>
 #include <zlib.h>
 
 #include <fmt/format.h>
 
 #include "syncbn/error.hpp"
 
-#include "trainer/idx.hpp"
-
 namespace syncbn::trainer {
 namespace {
 
 std::filesystem::path find(const std::filesystem::path& directory, const std::string& name) {
   for (const std::string& candidate : {name + ".gz", name}) {
-    std::error_code ignored;
-    if (std::filesystem::exists(directory / candidate, ignored)) {
+    std::error_code error;
+    const std::filesystem::file_status status =
+        std::filesystem::status(directory / candidate, error);
+    if (std::filesystem::exists(status)) {
       return directory / candidate;
+    }
+    if (status.type() != std::filesystem::file_type::not_found) {
+      throw FileError(fmt::format("{} cannot be looked up in {} ({}). May this user read it?",
+                                  candidate, directory.string(), error.message()));
     }
   }
   throw FileError(
@@ -27,30 +33,32 @@ std::filesystem::path find(const std::filesystem::path& directory, const std::st
                   name, directory.string()));
 }
 
-Dataset load_part(const std::filesystem::path& directory, const std::string& part) {
-  const std::filesystem::path images = find(directory, part + "-images-idx3-ubyte");
-  return Dataset(images, find(directory, part + "-labels-idx1-ubyte"));
+/// The files of a training or test part, their headers read.
+struct Part {
+  IdxReader images;
+  IdxReader labels;
+};
+
+Part open_part(const std::filesystem::path& directory, const std::string& name) {
+  return {IdxReader(find(directory, name + "-images-idx3-ubyte"), 3),
+          IdxReader(find(directory, name + "-labels-idx1-ubyte"), 1)};
 }
 
 }  // namespace
 
-Dataset::Dataset(const std::filesystem::path& images, const std::filesystem::path& labels) {
-  Idx pixels = load_idx(images, 3);
-  size_ = pixels.shape[0];
-  height_ = pixels.shape[1];
-  width_ = pixels.shape[2];
-  pixels_ = std::move(pixels.values);
-  labels_ = load_idx(labels, 1).values;
-  if (static_cast<std::int64_t>(labels_.size()) != size_) {
+Dataset::Dataset(IdxReader images, IdxReader labels)
+    : size_(images.shape()[0]), height_(images.shape()[1]), width_(images.shape()[2]) {
+  if (labels.shape()[0] != size_) {
     throw FileError(fmt::format("{} has {} labels ({} has {} images). Do they belong together?",
-                                labels.string(), labels_.size(), images.string(), size_));
+                                labels.path().string(), labels.shape()[0], images.path().string(),
+                                size_));
   }
-  const auto bad = std::find_if(labels_.begin(), labels_.end(),
-                                [](std::uint8_t label) { return label >= classes; });
-  if (bad != labels_.end()) {
-    throw FileError(fmt::format("{} has label {} at {} (labels are 0 to {})", labels.string(), *bad,
-                                bad - labels_.begin(), classes - 1));
-  }
+  labels_ = labels.values();
+  pixels_ = images.values();
+}
+
+std::int64_t Dataset::classes() const {
+  return std::int64_t{1} + *std::max_element(labels_.begin(), labels_.end());
 }
 
 std::array<std::int64_t, 256> Dataset::histogram() const {
@@ -73,13 +81,17 @@ void Dataset::image(std::int64_t sample, std::span<const float, 256> value_of, f
 }
 
 Split load_split(const std::filesystem::path& directory) {
-  Split split{load_part(directory, "train"), load_part(directory, "t10k")};
-  if (split.test.height() != split.train.height() || split.test.width() != split.train.width()) {
+  Part train = open_part(directory, "train");
+  Part test = open_part(directory, "t10k");
+  const std::vector<std::int64_t>& train_shape = train.images.shape();
+  const std::vector<std::int64_t>& test_shape = test.images.shape();
+  if (!std::equal(train_shape.begin() + 1, train_shape.end(), test_shape.begin() + 1)) {
     throw FileError(fmt::format("{}: test images are {}x{} (training images are {}x{})",
-                                directory.string(), split.test.height(), split.test.width(),
-                                split.train.height(), split.train.width()));
+                                directory.string(), test_shape[1], test_shape[2], train_shape[1],
+                                train_shape[2]));
   }
-  return split;
+  return {Dataset(std::move(train.images), std::move(train.labels)),
+          Dataset(std::move(test.images), std::move(test.labels))};
 }
 
 std::array<float, 256> grey_scale(const Dataset& data) {

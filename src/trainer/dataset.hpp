@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -8,21 +9,23 @@
 #include <string>
 #include <vector>
 
-namespace syncbn::trainer {
+#include "trainer/idx.hpp"
 
-/// Labels are 0 to classes - 1, as in MNIST and Fashion-MNIST.
-inline constexpr std::int64_t classes = 10;
+namespace syncbn::trainer {
 
 /// Grey images and their labels.
 class Dataset {
  public:
-  /// `images` and `labels` are IDX files. Throws FileError, also where the two do not fit together.
-  Dataset(const std::filesystem::path& images, const std::filesystem::path& labels);
+  /// `images` has three axes, `labels` one. Throws FileError, also where the two do not fit
+  /// together, which the headers tell before any values are read.
+  Dataset(IdxReader images, IdxReader labels);
 
   std::int64_t size() const { return size_; }
   std::int64_t height() const { return height_; }
   std::int64_t width() const { return width_; }
   std::span<const std::uint8_t> labels() const { return labels_; }
+  /// One more than the largest label.
+  std::int64_t classes() const;
 
   /// How often each grey value comes up in all images.
   std::array<std::int64_t, 256> histogram() const;
@@ -42,9 +45,12 @@ class Dataset {
 struct Split {
   Dataset train;
   Dataset test;
+  /// Labels of both parts are below.
+  std::int64_t classes() const { return std::max(train.classes(), test.classes()); }
 };
 
 /// Reads {train,t10k}-{images-idx3,labels-idx1}-ubyte from `directory`, each with or without .gz.
+/// Throws FileError.
 Split load_split(const std::filesystem::path& directory);
 
 /// Grey value to network input: scaled to the standard deviation that `data` have. Black stays 0,

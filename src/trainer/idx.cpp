@@ -5,11 +5,15 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <memory>
+#include <fcntl.h>
+#include <new>
 #include <string>
+#include <unistd.h>
+#include <utility>
 #include <zlib.h>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "syncbn/error.hpp"
 
@@ -24,17 +28,40 @@ struct CloseGzip {
   void operator()(gzFile file) const noexcept { gzclose(file); }
 };
 
+/// A regular file, open for reading. Opening a pipe would wait for its writer, and reading it for
+/// its end.
+int open_regular(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
+    throw FileError(fmt::format("{} cannot be opened ({})", path.string(), std::strerror(errno)));
+  }
+  struct stat status;
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(fd);
+    throw FileError(
+        fmt::format("{} cannot be read (it is not a regular file). Put the data into "
+                    "files?",
+                    path.string()));
+  }
+  return fd;
+}
+
+}  // namespace
+
 /// A file read front to back; zlib passes plain files through as they are.
-class Reader {
+class IdxReader::Stream {
  public:
-  explicit Reader(const std::filesystem::path& path)
-      : path_(path), file_(gzopen(path.c_str(), "rb")) {
+  explicit Stream(const std::filesystem::path& path) : path_(path) {
+    const int fd = open_regular(path);
+    file_.reset(gzdopen(fd, "rb"));
     if (!file_) {
-      throw FileError(
-          fmt::format("{} cannot be opened ({})", path_.string(), std::strerror(errno)));
+      ::close(fd);
+      throw std::bad_alloc();
     }
     gzbuffer(file_.get(), 1 << 17);
   }
+
+  const std::filesystem::path& path() const { return path_; }
 
   /// Up to `bytes` of them; fewer only at the end of the file.
   std::size_t read(std::uint8_t* data, std::size_t bytes) {
@@ -45,21 +72,25 @@ class Reader {
     return static_cast<std::size_t>(got);
   }
 
+  std::uint32_t read_word();
+  std::vector<std::int64_t> read_shape(int axes);
+  std::vector<std::uint8_t> read_values(std::size_t count);
+
   [[noreturn]] void refuse(const std::string& problem) const {
     throw FileError(
         fmt::format("{} {}. Is it the right file, and complete?", path_.string(), problem));
   }
 
  private:
-  /// What zlib has to say, without the path in front; nothing if all is well.
+  /// What zlib has to say, without "<fd:3>: " in front; nothing if all is well.
   std::string problem() const {
     int code = Z_OK;
     std::string text = gzerror(file_.get(), &code);
     if (code == Z_ERRNO) {
       return std::strerror(errno);
     }
-    if (const std::string prefix = path_.string() + ": "; text.starts_with(prefix)) {
-      text.erase(0, prefix.size());
+    if (text.starts_with("<fd:")) {
+      text.erase(0, text.find(": ") + 2);
     }
     return code == Z_OK ? "" : text;
   }
@@ -68,30 +99,30 @@ class Reader {
   std::unique_ptr<gzFile_s, CloseGzip> file_;
 };
 
-std::uint32_t read_word(Reader& reader) {
+std::uint32_t IdxReader::Stream::read_word() {
   std::array<std::uint8_t, 4> bytes{};
-  if (reader.read(bytes.data(), bytes.size()) != bytes.size()) {
-    reader.refuse("ends within the IDX header");
+  if (read(bytes.data(), bytes.size()) != bytes.size()) {
+    refuse("ends within the IDX header");
   }
   return std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 |
          std::uint32_t{bytes[2]} << 8 | std::uint32_t{bytes[3]};
 }
 
-std::vector<std::int64_t> read_shape(Reader& reader, int axes) {
+std::vector<std::int64_t> IdxReader::Stream::read_shape(int axes) {
   const std::uint32_t wanted = unsigned_bytes << 8 | static_cast<std::uint32_t>(axes);
-  if (const std::uint32_t magic = read_word(reader); magic != wanted) {
-    reader.refuse(fmt::format("begins with {:#010x} (an IDX file of {} begins with {:#010x})",
-                              magic, axes == 1 ? "labels" : "images", wanted));
+  if (const std::uint32_t magic = read_word(); magic != wanted) {
+    refuse(fmt::format("begins with {:#010x} (an IDX file of {} begins with {:#010x})", magic,
+                       axes == 1 ? "labels" : "images", wanted));
   }
   std::vector<std::int64_t> shape;
   std::int64_t values = 1;
   for (int axis = 0; axis < axes; ++axis) {
-    shape.push_back(read_word(reader));
+    shape.push_back(read_word());
     if (shape.back() == 0) {
-      reader.refuse(fmt::format("has no data (axis {} has length 0)", axis));
+      refuse(fmt::format("has no data (axis {} has length 0)", axis));
     }
     if (values > most_values / shape.back()) {
-      reader.refuse(fmt::format("claims more than {} values", most_values));
+      refuse(fmt::format("claims more than {} values", most_values));
     }
     values *= shape.back();
   }
@@ -99,37 +130,47 @@ std::vector<std::int64_t> read_shape(Reader& reader, int axes) {
 }
 
 /// Grows as data come in, so that a header which lies about the length costs no memory.
-std::vector<std::uint8_t> read_values(Reader& reader, std::size_t count) {
+std::vector<std::uint8_t> IdxReader::Stream::read_values(std::size_t count) {
   std::vector<std::uint8_t> values;
   while (values.size() < count) {
     const std::size_t had = values.size();
     const std::size_t wanted = std::min(piece, count - had);
     values.resize(had + wanted);
-    const std::size_t got = reader.read(values.data() + had, wanted);
+    const std::size_t got = read(values.data() + had, wanted);
     if (got < wanted) {
-      reader.refuse(
-          fmt::format("ends after {} of the {} values its header announces", had + got, count));
+      refuse(fmt::format("ends after {} of the {} values its header announces", had + got, count));
     }
   }
   std::uint8_t beyond = 0;
-  if (reader.read(&beyond, 1) != 0) {
-    reader.refuse(fmt::format("goes on after the {} values its header announces", count));
+  if (read(&beyond, 1) != 0) {
+    refuse(fmt::format("goes on after the {} values its header announces", count));
   }
   return values;
 }
 
-}  // namespace
+IdxReader::IdxReader(const std::filesystem::path& file, int axes)
+    : stream_(std::make_unique<Stream>(file)), shape_(stream_->read_shape(axes)) {}
 
-Idx load_idx(const std::filesystem::path& file, int axes) {
-  Reader reader(file);
-  Idx idx;
-  idx.shape = read_shape(reader, axes);
+IdxReader::IdxReader(IdxReader&&) noexcept = default;
+IdxReader::~IdxReader() = default;
+
+const std::filesystem::path& IdxReader::path() const {
+  return stream_->path();
+}
+
+std::vector<std::uint8_t> IdxReader::values() {
   std::size_t count = 1;
-  for (const std::int64_t extent : idx.shape) {
+  for (const std::int64_t extent : shape_) {
     count *= static_cast<std::size_t>(extent);
   }
-  idx.values = read_values(reader, count);
-  return idx;
+  try {
+    return stream_->read_values(count);
+  } catch (const std::bad_alloc&) {
+    throw FileError(fmt::format(
+        "{} cannot be read (memory ran out: its values are {} bytes, on every rank). Run fewer "
+        "ranks on a host, or take a smaller data set.",
+        path().string(), count));
+  }
 }
 
 }  // namespace syncbn::trainer

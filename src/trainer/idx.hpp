@@ -3,19 +3,35 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <string>
 #include <vector>
 
 namespace syncbn::trainer {
 
-/// The contents of an IDX file of unsigned bytes: the format of MNIST and its relatives.
-struct Idx {
-  std::vector<std::int64_t> shape;
-  std::vector<std::uint8_t> values;  ///< product of shape of them, last axis fastest
-};
+/// An IDX file of unsigned bytes, the format of MNIST and its relatives, gzipped or plain. The
+/// header is read when it is opened, so that it can be judged before the values take memory.
+class IdxReader {
+ public:
+  /// `axes` is how many it must have: 3 for images, 1 for labels. Throws FileError if it cannot be
+  /// opened, is no regular file, or is not of that kind.
+  IdxReader(const std::filesystem::path& file, int axes);
+  IdxReader(IdxReader&&) noexcept;
+  ~IdxReader();
 
-/// Reads an IDX file, gzipped or plain. `axes` is how many it must have: 3 for images, 1 for
-/// labels. Throws FileError if it cannot be read, is not of that kind, or is shorter or longer than
-/// its header says.
-Idx load_idx(const std::filesystem::path& file, int axes);
+  const std::filesystem::path& path() const;
+  /// The lengths of the axes, above 0.
+  const std::vector<std::int64_t>& shape() const { return shape_; }
+
+  /// The values, product of the shape of them, last axis fastest. To be called once. Throws
+  /// FileError if the file is damaged, shorter or longer than its header says, or too large for the
+  /// memory.
+  std::vector<std::uint8_t> values();
+
+ private:
+  class Stream;
+  std::unique_ptr<Stream> stream_;
+  std::vector<std::int64_t> shape_;
+};
 
 }  // namespace syncbn::trainer

@@ -9,7 +9,6 @@
 
 #include "syncbn/error.hpp"
 
-#include "trainer/dataset.hpp"
 #include "trainer/layers.hpp"
 
 namespace syncbn::trainer {
@@ -115,7 +114,8 @@ void build_cnn(Builder& builder) {
 
 }  // namespace
 
-Model build_network(const TrainOptions& options, dnn::Image input, const Communicator& group) {
+Model build_network(const TrainOptions& options, dnn::Image input, std::int64_t classes,
+                    const Communicator& group) {
   constexpr std::int64_t smallest = 8;  // three halvings
   if (options.network == Network::cnn && (input.height < smallest || input.width < smallest)) {
     throw InvalidArgument(

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <numeric>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include <fmt/format.h>
@@ -46,8 +48,9 @@ Communicator norm_group(const TrainOptions& options, const Communicator& ranks) 
   return options.norm == Norm::sync ? ranks : Communicator::self();
 }
 
-Model network(const TrainOptions& options, const Dataset& data, const Communicator& norm_group) {
-  return build_network(options, {data.height(), data.width(), 1}, norm_group);
+Model network(const TrainOptions& options, const Split& data, const Communicator& norm_group) {
+  return build_network(options, {data.train.height(), data.train.width(), 1}, data.classes(),
+                       norm_group);
 }
 
 std::size_t count_values(std::span<Parameter* const> parameters) {
@@ -63,7 +66,7 @@ Trainer::Trainer(const TrainOptions& options, const Communicator& ranks)
       data_(load_everywhere(options.data, exchange_)),
       value_of_(grey_scale(data_.train)),
       norm_group_(norm_group(options, ranks)),
-      model_(network(options, data_.train, norm_group_)),
+      model_(network(options, data_, norm_group_)),
       sgd_(model_.parameters(), options.momentum),
       sampler_(data_.train.size(), options.batch_size, options.seed),
       steps_(total_steps(options, sampler_.steps_per_epoch())),
@@ -139,7 +142,7 @@ void Trainer::take_step(Observer& observer) {
 void Trainer::go_on_with(const Communicator& survivors, Observer& observer) {
   exchange_ = survivors.split(0);
   norm_group_ = norm_group(options_, survivors);
-  model_ = network(options_, data_.train, norm_group_);
+  model_ = network(options_, data_, norm_group_);
   sgd_ = Sgd(model_.parameters(), options_.momentum);
   step_ = snapshots_->restore(trained(), exchange_);
   observer.on_recovery(step_, exchange_);
@@ -180,12 +183,24 @@ double Trainer::global_loss(std::span<const std::int64_t> batch) {
   const Pass pass{
       Mode::train, step_,
       batch.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()))};
-  load_images(data_.train, pass.samples);
-  const std::span<const float> logits = model_.forward(pass, images_);
-  logit_gradients_.resize(logits.size());
-  const double loss = softmax_cross_entropy(logits, labels_, logit_gradients_);
-  model_.backward(pass, images_, logit_gradients_);
-  return exchange_gradients(loss, images);
+  return exchange_gradients(shard_loss(pass), images);
+}
+
+/// Forward and backward. Leaves the summed gradients with the parameters, returns the summed loss.
+double Trainer::shard_loss(const Pass& pass) {
+  try {
+    load_images(data_.train, pass.samples);
+    const std::span<const float> logits = model_.forward(pass, images_);
+    logit_gradients_.resize(logits.size());
+    const double loss = softmax_cross_entropy(logits, labels_, logit_gradients_);
+    model_.backward(pass, images_, logit_gradients_);
+    return loss;
+  } catch (const std::bad_alloc&) {
+    throw Error(
+        fmt::format("memory ran out for the activations of {} samples, this rank's share of a "
+                    "step. Try a smaller --batch-size, or more ranks on more hosts.",
+                    pass.size()));
+  }
 }
 
 double Trainer::exchange_gradients(double loss, std::int64_t images) {

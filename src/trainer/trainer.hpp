@@ -45,6 +45,7 @@ class Trainer {
   std::int64_t steps() const { return steps_; }
   std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }
   const Dataset& training_data() const { return data_.train; }
+  std::int64_t classes() const { return model_.output_size(); }
   std::int64_t parameter_count() const;
 
   /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite,
@@ -62,6 +63,7 @@ class Trainer {
   void go_on_with(const Communicator& survivors, Observer& observer);
   StepReport train_step();
   double global_loss(std::span<const std::int64_t> batch);
+  double shard_loss(const Pass& pass);
   double exchange_gradients(double loss, std::int64_t images);
   double evaluate();
   std::int64_t count_correct_in_shard();

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <functional>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,13 +39,15 @@ class DatasetFiles : public testing::Test {
     write_file(labels_, idx_bytes({3}, {0, 9, 5}));
   }
 
+  Dataset open() const { return {{images_, 3}, {labels_, 1}}; }
+
   TemporaryDirectory directory_;
   std::filesystem::path images_ = directory_ / "images";
   std::filesystem::path labels_ = directory_ / "labels";
 };
 
 TEST_F(DatasetFiles, GiveImagesAndLabels) {
-  const Dataset data(images_, labels_);
+  const Dataset data = open();
   EXPECT_EQ(data.size(), 3);
   EXPECT_EQ(data.height(), 1);
   EXPECT_EQ(data.width(), 2);
@@ -58,27 +61,32 @@ TEST_F(DatasetFiles, GiveImagesAndLabels) {
   EXPECT_THAT(pixels, testing::ElementsAre(20.0F, 127.5F));
 }
 
-TEST_F(DatasetFiles, WithALabelThatIsNoClassAreRefused) {
-  write_file(labels_, idx_bytes({3}, {0, 10, 5}));
-  EXPECT_THAT(refusal([&] { Dataset(images_, labels_); }),
-              AllOf(HasSubstr("label 10 at 1"), HasSubstr("0 to 9")));
+TEST_F(DatasetFiles, HaveAsManyClassesAsTheLargestLabelSays) {
+  EXPECT_EQ(open().classes(), 10);
+  write_file(labels_, idx_bytes({3}, {0, 46, 5}));
+  EXPECT_EQ(open().classes(), 47);
+  write_file(labels_, idx_bytes({3}, {255, 46, 5}));
+  EXPECT_EQ(open().classes(), 256);
 }
 
-TEST_F(DatasetFiles, OfDifferentLengthAreRefused) {
+/// The images of which there are too many would take all of the memory.
+TEST_F(DatasetFiles, OfDifferentLengthAreRefusedByTheirHeaders) {
+  write_file(images_, idx_bytes({60'000'000, 28, 28}, {}));
+  EXPECT_THAT(refusal([&] { open(); }), AllOf(HasSubstr("3 labels"), HasSubstr("60000000 images")));
+  write_file(images_, idx_bytes({3, 1, 2}, {0, 10, 20, 30, 40, 255}));
   write_file(labels_, idx_bytes({2}, {0, 9}));
-  EXPECT_THAT(refusal([&] { Dataset(images_, labels_); }),
-              AllOf(HasSubstr("2 labels"), HasSubstr("3 images")));
+  EXPECT_THAT(refusal([&] { open(); }), AllOf(HasSubstr("2 labels"), HasSubstr("3 images")));
 }
 
 TEST_F(DatasetFiles, DifferInTheirChecksum) {
-  const std::uint32_t before = Dataset(images_, labels_).checksum();
-  EXPECT_EQ(Dataset(images_, labels_).checksum(), before);
+  const std::uint32_t before = open().checksum();
+  EXPECT_EQ(open().checksum(), before);
   write_file(labels_, idx_bytes({3}, {0, 8, 5}));
-  EXPECT_NE(Dataset(images_, labels_).checksum(), before);
+  EXPECT_NE(open().checksum(), before);
 }
 
 TEST_F(DatasetFiles, AreScaledToUnitDeviation) {
-  const Dataset data(images_, labels_);
+  const Dataset data = open();
   const std::array<float, 256> value_of = grey_scale(data);
   EXPECT_EQ(value_of[0], 0.0F);
   double sum = 0, squares = 0;
@@ -97,6 +105,37 @@ TEST(DataDirectory, MayHoldGzippedAndPlainFiles) {
   EXPECT_EQ(split.test.size(), 5);
 }
 
+TEST(DataDirectory, HasTheClassesOfBothParts) {
+  const TemporaryDirectory directory;
+  write_data_set(directory.path(), 200, 5, 8, 1, 47);
+  write_file(directory / "t10k-labels-idx1-ubyte", idx_bytes({5}, {1, 2, 60, 4, 5}));
+  EXPECT_EQ(load_split(directory.path()).classes(), 61);
+}
+
+/// Runs `body` as a user whom permissions bind.
+void without_privileges(const std::function<void()>& body) {
+  const bool privileged = ::geteuid() == 0;
+  constexpr uid_t nobody = 65534;
+  if (privileged) {
+    ASSERT_EQ(::seteuid(nobody), 0);
+  }
+  body();
+  if (privileged) {
+    ASSERT_EQ(::seteuid(0), 0);
+  }
+}
+
+TEST(DataDirectory, ThatMayNotBeReadIsNotToldAsMissing) {
+  const TemporaryDirectory directory;
+  write_data_set(directory.path(), 20, 5, 8);
+  std::filesystem::permissions(directory.path(), std::filesystem::perms::none);
+  without_privileges([&] {
+    EXPECT_THAT(refusal([&] { load_split(directory.path()); }),
+                AllOf(HasSubstr("Permission denied"), HasSubstr(directory.path().string())));
+  });
+  std::filesystem::permissions(directory.path(), std::filesystem::perms::owner_all);
+}
+
 TEST(DataDirectory, ThatLacksAFileIsRefused) {
   const TemporaryDirectory directory;
   write_data_set(directory.path(), 20, 5, 8);
@@ -105,7 +144,7 @@ TEST(DataDirectory, ThatLacksAFileIsRefused) {
               AllOf(HasSubstr("t10k-labels-idx1-ubyte"), HasSubstr(directory.path().string())));
 }
 
-TEST(DataDirectory, WithImagesOfTwoSizesIsRefused) {
+TEST(DataDirectory, WithImagesOfTwoSizesIsRefusedByTheHeaders) {
   const TemporaryDirectory directory, other;
   write_data_set(directory.path(), 20, 5, 8);
   write_data_set(other.path(), 20, 5, 9);

@@ -12,11 +12,11 @@ namespace syncbn::test {
 namespace {
 
 void write_part(const std::filesystem::path& directory, const std::string& part,
-                std::uint32_t images, std::uint32_t side, std::mt19937_64& random,
-                Compression compression) {
+                std::uint32_t images, std::uint32_t side, std::uint32_t classes,
+                std::mt19937_64& random, Compression compression) {
   Bytes pixels, labels;
   for (std::uint32_t image = 0; image < images; ++image) {
-    const auto label = static_cast<std::uint8_t>(random() % 10);
+    const auto label = static_cast<std::uint8_t>(random() % classes);
     labels.push_back(label);
     for (std::uint32_t pixel = 0; pixel < side * side; ++pixel) {
       const bool stripe = pixel % side == label % side || pixel / side == (label * 7U) % side;
@@ -55,7 +55,7 @@ void write_file(const std::filesystem::path& file, const Bytes& bytes, Compressi
   gzclose(out);
 }
 
-Bytes read_file(const std::filesystem::path& file) {
+Bytes read_bytes(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   return Bytes(std::istreambuf_iterator<char>(in), {});
 }
@@ -74,10 +74,10 @@ TemporaryDirectory::~TemporaryDirectory() {
 }
 
 void write_data_set(const std::filesystem::path& directory, std::uint32_t train, std::uint32_t test,
-                    std::uint32_t side, std::uint64_t seed) {
+                    std::uint32_t side, std::uint64_t seed, std::uint32_t classes) {
   std::mt19937_64 random(seed);
-  write_part(directory, "train", train, side, random, Compression::gzip);
-  write_part(directory, "t10k", test, side, random, Compression::none);
+  write_part(directory, "train", train, side, classes, random, Compression::gzip);
+  write_part(directory, "t10k", test, side, classes, random, Compression::none);
 }
 
 }  // namespace syncbn::test

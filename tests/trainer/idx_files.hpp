@@ -17,7 +17,7 @@ enum class Compression { none, gzip };
 
 void write_file(const std::filesystem::path& file, const Bytes& bytes,
                 Compression compression = Compression::none);
-Bytes read_file(const std::filesystem::path& file);
+Bytes read_bytes(const std::filesystem::path& file);
 
 /// A new directory, removed with all that is in it at the end.
 class TemporaryDirectory {
@@ -35,8 +35,9 @@ class TemporaryDirectory {
 };
 
 /// Writes a data set in MNIST's format: `train` and `test` images of side x side, dark, with a
-/// bright stripe whose place tells the label, and noise. Different for another `seed`.
+/// bright stripe whose place tells the label, and noise. Different for another `seed`. Labels
+/// are below `classes`.
 void write_data_set(const std::filesystem::path& directory, std::uint32_t train, std::uint32_t test,
-                    std::uint32_t side, std::uint64_t seed = 1);
+                    std::uint32_t side, std::uint64_t seed = 1, std::uint32_t classes = 10);
 
 }  // namespace syncbn::test

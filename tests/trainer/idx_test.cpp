@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "syncbn/error.hpp"
 
@@ -30,7 +31,7 @@ class IdxFile : public testing::TestWithParam<Compression> {
 
   std::string refusal_of_file(int axes = 3) {
     try {
-      load_idx(file_, axes);
+      IdxReader(file_, axes).values();
       return "";
     } catch (const FileError& error) {
       EXPECT_THAT(error.what(), HasSubstr(file_.string()));
@@ -44,9 +45,9 @@ class IdxFile : public testing::TestWithParam<Compression> {
 
 TEST_P(IdxFile, IsReadWhole) {
   write_file(file_, idx_bytes({3, 2, 2}, twelve), GetParam());
-  const Idx idx = load_idx(file_, 3);
-  EXPECT_EQ(idx.shape, (std::vector<std::int64_t>{3, 2, 2}));
-  EXPECT_EQ(idx.values, twelve);
+  IdxReader reader(file_, 3);
+  EXPECT_EQ(reader.shape(), (std::vector<std::int64_t>{3, 2, 2}));
+  EXPECT_EQ(reader.values(), twelve);
 }
 
 TEST_P(IdxFile, OfAnotherKindIsRefused) {
@@ -82,8 +83,19 @@ TEST_P(IdxFile, WithImpossibleSizesIsRefused) {
 
 TEST_P(IdxFile, ThatIsMissingIsRefused) {
   EXPECT_THAT(refusal_of_file(), HasSubstr("No such file"));
-  file_ = directory_.path();
-  EXPECT_NE(refusal_of_file(), "");
+}
+
+/// Which waits for its writer when it is opened, or has no end.
+TEST_P(IdxFile, ThatIsNoRegularFileIsRefusedAtOnce) {
+  const std::filesystem::path file = file_;
+  for (const std::filesystem::path& other :
+       {directory_.path(), std::filesystem::path("/dev/zero")}) {
+    file_ = other;
+    EXPECT_THAT(refusal_of_file(), HasSubstr("not a regular file")) << other;
+  }
+  file_ = file;
+  ASSERT_EQ(::mkfifo(file_.c_str(), 0600), 0);
+  EXPECT_THAT(refusal_of_file(), HasSubstr("not a regular file"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Compression, IdxFile,
@@ -102,18 +114,19 @@ TEST(GzippedIdxFile, ThatIsDamagedIsRefused) {
     value = static_cast<std::uint8_t>(state >> 24);
   }
   write_file(directory / "good", idx_bytes({100, 10, 10}, values), Compression::gzip);
-  const Bytes good = test::read_file(directory / "good");
-  EXPECT_NO_THROW(load_idx(directory / "good", 3));
+  const Bytes good = test::read_bytes(directory / "good");
+  EXPECT_NO_THROW(IdxReader(directory / "good", 3).values());
 
   for (const std::size_t cut : {std::size_t{1}, std::size_t{9}, good.size() / 2}) {
     write_file(directory / "cut", Bytes(good.begin(), good.end() - static_cast<int>(cut)));
-    EXPECT_THROW(load_idx(directory / "cut", 3), FileError) << cut << " bytes cut off";
+    EXPECT_THROW(IdxReader(directory / "cut", 3).values(), FileError) << cut << " bytes cut off";
   }
   for (const std::size_t at : {good.size() / 3, good.size() / 2, good.size() - 5}) {
     Bytes flipped = good;
     flipped[at] ^= 0x40;
     write_file(directory / "flipped", flipped);
-    EXPECT_THROW(load_idx(directory / "flipped", 3), FileError) << "a bit flipped in byte " << at;
+    EXPECT_THROW(IdxReader(directory / "flipped", 3).values(), FileError)
+        << "a bit flipped in byte " << at;
   }
 }
 

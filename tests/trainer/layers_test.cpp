@@ -234,7 +234,7 @@ TEST_P(WholeNetwork, OnAnEmptyShardHasNoGradients) {
   options.dropout = 0.5;
   for (const Norm norm : {Norm::none, Norm::sync}) {
     options.norm = norm;
-    Model model = build_network(options, {9, 8, 1}, Communicator::self());
+    Model model = build_network(options, {9, 8, 1}, 10, Communicator::self());
     const Pass pass;
     EXPECT_EQ(model.forward(pass, {}).size(), 0);
     for (Parameter* parameter : model.parameters()) {
@@ -253,9 +253,9 @@ TEST_P(WholeNetwork, StartsWithTheSameWeightsWhateverTheNorm) {
   TrainOptions options;
   options.network = GetParam();
   options.norm = Norm::none;
-  Model plain = build_network(options, {28, 28, 1}, Communicator::self());
+  Model plain = build_network(options, {28, 28, 1}, 10, Communicator::self());
   options.norm = Norm::sync;
-  Model normalized = build_network(options, {28, 28, 1}, Communicator::self());
+  Model normalized = build_network(options, {28, 28, 1}, 10, Communicator::self());
   int compared = 0;
   for (const Parameter* a : plain.parameters()) {
     for (const Parameter* b : normalized.parameters()) {

@@ -26,7 +26,7 @@ namespace {
 using test::barrier;
 using test::losses_of;
 using test::on_ranks;
-using test::read_file;
+using test::read_bytes;
 using test::TrainingDirectory;
 using testing::ElementsAre;
 
@@ -128,7 +128,7 @@ void expect_like_fewer_ranks(TrainOptions options, const std::vector<Loss>& loss
   const std::vector<double> expected = train_in_parts(options, losses, directory, ranks);
   EXPECT_EQ(journal.losses(), expected);
   barrier(ranks);
-  EXPECT_EQ(read_file(directory / "whole"), read_file(directory / "parts"));
+  EXPECT_EQ(read_bytes(directory / "whole"), read_bytes(directory / "parts"));
   if (!is_lost(losses, ranks.rank())) {
     std::vector<std::pair<std::int64_t, int>> recoveries;
     for (const Loss& loss : losses) {
@@ -223,7 +223,7 @@ TEST(Recovery, IsNotTriedUnlessAskedFor) {
 Model small_network() {
   TrainOptions options;
   options.network = Network::mlp;
-  return build_network(options, {8, 8, 1}, Communicator::self());
+  return build_network(options, {8, 8, 1}, 10, Communicator::self());
 }
 
 /// What a rank alone trains.

@@ -20,7 +20,7 @@ namespace {
 using test::barrier;
 using test::losses_of;
 using test::on_ranks;
-using test::read_file;
+using test::read_bytes;
 using test::refusal;
 using test::TrainingDirectory;
 using testing::HasSubstr;
@@ -45,8 +45,8 @@ void expect_seamless(const TrainOptions& base, const TrainingDirectory& director
   losses.insert(losses.end(), rest.begin(), rest.end());
 
   EXPECT_EQ(losses, expected);
-  EXPECT_EQ(read_file(second.save), read_file(whole.save));
-  EXPECT_NE(read_file(first.save), read_file(whole.save));
+  EXPECT_EQ(read_bytes(second.save), read_bytes(whole.save));
+  EXPECT_NE(read_bytes(first.save), read_bytes(whole.save));
 }
 
 TEST(Resume, ContinuesBitForBit) {
@@ -163,7 +163,7 @@ TEST(Resume, RefusesADamagedFileAndLeavesIt) {
     options.save.clear();
     EXPECT_THAT(refusal(options, ranks), HasSubstr("damaged.safetensors"));  // it is not there yet
 
-    const test::Bytes good = read_file(directory / "run.safetensors");
+    const test::Bytes good = read_bytes(directory / "run.safetensors");
     const test::Bytes cut(good.begin(), good.end() - 1);
     test::Bytes flipped = good;
     flipped[flipped.size() - 3] ^= 1;  // a weight's last place, or near it
@@ -174,7 +174,7 @@ TEST(Resume, RefusesADamagedFileAndLeavesIt) {
       }
       barrier(ranks);
       EXPECT_THAT(refusal(options, ranks), HasSubstr("damaged.safetensors"));
-      EXPECT_EQ(read_file(options.resume), bad);
+      EXPECT_EQ(read_bytes(options.resume), bad);
     }
   });
 }
@@ -233,7 +233,7 @@ TEST(Checkpoint, IsNotReplacedByOneThatIsNotFinite) {
       options.norm = norm;
       options.save = directory / "run.safetensors";
       losses_of(options, ranks);
-      const test::Bytes good = read_file(options.save);
+      const test::Bytes good = read_bytes(options.save);
       options.learning_rate = 1e43;
       barrier(ranks);
       try {
@@ -242,7 +242,7 @@ TEST(Checkpoint, IsNotReplacedByOneThatIsNotFinite) {
       } catch (const FileError& error) {
         EXPECT_THAT(error.what(), HasSubstr("not finite after step 1"));
       }
-      EXPECT_TRUE(read_file(options.save) == good);
+      EXPECT_TRUE(read_bytes(options.save) == good);
       barrier(ranks);
     }
   });

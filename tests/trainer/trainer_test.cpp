@@ -164,9 +164,31 @@ TEST(Training, WithOtherDataOnOneRankIsRefusedOnAll) {
     if (last == 0) {
       EXPECT_EQ(refusal(options, ranks), "");
     } else {
-      EXPECT_THAT(refusal(options, ranks),
-                  AllOf(HasSubstr("rank " + std::to_string(last)), HasSubstr("different data sets")));
+      EXPECT_THAT(refusal(options, ranks), AllOf(HasSubstr("rank " + std::to_string(last)),
+                                                 HasSubstr("different data sets")));
     }
+  });
+}
+
+/// EMNIST has 47.
+TEST(Training, TakesAsManyClassesAsTheDataHave) {
+  on_ranks([](const Communicator& ranks) {
+    const test::TemporaryDirectory own;
+    test::write_data_set(own.path(), 235, 94, 12, 1, 47);
+    TrainOptions options;
+    options.data = own.path();
+    options.batch_size = 47;
+    options.schedule = Schedule::constant;
+    options.steps = 3;
+    options.norm = Norm::none;
+    Trainer trainer(options, ranks);
+    EXPECT_EQ(trainer.classes(), 47);
+    test::Losses losses;
+    trainer.run(losses);
+    EXPECT_LT(worst_difference(losses.values(), losses_of(options, Communicator::self())),
+              tolerance);
+    // The weights before the logits begin small: all classes are about equally likely.
+    EXPECT_NEAR(losses.values().front(), std::log(47.0), 0.2);
   });
 }
 

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// syncbn train, and the files that it reads and writes.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+
+#include "app/run_tool.hpp"
+#include "trainer/idx_files.hpp"
+
+namespace syncbn::test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+/// A small data set, and the tool at work on it.
+class Train : public testing::Test {
+ protected:
+  Train() {
+    std::filesystem::create_directory(directory_ / "data");
+    write_data_set(directory_ / "data", 100, 50, 8);
+  }
+
+  std::string file(const std::string& name) const { return (directory_ / name).string(); }
+
+  Ended train(const std::string& options, const std::string& data = "data") const {
+    return run_tool("train --batch-size 20 --data " + file(data) + " " + options);
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(Train, TakesADataSetOf47Classes) {
+  std::filesystem::create_directory(directory_ / "emnist");
+  write_data_set(directory_ / "emnist", 940, 470, 12, 1, 47);
+  const std::string network = "--learning-rate 0.1 --save " + file("save") + " ";
+  const Ended ended = train(network + "--steps 90 --log " + file("log"), "emnist");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr("940 images of 12x12 in 47 classes"));
+  std::vector<nlohmann::json> steps;
+  std::ifstream log(file("log"));
+  for (std::string line; std::getline(log, line);) {
+    steps.push_back(nlohmann::json::parse(line));
+  }
+  ASSERT_EQ(steps.size(), 90);
+  // The weights behind the logits begin small: all classes are about equally likely.
+  EXPECT_NEAR(steps.front()["loss"].get<double>(), std::log(47.0), 0.2);
+  EXPECT_GT(steps.back()["test_accuracy"].get<double>(), 0.1) << "guessing finds one of 47";
+
+  EXPECT_THAT(train("--steps 91 --resume " + file("save"), "data").err,
+              HasSubstr("belongs to another run"));
+}
+
+TEST_F(Train, KeepsTheLastGoodCheckpointOfARunThatDiverges) {
+  const std::string save = file("save");
+  ASSERT_EQ(train("--steps 1 --save " + save).code, 0);
+  const std::string good = read_file(save);
+  const Ended ended = train("--steps 3 --learning-rate 1e43 --save-every 1 --save " + save);
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("not finite after step 1"), HasSubstr("diverged"),
+                               HasSubstr("--learning-rate")));
+  EXPECT_TRUE(read_file(save) == good);
+}
+
+TEST_F(Train, RefusesOneFileForTwoPurposes) {
+  for (const std::string option : {"--save", "--resume"}) {
+    const Ended ended = train("--steps 1 --log " + file("x") + " " + option + " " + file("./x"));
+    EXPECT_EQ(ended.code, 2) << option;
+    EXPECT_THAT(ended.err, HasSubstr("are the same file")) << option;
+  }
+  EXPECT_FALSE(std::filesystem::exists(file("x")));
+  EXPECT_EQ(train("--steps 1 --save " + file("save")).code, 0);
+  EXPECT_EQ(train("--steps 2 --schedule constant --save " + file("save")).code, 0);
+}
+
+TEST_F(Train, RefusesACheckpointThatCannotBeWrittenBeforeTraining) {
+  for (const std::string& save : {file("missing/save"), file("."), std::string("/dev/null")}) {
+    const Ended ended = train("--steps 1 --save " + save);
+    EXPECT_EQ(ended.code, 1) << save;
+    EXPECT_THAT(ended.out, IsEmpty()) << save;
+    EXPECT_THAT(ended.err, HasSubstr(save)) << save;
+  }
+}
+
+TEST_F(Train, LeavesAFileThatIsNoLogAsItIs) {
+  std::ofstream(file("thesis.tex")) << "\\documentclass{article}\n";
+  const Ended ended = train("--steps 1 --log " + file("thesis.tex"));
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("thesis.tex is not overwritten (line 1 is not of a step"),
+                               HasSubstr("Give --log another file")));
+  EXPECT_EQ(read_file(file("thesis.tex")), "\\documentclass{article}\n");
+}
+
+TEST_F(Train, RefusesPipesThatNobodyIsAtTheOtherEndOf) {
+  ASSERT_EQ(::mkfifo(file("log").c_str(), 0600), 0);
+  const Ended unread = train("--steps 1 --log " + file("log"));
+  EXPECT_EQ(unread.code, 1);
+  EXPECT_THAT(unread.err, HasSubstr("nobody reads this pipe"));
+
+  std::filesystem::remove(directory_ / "data" / "t10k-labels-idx1-ubyte");
+  ASSERT_EQ(::mkfifo(file("data/t10k-labels-idx1-ubyte").c_str(), 0600), 0);
+  const Ended unwritten = train("--steps 1");
+  EXPECT_EQ(unwritten.code, 1);
+  EXPECT_THAT(unwritten.err,
+              HasSubstr("t10k-labels-idx1-ubyte cannot be read (it is not a regular"));
+}
+
+TEST_F(Train, WritesItsLogIntoAPipe) {
+  const Ended ended = run_shell(
+      "mkfifo " + file("log") + "; cat " + file("log") + " >" + file("copy") +
+      " & OMP_NUM_THREADS=1 " SYNCBN_PROGRAM " train --batch-size 20 --data " + file("data") +
+      " --steps 2 --log " + file("log") + "; code=\\$?; wait; exit \\$code");
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  const std::string copy = read_file(file("copy"));
+  EXPECT_EQ(std::count(copy.begin(), copy.end(), '\n'), 2);
+}
+
+}  // namespace
+}  // namespace syncbn::test
