@@ -36,7 +36,8 @@ void Communicator::finish(const PendingSum& sum) const {
 }
 
 std::vector<double> Communicator::all_gather(std::span<const double> mine) const {
-  std::vector<double> all(mine.size() * static_cast<std::size_t>(size()), 0.0);
+  // To -0 a sum adds any number without changing it, also -0.
+  std::vector<double> all(mine.size() * static_cast<std::size_t>(size()), -0.0);
   std::ranges::copy(mine, all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * rank());
   group_->exchange(
       {.pass = comm::Pass::all_gather, .channels = static_cast<std::int64_t>(all.size())}, all);

@@ -68,6 +68,16 @@ TEST(Communicator, InfinityAndNaNTravel) {
   });
 }
 
+TEST(Communicator, AllGatherKeepsTheSignOfZero) {
+  test::on_ranks([](const Communicator& group) {
+    const std::vector<double> all = group.all_gather(std::vector<double>{-0.0, 0.0, 1.0});
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      EXPECT_EQ(all[i], i % 3 == 2 ? 1.0 : 0.0);
+      EXPECT_EQ(std::signbit(all[i]), i % 3 == 0) << "value " << i;
+    }
+  });
+}
+
 TEST(Communicator, SumsOfDifferentNaNsHaveTheSameBits) {
   test::on_ranks([](const Communicator& group) {
     const double sign = group.rank() % 2 == 0 ? 1.0 : -1.0;
