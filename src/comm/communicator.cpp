@@ -8,6 +8,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/group.hpp"
+#include "comm/whole_number.hpp"
 
 namespace syncbn {
 
@@ -56,9 +57,10 @@ Communicator Communicator::split_by_samples(std::int64_t mine, std::int64_t samp
     const double theirs = all[2 * static_cast<std::size_t>(rank) + 1];
     const auto refuse = [&](const char* what, double value, const std::string& expected) {
       throw InvalidArgument("rank " + std::to_string(rank) + ' ' + what + ' ' +
-                            std::to_string(static_cast<std::int64_t>(value)) + " samples (" +
+                            std::to_string(comm::whole_number<std::int64_t>(value)) + " samples (" +
                             expected + ")");
     };
+    comm::whole_number<std::int64_t>(has(rank));
     if (has(rank) < 0) {
       refuse("says it has", has(rank), "at least 0");
     }

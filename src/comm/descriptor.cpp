@@ -5,6 +5,7 @@
 #include <map>
 
 #include "comm/packed_bytes.hpp"
+#include "comm/whole_number.hpp"
 
 namespace syncbn::comm {
 namespace {
@@ -38,12 +39,12 @@ void pack_text(std::string_view text, std::span<double> words) {
 
 Unpacked unpack(std::span<const double> words) {
   Unpacked result;
-  result.sequence = static_cast<std::int64_t>(words[0]);
-  result.what.pass = static_cast<Pass>(words[1]);
-  result.what.channels = static_cast<std::int64_t>(words[2]);
-  result.what.dtype = static_cast<DType>(words[3]);
+  result.sequence = whole_number<std::int64_t>(words[0]);
+  result.what.pass = static_cast<Pass>(whole_number<std::uint8_t>(words[1]));
+  result.what.channels = whole_number<std::int64_t>(words[2]);
+  result.what.dtype = static_cast<DType>(whole_number<std::uint8_t>(words[3]));
   for (std::size_t i = 0; i < 4; ++i) {
-    result.what.shared |= static_cast<std::uint64_t>(words[4 + i]) << (16 * i);
+    result.what.shared |= std::uint64_t{whole_number<std::uint16_t>(words[4 + i])} << (16 * i);
   }
   result.name = unpack_text(words.subspan(descriptor_numbers, name_words));
   result.options = unpack_text(words.subspan(descriptor_numbers + name_words, options_words));

@@ -55,6 +55,7 @@ void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words
 
 /// The table of who did what, from every rank's packed descriptor: ranks that agree share a line.
 /// Ends in advice that fits the difference. `names`: the ranks' numbers, unless they are 0, 1, ...
+/// Throws CommError if a number is none that `pack` writes.
 std::string describe_disagreement(std::span<const double> packed, std::span<const int> names = {});
 
 }  // namespace syncbn::comm

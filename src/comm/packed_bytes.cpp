@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "comm/whole_number.hpp"
+
 namespace syncbn::comm {
 namespace {
 
@@ -22,7 +24,7 @@ void pack_bytes(std::span<const std::byte> bytes, std::span<double> words) {
 
 void unpack_bytes(std::span<const double> words, std::span<std::byte> bytes) {
   for (std::size_t i = 0; i < bytes.size(); ++i) {
-    const auto word = static_cast<std::uint32_t>(words[i / bytes_per_word]);
+    const auto word = whole_number<std::uint32_t>(words[i / bytes_per_word]);
     bytes[i] = static_cast<std::byte>(word >> (8 * (i % bytes_per_word)) & 0xff);
   }
 }

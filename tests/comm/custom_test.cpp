@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <span>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,6 +14,7 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "comm/broadcast.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
@@ -42,6 +50,43 @@ TEST(CustomCommunicator, ACallbackThatDoesNotSumIsCaught) {
     FAIL() << "nothing thrown";
   } catch (const CommError& error) {
     EXPECT_THAT(error.what(), HasSubstr("did not add up"));
+  }
+}
+
+TEST(CustomCommunicator, GarbageFromTheCallbackIsToldToBeThat) {
+  for (const double garbage : {-1.0, 0.5, 1e300, HUGE_VAL, std::nan("")}) {
+    const Communicator group = Communicator::custom(
+        0, 2, [garbage](std::span<double> data) { std::ranges::fill(data, garbage); });
+    std::vector<double> data = {1};
+    try {
+      group.all_reduce(data);
+      FAIL() << "nothing thrown";
+    } catch (const CommError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("did not add up")) << garbage;
+    }
+  }
+}
+
+// A sum that is right in the last eight values, the fingerprint's, and garbage before.
+Communicator with_garbage(double garbage) {
+  return Communicator::custom(0, 2, [garbage](std::span<double> data) {
+    for (double& value : data.last(8)) {
+      value *= 2;
+    }
+    std::ranges::fill(data.first(data.size() - 8), garbage);
+  });
+}
+
+TEST(CustomCommunicator, BytesThatAreNoneAreRefused) {
+  for (const double garbage : {-1.0, 0.5, 4294967296.0, HUGE_VAL, std::nan("")}) {
+    std::array<std::byte, 5> bytes{};
+    EXPECT_THROW(comm::broadcast(with_garbage(garbage), bytes), CommError) << garbage;
+  }
+}
+
+TEST(CustomCommunicator, NumbersOfSamplesThatAreNoneAreRefused) {
+  for (const double garbage : {-1e300, 0.5, 1e300, HUGE_VAL, -HUGE_VAL, std::nan("")}) {
+    EXPECT_THROW(with_garbage(garbage).split_by_samples(8, 16), Error) << garbage;
   }
 }
 
