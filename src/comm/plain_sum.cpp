@@ -29,6 +29,9 @@ class WithFingerprints final : public Transport {
       FingerprintWords words = to_words(message.fingerprint);
       sum_->finish(sum_->start(message, words), words);
       require_agreement(message, words);
+      if (known_.size() == most_known) {
+        known_.clear();  // on all ranks at the same message
+      }
       known_.insert(plan);
     }
     const Ticket ticket = in_flight_.take();
@@ -79,6 +82,8 @@ class WithFingerprints final : public Transport {
 
   std::unique_ptr<PlainSum> sum_;
   std::unordered_set<std::uint64_t> known_;  ///< fingerprints of (layer, channels, length) in use
+  /// A program that names its layers anew at every step takes no more memory than for so many.
+  static constexpr std::size_t most_known = 8192;
   InFlight<Sent> in_flight_;
 };
 

@@ -37,7 +37,8 @@ class PlainSum {
 /// that every rank sees a disagreement in the very call. The ranks then exchange their descriptors.
 ///
 /// Equal lengths cannot be checked inside the sum that needs them. So the first message of a layer
-/// is preceded by one of the fingerprint alone, which has the same length everywhere.
+/// is preceded by one of the fingerprint alone, which has the same length everywhere. After some
+/// thousand layers it begins anew with all of them.
 std::unique_ptr<Transport> with_fingerprints(std::unique_ptr<PlainSum> sum);
 
 }  // namespace syncbn::comm

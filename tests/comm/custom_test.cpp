@@ -15,6 +15,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/broadcast.hpp"
+#include "comm/group.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
@@ -88,6 +89,28 @@ TEST(CustomCommunicator, NumbersOfSamplesThatAreNoneAreRefused) {
   for (const double garbage : {-1e300, 0.5, 1e300, HUGE_VAL, -HUGE_VAL, std::nan("")}) {
     EXPECT_THROW(with_garbage(garbage).split_by_samples(8, 16), Error) << garbage;
   }
+}
+
+TEST(CustomCommunicator, RemembersALimitedNumberOfLayers) {
+  int calls = 0;
+  const Communicator group = Communicator::custom(0, 2, [&](std::span<double> data) {
+    ++calls;
+    for (double& value : data) {
+      value *= 2;
+    }
+  });
+  std::vector<double> data = {0};
+  const auto calls_for = [&](const std::string& layer) {
+    const int before = calls;
+    group.group().exchange({.pass = comm::Pass::forward, .layer = layer, .channels = 1}, data);
+    return calls - before;
+  };
+  EXPECT_EQ(calls_for("bn"), 2) << "the first message of a layer is preceded by a fingerprint";
+  EXPECT_EQ(calls_for("bn"), 1);
+  for (int i = 0; i < 10'000; ++i) {
+    calls_for("another " + std::to_string(i));
+  }
+  EXPECT_EQ(calls_for("bn"), 2) << "as for a layer that was forgotten";
 }
 
 TEST(CustomCommunicator, AnExceptionBecomesACommErrorAndTheGroupUnusable) {
