@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <locale>
 #include <sstream>
 #include <string_view>
 
@@ -36,6 +37,7 @@ std::int64_t validated(std::int64_t channels, const BatchNormOptions& options) {
 
 std::string to_text(const BatchNormOptions& options) {
   std::ostringstream text;
+  text.imbue(std::locale::classic());  // the same on ranks of different locales
   const auto number = [&](double value) {
     std::array<char, 32> digits{};  // the fewest that mean this number
     text << std::string_view(digits.data(), std::to_chars(digits.begin(), digits.end(), value).ptr);

@@ -2,11 +2,14 @@
 #include "comm/deadlines.hpp"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <mutex>
 #include <optional>
-#include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "syncbn/error.hpp"
@@ -31,19 +34,36 @@ std::chrono::milliseconds validated(std::chrono::milliseconds time) {
   return std::min(time, longest);
 }
 
+/// As strtod reads it in the C locale, whatever the program's own.
+std::optional<double> number_in(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+  if (text.starts_with('+')) {
+    text.remove_prefix(1);
+  }
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (end != text.data() + text.size() || error == std::errc::invalid_argument) {
+    return std::nullopt;
+  }
+  if (error == std::errc::result_out_of_range) {  // beyond what a double holds
+    const bool small = text.find("e-") != text.npos || text.find("E-") != text.npos;
+    return small ? 0.0 : std::numeric_limits<double>::infinity();
+  }
+  return number;
+}
+
 std::optional<std::chrono::milliseconds> from_environment(const char* variable) {
   const char* text = std::getenv(variable);
   if (text == nullptr || *text == 0) {
     return std::nullopt;
   }
-  char* end = nullptr;
-  const double seconds = std::strtod(text, &end);
-  if (*end != 0 || !(seconds > 0)) {
+  const std::optional<double> read = number_in(text);
+  if (!read || !(*read > 0)) {
     throw InvalidArgument(std::string("the environment has ") + variable + "='" + text +
                           "' (accepted: a number of seconds above 0)");
   }
   const double most = std::chrono::duration<double>(longest).count();
-  return std::chrono::milliseconds(std::llround(std::ceil(1e3 * std::min(seconds, most))));
+  return std::chrono::milliseconds(std::llround(std::ceil(1e3 * std::min(*read, most))));
 }
 
 }  // namespace
@@ -53,9 +73,13 @@ Deadlines validated(Deadlines deadlines) {
 }
 
 std::string in_seconds(std::chrono::milliseconds time) {
-  std::ostringstream text;
-  text << std::chrono::duration<double>(time).count() << " s";
-  return text.str();
+  std::array<char, 32>
+      digits{};  // the same in every locale, for ranks that may have different ones
+  const double seconds = std::chrono::duration<double>(time).count();
+  char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), seconds,
+                                  std::chars_format::general, 6)
+                        .ptr;
+  return std::string(digits.data(), end) + " s";
 }
 
 void report(std::string_view line) noexcept {

@@ -2,13 +2,13 @@
 #include "comm/flight_files.hpp"
 
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <unistd.h>
 #include <utility>
 
@@ -58,9 +58,9 @@ Json in_hexadecimal(std::uint64_t number) {
   if (number == 0) {
     return nullptr;
   }
-  std::ostringstream text;
-  text << std::hex << number;
-  return text.str();
+  std::array<char, 16> digits{};  // the same in every locale
+  char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
+  return std::string(digits.data(), end);
 }
 
 }  // namespace

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <clocale>
+#include <cstdlib>
+#include <locale>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -8,6 +12,10 @@
 
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
+
+#include "comm/deadlines.hpp"
+#include "comm/flight_files.hpp"
+#include "comm/group.hpp"
 
 namespace syncbn {
 namespace {
@@ -218,6 +226,38 @@ TEST(ThreadRanks, DeadlinesComeFromTheEnvironment) {
   unsetenv("SYNCBN_TIMEOUT");
   unsetenv("SYNCBN_REPORT_AFTER");
   EXPECT_EQ(default_deadlines().fail, default_timeout);
+}
+
+/// Digits in groups of one, and a comma for the decimal point.
+class Grouping : public std::numpunct<char> {
+  char do_decimal_point() const override { return ','; }
+  char do_thousands_sep() const override { return '\''; }
+  std::string do_grouping() const override { return "\1"; }
+};
+
+TEST(ThreadRanks, TextsDoNotDependOnTheLocale) {
+  const std::locale before =
+      std::locale::global(std::locale(std::locale::classic(), new Grouping()));
+  EXPECT_EQ(comm::in_seconds(std::chrono::milliseconds(1'234'500)), "1234.5 s");
+  const std::string record =
+      comm::to_json({}, {.group = 0x123456789abcdef, .rank = 0, .size = 2}, "");
+  std::locale::global(before);
+  EXPECT_THAT(record, HasSubstr("\"123456789abcdef\""));
+}
+
+TEST(ThreadRanks, TimesOfTheEnvironmentAreReadInAnyLocale) {
+  const std::string before = std::setlocale(LC_NUMERIC, nullptr);
+  for (const char* name : {"C", "de_DE.UTF-8", "fr_FR.UTF-8"}) {
+    std::setlocale(LC_NUMERIC, name);  // as it was where there is no such locale
+    setenv("SYNCBN_TIMEOUT", "+0.25", 1);
+    EXPECT_EQ(default_deadlines().fail, std::chrono::milliseconds(250)) << name;
+    setenv("SYNCBN_TIMEOUT", " 1e3", 1);
+    EXPECT_EQ(default_deadlines().fail, std::chrono::seconds(1000)) << name;
+    setenv("SYNCBN_TIMEOUT", "1e999", 1);
+    EXPECT_EQ(default_deadlines().fail, std::chrono::days(365)) << name;
+  }
+  unsetenv("SYNCBN_TIMEOUT");
+  std::setlocale(LC_NUMERIC, before.c_str());
 }
 
 TEST(ThreadRanks, TheLongestTimeoutIsLong) {
