@@ -137,6 +137,31 @@ TEST(ThreadRanks, ARankThatPostsButDoesNotGoOnIsNamed) {
   EXPECT_THAT(last, HasSubstr("rank 1 did not come within 0.3 s"));
 }
 
+TEST(ThreadRanks, NamesOnlyTheRankThatHasNotPostedALongMessage) {
+  // Of 30,000 values each of the five ranks sums a slice, which takes all ranks' values.
+  std::vector<Communicator> group = Communicator::threads(5, std::chrono::milliseconds(300));
+  std::vector<std::string> failures(group.size());
+  std::vector<std::thread> threads;
+  for (std::size_t rank = 0; rank < group.size(); ++rank) {
+    if (rank != 3) {
+      threads.emplace_back([&, rank] {
+        std::vector<double> data(30'000);
+        try {
+          group[rank].all_reduce(data);
+        } catch (const CommError& error) {
+          failures[rank] = error.what();
+        }
+      });
+    }
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  for (const std::size_t rank : {0, 1, 2, 4}) {
+    EXPECT_THAT(failures[rank], HasSubstr(": rank 3 did not come within 0.3 s"));
+  }
+}
+
 TEST(ThreadRanks, OfSeveralSumsUnderWayTheOneInDisputeIsNamed) {
   // Both ranks start eight; of the seventh they think differently.
   std::vector<Communicator> group = Communicator::threads(2, std::chrono::seconds(60));

@@ -104,6 +104,7 @@ void Exchange::finish(Transport::Ticket ticket) {
       }
       patience = Patience(yields_);
       watch = Watch();
+      take_back_word();
       continue;
     }
     const Blocker blocker = what_blocks();
@@ -113,9 +114,6 @@ void Exchange::finish(Transport::Ticket ticket) {
     if (look) {
       look_around(blocker, watch);
     }
-  }
-  if (network_) {
-    ranks_.own().has_news.store(false);
   }
   if (reported) {
     report_end_of_wait(reported->reported, Clock::now() - reported->begin);
@@ -172,7 +170,7 @@ void Exchange::find_room() {
   room_ = least + depth;
 }
 
-bool Exchange::all_posted(std::uint64_t piece) {
+bool Exchange::all_posted(std::uint64_t piece) const {
   return std::ranges::all_of(ranks_.areas(), [piece](const Area* area) {
     return beyond(area->posted.word.load(std::memory_order_acquire), piece);
   });
@@ -307,12 +305,7 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
   watch.last_look = now;
   const Clock::duration waited = watch.waited;
   ranks_.require_nobody_gave_up(passed_);
-  if (network_) {
-    if (const std::string news = network_->news(); !news.empty() && !ranks_.own().has_news.load()) {
-      write_text(ranks_.own().news, news);
-      ranks_.own().has_news.store(true);
-    }
-  }
+  leave_word(watch);
   if (blocker.signal != nullptr && blocker.rank != ranks_.self()) {
     Area& other = ranks_[blocker.rank];
     const std::string name = ranks_.name(blocker.rank);
@@ -349,24 +342,32 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
   }
 }
 
+bool Exchange::behind(std::size_t rank, std::size_t owners, bool all_posted) const {
+  const Area& other = ranks_[rank];
+  if (posted_ <= passed_) {  // for room
+    return !beyond(other.passed.word.load(), posted_ - depth);
+  }
+  if (!all_posted) {  // without them nobody can have reduced
+    return !beyond(other.posted.word.load(), passed_);
+  }
+  return rank < owners && !beyond(other.reduced.word.load(), passed_);
+}
+
 std::string Exchange::missing(std::chrono::milliseconds waited) {
   std::string who;
   std::string details;
   int ranks = 0;
   const std::size_t values = values_of(job_of(passed_, passing_), passed_).size();
   const std::size_t owners = owners_ == 0 ? owners_of(values) : 0;  // of this host alone
+  const bool posted = all_posted(passed_);
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
-    const Area& other = ranks_[rank];
-    const bool behind = posted_ <= passed_
-                            ? !beyond(other.passed.word.load(), posted_ - depth)
-                            : !beyond(other.posted.word.load(), passed_) ||
-                                  (rank < owners && !beyond(other.reduced.word.load(), passed_));
-    if (rank != ranks_.self() && behind) {
+    if (rank != ranks_.self() && behind(rank, owners, posted)) {
       const std::string name = ranks_.name(rank);
       who += (ranks++ == 0 ? "" : ", ") + name;
       details += "\n  " + name;
-      if (const Health now = health(other); !now.text.empty()) {
-        details += ": its process " + std::to_string(other.process) + " " + std::string(now.text);
+      if (const Health now = health(ranks_[rank]); !now.text.empty()) {
+        details +=
+            ": its process " + std::to_string(ranks_[rank].process) + " " + std::string(now.text);
       }
       details += ranks_.last_words(rank);
     }
@@ -374,22 +375,51 @@ std::string Exchange::missing(std::chrono::milliseconds waited) {
   if (ranks > 0) {
     return who + " did not come within " + in_seconds(waited) + details;
   }
-  if (owners_ == 0) {
-    return "";
+  return owners_ == 0 ? "" : missing_elsewhere(waited);
+}
+
+std::string Exchange::missing_elsewhere(std::chrono::milliseconds waited) {
+  const bool by_ourselves = network_ && reduced_ < summed_;
+  const std::string word = by_ourselves ? whom_we_wait_for() : ranks_[0].waits_for.read();
+  if (word.empty()) {
+    return ranks_.name(0) +
+           ", which collects what other hosts send, had nothing to pass on within " +
+           in_seconds(waited);
   }
-  if (network_ && reduced_ < summed_) {
-    who = network_->missing();
-  } else {
-    who = ranks_.name(0) + ", which collects what other hosts send, had nothing to pass on";
-    if (ranks_[0].has_news.load()) {
-      details = std::string("\n  ") + ranks_[0].news.data();
-    }
-    return who + " within " + in_seconds(waited) + details;
+  const std::size_t end = std::min(word.find('\n'), word.size());
+  return word.substr(0, end) + " did not come within " + in_seconds(waited) + word.substr(end);
+}
+
+std::string Exchange::whom_we_wait_for() {
+  const std::string news = network_->news();
+  return network_->missing() + (news.empty() ? "" : "\n  " + news);
+}
+
+void Exchange::leave_word(Watch& watch) {
+  if (!network_) {
+    return;
   }
-  if (ranks_.own().has_news.load()) {
-    details = std::string("\n  ") + ranks_.own().news.data();
+  if (reduced_ == summed_ || watch.waited < watch.next_word) {
+    network_->news();  // that another has given up
+    return;
   }
-  return who + " did not come within " + in_seconds(waited) + details;
+  // Before the first of the other ranks looks for it at a deadline of its own.
+  const Clock::duration first = std::min(deadlines_.report, deadlines_.fail) / 4;
+  watch.next_word = watch.waited + first;
+  if (watch.waited < first || alone()) {
+    return;
+  }
+  if (const std::string word = whom_we_wait_for(); word != word_) {
+    word_ = word;
+    ranks_.own().waits_for.write(word);
+  }
+}
+
+void Exchange::take_back_word() {
+  if (!word_.empty()) {
+    word_.clear();
+    ranks_.own().waits_for.write("");
+  }
 }
 
 }  // namespace syncbn::comm::node

@@ -92,6 +92,7 @@ class Exchange {
     Clock::time_point last_look = begin;
     Clock::duration waited{0};
     Clock::duration next_health_check{0};
+    Clock::duration next_word{0};
     std::string reported;  ///< of what it was reported that somebody is missing
   };
 
@@ -107,15 +108,23 @@ class Exchange {
   bool post();
   void find_room();
   void announce(Signal& signal, std::uint64_t pieces);
-  bool all_posted(std::uint64_t piece);
+  bool all_posted(std::uint64_t piece) const;
   bool reduce();
   bool publish();
   bool pass();
 
   Blocker what_blocks();
   void look_around(const Blocker& blocker, Watch& watch);
-  /// Who that is, "" if they have come in the meantime.
+  /// Who is missing, and what is known of them; "" if they have come in the meantime.
   std::string missing(std::chrono::milliseconds waited);
+  /// Whether a rank of this node has still to do something for the piece that is waited for.
+  bool behind(std::size_t rank, std::size_t owners, bool all_posted) const;
+  /// Likewise, of ranks of other nodes.
+  std::string missing_elsewhere(std::chrono::milliseconds waited);
+  /// Leaves word for the ranks of this node: whom this one waits for on other nodes.
+  void leave_word(Watch& watch);
+  std::string whom_we_wait_for();
+  void take_back_word();
 
   Ranks ranks_;
   Cells cells_;
@@ -123,6 +132,7 @@ class Exchange {
   std::size_t owners_;
   std::unique_ptr<Network> network_;
   bool yields_;
+  std::string word_;  ///< that this rank has left
 
   std::vector<Job> jobs_;             ///< a ring, its size a power of two
   Transport::Ticket next_ = 0;        ///< the ticket to be given out

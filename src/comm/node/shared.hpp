@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "comm/flight_record.hpp"
+#include "comm/node/shared_text.hpp"
 #include "comm/node/wait.hpp"
 
 namespace syncbn::comm::node {
@@ -48,8 +49,7 @@ struct alignas(line) Area {
   std::uint64_t process_space = 0;  ///< in which its number means something
   cpu_set_t processors{};           ///< that it may run on
   std::array<char, 4096> why{};     ///< it gave up; zero-terminated, valid once `state` says so
-  std::atomic<bool> has_news{false};
-  std::array<char, 1024> news{};  ///< of other nodes; likewise
+  SharedText<1024> waits_for;       ///< ranks of other nodes, while it does; else ""
 
   std::array<std::int64_t, stamps> sequences{};  ///< numbers of its messages, as the fingerprints
   alignas(line) std::array<Cell, depth> cells;   ///< what is sent
