@@ -4,7 +4,7 @@
 #   docker run --rm syncbn                                  the main job: two ranks train
 #   docker run --rm syncbn mpirun -n 2 syncbn check         anything else
 #
-# Ranks in one container talk through /dev/shm: give it --shm-size 64m or more.
+# Open MPI's own messages between ranks of one container go through /dev/shm: give it --shm-size 64m or more.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS build

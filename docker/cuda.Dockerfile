@@ -5,8 +5,8 @@
 #   docker run --rm --gpus all syncbn:cuda                                what it has
 #   docker run --rm --gpus all syncbn:cuda syncbn check --device cuda     anything else
 #
-# --gpus takes the NVIDIA container toolkit on the machine. Ranks in one container talk through
-# /dev/shm: give it --shm-size 1g.
+# --gpus takes the NVIDIA container toolkit on the machine. MPI's and NCCL's messages between ranks of one
+# container go through /dev/shm: give it --shm-size 1g.
 ARG CUDA=13.0.1
 ARG SYSTEM=ubuntu24.04
 

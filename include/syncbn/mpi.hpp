@@ -27,9 +27,10 @@ MpiExchange default_mpi_exchange();
 /// when one thread makes all calls. After a CommError a request may be left to MPI, so the program
 /// should end with MPI_Abort.
 ///
-/// The service takes 0.5 MB of /dev/shm for each rank of a host that has several. On a single host
-/// its exchanges make no MPI calls. Of a group on several hosts, or with the vendor's sum, MPI
-/// keeps a communicator for good.
+/// The service takes 0.5 MB of memory, in no file system, for each rank of a host that has several,
+/// which are processes of one user and see each other in /proc. On a single host its exchanges make
+/// no MPI calls. Of a group on several hosts, or with the vendor's sum, MPI keeps a communicator for
+/// good.
 Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
                               MpiExchange exchange = default_mpi_exchange());
 

@@ -40,11 +40,11 @@ class Memory {
       return;
     }
     const std::size_t bytes = ranks_ * sizeof(Area);
-    std::array<char, 1024> words{};  // the name, which begins with a slash, or why there is none
+    std::array<char, 1024> words{};  // the address, which begins with a slash, or why there is none
     if (host.rank() == 0) {
       try {
         shared_.emplace(SharedMemory::create(bytes));
-        node::write_text(words, shared_->name());
+        node::write_text(words, shared_->address());
       } catch (const std::exception& error) {
         failure_ = error.what();
         node::write_text(words, failure_);
@@ -67,9 +67,9 @@ class Memory {
   }
 
   const std::string& failure() const { return failure_; }
-  void unlink() {
+  void hide() {
     if (shared_) {
-      shared_->unlink();
+      shared_->hide();
     }
   }
 
@@ -102,7 +102,7 @@ class Service final : public Transport {
         host_(split_by_host(comm_, ranks_per_host)),
         memory_(host_) {
     require_success_everywhere();
-    memory_.unlink();
+    memory_.hide();
     const std::vector<Area*> areas = memory_.areas();
     own_ = areas[static_cast<std::size_t>(host_.rank())];
     std::vector<int> names(areas.size());

@@ -3,96 +3,103 @@
 
 #include <cerrno>
 #include <fcntl.h>
-#include <random>
+#include <filesystem>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "syncbn/error.hpp"
 
 namespace syncbn::comm::node {
 namespace {
 
-[[noreturn]] void fail(const std::string& doing, std::size_t bytes, int error) {
-  throw CommError(doing + " " + std::to_string(bytes) +
-                  " bytes of shared memory: " + std::generic_category().message(error) +
-                  " (the ranks of a host meet in /dev/shm; a container needs --shm-size or --ipc "
-                  "for more of it, or choose the vendor exchange)");
+[[noreturn]] void fail(const std::string& doing, std::size_t bytes, const std::string& problem) {
+  throw CommError(
+      doing + " " + std::to_string(bytes) +
+      " bytes of memory that the ranks of a host share: " + problem +
+      " (they take 0.5 MB each, and must be processes of one user; or choose the vendor "
+      "exchange)");
 }
 
-/// Closed when it goes out of scope: a mapping does not need it.
-struct OpenFile {
-  int number;
-  explicit OpenFile(int opened) : number(opened) {}
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-  ~OpenFile() {
-    if (number >= 0) {
-      close(number);
-    }
-  }
-};
+[[noreturn]] void fail(const std::string& doing, std::size_t bytes, int error) {
+  fail(doing, bytes, std::generic_category().message(error));
+}
 
-std::byte* map(const OpenFile& file, std::size_t bytes) {
-  void* const data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.number, 0);
-  if (data == MAP_FAILED) {
-    fail("mapping", bytes, errno);
-  }
-  return static_cast<std::byte*>(data);
+/// What tells an open file from all others.
+std::string identity(int file) {
+  struct stat found {};
+  fstat(file, &found);
+  return std::to_string(found.st_dev) + ":" + std::to_string(found.st_ino) + ":" +
+         std::to_string(found.st_size);
 }
 
 }  // namespace
 
 SharedMemory SharedMemory::create(std::size_t bytes) {
-  std::random_device random;
-  std::string name;
-  int opened = -1;
-  do {
-    name = "/syncbn-" + std::to_string(getpid()) + "-" + std::to_string(random());
-    opened = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, S_IRUSR | S_IWUSR);
-  } while (opened < 0 && errno == EEXIST);
-  const OpenFile file(opened);
-  if (opened < 0) {
+  SharedMemory memory(memfd_create("syncbn", MFD_CLOEXEC), bytes);
+  if (memory.file_ < 0) {
     fail("creating", bytes, errno);
   }
-  SharedMemory memory(name, nullptr, bytes, true);  // goes again, whatever comes
   int error = EINTR;
   while (error == EINTR) {
-    error = posix_fallocate(file.number, 0, static_cast<off_t>(bytes));
+    error = posix_fallocate(memory.file_, 0, static_cast<off_t>(bytes));
   }
   if (error != 0) {
     fail("reserving", bytes, error);
   }
-  memory.data_ = map(file, bytes);
+  memory.map();
   return memory;
 }
 
-SharedMemory SharedMemory::open(const std::string& name, std::size_t bytes) {
-  const OpenFile file(shm_open(name.c_str(), O_RDWR, 0));
-  if (file.number < 0) {
-    fail("opening", bytes, errno);
+SharedMemory SharedMemory::open(const std::string& address, std::size_t bytes) {
+  const std::size_t blank = address.find(' ');
+  const std::string path = address.substr(0, blank);
+  SharedMemory memory(::open(path.c_str(), O_RDWR | O_CLOEXEC), bytes);
+  if (memory.file_ < 0) {
+    fail("opening", bytes, path + ": " + std::generic_category().message(errno));
   }
-  return {name, map(file, bytes), bytes, false};
+  if (identity(memory.file_) != address.substr(blank + 1)) {
+    fail("opening", bytes, path + " is something else (do the ranks see different /proc?)");
+  }
+  memory.map();
+  memory.hide();
+  return memory;
+}
+
+void SharedMemory::map() {
+  void* const data = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
+  if (data == MAP_FAILED) {
+    fail("mapping", bytes_, errno);
+  }
+  data_ = static_cast<std::byte*>(data);
 }
 
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
-    : name_(std::move(other.name_)),
-      data_(std::exchange(other.data_, nullptr)),
+    : data_(std::exchange(other.data_, nullptr)),
       bytes_(other.bytes_),
-      named_(std::exchange(other.named_, false)) {}
+      file_(std::exchange(other.file_, -1)) {}
 
 SharedMemory::~SharedMemory() {
-  unlink();
+  hide();
   if (data_ != nullptr) {
     munmap(data_, bytes_);
   }
 }
 
-void SharedMemory::unlink() {
-  if (std::exchange(named_, false)) {
-    shm_unlink(name_.c_str());
+std::string SharedMemory::address() const {
+  // The number that this /proc knows the process by may not be getpid's.
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self", error);
+  return "/proc/" + (error ? std::to_string(getpid()) : self.string()) + "/fd/" +
+         std::to_string(file_) + " " + identity(file_);
+}
+
+void SharedMemory::hide() {
+  if (file_ >= 0) {
+    close(std::exchange(file_, -1));
   }
 }
 

@@ -6,35 +6,39 @@
 
 namespace syncbn::comm::node {
 
-/// Memory that processes of a node share: POSIX, not an MPI window, because unmapping it waits for
-/// nobody, neither for a rank that died nor for one that frees its communicators in another order.
+/// Memory that processes of a node share: the kernel's, not an MPI window, because unmapping it
+/// waits for nobody, neither for a rank that died nor for one that frees its communicators in
+/// another order.
+///
+/// It never has a name in a file system (memfd_create), so that nothing is left behind, however and
+/// whenever the processes end. Others open it through /proc, which the kernel lets only processes
+/// of the same user do.
 class SharedMemory {
  public:
-  /// Of zeros, under a new name. Reserves it, so that a full /dev/shm is an error here and not a
-  /// signal later. Throws CommError.
+  /// Of zeros. Reserves it, so that a lack of memory is an error here and not a signal later.
+  /// Throws CommError.
   static SharedMemory create(std::size_t bytes);
-  /// Throws CommError if this process cannot see it.
-  static SharedMemory open(const std::string& name, std::size_t bytes);
+  /// `address` is the creator's, who has not hidden it yet. Throws CommError.
+  static SharedMemory open(const std::string& address, std::size_t bytes);
 
   SharedMemory(SharedMemory&& other) noexcept;
   SharedMemory& operator=(SharedMemory&&) = delete;
   ~SharedMemory();
 
-  const std::string& name() const { return name_; }
   std::byte* data() const { return data_; }
 
-  /// Removes the name; nothing is left behind then, however the processes end. The creator does so
-  /// when all have it open, or when it is destroyed.
-  void unlink();
+  /// Of memory that was created: where the processes find it that see the same /proc.
+  std::string address() const;
+  /// From now on nobody opens it any more.
+  void hide();
 
  private:
-  SharedMemory(std::string name, std::byte* data, std::size_t bytes, bool named)
-      : name_(std::move(name)), data_(data), bytes_(bytes), named_(named) {}
+  SharedMemory(int file, std::size_t bytes) : bytes_(bytes), file_(file) {}
+  void map();
 
-  std::string name_;
-  std::byte* data_;
+  std::byte* data_ = nullptr;
   std::size_t bytes_;
-  bool named_;  ///< by us, still
+  int file_;  ///< -1: closed
 };
 
 }  // namespace syncbn::comm::node
