@@ -27,10 +27,14 @@ MpiExchange default_mpi_exchange();
 /// when one thread makes all calls. After a CommError a request may be left to MPI, so the program
 /// should end with MPI_Abort.
 ///
+/// Throws CommError at the deadline if a rank does not come; only while MPI duplicates `comm` it
+/// cannot be told which. So do a group's splits, but for the vendor's into groups that differ, for
+/// which MPI has a blocking call only.
+///
 /// The service takes 0.5 MB of memory, in no file system, for each rank of a host that has several,
-/// which are processes of one user and see each other in /proc. On a single host its exchanges make
-/// no MPI calls. Of a group on several hosts, or with the vendor's sum, MPI keeps a communicator for
-/// good.
+/// which are processes of one user and see each other in /proc; those that do not are taken for
+/// ranks of different hosts. On a single host its exchanges make no MPI calls. Of a group on several
+/// hosts, or with the vendor's sum, MPI keeps a communicator for good.
 Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
                               MpiExchange exchange = default_mpi_exchange());
 

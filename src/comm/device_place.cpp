@@ -2,10 +2,8 @@
 #include "comm/device_place.hpp"
 
 #include <array>
-#include <fstream>
 #include <map>
 #include <span>
-#include <unistd.h>
 #include <vector>
 
 #include "syncbn/error.hpp"
@@ -56,17 +54,6 @@ void require_own_device(const Communicator& group, const DevicePlace& own) {
                             "or take DeviceCommunicator::staged.");
     }
   }
-}
-
-std::string this_host() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string id;
-  if (std::getline(file, id) && !id.empty()) {
-    return id;
-  }
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
 }
 
 }  // namespace syncbn::comm

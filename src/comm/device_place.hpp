@@ -18,7 +18,4 @@ struct DevicePlace {
 /// them let it be shared.
 void require_own_device(const Communicator& group, const DevicePlace& own);
 
-/// The same in all containers and processes of this host, for as long as it runs, and on no other.
-std::string this_host();
-
 }  // namespace syncbn::comm

@@ -8,6 +8,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/this_host.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::comm {

@@ -3,15 +3,19 @@
 // mpirun -n 2 comm_mpi_errors_test MODE: MPI's own failures, each in a job of its own, because a
 // communicator is not usable afterwards.
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include <mpi.h>
+
+#include <sys/syscall.h>
 
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
@@ -108,13 +112,55 @@ void mixed() {
   }
 }
 
+// Of two hosts with two ranks each the second does not come. A rank that waits for the first of its
+// own, whose deadline is later, knows who is missing all the same.
+void absent_host() {
+  const syncbn::Deadlines deadlines(std::chrono::seconds(1), std::chrono::milliseconds(400));
+  const Communicator group(
+      std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::service_transport(
+          syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
+          deadlines, 2)));
+  expect(all_reduce_failure(group, 5).empty(), "all ranks come");
+  if (group.rank() < 2) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(group.rank() == 0 ? 300 : 0));
+    const std::string message = all_reduce_failure(group, 5);
+    expect(message.find("ranks 2-3 on ") != std::string::npos, "who is missing: " + message);
+    expect(message.find("did not come within 1 s") != std::string::npos, "for long: " + message);
+  } else {
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+  }
+  end_without_finalize();
+}
+
+bool memory_is_full = false;
+
+// Of the second of two hosts the memory is full: all ranks are told, and where.
+void no_memory() {
+  const syncbn::Deadlines deadlines = std::chrono::seconds(20);
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  memory_is_full = rank == 2;
+  try {
+    syncbn::comm::mpi::service_transport(
+        syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
+        deadlines, 2);
+    expect(false, "no memory is an error");
+  } catch (const syncbn::CommError& error) {
+    const std::string message = error.what();
+    expect(message.find("rank 2: creating ") != std::string::npos &&
+               message.find("Cannot allocate memory") != std::string::npos,
+           "the reason is told: " + message);
+  }
+}
+
 // A notice to hosts that have done with the group must not reach the next one that they make.
 void left_early() {
   const syncbn::Deadlines deadlines = std::chrono::seconds(20);
   for (int round = 0; round < 5; ++round) {
     auto group = std::make_unique<Communicator>(
         std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::service_transport(
-            syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines.fail), deadlines, 1)));
+            syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
+            deadlines, 1)));
     const int rank = group->rank();
     expect(all_reduce_failure(*group, 5).empty(), "all ranks come");
     if (rank == 0) {
@@ -133,6 +179,15 @@ void left_early() {
 
 }  // namespace
 
+// In the C library's place.
+extern "C" int memfd_create(const char* name, unsigned int flags) noexcept {
+  if (memory_is_full) {
+    errno = ENOMEM;
+    return -1;
+  }
+  return static_cast<int>(syscall(SYS_memfd_create, name, flags));
+}
+
 int main(int argc, char** argv) {
   MPI_Init(&argc, &argv);
   const std::string mode = argc == 2 ? argv[1] : "";
@@ -148,8 +203,15 @@ int main(int argc, char** argv) {
     mixed();
   } else if (mode == "left_early") {
     left_early();
+  } else if (mode == "absent_host") {
+    absent_host();
+  } else if (mode == "no_memory") {
+    no_memory();
   } else {
-    expect(false, "a mode: freed, absent, absent_from_the_start, lengths, mixed or left_early");
+    expect(
+        false,
+        "a mode: freed, absent, absent_from_the_start, absent_host, lengths, mixed, no_memory or "
+        "left_early");
   }
   MPI_Finalize();
 }

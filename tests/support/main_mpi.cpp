@@ -22,7 +22,8 @@ namespace {
 Communicator world_communicator(std::chrono::milliseconds timeout) {
   if (const char* ranks = std::getenv("SYNCBN_TEST_RANKS_PER_HOST")) {
     return Communicator(std::make_shared<comm::Group>(comm::mpi::service_transport(
-        comm::mpi::duplicate(MPI_COMM_WORLD, timeout), timeout, std::atoi(ranks))));
+        comm::mpi::Members(comm::mpi::duplicate(MPI_COMM_WORLD, timeout)), timeout,
+        std::atoi(ranks))));
   }
   return mpi_communicator(MPI_COMM_WORLD, timeout);
 }

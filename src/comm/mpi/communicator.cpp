@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <mpi.h>
 
@@ -12,6 +15,7 @@
 #include "comm/deadlines.hpp"
 #include "comm/group.hpp"
 #include "comm/mpi/handles.hpp"
+#include "comm/mpi/meeting.hpp"
 #include "comm/mpi/transports.hpp"
 
 namespace syncbn {
@@ -42,17 +46,22 @@ Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange ex
     throw InvalidArgument("mpi_communicator of MPI_COMM_NULL or of an intercommunicator.");
   }
   deadlines = comm::validated(deadlines);
-  comm::mpi::OwnedComm own = comm::mpi::duplicate(comm, deadlines.fail);
-  if (!comm::mpi::same_everywhere(own, static_cast<int>(exchange), deadlines.fail)) {
+  comm::mpi::Members all(comm::mpi::duplicate(comm, deadlines));
+  const std::string mine = exchange == MpiExchange::vendor ? "vendor " : "service ";
+  const std::vector<std::string> theirs =
+      comm::mpi::Meeting(all, "making a communicator", deadlines)
+          .exchange(mine + std::to_string(comm::Group::new_number()));
+  const bool agree = std::ranges::all_of(
+      theirs, [&](const std::string& record) { return record.starts_with(mine); });
+  if (!agree) {
     throw InvalidArgument(
         "some ranks chose the service exchange and some the vendor's. Give all the same, also "
         "SYNCBN_EXCHANGE in the environment of every host.");
   }
-  const std::uint64_t number =
-      comm::mpi::of_first_rank(own, comm::Group::new_number(), deadlines.fail);
+  const std::uint64_t number = std::stoull(theirs.front().substr(mine.size()));
   return Communicator(std::make_shared<comm::Group>(
-      exchange == MpiExchange::vendor ? comm::mpi::vendor_transport(std::move(own), deadlines)
-                                      : comm::mpi::service_transport(std::move(own), deadlines),
+      exchange == MpiExchange::vendor ? comm::mpi::vendor_transport(std::move(all), deadlines)
+                                      : comm::mpi::service_transport(std::move(all), deadlines),
       number));
 }
 

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/mpi/handles.hpp"
 
-#include <array>
-#include <iterator>
 #include <memory>
 #include <sched.h>
-#include <set>
 #include <string>
 
 #include "syncbn/error.hpp"
@@ -31,11 +28,18 @@ OwnedComm::OwnedComm(MPI_Comm comm) : comm_(comm) {
 }
 
 OwnedComm::~OwnedComm() {
-  int finalized = 0;
-  MPI_Finalized(&finalized);
-  if (comm_ != MPI_COMM_NULL && finalized == 0) {
+  if (comm_ != MPI_COMM_NULL && !abandoned_ && usable()) {
     MPI_Comm_free(&comm_);
   }
+}
+
+bool OwnedComm::usable() const {
+  if (getpid() != process_) {
+    return false;
+  }
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  return finalized == 0;
 }
 
 int OwnedComm::rank() const {
@@ -72,74 +76,34 @@ bool finished(MPI_Request& request, std::chrono::milliseconds timeout,
   }
 }
 
-void throw_too_late(std::chrono::milliseconds timeout) {
-  throw CommError("not all ranks came within " + in_seconds(timeout) +
-                  " (one is stuck, has ended, or is in another exchange; see what the others "
-                  "report)");
-}
-
-namespace {
-
-// What MPI makes of `value` in a request that `start` begins. Where it does not come about in time,
-// or `look_around` throws, the memory is left to MPI, which may still write there.
-template <class T, class Start>
-T awaited(T value, Start start, std::chrono::milliseconds timeout,
-          const std::function<void()>& look_around = {}) {
-  auto owned = std::make_unique<T>(value);
+OwnedComm duplicate(MPI_Comm comm, const std::function<void(MPI_Request&)>& wait) {
+  auto owned = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
   MPI_Request request = MPI_REQUEST_NULL;
-  start(*owned, request);
-  T* const place = owned.release();
-  if (!finished(request, timeout, look_around)) {
-    throw_too_late(timeout);
-  }
-  owned.reset(place);
-  return *owned;
+  check(MPI_Comm_idup(comm, owned.get(), &request), "MPI_Comm_idup");
+  MPI_Comm* const copy = owned.release();  // MPI's for as long as the request is not done
+  wait(request);
+  owned.reset(copy);
+  return OwnedComm(*owned);
 }
 
-}  // namespace
-
-OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout,
-                    const std::function<void()>& look_around) {
-  return OwnedComm(awaited(
-      MPI_Comm(MPI_COMM_NULL),
-      [&](MPI_Comm& copy, MPI_Request& request) {
-        check(MPI_Comm_idup(comm, &copy, &request), "MPI_Comm_idup");
-      },
-      timeout, look_around));
-}
-
-bool same_everywhere(const OwnedComm& comm, int number, std::chrono::milliseconds timeout) {
-  const auto extremes = awaited(
-      std::array{number, -number},
-      [&](std::array<int, 2>& both, MPI_Request& request) {
-        check(MPI_Iallreduce(MPI_IN_PLACE, both.data(), 2, MPI_INT, MPI_MAX, comm.get(), &request),
-              "MPI_Iallreduce");
-      },
-      timeout);
-  return extremes[0] == -extremes[1];  // the largest is the smallest
-}
-
-std::uint64_t of_first_rank(const OwnedComm& comm, std::uint64_t number,
-                            std::chrono::milliseconds timeout) {
-  return awaited(
-      number,
-      [&](std::uint64_t& first, MPI_Request& request) {
-        check(MPI_Ibcast(&first, 1, MPI_UINT64_T, 0, comm.get(), &request), "MPI_Ibcast");
-      },
-      timeout);
-}
-
-OwnedComm part(const OwnedComm& comm, int color) {
-  MPI_Comm made = MPI_COMM_NULL;
-  check(MPI_Comm_split(comm.get(), color, comm.rank(), &made), "MPI_Comm_split");
-  return OwnedComm(made);
-}
-
-OwnedComm part_of_color(const OwnedComm& comm, std::span<const int> colors) {
-  // MPI takes no negative colors, and one that means none: give it the color's place among all.
-  const std::set<int> distinct(colors.begin(), colors.end());
-  const int own = colors[static_cast<std::size_t>(comm.rank())];
-  return part(comm, static_cast<int>(std::distance(distinct.begin(), distinct.find(own))));
+OwnedComm duplicate(MPI_Comm comm, Deadlines deadlines) {
+  return duplicate(comm, [&](MPI_Request& request) {
+    const auto late = [](std::chrono::milliseconds waited) {
+      return "making a communicator: not all ranks came within " + in_seconds(waited);
+    };
+    const bool reports = deadlines.report < deadlines.fail;
+    if (reports) {
+      if (finished(request, deadlines.report)) {
+        return;
+      }
+      report(late(deadlines.report));
+    }
+    const auto rest = reports ? deadlines.fail - deadlines.report : deadlines.fail;
+    if (!finished(request, rest)) {
+      throw CommError(late(deadlines.fail) +
+                      " (one is stuck, has ended, or is elsewhere; MPI does not tell which)");
+    }
+  });
 }
 
 }  // namespace syncbn::comm::mpi

@@ -2,35 +2,44 @@
 #pragma once
 
 #include <chrono>
-#include <cstdint>
 #include <functional>
-#include <span>
+#include <unistd.h>
 #include <utility>
 
 #include <mpi.h>
+
+#include "syncbn/communicator.hpp"
 
 namespace syncbn::comm::mpi {
 
 /// Throws CommError unless the code is MPI_SUCCESS.
 void check(int code, const char* doing);
 
-/// A communicator of ours, freed with its owner unless MPI is finalized by then.
+/// A communicator of ours, freed with its owner if it is usable then.
 class OwnedComm {
  public:
   /// Sets it to return errors.
   explicit OwnedComm(MPI_Comm comm);
-  OwnedComm(OwnedComm&& other) noexcept : comm_(std::exchange(other.comm_, MPI_COMM_NULL)) {}
+  OwnedComm(OwnedComm&& other) noexcept
+      : comm_(std::exchange(other.comm_, MPI_COMM_NULL)),
+        process_(other.process_),
+        abandoned_(other.abandoned_) {}
   OwnedComm& operator=(OwnedComm&&) = delete;
   ~OwnedComm();
 
   MPI_Comm get() const { return comm_; }
   int rank() const;
   int size() const;
-  /// Leaves the communicator to MPI: a collective on it never finished.
-  void abandon() { comm_ = MPI_COMM_NULL; }
+  /// Whether MPI can be called: it is not finalized, and this is not a process that was forked from
+  /// the rank's.
+  bool usable() const;
+  /// Leaves the communicator to MPI in the end: a collective on it never finished.
+  void abandon() { abandoned_ = true; }
 
  private:
   MPI_Comm comm_;
+  pid_t process_ = getpid();
+  bool abandoned_ = false;
 };
 
 /// Whether the request is done by the deadline. If not, MPI keeps it, and the memory it works on;
@@ -38,24 +47,12 @@ class OwnedComm {
 bool finished(MPI_Request& request, std::chrono::milliseconds timeout,
               const std::function<void()>& look_around = {});
 
-[[noreturn]] void throw_too_late(std::chrono::milliseconds timeout);
+/// Begins to duplicate a communicator, and has `wait` wait for the request. If that throws, MPI
+/// keeps what it works on.
+OwnedComm duplicate(MPI_Comm comm, const std::function<void(MPI_Request&)>& wait);
 
-/// Collective. Throws CommError after `timeout`, and what `look_around` throws while it waits.
-OwnedComm duplicate(MPI_Comm comm, std::chrono::milliseconds timeout,
-                    const std::function<void()>& look_around = {});
-
-/// Collective. Whether all ranks give the same number. Throws CommError after `timeout`.
-bool same_everywhere(const OwnedComm& comm, int number, std::chrono::milliseconds timeout);
-
-/// Collective. The number that rank 0 gives. Throws CommError after `timeout`.
-std::uint64_t of_first_rank(const OwnedComm& comm, std::uint64_t number,
-                            std::chrono::milliseconds timeout);
-
-/// Collective. The part of the ranks with the same color, in the order of their ranks; blocking, so
-/// for ranks that are known to come. MPI_UNDEFINED: in no part, MPI_COMM_NULL.
-OwnedComm part(const OwnedComm& comm, int color);
-
-/// Collective. Likewise, of any colors, of which `colors` has every rank's.
-OwnedComm part_of_color(const OwnedComm& comm, std::span<const int> colors);
+/// Collective. A duplicate of the caller's communicator, on which we cannot ask who is missing.
+/// Throws CommError at the deadline.
+OwnedComm duplicate(MPI_Comm comm, Deadlines deadlines);
 
 }  // namespace syncbn::comm::mpi

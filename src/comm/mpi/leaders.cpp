@@ -5,7 +5,6 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,7 +13,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/descriptor.hpp"
-#include "comm/flight_files.hpp"
+#include "comm/mpi/meeting.hpp"
 #include "comm/mpi/notices.hpp"
 #include "comm/mpi/schedule.hpp"
 
@@ -87,23 +86,19 @@ void add(std::span<const double* const> operands, std::span<double> sum) {
   }
 }
 
-/// Whom a node is, for the others' messages.
-struct Name {
-  std::array<char, 1024> text{};
-};
-
 // Kinds of notices: of a rank that is late, and that the sender has given up.
 constexpr char late = 'l';
 constexpr char gone = 'g';
 
 class Leaders final : public node::Network {
  public:
-  Leaders(OwnedComm comm, const std::vector<int>& ranks, Deadlines deadlines)
-      : comm_(std::move(comm)),
-        notices_(comm_.get()),
+  Leaders(Members members, std::vector<Node> nodes, Deadlines deadlines)
+      : members_(std::move(members)),
+        notices_(members_, Kind::notice),
         deadlines_(deadlines),
-        rank_(comm_.rank()),
-        size_(comm_.size()),
+        rank_(members_.rank()),
+        size_(members_.size()),
+        nodes_(std::move(nodes)),
         steps_(schedule(rank_, size_)),
         heard_(static_cast<std::size_t>(size_), false) {
     for (std::unique_ptr<Sum>& sum : sums_) {
@@ -114,7 +109,6 @@ class Leaders final : public node::Network {
         last_to_receive_ = &step;
       }
     }
-    gather_names(ranks);
   }
   Leaders(const Leaders&) = delete;
   Leaders& operator=(const Leaders&) = delete;
@@ -123,7 +117,7 @@ class Leaders final : public node::Network {
   void start(const Message& message, std::uint64_t piece, std::span<double> values) override {
     Sum& sum = at(next_++);
     sum.message = message;
-    sum.tag = static_cast<int>(piece % Notices::tag);
+    sum.tag = members_.tag(Kind::sum) + static_cast<int>(piece % sums);
     sum.values = values;
     sum.so_far = values;
     sum.agreed = true;
@@ -152,27 +146,12 @@ class Leaders final : public node::Network {
   }
 
   std::string missing() override {
-    std::string silent;
-    if (std::ranges::count(heard_, true) > 0) {
-      for (int leader = 0; leader < size_; ++leader) {
-        if (leader != rank_ && !heard_[static_cast<std::size_t>(leader)]) {
-          silent += (silent.empty() ? "" : ", ") + name(leader);
-        }
-      }
+    const std::vector<int> silent = silent_leaders();
+    std::string names;
+    for (const int leader : silent) {
+      names += (names.empty() ? "" : ", ") + name(leader);
     }
-    if (!silent.empty() || oldest_ == next_) {
-      return silent;
-    }
-    const Sum& sum = at(oldest_);
-    const Step& step = steps_[std::min(sum.step, steps_.size() - 1)];
-    for (std::size_t k = 0; k < step.partners.size(); ++k) {
-      // Who takes no message is as missing as who sends none: one that died after it had sent.
-      if (sum.requests[k] != MPI_REQUEST_NULL ||
-          sum.requests[most_partners + k] != MPI_REQUEST_NULL || !step.receives()) {
-        silent += (silent.empty() ? "" : ", ") + name(step.partners[k]);
-      }
-    }
-    return silent;
+    return names;
   }
 
   void tell(std::string_view what, bool final) noexcept override {
@@ -188,7 +167,7 @@ class Leaders final : public node::Network {
     while (const std::optional<Notices::Notice> notice = notices_.next()) {
       const std::size_t blank = notice->text.find(' ');
       const std::string text = name(notice->from) + ": " + notice->text.substr(blank + 1);
-      if (notice->kind == gone) {
+      if (notice->about == gone) {
         throw CommError("given up by " + text);
       }
       if (oldest_ == next_ ||
@@ -204,31 +183,34 @@ class Leaders final : public node::Network {
  private:
   Sum& at(std::uint64_t number) { return *sums_[number % sums_.size()]; }
   std::string name(int leader) const {
-    return names_[static_cast<std::size_t>(leader)].text.data();
+    const Node& node = nodes_[static_cast<std::size_t>(leader)];
+    return list_ranks(node.ranks) + " on " + node.host;
   }
 
-  void gather_names(const std::vector<int>& ranks) {
-    const std::string text = list_ranks(ranks) + " on " + host_name();
-    Name own;
-    node::write_text(own.text, text);
-    names_.resize(static_cast<std::size_t>(size_));
-    check(MPI_Allgather(own.text.data(), sizeof own, MPI_CHAR, names_.data(), sizeof own, MPI_CHAR,
-                        comm_.get()),
-          "MPI_Allgather");
-    const auto count = static_cast<int>(ranks.size());
-    std::vector<int> counts(names_.size());
-    check(MPI_Allgather(&count, 1, MPI_INT, counts.data(), 1, MPI_INT, comm_.get()),
-          "MPI_Allgather");
-    std::vector<int> places(names_.size(), 0);
-    std::partial_sum(counts.begin(), counts.end() - 1, places.begin() + 1);
-    std::vector<int> all(static_cast<std::size_t>(places.back() + counts.back()));
-    check(MPI_Allgatherv(ranks.data(), count, MPI_INT, all.data(), counts.data(), places.data(),
-                         MPI_INT, comm_.get()),
-          "MPI_Allgatherv");
-    for (std::size_t leader = 0; leader < names_.size(); ++leader) {
-      const auto first = all.begin() + places[leader];
-      ranks_.emplace_back(first, first + counts[leader]);
+  // Those of whom nothing was heard, if something was of others; else those that the step waits
+  // for.
+  std::vector<int> silent_leaders() {
+    std::vector<int> silent;
+    if (std::ranges::count(heard_, true) > 0) {
+      for (int leader = 0; leader < size_; ++leader) {
+        if (leader != rank_ && !heard_[static_cast<std::size_t>(leader)]) {
+          silent.push_back(leader);
+        }
+      }
     }
+    if (!silent.empty() || oldest_ == next_) {
+      return silent;
+    }
+    const Sum& sum = at(oldest_);
+    const Step& step = steps_[std::min(sum.step, steps_.size() - 1)];
+    for (std::size_t k = 0; k < step.partners.size(); ++k) {
+      // Who takes no message is as missing as who sends none: one that died after it had sent.
+      if (sum.requests[k] != MPI_REQUEST_NULL ||
+          sum.requests[most_partners + k] != MPI_REQUEST_NULL || !step.receives()) {
+        silent.push_back(step.partners[k]);
+      }
+    }
+    return silent;
   }
 
   // Goes on with the sum for as far as messages have come.
@@ -251,16 +233,18 @@ class Leaders final : public node::Network {
 
   void begin(Sum& sum, const Step& step) {
     for (std::size_t k = 0; step.receives() && k < step.partners.size(); ++k) {
-      check(MPI_Irecv(sum.in[k].data(), sum.in[k].capacity(), MPI_BYTE, step.partners[k], sum.tag,
-                      comm_.get(), &sum.requests[k]),
-            "MPI_Irecv");
+      check(
+          MPI_Irecv(sum.in[k].data(), sum.in[k].capacity(), MPI_BYTE,
+                    members_.in_comm(step.partners[k]), sum.tag, members_.comm(), &sum.requests[k]),
+          "MPI_Irecv");
     }
     if (step.sends()) {
       sum.out.fill({sum.message.fingerprint, sum.values.size(), sum.agreed ? 1U : 0U}, sum.so_far);
     }
     for (std::size_t k = 0; step.sends() && k < step.partners.size(); ++k) {
       check(MPI_Isend(sum.out.data(), sum.out.size_for(sum.values.size()), MPI_BYTE,
-                      step.partners[k], sum.tag, comm_.get(), &sum.requests[most_partners + k]),
+                      members_.in_comm(step.partners[k]), sum.tag, members_.comm(),
+                      &sum.requests[most_partners + k]),
             "MPI_Isend");
     }
     sum.step_begun = true;
@@ -313,25 +297,19 @@ class Leaders final : public node::Network {
 
   // All leaders are here, each with what its node agreed on.
   [[noreturn]] void throw_disagreement(const Message& message) {
-    auto all = std::make_unique<std::vector<double>>(ranks_.size() * descriptor_words);
-    auto own = std::make_unique<std::vector<double>>(descriptor_words);
-    pack(message.what, message.sequence, *own);
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Iallgather(own->data(), descriptor_words, MPI_DOUBLE, all->data(), descriptor_words,
-                         MPI_DOUBLE, comm_.get(), &request),
-          "MPI_Iallgather");
-    if (!mpi::finished(request, deadlines_.fail)) {
-      static_cast<void>(all.release());  // MPI still works on them
-      static_cast<void>(own.release());
-      throw_too_late(deadlines_.fail);
-    }
+    std::array<double, descriptor_words> own{};
+    pack(message.what, message.sequence, own);
+    Meeting meeting(members_, "telling each other who did what", deadlines_, Kind::dispute,
+                    Kind::verdict);
+    const std::vector<std::string> all =
+        meeting.exchange({reinterpret_cast<const char*>(own.data()), sizeof own});
     std::vector<double> packed;
     std::vector<int> ranks;
-    for (std::size_t leader = 0; leader < ranks_.size(); ++leader) {
-      for (const int rank : ranks_[leader]) {
+    for (std::size_t leader = 0; leader < nodes_.size(); ++leader) {
+      std::memcpy(own.data(), all[leader].data(), std::min(sizeof own, all[leader].size()));
+      for (const int rank : nodes_[leader].ranks) {
         ranks.push_back(rank);
-        const auto first = all->begin() + static_cast<std::ptrdiff_t>(leader * descriptor_words);
-        packed.insert(packed.end(), first, first + descriptor_words);
+        packed.insert(packed.end(), own.begin(), own.end());
       }
     }
     all_know_ = true;
@@ -341,21 +319,20 @@ class Leaders final : public node::Network {
   // The communicator, on which notices may come for as long as others live (notices.hpp), and the
   // memory of sums that were not finished.
   void leave_to_mpi() {
-    comm_.abandon();
+    members_.abandon();
     for (std::uint64_t number = oldest_; number < next_; ++number) {
       static_cast<void>(sums_[number % sums_.size()].release());
     }
   }
 
-  OwnedComm comm_;
+  Members members_;
   Notices notices_;
   Deadlines deadlines_;
   int rank_;
   int size_;
+  std::vector<Node> nodes_;
   std::vector<Step> steps_;
   const Step* last_to_receive_ = nullptr;  ///< of the steps
-  std::vector<Name> names_;                ///< of each leader's node
-  std::vector<std::vector<int>> ranks_;    ///< on it
   std::array<std::unique_ptr<Sum>, node::depth> sums_;
   std::uint64_t oldest_ = 0;  ///< sum under way, by number
   std::uint64_t next_ = 0;    ///< number
@@ -366,9 +343,9 @@ class Leaders final : public node::Network {
 
 }  // namespace
 
-std::unique_ptr<node::Network> network(OwnedComm leaders, const std::vector<int>& ranks,
+std::unique_ptr<node::Network> network(Members leaders, std::vector<Node> nodes,
                                        Deadlines deadlines) {
-  return std::make_unique<Leaders>(std::move(leaders), ranks, deadlines);
+  return std::make_unique<Leaders>(std::move(leaders), std::move(nodes), deadlines);
 }
 
 }  // namespace syncbn::comm::mpi

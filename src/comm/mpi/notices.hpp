@@ -9,32 +9,37 @@
 
 #include <mpi.h>
 
+#include "comm/mpi/members.hpp"
+
 namespace syncbn::comm::mpi {
 
-/// What ranks tell each other when something takes too long. Sending waits for nobody, and nobody
-/// has to listen. But the communicator must not be freed by a rank to which notices may be on their
-/// way: Open MPI 4.1 then gives its number to another and delivers them there, which was seen to
-/// hang MPI_Comm_idup.
+/// Short texts that members send each other. Sending waits for nobody, and nobody has to listen.
+/// But the communicator must not be freed by a rank to which notices may be on their way: Open MPI
+/// 4.1 then gives its number to another and delivers them there, which was seen to hang
+/// MPI_Comm_idup.
 class Notices {
  public:
-  /// On this communicator, which outlives it, under a tag of their own.
-  explicit Notices(MPI_Comm comm);
+  /// `members` outlive them.
+  Notices(const Members& members, Kind kind) : members_(members), tag_(members.tag(kind)) {}
   Notices(const Notices&) = delete;
   Notices& operator=(const Notices&) = delete;
   ~Notices();
 
-  static constexpr int tag = 1 << 14;           ///< others are to use lower ones
   static constexpr std::size_t longest = 2000;  ///< such that it is sent whether received or not
 
-  /// To every other rank; what is beyond `longest` bytes is cut off.
-  void tell_all(char kind, std::string_view text) noexcept;
+  /// To every other member; what is beyond `longest` bytes is cut off.
+  void tell_all(char about, std::string_view text) noexcept;
+  void tell(int member, char about, std::string_view text) noexcept;
 
   struct Notice {
-    int from;
-    char kind;
+    int from;  ///< a member
+    char about;
     std::string text;
   };
   std::optional<Notice> next();
+
+  /// Whether MPI has sent all of them: it may do so only while it is called.
+  bool all_sent();
 
  private:
   struct Letter {
@@ -42,7 +47,8 @@ class Notices {
     MPI_Request sending = MPI_REQUEST_NULL;
   };
 
-  MPI_Comm comm_;
+  const Members& members_;
+  int tag_;
   std::list<Letter> letters_;
 };
 

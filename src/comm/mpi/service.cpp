@@ -3,25 +3,38 @@
 // The synchronization service over MPI: within a host through shared memory (node/exchange.hpp),
 // between hosts by messages of one rank of each, the leader (leaders.hpp). MPI starts it, finds out
 // who lives where, and carries the leaders' messages.
+//
+// All of it goes over one duplicate of the caller's communicator, also what sub-groups send
+// (members.hpp), and nothing waits without a deadline (meeting.hpp).
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <cstring>
 #include <exception>
+#include <map>
 #include <memory>
 #include <new>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <mpi.h>
 
+#include <sys/stat.h>
+
 #include "syncbn/error.hpp"
 
+#include "comm/fingerprint.hpp"
+#include "comm/flight_files.hpp"
 #include "comm/mpi/leaders.hpp"
+#include "comm/mpi/meeting.hpp"
 #include "comm/mpi/transports.hpp"
 #include "comm/node/exchange.hpp"
 #include "comm/node/shared_memory.hpp"
+#include "comm/this_host.hpp"
 
 namespace syncbn::comm::mpi {
 namespace {
@@ -29,45 +42,84 @@ namespace {
 using node::Area;
 using node::SharedMemory;
 
-/// The areas of a host's ranks.
+constexpr const char* making = "making a communicator";
+
+/// Where a rank lives.
+struct Home {
+  std::uint64_t key = 0;  ///< the same for ranks that can share memory, and for no others
+  std::string host;       ///< name
+};
+
+/// MPI's name for the host, for simulated ones; and what tells apart hosts of one name, and
+/// containers that do not see each other's processes.
+Home own_home() {
+  std::array<char, MPI_MAX_PROCESSOR_NAME> processor{};
+  int length = 0;
+  check(MPI_Get_processor_name(processor.data(), &length), "MPI_Get_processor_name");
+  struct stat process_space {};
+  stat("/proc/self/ns/pid", &process_space);
+  const std::string host = this_host();
+  const std::uint64_t key = Fingerprint()
+                                .add(std::as_bytes(std::span(processor)))
+                                .add(std::as_bytes(std::span(host)))
+                                .add(process_space.st_ino)
+                                .value();
+  return {key, host_name()};
+}
+
+/// Collective. Every member's.
+std::vector<Home> homes_of(Members& members, Deadlines deadlines) {
+  const Home own = own_home();
+  std::string record(reinterpret_cast<const char*>(&own.key), sizeof own.key);
+  record += own.host;
+  std::vector<Home> homes;
+  for (const std::string& other : Meeting(members, making, deadlines).exchange(record)) {
+    Home& home = homes.emplace_back();
+    std::memcpy(&home.key, other.data(), sizeof home.key);
+    home.host = other.substr(sizeof home.key);
+  }
+  return homes;
+}
+
+/// The members that live together, at most so many, in the order of their first.
+std::vector<Node> nodes_of(const std::vector<Home>& homes, int ranks_per_host) {
+  std::vector<Node> nodes;
+  std::map<std::uint64_t, std::size_t> latest;  // node of each home
+  for (std::size_t member = 0; member < homes.size(); ++member) {
+    const auto [found, is_new] = latest.emplace(homes[member].key, nodes.size());
+    if (!is_new && nodes[found->second].ranks.size() == static_cast<std::size_t>(ranks_per_host)) {
+      found->second = nodes.size();
+    }
+    if (found->second == nodes.size()) {
+      nodes.push_back({{}, homes[member].host});
+    }
+    nodes[found->second].ranks.push_back(static_cast<int>(member));
+  }
+  return nodes;
+}
+
+/// The areas of a node's ranks.
 class Memory {
  public:
-  /// Collective over `host`.
-  explicit Memory(const OwnedComm& host) : ranks_(static_cast<std::size_t>(host.size())) {
-    if (ranks_ == 1) {
-      alone_ = std::make_unique<Area>();
-      node::introduce(*alone_);
-      return;
-    }
+  /// Of a rank that is its node's only one.
+  Memory() : ranks_(1) { introduce(0); }
+  /// Collective over the members, of which the node's are some; `place` is this one's among them.
+  Memory(Members& members, const Node& node, std::size_t place, Deadlines deadlines)
+      : ranks_(node.ranks.size()) {
     const std::size_t bytes = ranks_ * sizeof(Area);
-    std::array<char, 1024> words{};  // the address, which begins with a slash, or why there is none
-    if (host.rank() == 0) {
-      try {
-        shared_.emplace(SharedMemory::create(bytes));
-        node::write_text(words, shared_->address());
-      } catch (const std::exception& error) {
-        failure_ = error.what();
-        node::write_text(words, failure_);
-      }
+    Meeting first(members, making, deadlines);
+    std::string address;
+    if (ranks_ > 1 && place == 0) {
+      guarded(first, [&] { shared_.emplace(SharedMemory::create(bytes)); });
+      address = shared_->address();
     }
-    check(MPI_Bcast(words.data(), words.size(), MPI_CHAR, 0, host.get()), "MPI_Bcast");
-    if (host.rank() != 0 && words[0] != '/') {
-      failure_ = words.data();
-    } else if (host.rank() != 0) {
-      try {
-        shared_.emplace(SharedMemory::open(words.data(), bytes));
-      } catch (const std::exception& error) {
-        failure_ = error.what();
-      }
+    address = first.exchange(address)[static_cast<std::size_t>(node.ranks.front())];
+    Meeting second(members, making, deadlines);
+    if (ranks_ > 1 && place != 0) {
+      guarded(second, [&] { shared_.emplace(SharedMemory::open(address, bytes)); });
     }
-    if (shared_) {
-      node::introduce(*new (shared_->data() + static_cast<std::size_t>(host.rank()) * sizeof(Area))
-                          Area);
-    }
-  }
-
-  const std::string& failure() const { return failure_; }
-  void hide() {
+    introduce(place);
+    second.exchange("");
     if (shared_) {
       shared_->hide();
     }
@@ -85,44 +137,68 @@ class Memory {
   }
 
  private:
+  // What goes wrong on one rank is told to all.
+  template <class Body>
+  static void guarded(Meeting& meeting, Body body) {
+    std::string problem;
+    try {
+      body();
+      return;
+    } catch (const std::exception& error) {
+      problem = error.what();
+    }
+    meeting.refuse(problem);
+  }
+
+  void introduce(std::size_t place) {
+    if (shared_) {
+      node::introduce(*new (shared_->data() + place * sizeof(Area)) Area);
+    } else {
+      alone_ = std::make_unique<Area>();
+      node::introduce(*alone_);
+    }
+  }
+
   std::size_t ranks_;
   std::unique_ptr<Area> alone_;
   std::optional<SharedMemory> shared_;
-  std::string failure_;
 };
 
 class Service final : public Transport {
  public:
-  Service(OwnedComm comm, Deadlines deadlines, int ranks_per_host)
-      : comm_(std::move(comm)),
+  Service(Members members, std::vector<Home> homes, Deadlines deadlines, int ranks_per_host)
+      : members_(std::move(members)),
+        homes_(std::move(homes)),
         deadlines_(deadlines),
-        ranks_per_host_(ranks_per_host),
-        rank_(comm_.rank()),
-        size_(comm_.size()),
-        host_(split_by_host(comm_, ranks_per_host)),
-        memory_(host_) {
-    require_success_everywhere();
-    memory_.hide();
-    const std::vector<Area*> areas = memory_.areas();
-    own_ = areas[static_cast<std::size_t>(host_.rank())];
-    std::vector<int> names(areas.size());
-    check(MPI_Allgather(&rank_, 1, MPI_INT, names.data(), 1, MPI_INT, host_.get()),
-          "MPI_Allgather");
-    const bool several_hosts = host_.size() < size_;
+        ranks_per_host_(ranks_per_host) {
+    std::vector<Node> nodes = nodes_of(homes_, ranks_per_host);
+    std::vector<int> leaders;
+    for (const Node& node : nodes) {
+      leaders.push_back(node.ranks.front());
+    }
+    const Node own = *std::ranges::find_if(
+        nodes, [&](const Node& node) { return std::ranges::count(node.ranks, rank()) > 0; });
+    const auto place =
+        static_cast<std::size_t>(std::ranges::find(own.ranks, rank()) - own.ranks.begin());
+    if (nodes.size() == homes_.size()) {
+      memory_.emplace();
+    } else {
+      memory_.emplace(members_, own, place, deadlines);
+    }
+    const std::vector<Area*> areas = memory_->areas();
+    own_ = areas[place];
+    const int owners = nodes.size() > 1 ? 1 : 0;
     std::unique_ptr<node::Network> between;
-    if (several_hosts) {
-      OwnedComm leaders = part(comm_, host_.rank() == 0 ? 0 : MPI_UNDEFINED);
-      if (host_.rank() == 0) {
-        between = network(std::move(leaders), names, deadlines);
-      }
+    if (owners > 0 && place == 0) {
+      between = network(members_.among(leaders), std::move(nodes), deadlines);
     }
     exchange_ =
-        std::make_unique<node::Exchange>(node::Ranks(areas, host_.rank(), std::move(names)),
-                                         deadlines, several_hosts ? 1 : 0, std::move(between));
+        std::make_unique<node::Exchange>(node::Ranks(areas, static_cast<int>(place), own.ranks),
+                                         deadlines, owners, std::move(between));
   }
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
+  int rank() const override { return members_.rank(); }
+  int size() const override { return members_.size(); }
   Ticket start(const Message& message, std::span<double> data) override {
     return exchange_->start(message, data);
   }
@@ -131,44 +207,45 @@ class Service final : public Transport {
   FlightRecord* flight_record() override { return &own_->flight_record; }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {
-    return std::make_unique<Service>(part_of_color(comm_, colors), deadlines_, ranks_per_host_);
+    std::vector<int> some;
+    std::vector<Home> homes;
+    for (int member = 0; member < size(); ++member) {
+      const auto place = static_cast<std::size_t>(member);
+      if (colors[place] == colors[static_cast<std::size_t>(rank())]) {
+        some.push_back(member);
+        homes.push_back(homes_[place]);
+      }
+    }
+    return std::make_unique<Service>(members_.part(some, free_lane()), std::move(homes), deadlines_,
+                                     ranks_per_host_);
   }
 
  private:
-  static OwnedComm split_by_host(const OwnedComm& comm, int ranks_per_host) {
-    MPI_Comm host = MPI_COMM_NULL;
-    check(MPI_Comm_split_type(comm.get(), MPI_COMM_TYPE_SHARED, comm.rank(), MPI_INFO_NULL, &host),
-          "MPI_Comm_split_type");
-    const OwnedComm whole(host);
-    return part(whole, whole.rank() / ranks_per_host);
-  }
-
-  void require_success_everywhere() {
-    int failed = memory_.failure().empty() ? 0 : 1;
-    check(MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, comm_.get()), "MPI_Allreduce");
-    if (failed != 0) {
-      throw CommError(memory_.failure().empty()
-                          ? "another rank has no shared memory; see what it reports"
-                          : memory_.failure());
+  /// Collective. Of the lanes that none of the ranks has used in another group.
+  int free_lane() {
+    int lane = 0;
+    for (const std::string& next :
+         Meeting(members_, making, deadlines_).exchange(std::to_string(members_.next_lane()))) {
+      lane = std::max(lane, std::stoi(next));
     }
+    return lane;
   }
 
-  OwnedComm comm_;
+  Members members_;
+  std::vector<Home> homes_;  ///< the members'
   Deadlines deadlines_;
   int ranks_per_host_;
-  int rank_;
-  int size_;
-  OwnedComm host_;
-  Memory memory_;
+  std::optional<Memory> memory_;
   Area* own_ = nullptr;
   std::unique_ptr<node::Exchange> exchange_;  ///< goes before what it works on
 };
 
 }  // namespace
 
-std::unique_ptr<Transport> service_transport(OwnedComm comm, Deadlines deadlines,
+std::unique_ptr<Transport> service_transport(Members members, Deadlines deadlines,
                                              int ranks_per_host) {
-  return std::make_unique<Service>(std::move(comm), deadlines, ranks_per_host);
+  std::vector<Home> homes = homes_of(members, deadlines);
+  return std::make_unique<Service>(std::move(members), std::move(homes), deadlines, ranks_per_host);
 }
 
 }  // namespace syncbn::comm::mpi

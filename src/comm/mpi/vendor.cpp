@@ -9,6 +9,9 @@
 // each other. So a rank that has waited for a while tells all others what it is doing, and hears
 // who is doing something else, and who is silent. Messages are staged in memory of ours, which
 // outlives an abandoned request.
+//
+// One wait has no deadline: a communicator of some ranks MPI makes in a call that blocks, so that a
+// rank which is stopped in the middle of a split into several groups holds the others.
 
 #include <algorithm>
 #include <array>
@@ -21,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +37,8 @@
 #include "comm/descriptor.hpp"
 #include "comm/fingerprint.hpp"
 #include "comm/mpi/handles.hpp"
+#include "comm/mpi/meeting.hpp"
+#include "comm/mpi/members.hpp"
 #include "comm/mpi/notices.hpp"
 #include "comm/mpi/transports.hpp"
 #include "comm/plain_sum.hpp"
@@ -42,14 +48,14 @@ namespace {
 
 class VendorSum final : public PlainSum {
  public:
-  VendorSum(OwnedComm comm, Deadlines deadlines)
-      : base_(std::move(comm)),
-        notices_(base_.get()),
+  VendorSum(Members members, Deadlines deadlines)
+      : base_(std::move(members)),
+        notices_(base_, Kind::notice),
         deadlines_(deadlines),
         rank_(base_.rank()),
         size_(base_.size()),
-        doing_(static_cast<std::size_t>(size_)) {
-    comm_for(fingerprint_words);  // of the messages that come before a new length
+        heard_(static_cast<std::size_t>(size_)) {
+    comm_for(fingerprint_words, set_up());  // of the messages that come before a new length
   }
 
   VendorSum(const VendorSum&) = delete;
@@ -69,7 +75,7 @@ class VendorSum final : public PlainSum {
       throw InvalidArgument(std::to_string(values.size()) +
                             " values in one message (MPI counts to 2^31 - 1). Send it in pieces.");
     }
-    const OwnedComm& comm = comm_for(values.size());
+    const OwnedComm& comm = comm_for(values.size(), message);
     const std::size_t place = in_flight_.take();
     Sent& sent = in_flight_[place];
     sent.message = message;
@@ -82,17 +88,22 @@ class VendorSum final : public PlainSum {
 
   void finish(std::size_t started, std::span<double> sum) override {
     Sent& sent = in_flight_[started];
-    if (!finished(sent.request, patience())) {
-      wait_with_the_others(sent);
-    }
+    wait(sent.request, sent.message);
     std::ranges::copy(sent.staging, sum.begin());
     in_flight_.release(started);
   }
 
-  void give_up(std::string_view why) noexcept override { notices_.tell_all(gone, why); }
+  void give_up(std::string_view why) noexcept override {
+    if (base_.usable()) {
+      notices_.tell_all(gone, why);
+    }
+  }
 
   std::unique_ptr<PlainSum> split(std::span<const int> colors) override {
-    return std::make_unique<VendorSum>(part_of_color(base_, colors), deadlines_);
+    Meeting(base_, making, deadlines_).exchange("");
+    const bool alike = std::ranges::all_of(colors, [&](int color) { return color == colors[0]; });
+    return std::make_unique<VendorSum>(Members(alike ? duplicate_base(set_up()) : part(colors)),
+                                       deadlines_);
   }
 
  private:
@@ -108,42 +119,29 @@ class VendorSum final : public PlainSum {
   static constexpr char waiting = 'w';
   static constexpr char gone = 'g';
 
+  /// What is known of a rank.
+  struct Heard {
+    std::optional<Packed> waits_in;
+  };
+
+  static constexpr const char* making = "making a communicator";
+
   // How long ranks wait before they talk, and for each other's answers.
   std::chrono::milliseconds patience() const {
     return std::min<std::chrono::milliseconds>(std::chrono::milliseconds(200), deadlines_.fail / 4);
   }
 
-  void wait_with_the_others(Sent& sent) {
+  // What stands for the message where a group is set up: the ranks do so in the same order.
+  Message set_up() {
+    Message none;
+    none.sequence = -set_ups_++;
+    return none;
+  }
+
+  void wait(MPI_Request& request, const Message& message) {
     try {
-      const Clock::time_point begin = Clock::now() - patience();
-      Packed own;
-      pack(sent.message.what, sent.message.sequence, own);
-      doing_[static_cast<std::size_t>(rank_)] = own;
-      notices_.tell_all(waiting, {reinterpret_cast<const char*>(own.data()), sizeof own});
-      Clock::time_point answered = Clock::time_point::max();
-      std::string reported;
-      while (!finished(sent.request, std::chrono::milliseconds(10))) {
-        listen();
-        const Clock::time_point now = Clock::now();
-        if (answered == Clock::time_point::max() && others_differ(own)) {
-          answered = now + patience();  // the rest may be on their way
-        }
-        if (now >= answered) {
-          throw CommError(table(own));
-        }
-        if (now >= begin + deadlines_.report && reported.empty() &&
-            deadlines_.report < deadlines_.fail) {
-          reported = "rank " + std::to_string(rank_) + ", " + describe(sent.message.what);
-          report(reported + ": " + silent_ranks(own) + " did not come within " +
-                 in_seconds(deadlines_.report));
-        }
-        if (now >= begin + deadlines_.fail) {
-          throw CommError(silent_ranks(own) + " did not come within " +
-                          in_seconds(deadlines_.fail));
-        }
-      }
-      if (!reported.empty()) {
-        report_end_of_wait(reported, Clock::now() - begin);
+      if (!finished(request, patience(), [this] { listen(); })) {
+        wait_with_the_others(request, message);
       }
     } catch (...) {
       abandon();
@@ -151,26 +149,59 @@ class VendorSum final : public PlainSum {
     }
   }
 
+  void wait_with_the_others(MPI_Request& request, const Message& message) {
+    const Clock::time_point begin = Clock::now() - patience();
+    Packed own;
+    pack(message.what, message.sequence, own);
+    heard_[static_cast<std::size_t>(rank_)].waits_in = own;
+    notices_.tell_all(waiting, {reinterpret_cast<const char*>(own.data()), sizeof own});
+    Clock::time_point answered = Clock::time_point::max();
+    std::string reported;
+    while (!finished(request, std::chrono::milliseconds(10))) {
+      listen();
+      const Clock::time_point now = Clock::now();
+      if (answered == Clock::time_point::max() && others_differ(own)) {
+        answered = now + patience();  // the rest may be on their way
+      }
+      if (now >= answered) {
+        throw CommError(table(own));
+      }
+      if (now >= begin + deadlines_.report && reported.empty() &&
+          deadlines_.report < deadlines_.fail) {
+        reported = "rank " + std::to_string(rank_) + ", " +
+                   (message.sequence <= 0 ? making : describe(message.what));
+        report(reported + ": " + silence(own, deadlines_.report));
+      }
+      if (now >= begin + deadlines_.fail) {
+        throw CommError(silence(own, deadlines_.fail));
+      }
+    }
+    if (!reported.empty()) {
+      report_end_of_wait(reported, Clock::now() - begin);
+    }
+  }
+
   void listen() {
     while (const std::optional<Notices::Notice> notice = notices_.next()) {
-      if (notice->kind == gone) {
+      Heard& heard = heard_[static_cast<std::size_t>(notice->from)];
+      if (notice->about == gone) {
         throw CommError("rank " + std::to_string(notice->from) + " gave up: " + notice->text);
       }
       Packed packed{};
       std::memcpy(packed.data(), notice->text.data(), std::min(sizeof packed, notice->text.size()));
-      doing_[static_cast<std::size_t>(notice->from)] = packed;
+      heard.waits_in = packed;
     }
   }
 
   // Whether that rank is waiting in a message of the same number.
   bool is_here(int rank, const Packed& own) const {
-    const std::optional<Packed>& other = doing_[static_cast<std::size_t>(rank)];
+    const std::optional<Packed>& other = heard_[static_cast<std::size_t>(rank)].waits_in;
     return other && other->front() == own.front();
   }
 
   bool others_differ(const Packed& own) const {
     for (int rank = 0; rank < size_; ++rank) {
-      if (is_here(rank, own) && *doing_[static_cast<std::size_t>(rank)] != own) {
+      if (is_here(rank, own) && *heard_[static_cast<std::size_t>(rank)].waits_in != own) {
         return true;
       }
     }
@@ -183,47 +214,68 @@ class VendorSum final : public PlainSum {
     for (int rank = 0; rank < size_; ++rank) {
       if (is_here(rank, own)) {
         ranks.push_back(rank);
-        std::ranges::copy(*doing_[static_cast<std::size_t>(rank)], std::back_inserter(packed));
+        std::ranges::copy(*heard_[static_cast<std::size_t>(rank)].waits_in,
+                          std::back_inserter(packed));
       }
     }
     return describe_disagreement(packed, ranks);
   }
 
-  std::string silent_ranks(const Packed& own) const {
+  // Who has not said that it waits, too.
+  std::string silence(const Packed& own, std::chrono::milliseconds waited) const {
     std::vector<int> ranks;
     for (int rank = 0; rank < size_; ++rank) {
-      if (!is_here(rank, own)) {
-        ranks.push_back(rank);
+      if (is_here(rank, own)) {
+        continue;
       }
+      ranks.push_back(rank);
     }
-    if (ranks.empty()) {
-      return "the sum";
+    std::string who = "the sum";
+    if (!ranks.empty()) {
+      who = ranks.size() == 1
+                ? list_ranks(ranks)
+                : "one or more of " + list_ranks(ranks) + " (MPI's own sum does not tell which)";
     }
-    return ranks.size() == 1
-               ? list_ranks(ranks)
-               : "one or more of " + list_ranks(ranks) + " (MPI's own sum does not tell which)";
+    return who + " did not come within " + in_seconds(waited);
   }
 
   // Made at a length's first message, for which the fingerprints have just been compared.
   // MPI has communicators for some thousand lengths; the longest unused one makes room, the same on
   // every rank.
-  OwnedComm& comm_for(std::size_t length) {
+  OwnedComm& comm_for(std::size_t length, const Message& message) {
     auto known = by_length_.find(length);
     if (known == by_length_.end()) {
       if (by_length_.size() == max_lengths) {
         by_length_.erase(std::ranges::min_element(
             by_length_, {}, [](const auto& entry) { return entry.second.last_use; }));
       }
-      OwnedComm comm = duplicate(base_.get(), deadlines_.fail, [this] { listen(); });
-      known = by_length_.emplace(length, Channel{std::move(comm), 0}).first;
+      known = by_length_.emplace(length, Channel{duplicate_base(message), 0}).first;
     }
     known->second.last_use = ++uses_;
     return known->second.comm;
   }
 
+  OwnedComm duplicate_base(const Message& message) {
+    return duplicate(base_.comm(), [&](MPI_Request& request) { wait(request, message); });
+  }
+
+  // Collective. The ranks of the same color, where there are several colors. All have just been
+  // here, as this has no deadline.
+  OwnedComm part(std::span<const int> colors) {
+    // MPI takes no negative colors, and one that means none: give it the color's place among all.
+    const std::set<int> distinct(colors.begin(), colors.end());
+    const auto own = distinct.find(colors[static_cast<std::size_t>(rank_)]);
+    MPI_Comm made = MPI_COMM_NULL;
+    check(MPI_Comm_split(base_.comm(), static_cast<int>(std::distance(distinct.begin(), own)),
+                         rank_, &made),
+          "MPI_Comm_split");
+    return OwnedComm(made);
+  }
+
   // Leaves to MPI what it may still be working with: no rank has anything to do with these
   // communicators and messages any more.
   void abandon() {
+    base_.abandon();
     for (auto& [length, channel] : by_length_) {
       channel.comm.abandon();
     }
@@ -236,7 +288,7 @@ class VendorSum final : public PlainSum {
     std::int64_t last_use;
   };
 
-  OwnedComm base_;
+  Members base_;
   Notices notices_;
   Deadlines deadlines_;
   int rank_;
@@ -244,13 +296,14 @@ class VendorSum final : public PlainSum {
   std::map<std::size_t, Channel> by_length_;
   std::int64_t uses_ = 0;
   InFlight<Sent> in_flight_;
-  std::vector<std::optional<Packed>> doing_;  ///< what each rank said last that it is waiting in
+  std::vector<Heard> heard_;  ///< by rank
+  std::int64_t set_ups_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Transport> vendor_transport(OwnedComm comm, Deadlines deadlines) {
-  return with_fingerprints(std::make_unique<VendorSum>(std::move(comm), deadlines));
+std::unique_ptr<Transport> vendor_transport(Members members, Deadlines deadlines) {
+  return with_fingerprints(std::make_unique<VendorSum>(std::move(members), deadlines));
 }
 
 }  // namespace syncbn::comm::mpi

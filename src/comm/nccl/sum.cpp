@@ -25,6 +25,7 @@
 #include "comm/nccl/comm.hpp"
 #include "comm/nccl/device_sharing.hpp"
 #include "comm/nccl/unique_id.hpp"
+#include "comm/this_host.hpp"
 #include "comm/watchdog.hpp"
 #include "cuda/check.hpp"
 #include "cuda/device.hpp"

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/mpi/meeting.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <sched.h>
+#include <utility>
+
+#include "syncbn/error.hpp"
+
+#include "comm/deadlines.hpp"
+
+namespace syncbn::comm::mpi {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int first = 0;
+
+// What a message to the first is about, ...
+constexpr char brings = 'b';   // a record
+constexpr char refuses = 'r';  // why there will be none
+// ... and one of its answers.
+constexpr char waits = 'w';  // for whom
+constexpr char fails = 'f';  // why
+constexpr char part = 'p';   // of the records
+constexpr char last_part = 'l';
+
+/// Records one after the other, each behind its length.
+std::string packed(const std::vector<std::string>& records) {
+  std::string bytes;
+  for (const std::string& record : records) {
+    const auto size = static_cast<std::uint32_t>(record.size());
+    bytes.append(reinterpret_cast<const char*>(&size), sizeof size).append(record);
+  }
+  return bytes;
+}
+
+std::vector<std::string> unpacked(std::string_view bytes) {
+  std::vector<std::string> records;
+  while (!bytes.empty()) {
+    std::uint32_t size = 0;
+    std::memcpy(&size, bytes.data(), sizeof size);
+    records.emplace_back(bytes.substr(sizeof size, size));
+    bytes.remove_prefix(sizeof size + size);
+  }
+  return records;
+}
+
+}  // namespace
+
+/// A wait for others, up to the deadline.
+class Meeting::Wait {
+ public:
+  explicit Wait(Meeting& meeting)
+      : meeting_(meeting),
+        own_name_(meeting.members_.name({meeting.members_.rank()}) +
+                  (meeting.what_.empty() ? "" : ", ") + meeting.what_) {}
+
+  /// A look at the clock, between looks for messages. `missing` names who has not come.
+  template <class Missing>
+  void turn(Missing missing) {
+    // Whoever is stopped himself has not waited: the others may have come in the meantime.
+    constexpr Clock::duration longest_step = std::chrono::seconds(1);
+    const Clock::time_point now = Clock::now();
+    waited_ += std::min(now - std::exchange(last_look_, now), longest_step);
+    const Deadlines& deadlines = meeting_.deadlines_;
+    const auto late = [&](std::chrono::milliseconds deadline) {
+      return missing() + " did not come within " + in_seconds(deadline);
+    };
+    if (waited_ >= deadlines.report && !reported_ && deadlines.report < deadlines.fail) {
+      reported_ = true;
+      report(own_name_ + ": " + late(deadlines.report));
+    }
+    if (waited_ >= deadlines.fail) {
+      meeting_.fail(late(deadlines.fail));
+    }
+    sched_yield();
+  }
+
+  Clock::duration waited() const { return waited_; }
+
+  void end() const {
+    if (reported_) {
+      report_end_of_wait(own_name_, waited_);
+    }
+  }
+
+ private:
+  Meeting& meeting_;
+  std::string own_name_;
+  Clock::time_point last_look_ = Clock::now();
+  Clock::duration waited_{0};
+  bool reported_ = false;
+};
+
+Meeting::Meeting(Members& members, std::string what, Deadlines deadlines, Kind ask, Kind answer)
+    : members_(members),
+      what_(std::move(what)),
+      deadlines_(deadlines),
+      asked_(members, ask),
+      answers_(members, answer) {}
+
+std::vector<std::string> Meeting::exchange(std::string_view record) {
+  return members_.rank() == first ? collect(record) : ask(record);
+}
+
+// The first's part.
+std::vector<std::string> Meeting::collect(std::string_view own) {
+  std::vector<std::optional<std::string>> came(static_cast<std::size_t>(members_.size()));
+  came[first] = own;
+  const auto missing = [&] {
+    std::vector<int> members;
+    for (int member = 0; member < members_.size(); ++member) {
+      if (!came[static_cast<std::size_t>(member)]) {
+        members.push_back(member);
+      }
+    }
+    return members;
+  };
+  std::vector<std::string> told(came.size());  // whom each knows to be missing
+  Wait wait(*this);
+  // Those who have come before the first hear at once that it is here, all well before they report.
+  Clock::duration next_word{0};
+  while (true) {
+    while (const std::optional<Notices::Notice> notice = asked_.next()) {
+      if (notice->about == refuses) {
+        fail(notice->text);
+      }
+      came[static_cast<std::size_t>(notice->from)] = notice->text;
+    }
+    if (std::ranges::all_of(came, [](const auto& record) { return record.has_value(); })) {
+      break;
+    }
+    if (wait.waited() >= next_word) {
+      next_word = wait.waited() + std::min(deadlines_.report, deadlines_.fail) / 4;
+      const std::string names = members_.name(missing());
+      for (int member = 1; member < members_.size(); ++member) {
+        const auto place = static_cast<std::size_t>(member);
+        if (came[place] && told[place] != names) {
+          told[place] = names;
+          answers_.tell(member, waits, names);
+        }
+      }
+    }
+    answers_.all_sent();
+    wait.turn([&] { return members_.name(missing()); });
+  }
+  wait.end();
+  std::vector<std::string> records;
+  for (const std::optional<std::string>& record : came) {
+    records.push_back(*record);
+  }
+  send_to_all(records);
+  return records;
+}
+
+// The others' part.
+std::vector<std::string> Meeting::ask(std::string_view own) {
+  asked_.tell(first, brings, own);
+  std::string missing = members_.name({first});
+  std::string records;
+  Wait wait(*this);
+  while (true) {
+    while (const std::optional<Notices::Notice> notice = answers_.next()) {
+      switch (notice->about) {
+        case waits:
+          missing = notice->text;
+          break;
+        case fails:
+          members_.abandon();
+          throw CommError(about(notice->text));
+        case part:
+          records += notice->text;
+          break;
+        case last_part:
+          wait.end();
+          return unpacked(records + notice->text);
+        default:
+          break;
+      }
+    }
+    asked_.all_sent();
+    wait.turn([&] { return missing; });
+  }
+}
+
+void Meeting::send_to_all(const std::vector<std::string>& records) {
+  const std::string bytes = packed(records);
+  for (int member = 1; member < members_.size(); ++member) {
+    std::string_view rest = bytes;
+    while (rest.size() > longest) {
+      answers_.tell(member, part, rest.substr(0, longest));
+      rest.remove_prefix(longest);
+    }
+    answers_.tell(member, last_part, rest);
+  }
+  push(deadlines_.fail);  // who does not take it is missing at the next wait
+}
+
+void Meeting::push(std::chrono::milliseconds at_most) {
+  const Clock::time_point end = Clock::now() + at_most;
+  while (Clock::now() < end) {
+    const bool asked = asked_.all_sent();
+    if (answers_.all_sent() && asked) {
+      return;
+    }
+    sched_yield();
+  }
+}
+
+void Meeting::refuse(std::string_view why) {
+  fail(members_.name({members_.rank()}) + ": " + std::string(why));
+}
+
+void Meeting::fail(const std::string& why) {
+  if (members_.rank() == first) {
+    answers_.tell_all(fails, why);
+  } else {
+    asked_.tell(first, refuses, why);
+  }
+  members_.abandon();
+  push(std::min(deadlines_.fail, std::chrono::milliseconds(100)));
+  throw CommError(about(why));
+}
+
+std::string Meeting::about(const std::string& why) const {
+  return what_.empty() ? why : what_ + ": " + why;
+}
+
+}  // namespace syncbn::comm::mpi
