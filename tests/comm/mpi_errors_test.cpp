@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <mpi.h>
 
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
@@ -112,6 +114,36 @@ void mixed() {
   }
 }
 
+// Children of a rank, as loaders of data fork them, do with its communicator what they like, and
+// end in all ways. The ranks go on.
+void forked() {
+  static std::optional<Communicator> group =
+      syncbn::mpi_communicator(MPI_COMM_WORLD, std::chrono::seconds(20));
+  expect(all_reduce_failure(*group, 5).empty(), "all ranks come");
+  for (const std::string end : {"frees its handle", "gives up", "exits"}) {
+    if (group->rank() == 1) {
+      const pid_t child = fork();
+      if (child == 0) {
+        if (end == "gives up") {
+          group->group().abandon("a child of its own mind");
+        } else if (end == "frees its handle") {
+          group.reset();
+        }
+        if (end == "exits") {
+          std::exit(0);
+        }
+        _exit(0);
+      }
+      int status = 1;
+      waitpid(child, &status, 0);
+      expect(status == 0, "a child that " + end);
+    }
+    const std::string failure = all_reduce_failure(*group, 30'000);
+    expect(failure.empty(), "the ranks go on when a child " + end + ": " + failure);
+  }
+  group.reset();
+}
+
 // Of two hosts with two ranks each the second does not come. A rank that waits for the first of its
 // own, whose deadline is later, knows who is missing all the same.
 void absent_host() {
@@ -203,15 +235,17 @@ int main(int argc, char** argv) {
     mixed();
   } else if (mode == "left_early") {
     left_early();
+  } else if (mode == "forked") {
+    forked();
   } else if (mode == "absent_host") {
     absent_host();
   } else if (mode == "no_memory") {
     no_memory();
   } else {
-    expect(
-        false,
-        "a mode: freed, absent, absent_from_the_start, absent_host, lengths, mixed, no_memory or "
-        "left_early");
+    expect(false,
+           "a mode: freed, forked, absent, absent_from_the_start, absent_host, lengths, mixed, "
+           "no_memory or "
+           "left_early");
   }
   MPI_Finalize();
 }

@@ -254,7 +254,7 @@ bool Exchange::pass() {
 
 void Exchange::give_up(std::string_view why) noexcept {
   ranks_.give_up(why);
-  if (network_) {
+  if (network_ && ranks_.is_this_process()) {
     network_->tell(why, true);
   }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unistd.h>
 #include <utility>
 
 #include "syncbn/error.hpp"
@@ -63,13 +64,23 @@ std::string Ranks::last_words(std::size_t rank) const {
          in_seconds(std::chrono::round<std::chrono::milliseconds>(ago)) + " ago";
 }
 
+bool Ranks::is_this_process() const noexcept {
+  return own().process == getpid();
+}
+
 void Ranks::give_up(std::string_view why) const noexcept {
+  if (!is_this_process()) {
+    return;
+  }
   write_text(own().why, why);
   own().state.store(State::gave_up);
   wake_all();
 }
 
 void Ranks::leave() const noexcept {
+  if (!is_this_process()) {
+    return;
+  }
   State here = State::here;
   own().state.compare_exchange_strong(here, State::left);
   wake_all();

@@ -35,7 +35,11 @@ class Ranks {
   /// "; the last it did: ..." of a rank.
   std::string last_words(std::size_t rank) const;
 
-  /// Tells those who wait for this one that it will not come.
+  /// Whether it is the rank's and not one that was forked from it.
+  bool is_this_process() const noexcept;
+
+  /// These tell ranks that wait for this one that it will not come, but in another process nothing:
+  /// the rank goes on.
   void give_up(std::string_view why) const noexcept;
   void leave() const noexcept;
 
