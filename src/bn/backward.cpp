@@ -62,12 +62,15 @@ void BatchNorm::backward_in_place(const Saved& saved, ConstTensorView y, ConstTe
                 saved);
 }
 
-void BatchNorm::backward_with(const Backward& pass, const Saved& saved) {
+void BatchNorm::backward_with(const Backward& pass, const Saved& saved) try {
   require_backward_of(saved, pass.context, pass.dx, pass.dresidual, channels_, options_.name);
   with_backward_steps(pass, saved, [&](const comm::Descriptor& what, bn::Steps& steps) {
     bn::in_blocks(group_.group(), what, channels_, saved.blocks, *working_, steps, 0);
   });
   add_parameter_gradients(saved);
+} catch (const InvalidArgument& error) {
+  group_.group().refused(error.what());
+  throw;
 }
 
 template <class Take>
@@ -138,7 +141,7 @@ void BatchNorm::backward_into(bn::JointMessage& message, std::span<const Backwar
                                  });
 }
 
-void backward_together(std::span<const BackwardCall> calls) {
+void backward_together(std::span<const BackwardCall> calls) try {
   if (calls.empty()) {
     return;
   }
@@ -155,6 +158,9 @@ void backward_together(std::span<const BackwardCall> calls) {
   for (const BackwardCall& call : calls) {
     call.layer.add_parameter_gradients(call.saved);
   }
+} catch (const InvalidArgument& error) {
+  calls.front().layer.group_.group().refused(error.what());
+  throw;
 }
 
 void BatchNorm::add_parameter_gradients(const Saved& saved) {

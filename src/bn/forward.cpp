@@ -77,10 +77,13 @@ void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
   infer_with({x, residual, y, weight});
 }
 
-void BatchNorm::forward_with(const Forward& pass, Saved& saved) {
+void BatchNorm::forward_with(const Forward& pass, Saved& saved) try {
   validate_forward(pass);
   with_group_statistics(comm::Pass::forward, pass);
   end_forward(pass, saved);
+} catch (const InvalidArgument& error) {
+  group_.group().refused(error.what());
+  throw;
 }
 
 void BatchNorm::validate_forward(const Forward& pass) const {
@@ -124,7 +127,7 @@ void BatchNorm::forward_into(bn::JointMessage& message, std::span<const ForwardC
                            });
 }
 
-void forward_together(std::span<const ForwardCall> calls) {
+void forward_together(std::span<const ForwardCall> calls) try {
   if (calls.empty()) {
     return;
   }
@@ -139,9 +142,12 @@ void forward_together(std::span<const ForwardCall> calls) {
   for (const ForwardCall& call : calls) {
     call.layer.end_forward(BatchNorm::forward_of(call), call.saved);
   }
+} catch (const InvalidArgument& error) {
+  calls.front().layer.group_.group().refused(error.what());
+  throw;
 }
 
-void BatchNorm::infer_with(const Forward& pass) {
+void BatchNorm::infer_with(const Forward& pass) try {
   validate_forward(pass);
   if (!options_.track_running_stats) {
     with_group_statistics(comm::Pass::infer, pass);
@@ -151,6 +157,9 @@ void BatchNorm::infer_with(const Forward& pass) {
   bn::count_of(pass.x, pass.weight);
   take_running_statistics();
   normalize_channels(pass, bn::all_channels(pass.x));
+} catch (const InvalidArgument& error) {
+  group_.group().refused(error.what());
+  throw;
 }
 
 void BatchNorm::normalize_channels(const Forward& pass, const kernels::ChannelRange& channels) {
@@ -231,7 +240,9 @@ void BatchNorm::require_invertible() const {
   try {
     syncbn::require_invertible(options_.activation, weight_);
   } catch (const InvalidArgument& error) {
-    throw InvalidArgument("layer '" + options_.name + "': " + error.what());
+    const std::string why = "layer '" + options_.name + "': " + error.what();
+    group_.group().refused(why);
+    throw InvalidArgument(why);
   }
 }
 

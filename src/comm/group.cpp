@@ -62,6 +62,12 @@ void Group::abandon(std::string_view why) {
   }
 }
 
+void Group::refused(std::string_view why) noexcept {
+  if (!failed_ && size() > 1) {
+    transport_->refuse(why);
+  }
+}
+
 void Group::fail(std::string_view why) {
   failed_ = true;
   failure_ = why;

@@ -51,6 +51,10 @@ class Group {
   /// are told why, where the transport can.
   void abandon(std::string_view why);
 
+  /// A collective call was refused on this rank before it exchanged anything, and the group remains
+  /// usable. Ranks that wait for this one in vain are told why, where the transport can.
+  void refused(std::string_view why) noexcept;
+
   /// The least time that an exchange took, waiting included. [s]
   double fastest() const;
 

@@ -54,6 +54,7 @@ class WithFingerprints final : public Transport {
   }
 
   void give_up(std::string_view why) noexcept override { sum_->give_up(why); }
+  void refuse(std::string_view why) noexcept override { sum_->refuse(why); }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {
     return with_fingerprints(sum_->split(colors));
@@ -81,9 +82,9 @@ class WithFingerprints final : public Transport {
   };
 
   std::unique_ptr<PlainSum> sum_;
-  std::unordered_set<std::uint64_t> known_;  ///< fingerprints of (layer, channels, length) in use
   /// A program that names its layers anew at every step takes no more memory than for so many.
   static constexpr std::size_t most_known = 8192;
+  std::unordered_set<std::uint64_t> known_;  ///< fingerprints of (layer, channels, length) in use
   InFlight<Sent> in_flight_;
 };
 

@@ -28,6 +28,7 @@ class PlainSum {
   virtual void finish(std::size_t started, std::span<double> sum) = 0;
 
   virtual void give_up(std::string_view why) noexcept = 0;
+  virtual void refuse(std::string_view) noexcept {}  ///< see Transport
 
   /// Collective. See Transport.
   virtual std::unique_ptr<PlainSum> split(std::span<const int> colors) = 0;

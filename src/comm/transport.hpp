@@ -50,6 +50,10 @@ class Transport {
   /// Tells the ranks which wait for this one, where the transport can, that it will not come.
   virtual void give_up(std::string_view why) noexcept = 0;
 
+  /// Leaves word, where the transport can, for ranks that will miss this one: why it has refused a
+  /// collective call, which it may still make in another way.
+  virtual void refuse(std::string_view) noexcept {}
+
   /// Where to record this rank's messages so that others can read it; null: nowhere in particular.
   virtual FlightRecord* flight_record() { return nullptr; }
 

@@ -3,7 +3,10 @@
 // What users do wrong: one rank's model, order, mode, type or state differs. Every rank must get
 // the message, and layers stay as they were.
 
+#include <chrono>
 #include <cmath>
+#include <thread>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -51,6 +54,37 @@ TEST(Ranks, WithAnotherLayer) {
     EXPECT_EQ(layer.num_batches_tracked(), 0);
     EXPECT_EQ(layer.running_mean()[0], 0);
   });
+}
+
+TEST(Ranks, OneThatRefusesAWeightIsMissedWithTheReason) {
+  const auto missed = [](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group, {.name = "bn1"});
+    const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Tensor y(DType::f32, x.shape(), x.layout());
+    Saved saved;
+    const std::vector<float> weight(6, odd ? std::nanf("") : 1.0F);
+    ASSERT_EQ(forward_failure(layer), "");
+    if (odd) {
+      EXPECT_THROW(layer.forward(x.view(), y.view(), saved, weight), InvalidArgument);
+      // The group is not given up. But nothing else comes, and leaving it would be told.
+      std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+      return;
+    }
+    try {
+      layer.forward(x.view(), y.view(), saved, weight);
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const CommError& error) {
+      EXPECT_THAT(error.what(), AllOf(HasSubstr("did not come within 0.5 s"),
+                                      HasSubstr("; the last it refused: weight[0]")));
+    }
+  };
+  test::on_ranks(
+      [&](const Communicator& group) {
+        if (group.size() > 1) {
+          missed(group, group.rank() == group.size() - 1);
+        }
+      },
+      std::chrono::milliseconds(500));
 }
 
 TEST(Ranks, WithAnotherNumberOfChannels) {

@@ -162,6 +162,24 @@ TEST(ThreadRanks, NamesOnlyTheRankThatHasNotPostedALongMessage) {
   }
 }
 
+TEST(ThreadRanks, TellsWhatAMissingRankRefusedLast) {
+  std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(200));
+  group[1].group().refused("weight[2] is inf");
+  group[1].group().refused("weight[3] is NaN");
+  EXPECT_THAT(all_reduce_failure(group[0]),
+              AllOf(HasSubstr("rank 1 did not come within 0.2 s"),
+                    HasSubstr("; the last it refused: weight[3] is NaN")));
+}
+
+TEST(ThreadRanks, ForgetsWhatWasRefusedBeforeALaterExchange) {
+  std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(200));
+  group[1].group().refused("weight[3] is NaN");
+  std::thread other([&] { EXPECT_EQ(all_reduce_failure(group[1]), ""); });
+  EXPECT_EQ(all_reduce_failure(group[0]), "");
+  other.join();
+  EXPECT_THAT(all_reduce_failure(group[0]), testing::Not(HasSubstr("refused")));
+}
+
 TEST(ThreadRanks, OfSeveralSumsUnderWayTheOneInDisputeIsNamed) {
   // Both ranks start eight; of the seventh they think differently.
   std::vector<Communicator> group = Communicator::threads(2, std::chrono::seconds(60));

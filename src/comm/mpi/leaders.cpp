@@ -86,9 +86,10 @@ void add(std::span<const double* const> operands, std::span<double> sum) {
   }
 }
 
-// Kinds of notices: of a rank that is late, and that the sender has given up.
+// Kinds of notices: of a rank that is late, that the sender has given up, what it has refused.
 constexpr char late = 'l';
 constexpr char gone = 'g';
+constexpr char refused = 'r';
 
 class Leaders final : public node::Network {
  public:
@@ -100,7 +101,8 @@ class Leaders final : public node::Network {
         size_(members_.size()),
         nodes_(std::move(nodes)),
         steps_(schedule(rank_, size_)),
-        heard_(static_cast<std::size_t>(size_), false) {
+        heard_(static_cast<std::size_t>(size_), false),
+        refusal_of_(static_cast<std::size_t>(size_)) {
     for (std::unique_ptr<Sum>& sum : sums_) {
       sum = std::make_unique<Sum>();
     }
@@ -148,10 +150,17 @@ class Leaders final : public node::Network {
   std::string missing() override {
     const std::vector<int> silent = silent_leaders();
     std::string names;
+    std::string refusals;
     for (const int leader : silent) {
       names += (names.empty() ? "" : ", ") + name(leader);
+      const std::string& refusal = refusal_of_[static_cast<std::size_t>(leader)];
+      const std::size_t blank = refusal.find(' ');
+      if (refusal.substr(0, blank) == std::to_string(at(oldest_).message.sequence - 1)) {
+        refusals += "\n  " + members_.name({leader}) +
+                    "; the last it refused: " + refusal.substr(blank + 1);
+      }
     }
-    return names;
+    return names + refusals;
   }
 
   void tell(std::string_view what, bool final) noexcept override {
@@ -163,12 +172,23 @@ class Leaders final : public node::Network {
     notices_.tell_all(final ? gone : late, std::to_string(sequence) + ' ' + std::string(what));
   }
 
+  void refuse(std::int64_t last, std::string_view why) noexcept override {
+    if (refusals_ < most_refusals) {
+      ++refusals_;
+      notices_.tell_all(refused, std::to_string(last) + ' ' + std::string(why));
+    }
+  }
+
   std::string news() override {
     while (const std::optional<Notices::Notice> notice = notices_.next()) {
       const std::size_t blank = notice->text.find(' ');
       const std::string text = name(notice->from) + ": " + notice->text.substr(blank + 1);
       if (notice->about == gone) {
         throw CommError("given up by " + text);
+      }
+      if (notice->about == refused) {
+        refusal_of_[static_cast<std::size_t>(notice->from)] = notice->text;
+        continue;
       }
       if (oldest_ == next_ ||
           notice->text.substr(0, blank) != std::to_string(at(oldest_).message.sequence)) {
@@ -338,6 +358,10 @@ class Leaders final : public node::Network {
   std::uint64_t next_ = 0;    ///< number
   bool all_know_ = false;     ///< that it is over: a notice to each of many would be one too many
   std::vector<bool> heard_;   ///< from which leaders there was news
+  /// By leader: the number of the last message before, a blank, and why.
+  std::vector<std::string> refusal_of_;
+  static constexpr int most_refusals = 100;  ///< told, as nobody reads them before it has to wait
+  int refusals_ = 0;
   std::string news_;
 };
 

@@ -204,6 +204,7 @@ class Service final : public Transport {
   }
   void finish(Ticket ticket) override { exchange_->finish(ticket); }
   void give_up(std::string_view why) noexcept override { exchange_->give_up(why); }
+  void refuse(std::string_view why) noexcept override { exchange_->refuse(why); }
   FlightRecord* flight_record() override { return &own_->flight_record; }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {

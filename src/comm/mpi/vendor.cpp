@@ -17,6 +17,7 @@
 #include <array>
 #include <chrono>
 #include <climits>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -75,6 +76,7 @@ class VendorSum final : public PlainSum {
       throw InvalidArgument(std::to_string(values.size()) +
                             " values in one message (MPI counts to 2^31 - 1). Send it in pieces.");
     }
+    last_ = message.sequence;
     const OwnedComm& comm = comm_for(values.size(), message);
     const std::size_t place = in_flight_.take();
     Sent& sent = in_flight_[place];
@@ -99,6 +101,13 @@ class VendorSum final : public PlainSum {
     }
   }
 
+  void refuse(std::string_view why) noexcept override {
+    if (base_.usable() && refusals_ < most_refusals) {
+      ++refusals_;
+      notices_.tell_all(refused, std::to_string(last_) + ' ' + std::string(why));
+    }
+  }
+
   std::unique_ptr<PlainSum> split(std::span<const int> colors) override {
     Meeting(base_, making, deadlines_).exchange("");
     const bool alike = std::ranges::all_of(colors, [&](int color) { return color == colors[0]; });
@@ -115,13 +124,15 @@ class VendorSum final : public PlainSum {
   using Packed = std::array<double, descriptor_words>;
   using Clock = std::chrono::steady_clock;
 
-  // Kinds of notices: what the sender is waiting in, and that it has given up.
+  // Kinds of notices: what the sender is waiting in, that it has given up, what it has refused.
   static constexpr char waiting = 'w';
   static constexpr char gone = 'g';
+  static constexpr char refused = 'r';
 
   /// What is known of a rank.
   struct Heard {
     std::optional<Packed> waits_in;
+    std::string refused;  ///< the last message before, a blank, and why
   };
 
   static constexpr const char* making = "making a communicator";
@@ -187,6 +198,10 @@ class VendorSum final : public PlainSum {
       if (notice->about == gone) {
         throw CommError("rank " + std::to_string(notice->from) + " gave up: " + notice->text);
       }
+      if (notice->about == refused) {
+        heard.refused = notice->text;
+        continue;
+      }
       Packed packed{};
       std::memcpy(packed.data(), notice->text.data(), std::min(sizeof packed, notice->text.size()));
       heard.waits_in = packed;
@@ -224,11 +239,18 @@ class VendorSum final : public PlainSum {
   // Who has not said that it waits, too.
   std::string silence(const Packed& own, std::chrono::milliseconds waited) const {
     std::vector<int> ranks;
+    std::string refusals;
     for (int rank = 0; rank < size_; ++rank) {
       if (is_here(rank, own)) {
         continue;
       }
       ranks.push_back(rank);
+      const std::string& refusal = heard_[static_cast<std::size_t>(rank)].refused;
+      const std::size_t blank = refusal.find(' ');
+      if (refusal.substr(0, blank) == std::to_string(std::llround(own.front()) - 1)) {
+        refusals += "\n  rank " + std::to_string(rank) +
+                    "; the last it refused: " + refusal.substr(blank + 1);
+      }
     }
     std::string who = "the sum";
     if (!ranks.empty()) {
@@ -236,7 +258,7 @@ class VendorSum final : public PlainSum {
                 ? list_ranks(ranks)
                 : "one or more of " + list_ranks(ranks) + " (MPI's own sum does not tell which)";
     }
-    return who + " did not come within " + in_seconds(waited);
+    return who + " did not come within " + in_seconds(waited) + refusals;
   }
 
   // Made at a length's first message, for which the fingerprints have just been compared.
@@ -288,6 +310,8 @@ class VendorSum final : public PlainSum {
     std::int64_t last_use;
   };
 
+  static constexpr int most_refusals = 100;  ///< told, as nobody reads them before it has to wait
+
   Members base_;
   Notices notices_;
   Deadlines deadlines_;
@@ -297,6 +321,8 @@ class VendorSum final : public PlainSum {
   std::int64_t uses_ = 0;
   InFlight<Sent> in_flight_;
   std::vector<Heard> heard_;  ///< by rank
+  int refusals_ = 0;
+  std::int64_t last_ = 0;  ///< message that was started
   std::int64_t set_ups_ = 0;
 };
 

@@ -259,6 +259,13 @@ void Exchange::give_up(std::string_view why) noexcept {
   }
 }
 
+void Exchange::refuse(std::string_view why) noexcept {
+  ranks_.refuse(why);
+  if (network_ && ranks_.is_this_process()) {
+    network_->refuse(ranks_.own().flight_record.last(), why);
+  }
+}
+
 // Waiting
 
 Exchange::Blocker Exchange::what_blocks() {

@@ -44,11 +44,15 @@ class Network {
   /// told of yet is done. Throws CommError if the nodes disagree on it, or another has given up.
   virtual bool finished() = 0;
 
-  /// Those ranks of other nodes that the oldest piece waits for.
+  /// Those ranks of other nodes that the oldest piece waits for; then lines of what is known of
+  /// them.
   virtual std::string missing() = 0;
 
   /// Tells the other nodes something; `final`: that this one has given up.
   virtual void tell(std::string_view what, bool final) noexcept = 0;
+
+  /// Tells the other nodes why this rank has refused a call after message number `last`.
+  virtual void refuse(std::int64_t last, std::string_view why) noexcept = 0;
 
   /// What another node has told, "" if nothing.
   virtual std::string news() = 0;
@@ -69,6 +73,7 @@ class Exchange {
   Transport::Ticket start(const Message& message, std::span<double> data);
   void finish(Transport::Ticket ticket);
   void give_up(std::string_view why) noexcept;
+  void refuse(std::string_view why) noexcept;
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -51,8 +51,12 @@ void Ranks::require_nobody_gave_up(std::uint64_t piece) const {
 std::string Ranks::last_words(std::size_t rank) const {
   const FlightRecord& record = areas_[rank]->flight_record;
   const std::int64_t last = record.last();
+  std::string refused;
+  if (areas_[rank]->refused_after.load() == last) {
+    refused = "; the last it refused: " + areas_[rank]->refused.read();
+  }
   if (last == 0) {
-    return "; it has not exchanged anything yet";
+    return "; it has not exchanged anything yet" + refused;
   }
   const FlightEntry& entry = record.entry(last);
   const Ticks finished = entry.finished.load();
@@ -61,11 +65,18 @@ std::string Ranks::last_words(std::size_t rank) const {
                                           static_cast<double>(ticks_now() - then));
   return "; the last it did: exchange #" + std::to_string(last) + ", " + describe(entry.what()) +
          ", " + (finished != 0 ? "finished " : "begun ") +
-         in_seconds(std::chrono::round<std::chrono::milliseconds>(ago)) + " ago";
+         in_seconds(std::chrono::round<std::chrono::milliseconds>(ago)) + " ago" + refused;
 }
 
 bool Ranks::is_this_process() const noexcept {
   return own().process == getpid();
+}
+
+void Ranks::refuse(std::string_view why) const noexcept {
+  if (is_this_process()) {
+    own().refused.write(why);
+    own().refused_after.store(own().flight_record.last());
+  }
 }
 
 void Ranks::give_up(std::string_view why) const noexcept {

@@ -32,12 +32,14 @@ class Ranks {
   /// Throws CommError if a rank has given up before it had the sum of a piece.
   void require_nobody_gave_up(std::uint64_t piece) const;
 
-  /// "; the last it did: ..." of a rank.
+  /// "; the last it did: ..." of a rank, and if it has refused a call since, why.
   std::string last_words(std::size_t rank) const;
 
   /// Whether it is the rank's and not one that was forked from it.
   bool is_this_process() const noexcept;
 
+  /// For `last_words`.
+  void refuse(std::string_view why) const noexcept;
   /// These tell ranks that wait for this one that it will not come, but in another process nothing:
   /// the rank goes on.
   void give_up(std::string_view why) const noexcept;

@@ -50,6 +50,8 @@ struct alignas(line) Area {
   cpu_set_t processors{};           ///< that it may run on
   std::array<char, 4096> why{};     ///< it gave up; zero-terminated, valid once `state` says so
   SharedText<1024> waits_for;       ///< ranks of other nodes, while it does; else ""
+  SharedText<512> refused;          ///< why it refused its last collective call, ...
+  std::atomic<std::int64_t> refused_after{-1};  ///< ... and the last message before; -1: never
 
   std::array<std::int64_t, stamps> sequences{};  ///< numbers of its messages, as the fingerprints
   alignas(line) std::array<Cell, depth> cells;   ///< what is sent
