@@ -108,6 +108,10 @@ struct ForwardCall;
 /// hold shards of any size, none included. The result is that of one rank holding the whole batch,
 /// up to rounding.
 ///
+/// All calls compute as IEEE 754 says by default, rounding to nearest and keeping subnormal
+/// numbers, however the calling thread and those of OpenMP are set, and leave their settings as
+/// they were.
+///
 /// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
 /// running statistics and `saved` as they were; output tensors may have been written.
 class BatchNorm {

@@ -8,9 +8,10 @@
 //
 // BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. They are
 // local, hold no state and may be called from several threads at once on different data. Work
-// inside is spread over OpenMP threads; the result does not depend on how many. By default they are
-// no more than the CPU quota of a container is worth. Each call allocates some memory of the order
-// of C (the layer keeps its own).
+// inside is spread over OpenMP threads, by default no more than the CPU quota of a container is
+// worth; the result depends neither on how many there are, nor on whether any of them or the calling
+// thread flushes subnormal numbers to zero or does not round to nearest. Each call allocates some
+// memory of the order of C (the layer keeps its own).
 //
 // Every function throws InvalidArgument if shapes, types or lengths do not fit together, before
 // anything is written.

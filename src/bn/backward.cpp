@@ -17,6 +17,8 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "core/default_arithmetic.hpp"
+
 #include "bn/calls.hpp"
 #include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
@@ -63,6 +65,7 @@ void BatchNorm::backward_in_place(const Saved& saved, ConstTensorView y, ConstTe
 }
 
 void BatchNorm::backward_with(const Backward& pass, const Saved& saved) try {
+  const DefaultArithmetic arithmetic;
   require_backward_of(saved, pass.context, pass.dx, pass.dresidual, channels_, options_.name);
   with_backward_steps(pass, saved, [&](const comm::Descriptor& what, bn::Steps& steps) {
     bn::in_blocks(group_.group(), what, channels_, saved.blocks, *working_, steps, 0);
@@ -145,6 +148,7 @@ void backward_together(std::span<const BackwardCall> calls) try {
   if (calls.empty()) {
     return;
   }
+  const DefaultArithmetic arithmetic;
   bn::require_one_group(calls);
   for (const BackwardCall& call : calls) {
     const BatchNorm::Backward pass = BatchNorm::backward_of(call);

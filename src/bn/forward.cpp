@@ -22,6 +22,8 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "core/default_arithmetic.hpp"
+
 #include "bn/calls.hpp"
 #include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
@@ -78,6 +80,7 @@ void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
 }
 
 void BatchNorm::forward_with(const Forward& pass, Saved& saved) try {
+  const DefaultArithmetic arithmetic;
   validate_forward(pass);
   with_group_statistics(comm::Pass::forward, pass);
   end_forward(pass, saved);
@@ -131,6 +134,7 @@ void forward_together(std::span<const ForwardCall> calls) try {
   if (calls.empty()) {
     return;
   }
+  const DefaultArithmetic arithmetic;
   bn::require_one_group(calls);
   for (const ForwardCall& call : calls) {
     call.layer.validate_forward(BatchNorm::forward_of(call));
@@ -148,6 +152,7 @@ void forward_together(std::span<const ForwardCall> calls) try {
 }
 
 void BatchNorm::infer_with(const Forward& pass) try {
+  const DefaultArithmetic arithmetic;
   validate_forward(pass);
   if (!options_.track_running_stats) {
     with_group_statistics(comm::Pass::infer, pass);

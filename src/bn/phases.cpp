@@ -6,6 +6,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "core/default_arithmetic.hpp"
+
 #include "bn/passes.hpp"
 #include "bn/pivots.hpp"
 #include "bn/validate.hpp"
@@ -67,6 +69,7 @@ void require_pivot(std::span<const double> pivot, DType dtype) {
 
 void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<double> sums,
                   Weight weight, Backend backend) {
+  const DefaultArithmetic arithmetic;
   require_length(pivot.size(), channels_of(x), "pivot", x);
   require_length(sums.size(), sums_length(x.shape().c), "sums", x);
   require_pivot(pivot, x.dtype());
@@ -78,6 +81,7 @@ void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<do
 
 bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, double eps,
                   DType dtype) {
+  const DefaultArithmetic arithmetic;
   require_sums_about(sums, pivot.size());
   for (std::size_t c = 0; c < pivot.size(); ++c) {
     if (bn::pivot_is_far(c, sums, pivot, eps, dtype)) {
@@ -88,6 +92,7 @@ bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, d
 }
 
 void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, DType dtype) {
+  const DefaultArithmetic arithmetic;
   require_sums_about(sums, pivot.size());
   for (std::size_t c = 0; c < pivot.size(); ++c) {
     bn::move_pivot(c, sums, pivot, dtype);
@@ -96,6 +101,7 @@ void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, D
 
 void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
               Statistics& out) {
+  const DefaultArithmetic arithmetic;
   const bn::ChannelRange channels = require_sums_about(sums, pivot.size());
   if (!(eps >= 0)) {
     throw InvalidArgument("eps = " + std::to_string(eps) + " (at least 0)");
@@ -109,6 +115,7 @@ void finalize(std::span<const double> sums, std::span<const double> pivot, doubl
 void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
                Activation activation, std::optional<ConstTensorView> residual, TensorView y,
                Weight weight, Backend backend) {
+  const DefaultArithmetic arithmetic;
   validate(x, statistics, affine, activation);
   require_like_x(x, y, "y");
   if (residual) {
@@ -121,6 +128,7 @@ void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
 }
 
 void backward_sums(const BackwardContext& context, std::span<double> sums, Backend backend) {
+  const DefaultArithmetic arithmetic;
   validate(context);
   require_length(sums.size(), sums_length(context.x.shape().c), "sums", context.x);
   const double count = bn::count_of(context.x, context.weight);
@@ -131,6 +139,7 @@ void backward_sums(const BackwardContext& context, std::span<double> sums, Backe
 
 void input_gradient(const BackwardContext& context, std::span<const double> sums, TensorView dx,
                     std::optional<TensorView> dresidual, Backend backend) {
+  const DefaultArithmetic arithmetic;
   validate(context);
   require_length(sums.size(), sums_length(context.x.shape().c), "sums", context.x);
   require_like_x(context.x, dx, "dx");

@@ -6,6 +6,8 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "core/default_arithmetic.hpp"
+
 #include "bn/passes.hpp"
 #include "bn/saved_values.hpp"
 
@@ -79,6 +81,7 @@ void BatchNorm::save_state(StateDict& state, std::string_view prefix) const {
 }
 
 void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
+  const DefaultArithmetic arithmetic;
   const std::string base(prefix);
   const auto channels = static_cast<std::size_t>(channels_);
   std::vector<double> weight, bias, mean, var;

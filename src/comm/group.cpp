@@ -11,6 +11,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "core/default_arithmetic.hpp"
+
 #include "comm/fingerprint.hpp"
 #include "comm/flight_files.hpp"
 
@@ -45,6 +47,7 @@ void Group::guarded(const Descriptor& what, Body body) {
                     "). Make a new one.");
   }
   try {
+    const DefaultArithmetic arithmetic;
     body();
     return;
   } catch (const std::exception& error) {

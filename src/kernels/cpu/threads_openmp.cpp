@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include "core/cpu_quota.hpp"
+#include "core/default_arithmetic.hpp"
 
 #include "kernels/cpu/threads.hpp"
 
@@ -29,7 +30,10 @@ int thread_count() {
 
 void on_threads(void (*body)(const void* context, int thread, int threads), const void* context) {
 #pragma omp parallel num_threads(thread_count())
-  body(context, omp_get_thread_num(), omp_get_num_threads());
+  {
+    const DefaultArithmetic arithmetic;
+    body(context, omp_get_thread_num(), omp_get_num_threads());
+  }
 }
 
 }  // namespace syncbn::kernels::cpu
