@@ -104,6 +104,7 @@ void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
   std::ranges::copy(mean, running_mean_.begin());
   std::ranges::copy(var, running_var_.begin());
   num_batches_tracked_ = batches;
+  // What the last batches were is not of this state.
   std::ranges::fill(start_mean_, 0.0);
   std::ranges::fill(start_var_, 1.0);
   std::ranges::fill(pivot_, 0.0);

@@ -192,6 +192,30 @@ TEST(ExactMode, GoesOnFromAStateAsAnyLayerDoes) {
   EXPECT_EQ(std::memcmp(dx.view().data(), fresh_dx.view().data(), 5 * 3 * 20 * sizeof(float)), 0);
 }
 
+// Where no running statistics are tracked, the last batch's mean is the next pivot, and no state
+// has it: a layer that loads one forgets that mean.
+TEST(ExactMode, GoesOnFromAStateWithoutRunningStatisticsAsANewLayerDoes) {
+  const Tensor x = Tensor::normal(DType::f32, {5, 3, 20}, Layout::channels_first, 1, 3);
+  const Tensor next = Tensor::normal(DType::f32, {5, 3, 20}, Layout::channels_first, 2, 2.5);
+  for (const Reproducibility mode : {Reproducibility::exact, Reproducibility::rank_consistent}) {
+    const BatchNormOptions options{
+        .name = "exact", .track_running_stats = false, .reproducibility = mode};
+    BatchNorm used(3, Communicator::self(), options), fresh(3, Communicator::self(), options);
+    Tensor y = x, fresh_y = x;
+    Saved saved, fresh_saved;
+    used.forward(x.view(), y.view(), saved);
+    StateDict state;
+    used.save_state(state);
+    used.load_state(state);
+    fresh.load_state(state);
+    used.forward(next.view(), y.view(), saved);
+    fresh.forward(next.view(), fresh_y.view(), fresh_saved);
+    EXPECT_THAT(saved.statistics.mean, testing::ElementsAreArray(fresh_saved.statistics.mean));
+    EXPECT_THAT(saved.statistics.var, testing::ElementsAreArray(fresh_saved.statistics.var));
+    EXPECT_EQ(y, fresh_y);
+  }
+}
+
 // As in the default mode: same classes of numbers, everywhere.
 TEST(ExactMode, PropagatesInfinitiesAndNaNsAsTheDefault) {
   const auto class_of = [](double value) {
