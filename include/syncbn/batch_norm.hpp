@@ -48,11 +48,14 @@ enum class Reproducibility : std::uint8_t {
   /// Sums are of integers, in units that follow from earlier steps. Where a term does not fit, and
   /// in first steps, they are taken again: two more reads of x and three more messages, in a
   /// forward up to twice (counted by pivot_retries), of a channel by itself whatever its block.
-  /// Messages are of 4C + 19 doubles forward and 5C + 19 backward, for f64 of 8C + 19 and 9C + 19.
+  /// Messages are of 4C + 20 doubles forward and 5C + 20 backward, for f64 of 8C + 20 and 9C + 20.
   /// For up to 2^19 ranks, and 2^34 elements per channel, whatever they are.
   ///
   /// var + eps is as exact as 2^-25 of it (f64: 1e-14), with outliers n 2^-46 for n elements, at
-  /// worst; usually by orders of magnitude better.
+  /// worst; usually by orders of magnitude better. With f64 a mean far beyond the spread adds
+  /// 2^-97 mean^2, or 2^-49 mean^2 where the mean is outside of the range of float. Weights may be
+  /// of any size, but where their average is below 2^-8, or some are far above 1, sums are taken
+  /// twice in every step.
   exact,
 };
 

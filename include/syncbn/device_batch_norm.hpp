@@ -58,7 +58,7 @@ class DeviceSaved {
 /// that has fused multiplication and addition (but a NaN may be another NaN). Which channels' sums
 /// are to be taken again is found out on the device, so what that needs is put on the stream in
 /// every step: a forward has five sums over the ranks, a backward three. The first, and each second
-/// one behind it, are of 4C + 10 doubles, in a backward C more, for f64 4C more; the others are of
+/// one behind it, are of 4C + 11 doubles, in a backward C more, for f64 4C more; the others are of
 /// 6C doubles for one rank, 12C for 8, 26C for 1024. x is read again for channels that need it.
 ///
 /// What ranks are told when they disagree or one is missing, and when, is the communicator's

@@ -21,7 +21,7 @@ std::int64_t message_words(std::int64_t channels, const ExponentCode& code) {
   return std::max(kernels::cuda::sums_words(channels, true, true), code.message_words(channels));
 }
 
-std::array<std::int64_t, kernels::count_limbs> limbs_to_start_from(const ConstTensorView& x,
+std::array<std::int64_t, kernels::count_words> limbs_to_start_from(const ConstTensorView& x,
                                                                    const float* weight) {
   return kernels::cuda::limbs_of(weight == nullptr ? x.shape().per_channel() : 0);
 }
@@ -32,7 +32,7 @@ DeviceExact::DeviceExact(std::int64_t channels, int ranks)
     : code_(kernels::cuda::exponent_code(ranks)),
       exponents_(bytes_of(4 * channels, sizeof(int))),
       words_(bytes_of((kernels::cuda::tally_words + kernels::cuda::magnitude_words) * channels +
-                          kernels::count_limbs,
+                          kernels::count_words,
                       sizeof(std::uint64_t))),
       values_(bytes_of(3 * channels, sizeof(double))),
       message_(bytes_of(message_words(channels, code_), sizeof(double)) +

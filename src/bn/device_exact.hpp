@@ -16,7 +16,7 @@
 // messages travel in any case. They are, beside the exchange's own words, in doubles
 //
 // clang-format off
-//   sums        4C + 10, backward 5C + 10, f64 4C more      integers below 2^53 (exact_pass.hpp)
+//   sums        4C + 11, backward 5C + 11, f64 4C more      integers below 2^53 (exact_pass.hpp)
 //   exponents   2C (w + 1), w = 2 for one rank, 5 for 8, 12 for 1024               (exponent_code)
 // clang-format on
 //

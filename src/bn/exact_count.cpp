@@ -6,8 +6,8 @@
 
 namespace syncbn::bn {
 
-CountLimbs count_exactly(const ConstTensorView& x, Weight weight) {
-  std::array<std::int64_t, kernels::count_limbs> limbs{};
+CountWords count_exactly(const ConstTensorView& x, Weight weight) {
+  std::array<std::int64_t, kernels::count_words> limbs{};
   const auto add = [&](int limb, std::int64_t part) {
     limbs[static_cast<std::size_t>(limb)] += part;
   };
@@ -22,14 +22,18 @@ CountLimbs count_exactly(const ConstTensorView& x, Weight weight) {
     }
   }
   kernels::carry(limbs.data());
-  CountLimbs result{};
+  CountWords result{};
   std::ranges::transform(limbs, result.begin(),
                          [](std::int64_t limb) { return static_cast<double>(limb); });
   return result;
 }
 
-double to_count(const CountLimbs& limbs) {
-  return kernels::to_count(limbs.data());
+double to_count(const CountWords& words) {
+  return kernels::to_count(words.data());
+}
+
+double to_terms(const CountWords& words) {
+  return words[kernels::terms_word];
 }
 
 }  // namespace syncbn::bn

@@ -9,11 +9,14 @@
 
 namespace syncbn::bn {
 
-/// Sum of weights as an integer in units of the smallest float, 32 bits a limb.
-using CountLimbs = std::array<double, kernels::count_limbs>;
+/// These words hold the sum of weights, an integer in units of the smallest float, 32 bits a limb,
+/// and how many weights are not 0.
+using CountWords = std::array<double, kernels::count_words>;
 
-/// Sum of the weights, without rounding.
-CountLimbs count_exactly(const ConstTensorView& x, Weight weight);
-double to_count(const CountLimbs& limbs);
+/// Sums and counts the weights, without rounding.
+CountWords count_exactly(const ConstTensorView& x, Weight weight);
+double to_count(const CountWords& words);
+/// The number of weights that are not 0.
+double to_terms(const CountWords& words);
 
 }  // namespace syncbn::bn

@@ -110,9 +110,10 @@ double ExactPass::unpack(const ChannelRange& channels, const std::vector<double>
       working_.sums[all + c] = exact_.second_special[c];
     }
   }
-  CountLimbs count;
+  CountWords count;
   std::copy_n(word, count.size(), count.begin());
   working_.sums.back() = to_count(count);
+  exact_.terms = to_terms(count);
   return message.back();
 }
 

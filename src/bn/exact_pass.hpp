@@ -11,7 +11,7 @@
 //   message   first high, first low, second high, second low     4C doubles; f64: as much again, in
 //                                                                finer units
 //             backward: largest |dz|                             C
-//             count, a wish                                      11
+//             count, number of terms, a wish                     12
 //
 // A rank with a term outside of its window sends a NaN in place of the first sum. Then, and where
 // the reduced sums show that a window was far too wide, the channel's sums are taken once more: in

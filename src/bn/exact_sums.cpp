@@ -74,9 +74,11 @@ bool ExactForward::needs_another(std::size_t c, bool is_last) const {
     return false;
   }
   const Windows windows{exact_.first_window[c], exact_.second_window[c], true};
-  return kernels::is_too_coarse(working_.sums[c], working_.sums[pivot_.size() + c],
-                                working_.sums.back(), windows, pivot_[c], eps_, exact_.fine,
-                                is_last);
+  const kernels::ForwardTotals totals{.sum = working_.sums[c],
+                                      .sum_sq = working_.sums[pivot_.size() + c],
+                                      .count = working_.sums.back(),
+                                      .terms = exact_.terms};
+  return kernels::is_too_coarse(totals, windows, pivot_[c], eps_, exact_.fine, is_last);
 }
 
 bool ExactForward::settle(const ChannelRange& channels) {

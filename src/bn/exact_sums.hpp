@@ -11,16 +11,40 @@
 // All decisions come from reduced values, for each channel by itself: alike on every rank, in
 // however many blocks, and for any distribution of the batch.
 //
-// Accuracy. A term inside its window of 2^w is off by at most 2^(w-51), f64 2^(w-101); products are
-// rounded once, to the unit, where the processor can fuse them. With g the unit, o = mean - K:
+// Accuracy. Of N elements whose weights w are not 0 and add up to W, with d = x - K and the offset
+// o = mean - K, the sums of w d and w d^2 give var = sum(w d^2) / W - o^2. With g1 and g2 the units
+// of either sum (f64: the finer ones) and u = 2^-53, it is off by
 //
-//   |var's error| <= g2 / 2 + |o| g1 + 2^-52 o^2        (o^2 where d^2 is rounded before; f64: d
-//   too)
+//   N/W g2 / 2 + m (2 |o| + m), m = N/W g1 / 2   as a term is off by half a unit, whatever its
+//                                                weight; m is what the mean is off
+//   11 u o^2 + 5 u var     in the end: of either sum two roundings into double and the quotient's,
+//                          W's, and those of o^2 and of the difference
+//   3 u o^2 + 5 u var      in the terms: d, which is as if x were off by u |d|; w d, as if w were;
+//                          and the square, where the processor cannot fuse its rounding with that
+//                          to units
 //
-// The window of a forward is 2^8 standard deviations of the history wide, 2^-35 of the variance in
-// its units. The sums are taken again if the bound exceeds 2^-25 (var + eps), f64 1e-14.
-// A repeat's windows are at most 4 times as wide as the largest term, m: as var >= about m^2 / n,
-// the bound is then below n 2^-46 var (f64 n 2^-96), whatever the data; at 2^22 elements 2^-24.
+// The sums are taken again if all of that but the shares of var, with 2^-49 o^2 for 14 u o^2,
+// exceeds 2^-25 (var + eps), f64 2^-47; of o^2, if another float is nearer to the mean. The shares
+// of var, 10 u, leave f64 below 1e-14.
+//
+// The window of a forward is 2^8 standard deviations of the history wide, so that g2 / 2 is below
+// 2^-33 of the variance. That is enough for weights of 2^-8 on average; with smaller ones, and with
+// larger ones that leave the window, sums are taken twice in every step.
+//
+// A repeat's windows are at most 4 times as wide as the largest terms. As w d^2 <= W (var + o^2),
+// and so w |d| <= W sqrt(var + o^2), the units' share is below N 2^-46 (var + o^2), f64 N 2^-96,
+// whatever the weights. A repeat is about the float nearest to the mean that the sums before gave;
+// if there were none, as a term was outside, or the mean was too far from that float, there is a
+// second repeat. So if K is the float nearest to the mean,
+//
+//   |var's error| <= 2^-25 (var + eps)                         f32, f16, bf16
+//   |var's error| <= 1e-14 (var + eps) + 2^-49 (mean - K)^2    f64
+//
+// or with outliers N 2^-46 var for the first term. Values of the narrower types are floats, so
+// |mean - K| is no larger than their standard deviation. Of means beyond the range of float K is 0.
+// When a mean jumps by J from the pivot of earlier steps, K is off by (N 2^-49 + 2^-50) J besides
+// (f64: 2^-50 J), in that step only: too much where J exceeds 2^59 N^-3/2 standard deviations (f64:
+// 2^51).
 
 #include <cstdint>
 #include <span>

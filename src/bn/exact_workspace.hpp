@@ -24,7 +24,8 @@ struct ExactWorkspace {
   std::vector<std::uint8_t> again;                            ///< [C] to be taken again
   std::vector<double> var;             ///< [C] of the last batch; negative: none yet
   std::vector<int> gradient_exponent;  ///< [C] of the last backward's largest |dz|
-  CountLimbs count{};                  ///< of this rank
+  CountWords count{};                  ///< of this rank
+  double terms = 0;                    ///< of the group: elements whose weight is not 0
   bool backward = false;
   bool fine = false;
 

@@ -2,7 +2,7 @@
 #pragma once
 
 // Sums of weights without rounding: integers in units of the smallest float, 2^-149, 32 bits a
-// limb. The same on the host and in a kernel.
+// limb; and how many weights are not 0. The same on the host and in a kernel.
 
 #include <bit>
 #include <cmath>
@@ -13,9 +13,12 @@
 namespace syncbn::kernels {
 
 inline constexpr int count_limbs = 10;
+/// A count has so many words: its limbs, and behind them the number of weights that are not 0.
+inline constexpr int count_words = count_limbs + 1;
+inline constexpr int terms_word = count_limbs;
 inline constexpr int smallest_place = 149;
 
-/// Calls add(limb, part) for the parts, below 2^32, of mantissa * 2^place units; the mantissa is
+/// Calls add(word, part) for the parts, below 2^32, of mantissa * 2^place units; the mantissa is
 /// below 2^24.
 template <class Add>
 SYNCBN_HOST_DEVICE void split_mantissa_into_limbs(std::uint64_t mantissa, int place, Add add) {
@@ -24,12 +27,13 @@ SYNCBN_HOST_DEVICE void split_mantissa_into_limbs(std::uint64_t mantissa, int pl
   add(place / 32 + 1, static_cast<std::int64_t>(shifted >> 32));
 }
 
-/// For those of a weight, finite and at least 0.
+/// For those of a weight, finite and at least 0, which counts as a term unless it is 0.
 template <class Add>
 SYNCBN_HOST_DEVICE void split_weight_into_limbs(float weight, Add add) {
   const auto bits = std::bit_cast<std::uint32_t>(weight);
   const std::uint32_t exponent = bits >> 23 & 0xFF;
   const std::uint32_t fraction = bits & 0x7FFFFF;
+  add(terms_word, (exponent | fraction) != 0 ? std::int64_t{1} : std::int64_t{0});
   if (exponent == 0) {
     split_mantissa_into_limbs(fraction, 0, add);
   } else {
@@ -37,9 +41,10 @@ SYNCBN_HOST_DEVICE void split_weight_into_limbs(float weight, Add add) {
   }
 }
 
-/// For those of a number of weights of 1.
+/// For those of a number of weights of 1, which count as terms.
 template <class Add>
 SYNCBN_HOST_DEVICE void split_positions_into_limbs(std::int64_t positions, Add add) {
+  add(terms_word, positions);
   for (int bit = 0; bit < 64; bit += 24) {
     const auto part = static_cast<std::uint64_t>(positions) >> bit & 0xFFFFFF;
     split_mantissa_into_limbs(part, smallest_place + bit, add);

@@ -12,6 +12,7 @@
 #include "core/host_device.hpp"
 
 #include "kernels/fixed_point.hpp"
+#include "kernels/statistics.hpp"
 
 namespace syncbn::kernels {
 
@@ -74,29 +75,46 @@ SYNCBN_HOST_DEVICE inline bool is_too_large_to_count(int exponent) {
   return exponent >= most_window;
 }
 
-/// Whether a forward's sums, of terms inside these windows, are too coarse for the variance and
-/// would be finer in others. `fitted`: the windows are those of the largest terms.
-SYNCBN_HOST_DEVICE inline bool is_too_coarse(double sum, double sum_sq, double n,
-                                             const Windows& windows, double pivot, double eps,
-                                             bool fine, bool fitted) {
-  if (!(n > 0)) {
+/// These are a forward's sums of a channel, over the group.
+struct ForwardTotals {
+  double sum;
+  double sum_sq;
+  double count;  ///< the sum of the weights
+  double terms;  ///< how many weights are not 0
+};
+
+/// Units make a variance wrong by at most this, as bn/exact_sums.hpp derives. A term is off by half
+/// a unit whatever its weight, and so a sum by as many halves as it has terms.
+SYNCBN_HOST_DEVICE inline double error_of_units(const ForwardTotals& of, const Windows& windows,
+                                                int bits) {
+  const double half_units = of.terms / of.count / 2;
+  const double of_mean = half_units * std::ldexp(1.0, windows.first - bits);
+  const double of_squares = half_units * std::ldexp(1.0, windows.second - bits);
+  return of_squares + of_mean * (2 * std::fabs(of.sum / of.count) + of_mean);
+}
+
+/// Tells whether the pivot nearest to the mean is much nearer to it than this one is.
+SYNCBN_HOST_DEVICE inline bool another_pivot_is_nearer(double offset, double pivot, bool fine) {
+  const double mean = pivot + offset;
+  const double nearest = to_pivot(mean, fine ? DType::f64 : DType::f32);
+  return 2 * std::fabs(mean - nearest) < std::fabs(offset);
+}
+
+/// Tells whether a forward's sums, of terms inside these windows, are too coarse for the variance
+/// and would be finer in others. `fitted`: the windows are those of the largest terms, which become
+/// smaller only about another pivot.
+SYNCBN_HOST_DEVICE inline bool is_too_coarse(const ForwardTotals& of, const Windows& windows,
+                                             double pivot, double eps, bool fine, bool fitted) {
+  if (!(of.count > 0)) {
     return false;
   }
-  const int bits = fine ? 2 * unit_bits : unit_bits;
-  const double first_unit = std::ldexp(1.0, windows.first - bits);
-  const double second_unit = std::ldexp(1.0, windows.second - bits);
-  const double offset = std::fabs(sum / n);
-  const double spread = sum_sq / n - offset * offset;
-  const double var = 0 < spread ? spread : 0;
-  const bool another_is_nearer = offset > 0x1p-22 * std::fabs(pivot);
-  const double tolerance = fine ? 1e-14 : 0x1p-25;
-  const double error =
-      second_unit / 2 + offset * first_unit + (another_is_nearer ? 0x1p-52 * offset * offset : 0);
-  if (error <= tolerance * (var + eps)) {
-    return false;
-  }
-  // Windows that fit already become narrower only about a pivot that is much nearer.
-  return !fitted || (another_is_nearer && offset > std::ldexp(1.0, windows.first - 4));
+  const double offset = of.sum / of.count;
+  const bool another_is_nearer = another_pivot_is_nearer(offset, pivot, fine);
+  const double error = error_of_units(of, windows, fine ? 2 * unit_bits : unit_bits) +
+                       (another_is_nearer ? 0x1p-49 * offset * offset : 0);
+  const double tolerance = fine ? 0x1p-47 : 0x1p-25;
+  const double var = statistics_of(of.sum, of.sum_sq, of.count, pivot).var;
+  return !(error <= tolerance * (var + eps)) && (!fitted || another_is_nearer);
 }
 
 /// Whether a backward's window holds gradients that are much larger than the largest.

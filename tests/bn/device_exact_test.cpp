@@ -175,6 +175,10 @@ TEST_F(ExactDeviceLayer, HoldsWhenTermsLeaveTheirWindows) {
   expect_the_bits_of_the_host(test::with_outliers());
 }
 
+TEST_F(ExactDeviceLayer, HoldsForWeightsFarFromOne) {
+  expect_the_bits_of_the_host(test::with_weights_far_from_one());
+}
+
 TEST_F(ExactDeviceLayer, HoldsForInfinitiesAndNaNs) {
   expect_the_bits_of_the_host(test::with_infinities_and_nans());
 }

@@ -62,9 +62,10 @@ std::vector<Batch> batches_of(const Setting& setting) {
 
 std::vector<float> weights_of(const Setting& setting, const Shard& shard) {
   constexpr float values[] = {1, 0.3F, 0, 2.7F, 1, 0x1p-20F, 1.5F};
+  const float scale = setting.heaviest / 2.7F;
   std::vector<float> weight;
   for (std::int64_t i = shard.begin * setting.shape.s; i < shard.end * setting.shape.s; ++i) {
-    weight.push_back(values[static_cast<std::size_t>(i * 5 / 3 % 7)]);
+    weight.push_back(scale * values[static_cast<std::size_t>(i * 5 / 3 % 7)]);
   }
   return weight;
 }
@@ -214,6 +215,18 @@ std::vector<Setting> with_outliers() {
     }
     settings.push_back({.dtype = DType::f64, .outlier = -outlier});
     settings.push_back({.dtype = DType::bf16, .outlier = -outlier});
+  }
+  return settings;
+}
+
+std::vector<Setting> with_weights_far_from_one() {
+  std::vector<Setting> settings;
+  for (const float heaviest : {1e-30F, 1e-12F, 1e-3F, 1e6F, 1e30F}) {
+    for (const double mean : {0.3, 1e6}) {
+      settings.push_back({.mean = mean, .weighted = true, .heaviest = heaviest});
+    }
+    settings.push_back({.dtype = DType::f64, .mean = 7, .weighted = true, .heaviest = heaviest});
+    settings.push_back({.weighted = true, .heaviest = heaviest, .tracked = false});
   }
   return settings;
 }

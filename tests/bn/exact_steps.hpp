@@ -25,6 +25,7 @@ struct Setting {
   Activation activation = Activation::none;
   bool residual = false;
   bool weighted = false;
+  float heaviest = 2.7F;  ///< weight, if there are any
   bool in_place = false;
   bool tracked = true;
   std::int64_t blocks = 1;
@@ -96,10 +97,11 @@ double differences(const Communicator& group, const Whole& whole, const Setting&
 void expect_the_bits_of_one_process(const std::vector<Setting>& settings, const Train& by = train,
                                     const Train& of_whole = train);
 
-/// What they are tried with: means far from 0, terms that leave their windows, and infinities and
-/// NaNs of every type.
+/// What they are tried with: means far from 0, terms that leave their windows, weights far from 1,
+/// and infinities and NaNs of every type.
 std::vector<Setting> with_means_far_from_zero();
 std::vector<Setting> with_outliers();
+std::vector<Setting> with_weights_far_from_one();
 std::vector<Setting> with_infinities_and_nans();
 
 std::string to_text(const Setting& setting);

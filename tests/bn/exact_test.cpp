@@ -134,6 +134,10 @@ TEST(ExactMode, HoldsWhenTermsLeaveTheirWindows) {
   expect_the_bits_of_one_process(test::with_outliers());
 }
 
+TEST(ExactMode, HoldsForWeightsFarFromOne) {
+  expect_the_bits_of_one_process(test::with_weights_far_from_one());
+}
+
 TEST(ExactMode, HoldsForInfinitiesAndNaNs) {
   expect_the_bits_of_one_process(test::with_infinities_and_nans());
 }

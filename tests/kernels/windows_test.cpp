@@ -59,6 +59,28 @@ TEST(WindowsTest, AGradientTellsItsExponent) {
   EXPECT_EQ(largest_exponent(largest_to_power(1e-30, 3), 3), 4 - largest_steps);
 }
 
+// Half a unit is lost of each term, whatever the weights add up to.
+TEST(WindowsTest, SumsOfSmallWeightsAreTooCoarseSooner) {
+  constexpr double n = 100;
+  const Windows windows = forward_windows(1, 1e-5, 0);
+  for (const double weight : {1.0, 0x1p-6, 0x1p-12, 0x1p-40}) {
+    const ForwardTotals totals{.sum = 0, .sum_sq = n * weight, .count = n * weight, .terms = n};
+    EXPECT_EQ(is_too_coarse(totals, windows, 0, 1e-5, false, false), weight < 0x1p-8) << weight;
+    EXPECT_FALSE(is_too_coarse(totals, windows, 0, 1e-5, false, true)) << weight;
+  }
+}
+
+// Where the mean is no float, or none that is different, another pivot would not be nearer.
+TEST(WindowsTest, APivotIsMovedOnlyWhereItComesNearer) {
+  EXPECT_TRUE(another_pivot_is_nearer(1e6, 0));
+  EXPECT_TRUE(another_pivot_is_nearer(-3, 1000));
+  EXPECT_FALSE(another_pivot_is_nearer(0.01, 1e6F));
+  EXPECT_FALSE(another_pivot_is_nearer(1e-3, 1e5F));
+  EXPECT_FALSE(another_pivot_is_nearer(1e150, 0));
+  EXPECT_FALSE(another_pivot_is_nearer(1e-150, 0));
+  EXPECT_FALSE(another_pivot_is_nearer(0, 3));
+}
+
 TEST(WindowsTest, SharesOfTheStartAreThePowersThatTheyWere) {
   for (const double momentum : {0.1, 0.01, 0.9, 1.0, 0.0}) {
     for (const std::int64_t batches : {0, 1, 2, 3, 10, 77, 1000}) {
@@ -76,7 +98,7 @@ TEST(WindowsTest, AFailedMessageCountsAsNaN) {
 
 TEST(WindowsTest, LimbsCountWhatTheyAreMadeOf) {
   const auto count = [](const auto& limbs) {
-    std::array<double, count_limbs> values{};
+    std::array<double, count_words> values{};
     for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = static_cast<double>(limbs[i]);
     }
@@ -84,15 +106,17 @@ TEST(WindowsTest, LimbsCountWhatTheyAreMadeOf) {
   };
   for (const std::int64_t positions : {std::int64_t{0}, std::int64_t{1}, std::int64_t{3} << 40}) {
     EXPECT_EQ(count(cuda::limbs_of(positions)), static_cast<double>(positions));
+    EXPECT_EQ(cuda::limbs_of(positions)[terms_word], positions);
   }
   for (const float weight : {0.0F, 1.0F, 0x1p-149F, 0.3F, std::numeric_limits<float>::max()}) {
-    std::array<std::int64_t, count_limbs> limbs{};
+    std::array<std::int64_t, count_words> limbs{};
     for (int i = 0; i < 3; ++i) {
       split_weight_into_limbs(weight, [&](int limb, std::int64_t part) {
         limbs[static_cast<std::size_t>(limb)] += part;
       });
     }
     EXPECT_EQ(count(limbs), 3 * static_cast<double>(weight));
+    EXPECT_EQ(limbs[terms_word], weight == 0 ? 0 : 3);
   }
 }
 

@@ -14,8 +14,8 @@ ExponentCode exponent_code(int ranks) {
   return {digits, (numbers + digits.count - 1) / digits.count};
 }
 
-std::array<std::int64_t, count_limbs> limbs_of(std::int64_t positions) {
-  std::array<std::int64_t, count_limbs> limbs{};
+std::array<std::int64_t, count_words> limbs_of(std::int64_t positions) {
+  std::array<std::int64_t, count_words> limbs{};
   split_positions_into_limbs(positions, [&](int limb, std::int64_t part) {
     limbs[static_cast<std::size_t>(limb)] += part;
   });

@@ -43,7 +43,7 @@ struct ExactChannels {
   std::uint64_t* tallies;  ///< [tally_words, C] of this rank
   std::uint64_t*
       magnitudes;          ///< [magnitude_words, C] of this rank, where the last ones were wanted
-  std::int64_t* count;     ///< [count_limbs] of this rank
+  std::int64_t* count;     ///< [count_words] of this rank
   double* first_special;   ///< the group's infinities and NaNs; 0: none
   double* second_special;  ///< likewise
   int* gradient_exponent;  ///< of the last backward's
@@ -53,7 +53,7 @@ struct ExactChannels {
 /// Doubles of a message of sums. `fine`: f64.
 SYNCBN_HOST_DEVICE constexpr std::int64_t sums_words(std::int64_t channels, bool backward,
                                                      bool fine) {
-  return channels * ((fine ? 8 : 4) + (backward ? 1 : 0)) + count_limbs;
+  return channels * ((fine ? 8 : 4) + (backward ? 1 : 0)) + count_words;
 }
 
 /// Which pass it is, and of what.
@@ -80,13 +80,13 @@ struct ExponentCode {
 /// For so many ranks, below 2^20.
 ExponentCode exponent_code(int ranks);
 
-/// Limbs of the number of elements of a channel, where there are no weights.
-std::array<std::int64_t, count_limbs> limbs_of(std::int64_t positions);
+/// Words of the number of elements of a channel, where there are no weights.
+std::array<std::int64_t, count_words> limbs_of(std::int64_t positions);
 
 /// For the first tally of a pass; sets the count to `limbs`, 0 for weights that are counted next.
 struct ChooseForward {
   TalliedPass pass;
-  std::array<std::int64_t, count_limbs> limbs;
+  std::array<std::int64_t, count_words> limbs;
   /// Null, or what the pivot and the variance follow from in a layer's first forward, and in that
   /// after a load; else they are what the last one left.
   const double* running_mean;
@@ -99,7 +99,7 @@ struct ChooseForward {
 void choose_windows(const ChooseForward& arguments, Stream stream);
 struct ChooseBackward {
   TalliedPass pass;
-  std::array<std::int64_t, count_limbs> limbs;
+  std::array<std::int64_t, count_words> limbs;
   const double* mean;    ///< [C]
   const double* invstd;  ///< [C]
 };
@@ -109,7 +109,7 @@ void choose_windows(const ChooseBackward& arguments, Stream stream);
 struct CountWeights {
   const float* weight;
   std::int64_t size;
-  std::int64_t* count;  ///< [count_limbs]
+  std::int64_t* count;  ///< [count_words]
 };
 void count_weights(const CountWeights& arguments, Stream stream);
 

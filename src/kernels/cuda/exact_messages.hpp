@@ -44,13 +44,13 @@ struct SumsPacking {
   double* message;
 
   SYNCBN_HOST_DEVICE void once() const {
-    std::int64_t limbs[count_limbs];
-    for (int i = 0; i < count_limbs; ++i) {
+    std::int64_t limbs[count_words];
+    for (int i = 0; i < count_words; ++i) {
       limbs[i] = pass.of.count[i];
     }
     carry(limbs);
-    double* to = message + pass.words() - count_limbs;
-    for (int i = 0; i < count_limbs; ++i) {
+    double* to = message + pass.words() - count_words;
+    for (int i = 0; i < count_words; ++i) {
       to[i] = static_cast<double>(limbs[i]);
     }
   }
@@ -112,8 +112,12 @@ struct GroupSums {
   }
 };
 
+SYNCBN_HOST_DEVICE inline const double* count_words_of(const TalliedPass& pass,
+                                                       const double* message) {
+  return message + pass.words() - count_words;
+}
 SYNCBN_HOST_DEVICE inline double count_of(const TalliedPass& pass, const double* message) {
-  return to_count(message + pass.words() - count_limbs);
+  return to_count(count_words_of(pass, message));
 }
 
 /// Whether a channel's sums are taken again, for which its magnitudes are cleared.
@@ -137,16 +141,19 @@ struct ForwardSettlement : SettleForward {
     const bool fitted = round > 0;
     const bool is_special = pass.of.first_special[c] != 0 || pass.of.second_special[c] != 0;
     const Windows windows{pass.of.first_window[c], pass.of.second_window[c], true};
-    const double n = count_of(pass, message);
+    const ForwardTotals totals{.sum = of.first,
+                               .sum_sq = of.second,
+                               .count = count_of(pass, message),
+                               .terms = count_words_of(pass, message)[terms_word]};
     if (of.outside) {
       want(pass.of, c, !fitted);
       return;
     }
-    const bool again = !is_special && is_too_coarse(of.first, of.second, n, windows, pivot[c], eps,
-                                                    pass.fine, fitted);
+    const bool again =
+        !is_special && is_too_coarse(totals, windows, pivot[c], eps, pass.fine, fitted);
     want(pass.of, c, again);
     if (again) {
-      pivot[c] = pass.pivot(pivot[c] + of.first / n);
+      pivot[c] = pass.pivot(pivot[c] + of.first / totals.count);
     }
   }
 };

@@ -66,8 +66,8 @@ SYNCBN_HOST_DEVICE inline void set_windows(const ExactChannels& of, std::int64_t
 }
 
 SYNCBN_HOST_DEVICE inline void set_count(const ExactChannels& of,
-                                         const std::array<std::int64_t, count_limbs>& limbs) {
-  for (int i = 0; i < count_limbs; ++i) {
+                                         const std::array<std::int64_t, count_words>& limbs) {
+  for (int i = 0; i < count_words; ++i) {
     of.count[i] = limbs[static_cast<std::size_t>(i)];
   }
 }
@@ -102,7 +102,7 @@ struct WeightCount {
   static constexpr int at_once = 2;
   static constexpr std::int64_t most_blocks = 1024;
   struct Shared {
-    std::int64_t limbs[count_limbs][block_threads];
+    std::int64_t limbs[count_words][block_threads];
   };
 
   CountWeights arguments;
@@ -116,24 +116,24 @@ struct WeightCount {
   template <class Block>
   SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
     block.every_thread([&](int thread) {
-      std::int64_t limbs[count_limbs] = {};
+      std::int64_t limbs[count_words] = {};
       const std::int64_t begin = block.index() * chunk();
       const std::int64_t end = begin + chunk() < arguments.size ? begin + chunk() : arguments.size;
       for (std::int64_t i = begin + thread; i < end; i += threads) {
         split_weight_into_limbs(arguments.weight[i], [&](int limb, std::int64_t part) {
           SYNCBN_UNROLL
-          for (int k = 0; k < count_limbs; ++k) {  // registers have no index
+          for (int k = 0; k < count_words; ++k) {  // registers have no index
             limbs[k] += k == limb ? part : 0;
           }
         });
       }
       SYNCBN_UNROLL
-      for (int k = 0; k < count_limbs; ++k) {
+      for (int k = 0; k < count_words; ++k) {
         shared.limbs[k][thread] = limbs[k];
       }
     });
     block.every_thread([&](int thread) {
-      if (thread < count_limbs) {
+      if (thread < count_words) {
         std::int64_t sum = 0;
         for (int i = 0; i < threads; ++i) {
           sum += shared.limbs[thread][i];
@@ -143,12 +143,12 @@ struct WeightCount {
     });
     block.every_thread([&](int thread) {
       if (thread == 0) {
-        std::int64_t limbs[count_limbs];
-        for (int k = 0; k < count_limbs; ++k) {
+        std::int64_t limbs[count_words];
+        for (int k = 0; k < count_words; ++k) {
           limbs[k] = shared.limbs[k][0];
         }
         carry(limbs);
-        for (int k = 0; k < count_limbs; ++k) {
+        for (int k = 0; k < count_words; ++k) {
           add_to(reinterpret_cast<std::uint64_t*>(arguments.count) + k,
                  static_cast<std::uint64_t>(limbs[k]));
         }

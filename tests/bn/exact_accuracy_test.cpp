@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// These tests hold the statistics of Reproducibility::exact against two passes in long double.
+//
+// The bounds are those of bn/exact_sums.hpp. With V = var + eps, and K the float that is nearest to
+// the mean (0 if the mean is no float's size), and n at most 50 elements,
+//
+//   |var's error|  <= tolerance V + 2^-49 k^2 + n 2^-46 j^2    tolerance: 2^-25, f64 1e-14
+//   |mean's error| <= tolerance sqrt(V) + 2^-50 (|mean| + sqrt(V) + k) + n 2^-49 j
+//
+// where k = |mean - K| + j, and j = (n 2^-49 + 2^-50) J is how far a jump of the mean by J leaves
+// the pivot off K. The second term of the mean's error is what double holds the mean with, and the
+// rounding of x - K. f64 has 2^-50 of the units, and of n 2^-46 and n 2^-49.
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "syncbn/batch_norm.hpp"
+
+#include "support/on_ranks.hpp"
+#include "support/tensor.hpp"
+
+namespace syncbn {
+namespace {
+
+using test::Tensor;
+using Real = long double;
+
+struct Moments {
+  Real mean = 0;
+  Real var = 0;
+};
+
+/// Computes those of channel c from the definition.
+Moments moments_of(const Tensor& x, std::int64_t c, const std::vector<float>& weight) {
+  const Shape& shape = x.shape();
+  const auto sum = [&](const auto& term) {
+    Real total = 0;
+    for (std::int64_t n = 0; n < shape.n; ++n) {
+      for (std::int64_t s = 0; s < shape.s; ++s) {
+        const auto i = static_cast<std::size_t>(n * shape.s + s);
+        const Real w = weight.empty() ? 1 : static_cast<Real>(weight[i]);
+        total += w * term(static_cast<Real>(x.at(n, c, s)));
+      }
+    }
+    return total;
+  };
+  const Real count = sum([](Real) -> Real { return 1; });
+  const Real near = sum([](Real v) { return v; }) / count;
+  const Real mean = near + sum([&](Real v) { return v - near; }) / count;
+  return {mean, sum([&](Real v) { return (v - mean) * (v - mean); }) / count};
+}
+
+/// Returns what a float leaves of the mean.
+Real beyond_float(Real mean) {
+  const auto nearest = static_cast<float>(mean);
+  return std::isfinite(nearest) ? mean - static_cast<Real>(nearest) : mean;
+}
+
+/// Expects statistics of every channel within the bounds. `pivots`: those of earlier steps, or none
+/// from which the mean has jumped.
+void expect_near_the_truth(const Saved& saved, const Tensor& x, const std::vector<float>& weight,
+                           double eps, const std::string& which,
+                           const std::vector<double>& pivots = {}) {
+  const bool fine = x.dtype() == DType::f64;
+  const Real tolerance = fine ? 1e-14L : 0x1p-25L;
+  const Real unit = static_cast<Real>(x.shape().per_channel()) * (fine ? 0x1p-99L : 0x1p-49L);
+  for (std::int64_t c = 0; c < x.shape().c; ++c) {
+    const auto channel = static_cast<std::size_t>(c);
+    const Moments truth = moments_of(x, c, weight);
+    const Real v = truth.var + static_cast<Real>(eps);
+    const Real jump =
+        pivots.empty() ? 0 : std::fabs(truth.mean - static_cast<Real>(pivots[channel]));
+    const Real j = (unit + 0x1p-50L) * jump;
+    const Real k = std::fabs(beyond_float(truth.mean)) + j;
+    const Real of_var = std::fabs(static_cast<Real>(saved.statistics.var[channel]) - truth.var);
+    const Real of_mean = std::fabs(static_cast<Real>(saved.statistics.mean[channel]) - truth.mean);
+    EXPECT_LE(of_var, tolerance * v + 0x1p-49L * k * k + 8 * unit * j * j)
+        << which << ", channel " << c << ": var " << truth.var << ", mean " << truth.mean;
+    EXPECT_LE(of_mean, tolerance * std::sqrt(v) +
+                           0x1p-50L * (std::fabs(truth.mean) + std::sqrt(v) + k) + unit * j)
+        << which << ", channel " << c << ": var " << truth.var << ", mean " << truth.mean;
+  }
+}
+
+BatchNormOptions exact_options(double eps) {
+  return {.name = "exact", .eps = eps, .reproducibility = Reproducibility::exact};
+}
+
+/// Returns y of a first step with one channel.
+std::vector<double> normalized(DType dtype, const std::vector<double>& values,
+                               const std::vector<float>& weight, double eps) {
+  Tensor x(dtype, {static_cast<std::int64_t>(values.size()), 1, 1}, Layout::channels_first);
+  for (std::size_t n = 0; n < values.size(); ++n) {
+    x.set(static_cast<std::int64_t>(n), 0, 0, values[n]);
+  }
+  Tensor y = x;
+  Saved saved;
+  BatchNorm layer(1, Communicator::self(), exact_options(eps));
+  layer.forward(x.view(), y.view(), saved, weight);
+  expect_near_the_truth(saved, x, weight, eps, "a first step");
+  std::vector<double> result;
+  for (std::int64_t n = 0; n < x.shape().n; ++n) {
+    result.push_back(y.at(n, 0, 0));
+  }
+  return result;
+}
+
+// Two values a and b with weights v and w are (b - a) w / (v + w) off their mean, and their
+// standard deviation is |b - a| sqrt(v w) / (v + w): normalized they are sqrt(w / v) and
+// sqrt(v / w), whatever a and b. y is computed in float, from a mean that is as exact as double.
+TEST(ExactAccuracy, DoesNotSufferFromLargeWeightsAboutAFarPivot) {
+  for (const auto& [v, w] :
+       {std::pair(1000.1, 0.7), std::pair(4.1, 4.3), std::pair(1e6, 1e-3), std::pair(1e30, 3e30)}) {
+    const std::vector<double> y = normalized(DType::f32, {999999, 1000001},
+                                             {static_cast<float>(v), static_cast<float>(w)}, 0);
+    const double deviation = 2 * std::sqrt(v * w) / (v + w);
+    const double tolerance = 0x1p-52 * 1e6 / deviation;
+    EXPECT_NEAR(y[0], -std::sqrt(w / v), tolerance + 1e-6 * std::sqrt(w / v)) << v;
+    EXPECT_NEAR(y[1], std::sqrt(v / w), tolerance + 1e-6 * std::sqrt(v / w)) << v;
+  }
+}
+
+TEST(ExactAccuracy, DoesNotSufferFromSmallWeights) {
+  const std::vector<double> y =
+      normalized(DType::f32, {1e6 - 1, 1e6 + 1.2}, {1.1e-12F, 1.3e-12F}, 1e-5);
+  EXPECT_NEAR(y[0], -std::sqrt(1.3 / 1.1), 1e-5);
+  EXPECT_NEAR(y[1], std::sqrt(1.1 / 1.3), 1e-5);
+}
+
+// Terms of so small weights lie far below the units that earlier steps let expect.
+TEST(ExactAccuracy, DoesNotSufferFromWeightsThatBecomeSmall) {
+  const Tensor x = Tensor::normal(DType::f32, {40, 3, 1}, Layout::channels_first, 3, 2.5);
+  BatchNorm layer(3, Communicator::self(), exact_options(1e-5));
+  Tensor y = x;
+  Saved saved;
+  for (const float scale : {1.0F, 1.0F, 1e-3F, 3e-9F, 1e-12F, 1e-30F, 1e6F}) {
+    std::vector<float> weight;
+    for (int i = 0; i < 40; ++i) {
+      weight.push_back(scale * (1 + 0.1F * static_cast<float>(i % 7)));
+    }
+    layer.forward(x.view(), y.view(), saved, weight);
+    expect_near_the_truth(saved, x, weight, 1e-5,
+                          "weights of 2^" + std::to_string(std::ilogb(scale)));
+  }
+}
+
+// Pivots of the first step are 0, standard deviations away.
+TEST(ExactAccuracy, HoldsForF64AboutADistantPivot) {
+  for (int mean = 0; mean <= 12; ++mean) {
+    for (std::int64_t n = 2; n <= 50; ++n) {
+      const Tensor x = Tensor::normal(DType::f64, {n, 8, 1}, Layout::channels_first,
+                                      static_cast<std::uint64_t>(100 * mean + n), mean);
+      BatchNorm layer(8, Communicator::self(), exact_options(1e-5));
+      Tensor y = x;
+      Saved saved;
+      layer.forward(x.view(), y.view(), saved);
+      expect_near_the_truth(saved, x, {}, 1e-5,
+                            "mean " + std::to_string(mean) + ", n " + std::to_string(n));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace syncbn
