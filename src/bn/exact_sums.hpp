@@ -44,7 +44,8 @@
 // |mean - K| is no larger than their standard deviation. Of means beyond the range of float K is 0.
 // When a mean jumps by J from the pivot of earlier steps, K is off by (N 2^-49 + 2^-50) J besides
 // (f64: 2^-50 J), in that step only: too much where J exceeds 2^59 N^-3/2 standard deviations (f64:
-// 2^51).
+// 2^51). Nothing is held below 2^-1074, nor are weighted squares of 2^1020 or more, which count as
+// infinite.
 
 #include <cstdint>
 #include <span>

@@ -12,9 +12,9 @@
 // Nguyen 2013, Fast Reproducible Floating-Point Summation). Whether a term is outside of its window
 // shows in the same difference: it has more than 51 bits, as has that of an infinity or a NaN.
 //
-// A term loses half a unit at most, 2^-51 of its window. f64 takes the rest, which is exact, in
-// finer units of 2^(w - 100) besides. Integers are as large as 2^51: 2^11 of them fit in 64 bits,
-// after which they are split into halves of 32 bits, which have room for 2^31 more.
+// A term loses half a unit at most, 2^-51 of its window. f64 takes the rest, of which double holds
+// 53 bits, in finer units of 2^(w - 100) besides. Integers are as large as 2^51: 2^11 of them fit
+// in 64 bits, after which they are split into halves of 32 bits, which have room for 2^31 more.
 
 #include <bit>
 #include <cstdint>
@@ -25,8 +25,9 @@ namespace syncbn::kernels {
 
 inline constexpr int unit_bits = 50;
 
-/// Windows whose units and M are normal numbers.
-inline constexpr int least_window = -900;
+/// Windows lie in this range, where M is a normal number, as is that of the finer units. The least
+/// one's finer unit is the smallest number there is, 2^-1074.
+inline constexpr int least_window = -974;
 inline constexpr int most_window = 1020;
 
 /// Integers that can be added in 64 bits.

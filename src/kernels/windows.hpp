@@ -38,7 +38,9 @@ SYNCBN_HOST_DEVICE inline int in_range(int window) {
   return window < least_window ? least_window : window > most_window ? most_window : window;
 }
 
-/// A forward's, for a variance about the pivot like this; negative if there is none.
+/// A forward's, for a variance about the pivot like this; negative if there is none. Where the
+/// square of a difference is in the second window, the difference is in the first: kernels look at
+/// squares alone.
 SYNCBN_HOST_DEVICE inline Windows forward_windows(double var, double eps, double pivot) {
   constexpr int deviations = 8;  // that a window holds, as a power of 2
   // A float may be that far from the mean.
@@ -48,7 +50,9 @@ SYNCBN_HOST_DEVICE inline Windows forward_windows(double var, double eps, double
   if (!(var >= 0 && std::isfinite(width) && width > 0)) {
     return {0, 0, false};
   }
-  return {in_range(exponent_of(width)), in_range(2 * exponent_of(width)), true};
+  const int fit = exponent_of(width);
+  const int exponent = fit < least_window / 2 ? least_window / 2 : fit;
+  return {in_range(exponent), in_range(2 * exponent), true};
 }
 
 /// A backward's. `gradient_exponent`: of the last one's largest |dz|.

@@ -179,6 +179,10 @@ TEST_F(ExactDeviceLayer, HoldsForWeightsFarFromOne) {
   expect_the_bits_of_the_host(test::with_weights_far_from_one());
 }
 
+TEST_F(ExactDeviceLayer, HoldsAtTheEndsOfDouble) {
+  expect_the_bits_of_the_host(test::at_the_ends_of_double());
+}
+
 TEST_F(ExactDeviceLayer, HoldsForInfinitiesAndNaNs) {
   expect_the_bits_of_the_host(test::with_infinities_and_nans());
 }

@@ -14,6 +14,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -149,6 +150,27 @@ TEST(ExactAccuracy, DoesNotSufferFromWeightsThatBecomeSmall) {
   }
 }
 
+TEST(ExactAccuracy, HoldsAtTheEndsOfTheRangeOfDouble) {
+  Tensor x(DType::f64, {9, 4, 31}, Layout::channels_first);
+  const double magnitudes[] = {1e-150, 1e150, 1, 1e-150};
+  for (std::int64_t c = 0; c < 4; ++c) {
+    const Tensor drawn =
+        Tensor::normal(DType::f64, {9, 1, 31}, Layout::channels_first, 7, c == 3 ? 5 : 0);
+    for (std::int64_t n = 0; n < 9; ++n) {
+      for (std::int64_t s = 0; s < 31; ++s) {
+        x.set(n, c, s, magnitudes[c] * drawn.at(n, 0, s));
+      }
+    }
+  }
+  BatchNorm layer(4, Communicator::self(), exact_options(0));
+  Tensor y = x;
+  Saved saved;
+  for (int step = 0; step < 3; ++step) {
+    layer.forward(x.view(), y.view(), saved);
+    expect_near_the_truth(saved, x, {}, 0, "step " + std::to_string(step));
+  }
+}
+
 // Pivots of the first step are 0, standard deviations away.
 TEST(ExactAccuracy, HoldsForF64AboutADistantPivot) {
   for (int mean = 0; mean <= 12; ++mean) {
@@ -161,6 +183,89 @@ TEST(ExactAccuracy, HoldsForF64AboutADistantPivot) {
       layer.forward(x.view(), y.view(), saved);
       expect_near_the_truth(saved, x, {}, 1e-5,
                             "mean " + std::to_string(mean) + ", n " + std::to_string(n));
+    }
+  }
+}
+
+/// These draw numbers that are the same everywhere.
+class Draws {
+ public:
+  explicit Draws(std::uint64_t seed) : bits_(seed) {}
+
+  double uniform(double low, double high) {
+    return low + (high - low) * std::ldexp(static_cast<double>(bits_() >> 11), -53);
+  }
+  std::int64_t integer(std::int64_t low, std::int64_t high) {
+    return low + static_cast<std::int64_t>(bits_() % static_cast<std::uint64_t>(high - low + 1));
+  }
+  double power_of_10(double low, double high) { return std::pow(10.0, uniform(low, high)); }
+
+ private:
+  std::mt19937_64 bits_;
+};
+
+/// Draws weights of one magnitude, or of magnitudes far apart, some of them 0; for one batch in
+/// three none at all.
+std::vector<float> draw_weights(Draws& draws, std::int64_t n) {
+  std::vector<float> weight;
+  const std::int64_t kind = draws.integer(0, 2);
+  const double magnitude = draws.power_of_10(-12, 6);
+  for (std::int64_t i = 0; i < (kind == 0 ? 0 : n); ++i) {
+    const double drawn = kind == 1 ? magnitude * draws.uniform(0.5, 2) : draws.power_of_10(-12, 6);
+    weight.push_back(i > 1 && draws.integer(0, 5) == 0 ? 0 : static_cast<float>(drawn));
+  }
+  return weight;
+}
+
+/// Draws a batch whose channels have magnitudes of their own, and means up to 1e6 deviations off 0.
+/// Weighted squares stay in the range of double, where they are exact.
+Tensor draw_batch(Draws& draws, DType dtype, const Shape& shape) {
+  Tensor x(dtype, shape, Layout::channels_first);
+  const double most = dtype == DType::f64 ? 143 : 18;
+  for (std::int64_t c = 0; c < shape.c; ++c) {
+    const double spread = draws.power_of_10(-most, most);
+    const double mean = draws.integer(0, 1) * draws.power_of_10(-1, 6) * spread;
+    for (std::int64_t n = 0; n < shape.n; ++n) {
+      x.set(n, c, 0, mean + spread * draws.uniform(-1, 1));
+    }
+  }
+  return x;
+}
+
+/// Returns what the running means foretell.
+std::vector<double> next_pivots(BatchNorm& layer) {
+  const double start = std::pow(0.9, static_cast<double>(layer.num_batches_tracked()));
+  std::vector<double> pivots;
+  for (const double mean : layer.running_mean()) {
+    const auto foretold = static_cast<float>(start < 1 ? mean / (1 - start) : 0);
+    pivots.push_back(std::isfinite(foretold) ? static_cast<double>(foretold) : 0);
+  }
+  return pivots;
+}
+
+TEST(ExactAccuracy, HoldsForAnyMagnitudesAndWeights) {
+  Draws draws(11);
+  for (int trial = 0; trial < 1500; ++trial) {
+    const DType dtype = trial % 2 == 0 ? DType::f64 : DType::f32;
+    const double eps = draws.integer(0, 1) == 0 ? 0 : 1e-5;
+    const std::int64_t n = draws.integer(1, 50);
+    BatchNorm layer(5, Communicator::self(), exact_options(eps));
+    Saved saved;
+    Tensor x = draw_batch(draws, dtype, {n, 5, 1});
+    for (int step = 0; step < 4; ++step) {
+      if (step == 3) {  // a jump
+        x = draw_batch(draws, dtype, {n, 5, 1});
+      }
+      const std::vector<float> weight = draw_weights(draws, n);
+      const std::vector<double> pivots = next_pivots(layer);
+      Tensor y = x;
+      layer.forward(x.view(), y.view(), saved, weight);
+      expect_near_the_truth(saved, x, weight, eps,
+                            "trial " + std::to_string(trial) + ", step " + std::to_string(step),
+                            pivots);
+    }
+    if (testing::Test::HasFailure()) {
+      return;  // the first says enough
     }
   }
 }

@@ -43,7 +43,7 @@ std::vector<Batch> batches_of(const Setting& setting) {
       const auto seed = static_cast<std::uint64_t>(100 * what + step);
       return Tensor::normal(setting.dtype, setting.shape, setting.layout, seed, mean, spread);
     };
-    Batch batch{.x = normal(1, setting.mean, step == 3 ? 0.7 : 1),
+    Batch batch{.x = normal(1, setting.mean, step == 3 ? 0.7 * setting.spread : setting.spread),
                 .dy = normal(2, 0.01, step == 3 ? 1e-7 : 1e-3),
                 .residual = normal(3, 0, 1)};
     if (step == 2 && setting.shape.n > 1) {
@@ -72,6 +72,7 @@ std::vector<float> weights_of(const Setting& setting, const Shard& shard) {
 
 BatchNormOptions options_of(const Setting& setting) {
   return {.name = "exact",
+          .eps = setting.eps,
           .track_running_stats = setting.tracked,
           .activation = setting.activation,
           .parameter_gradients = setting.scope,
@@ -227,6 +228,16 @@ std::vector<Setting> with_weights_far_from_one() {
     }
     settings.push_back({.dtype = DType::f64, .mean = 7, .weighted = true, .heaviest = heaviest});
     settings.push_back({.weighted = true, .heaviest = heaviest, .tracked = false});
+  }
+  return settings;
+}
+
+std::vector<Setting> at_the_ends_of_double() {
+  std::vector<Setting> settings;
+  for (const double spread : {1e-300, 1e-160, 1e-150, 1e150, 1e155}) {
+    for (const double means : {0.0, 5.0}) {
+      settings.push_back({.dtype = DType::f64, .mean = means * spread, .spread = spread, .eps = 0});
+    }
   }
   return settings;
 }

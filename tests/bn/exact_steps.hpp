@@ -21,7 +21,9 @@ struct Setting {
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;
   Shape shape = {11, 5, 37};
-  double mean = 0.3;  ///< of x, with a standard deviation of 1
+  double mean = 0.3;  ///< of x
+  double spread = 1;  ///< standard deviation of x
+  double eps = 1e-5;
   Activation activation = Activation::none;
   bool residual = false;
   bool weighted = false;
@@ -98,10 +100,11 @@ void expect_the_bits_of_one_process(const std::vector<Setting>& settings, const 
                                     const Train& of_whole = train);
 
 /// What they are tried with: means far from 0, terms that leave their windows, weights far from 1,
-/// and infinities and NaNs of every type.
+/// values near the ends of the range of double, and infinities and NaNs of every type.
 std::vector<Setting> with_means_far_from_zero();
 std::vector<Setting> with_outliers();
 std::vector<Setting> with_weights_far_from_one();
+std::vector<Setting> at_the_ends_of_double();
 std::vector<Setting> with_infinities_and_nans();
 
 std::string to_text(const Setting& setting);

@@ -138,6 +138,10 @@ TEST(ExactMode, HoldsForWeightsFarFromOne) {
   expect_the_bits_of_one_process(test::with_weights_far_from_one());
 }
 
+TEST(ExactMode, HoldsAtTheEndsOfDouble) {
+  expect_the_bits_of_one_process(test::at_the_ends_of_double());
+}
+
 TEST(ExactMode, HoldsForInfinitiesAndNaNs) {
   expect_the_bits_of_one_process(test::with_infinities_and_nans());
 }

@@ -59,6 +59,15 @@ TEST(WindowsTest, AGradientTellsItsExponent) {
   EXPECT_EQ(largest_exponent(largest_to_power(1e-30, 3), 3), 4 - largest_steps);
 }
 
+// Kernels without weights look at squares alone to find terms outside of their windows.
+TEST(WindowsTest, ADifferenceIsInItsWindowIfItsSquareIs) {
+  for (int exponent = -1070; exponent < 1020; ++exponent) {
+    const Windows windows = forward_windows(std::ldexp(1.5, exponent), 0, 0);
+    ASSERT_TRUE(windows.known) << exponent;
+    EXPECT_GE(2 * windows.first, windows.second) << exponent;
+  }
+}
+
 // Half a unit is lost of each term, whatever the weights add up to.
 TEST(WindowsTest, SumsOfSmallWeightsAreTooCoarseSooner) {
   constexpr double n = 100;
