@@ -93,6 +93,7 @@ struct Saved {
   bool had_residual = false;
   bool had_weight = false;
   bool in_place = false;
+  bool frozen = false;       ///< normalized with the running statistics
   std::int64_t blocks = 1;   ///< of channels, that its backward is cut into; alike on all ranks
   std::string layer;         ///< whose forward it was
   std::int64_t forward = 0;  ///< the how many-th; 0: none yet
@@ -166,6 +167,13 @@ class BatchNorm {
   /// the group's batch statistics, which also become the pivot of the next sums.
   void infer(ConstTensorView x, TensorView y, Weight weight = {});
   void infer(ConstTensorView x, ConstTensorView residual, TensorView y, Weight weight = {});
+  /// Local. As above, and fills `saved` for a `backward`: training with frozen statistics, as
+  /// detectors are fine-tuned. That backward is dx = gamma * invstd * dz; it adds to the parameter
+  /// gradients as ever, and is local unless these are the group's. Throws NotConfigured without
+  /// track_running_stats.
+  void infer(ConstTensorView x, TensorView y, Saved& saved, Weight weight = {});
+  void infer(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
+             Weight weight = {});
 
   /// gamma and beta [C], empty without affine. Write through them to update; keep them equal on all
   /// ranks. They stay valid as long as the layer.
@@ -216,14 +224,17 @@ class BatchNorm {
   void forward_with(const Forward& pass, Saved& saved);
   void backward_with(const Backward& pass, const Saved& saved);
   void infer_with(const Forward& pass);
+  void infer_with(const Forward& pass, Saved& saved);
   void validate_forward(const Forward& pass) const;
   void end_forward(const Forward& pass, Saved& saved);
+  void save_pass(const Forward& pass, Saved& saved) const;
   void with_group_statistics(comm::Pass kind, const Forward& pass);
   template <class Take>
   void with_forward_steps(comm::Pass kind, const Forward& pass, Take take);
   template <class Take>
   void with_backward_steps(const Backward& pass, const Saved& saved, Take take);
   void add_parameter_gradients(const Saved& saved);
+  bool is_local(const Saved& saved) const;
   void normalize_channels(const Forward& pass, const kernels::ChannelRange& channels);
   void require_invertible() const;
   void prepare_pivot(DType dtype);

@@ -102,6 +102,11 @@ class DeviceBatchNorm {
   void infer(ConstTensorView x, TensorView y, CudaStream stream, const float* weight = nullptr);
   void infer(ConstTensorView x, ConstTensorView residual, TensorView y, CudaStream stream,
              const float* weight = nullptr);
+  /// Local. As above, and fills `saved` for a backward with frozen statistics, as BatchNorm's.
+  void infer(ConstTensorView x, TensorView y, DeviceSaved& saved, CudaStream stream,
+             const float* weight = nullptr);
+  void infer(ConstTensorView x, ConstTensorView residual, TensorView y, DeviceSaved& saved,
+             CudaStream stream, const float* weight = nullptr);
 
   /// [C] doubles in device memory, null where the options left them out: to be read and written by
   /// work on the streams that the layer's calls are given. Valid as long as the layer.
@@ -130,6 +135,10 @@ class DeviceBatchNorm {
   void forward_with(const Forward& pass, DeviceSaved& saved, CudaStream stream);
   void backward_with(const Backward& pass, const DeviceSaved& saved, CudaStream stream);
   void infer_with(const Forward& pass, CudaStream stream);
+  void infer_with(const Forward& pass, DeviceSaved& saved, CudaStream stream);
+  void require_running_statistics() const;
+  void reserve(DeviceSaved& saved) const;
+  void save_pass(const Forward& pass, DeviceSaved& saved) const;
   void take_state(BatchNorm& host, CudaStream stream);
   void validate(const Forward& pass) const;
   void sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream);

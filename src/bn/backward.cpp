@@ -10,7 +10,8 @@
 // clang-format on
 //
 // Each block of channels goes through these by itself (see in_blocks.hpp). With a residual, the
-// activation's side comes from y, which both passes read then.
+// activation's side comes from y, which both passes read then. Behind an infer, whose statistics
+// are no function of x, a and b are gradients of the parameters only: dx = gamma * invstd * dz.
 
 #include <algorithm>
 
@@ -68,12 +69,20 @@ void BatchNorm::backward_with(const Backward& pass, const Saved& saved) try {
   const DefaultArithmetic arithmetic;
   require_backward_of(saved, pass.context, pass.dx, pass.dresidual, channels_, options_.name);
   with_backward_steps(pass, saved, [&](const comm::Descriptor& what, bn::Steps& steps) {
-    bn::in_blocks(group_.group(), what, channels_, saved.blocks, *working_, steps, 0);
+    if (is_local(saved)) {
+      bn::in_blocks_here(channels_, saved.blocks, *working_, steps);
+    } else {
+      bn::in_blocks(group_.group(), what, channels_, saved.blocks, *working_, steps, 0);
+    }
   });
   add_parameter_gradients(saved);
 } catch (const InvalidArgument& error) {
   group_.group().refused(error.what());
   throw;
+}
+
+bool BatchNorm::is_local(const Saved& saved) const {
+  return saved.frozen && options_.parameter_gradients == GradientScope::local;
 }
 
 template <class Take>
@@ -90,11 +99,15 @@ void BatchNorm::with_backward_steps(const Backward& pass, const Saved& saved, Ta
                               .dtype = context.x.dtype(),
                               .shared = static_cast<std::uint64_t>(saved.forward),
                               .options = working.options};
+  if (saved.frozen) {
+    working.no_sums.assign(sums_length(channels_), 0.0);
+  }
+  const std::vector<double>& through_statistics = saved.frozen ? working.no_sums : working.sums;
   const auto use = [&](const bn::ChannelRange& channels) {
-    bn::input_gradient(context, channels, working.sums, pass.dx, pass.dresidual, options_.backend,
-                       working);
+    bn::input_gradient(context, channels, through_statistics, pass.dx, pass.dresidual,
+                       options_.backend, working);
   };
-  if (working.exact) {
+  if (working.exact && !is_local(saved)) {
     working.exact->count = bn::count_exactly(context.x, context.weight);
     bn::ExactBackward exact(group_.group(), what, working, options_.backend, context);
     exact.choose_windows();

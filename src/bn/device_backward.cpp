@@ -78,7 +78,9 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
   const BackwardContext& context = pass.context;
   require_backward_of(saved.forward_, context, pass.dx, pass.dresidual, channels_, options_.name);
   group_.sum().poll();
-  working_->reserve(context.x);
+  const bool frozen = saved.forward_.frozen;
+  const bool exact = working_->exact && !frozen;
+  working_->reserve(context.x, !exact);
   const auto& statistics = saved.statistics_->arrays;
   const kernels::Upstream upstream{
       .data = context.x,
@@ -98,7 +100,7 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
                               .dtype = context.x.dtype(),
                               .shared = static_cast<std::uint64_t>(saved.forward_.forward),
                               .options = working_->options};
-  if (working_->exact) {
+  if (exact) {
     working_->exact->sum(group_.sum(), what,
                          bn::DeviceExact::Backward{.upstream = upstream,
                                                    .invstd = statistics[DeviceStatistics::invstd],
@@ -111,7 +113,9 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
     if (local) {
       working_->own_sums.copy(working_->sums, working_->own_sums.bytes(), stream);
     }
-    group_.sum().all_reduce(what, sums, sums_length(channels_), stream);
+    if (!(frozen && local)) {
+      group_.sum().all_reduce(what, sums, sums_length(channels_), stream);
+    }
   }
   double* mean_dz = working_->arrays[DeviceWorkspace::mean_dz];
   double* slope = working_->arrays[DeviceWorkspace::slope];
@@ -119,6 +123,7 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
                                     .sums = sums,
                                     .invstd = statistics[DeviceStatistics::invstd],
                                     .own_sums = local ? working_->own_sums.as<double>() : sums,
+                                    .frozen = frozen,
                                     .mean_dz = mean_dz,
                                     .slope = slope,
                                     .dgamma = weight_grad(),

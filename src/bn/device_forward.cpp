@@ -57,6 +57,16 @@ void DeviceBatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorV
   infer_with({x, residual, y, weight}, stream);
 }
 
+void DeviceBatchNorm::infer(ConstTensorView x, TensorView y, DeviceSaved& saved, CudaStream stream,
+                            const float* weight) {
+  infer_with({x, std::nullopt, y, weight}, saved, stream);
+}
+
+void DeviceBatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
+                            DeviceSaved& saved, CudaStream stream, const float* weight) {
+  infer_with({x, residual, y, weight}, saved, stream);
+}
+
 void DeviceBatchNorm::validate(const Forward& pass) const {
   require_channels(pass.x, channels_, options_.name);
   require_like_x(pass.x, pass.y, "y");
@@ -68,10 +78,8 @@ void DeviceBatchNorm::validate(const Forward& pass) const {
 void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, CudaStream stream) {
   validate(pass);
   group_.sum().poll();
-  working_->reserve(pass.x);
-  if (!saved.statistics_ || saved.forward_.shape.c != channels_) {
-    saved.statistics_ = std::make_unique<DeviceStatistics>(channels_);
-  }
+  working_->reserve(pass.x, !working_->exact);
+  reserve(saved);
   const bool knows_enough = knows_mean_ || working_->exact;
   if (!knows_enough) {  // to find it
     sum_over_group(comm::Pass::forward, pass, stream);
@@ -83,14 +91,24 @@ void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, Cuda
   normalize(pass, statistics[DeviceStatistics::mean], statistics[DeviceStatistics::scale],
             statistics[DeviceStatistics::shift], stream);
   knows_mean_ = true;
+  save_pass(pass, saved);
+  saved.forward_.forward = ++forwards_;
+}
+
+void DeviceBatchNorm::reserve(DeviceSaved& saved) const {
+  if (!saved.statistics_ || saved.forward_.shape.c != channels_) {
+    saved.statistics_ = std::make_unique<DeviceStatistics>(channels_);
+  }
+}
+
+void DeviceBatchNorm::save_pass(const Forward& pass, DeviceSaved& saved) const {
   saved.forward_ = {.statistics = {},
                     .shape = pass.x.shape(),
                     .dtype = pass.x.dtype(),
                     .layout = pass.x.layout(),
                     .had_residual = pass.residual.has_value(),
                     .had_weight = pass.weight != nullptr,
-                    .layer = options_.name,
-                    .forward = ++forwards_};
+                    .layer = options_.name};
 }
 
 void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream) {
@@ -179,11 +197,7 @@ void DeviceBatchNorm::normalize(const Forward& pass, const double* mean, const d
 
 void DeviceBatchNorm::infer_with(const Forward& pass, CudaStream stream) {
   validate(pass);
-  if (!options_.track_running_stats) {
-    throw NotConfigured("layer '" + options_.name +
-                        "' keeps no running statistics to infer with. Use forward, or "
-                        "track_running_stats.");
-  }
+  require_running_statistics();
   double* scale = working_->arrays[DeviceWorkspace::scale];
   double* shift = working_->arrays[DeviceWorkspace::shift];
   kernels::cuda::affine({.channels = channels_,
@@ -191,10 +205,42 @@ void DeviceBatchNorm::infer_with(const Forward& pass, CudaStream stream) {
                          .eps = options_.eps,
                          .gamma = weight(),
                          .beta = bias(),
+                         .invstd = nullptr,
                          .scale = scale,
                          .shift = shift},
                         stream);
   normalize(pass, running_mean(), scale, shift, stream);
+}
+
+void DeviceBatchNorm::infer_with(const Forward& pass, DeviceSaved& saved, CudaStream stream) {
+  validate(pass);
+  require_running_statistics();
+  reserve(saved);
+  bn::Arrays<DeviceStatistics::count>& statistics = saved.statistics_->arrays;
+  statistics.copy(DeviceStatistics::mean, state_->arrays, DeviceState::running_mean, stream);
+  statistics.copy(DeviceStatistics::var, state_->arrays, DeviceState::running_var, stream);
+  kernels::cuda::affine({.channels = channels_,
+                         .var = statistics[DeviceStatistics::var],
+                         .eps = options_.eps,
+                         .gamma = weight(),
+                         .beta = bias(),
+                         .invstd = statistics[DeviceStatistics::invstd],
+                         .scale = statistics[DeviceStatistics::scale],
+                         .shift = statistics[DeviceStatistics::shift]},
+                        stream);
+  normalize(pass, statistics[DeviceStatistics::mean], statistics[DeviceStatistics::scale],
+            statistics[DeviceStatistics::shift], stream);
+  save_pass(pass, saved);
+  saved.forward_.frozen = true;
+  saved.forward_.forward = 1;  // of no group's count, which may differ here
+}
+
+void DeviceBatchNorm::require_running_statistics() const {
+  if (!options_.track_running_stats) {
+    throw NotConfigured("layer '" + options_.name +
+                        "' keeps no running statistics to infer with. Use forward, or "
+                        "track_running_stats.");
+  }
 }
 
 }  // namespace syncbn

@@ -38,9 +38,17 @@ class Arrays {
     cuda::StreamView(stream).synchronize();
     return values;
   }
+  /// Array k becomes the j-th of others.
+  template <std::size_t kOther>
+  void copy(std::size_t k, const Arrays<kOther>& others, std::size_t j, CudaStream stream) {
+    memory_.copy(others.memory_, bytes_of_one(), stream, k * bytes_of_one(), j * bytes_of_one());
+  }
   void clear(CudaStream stream) { memory_.clear(stream); }
 
  private:
+  template <std::size_t kOther>
+  friend class Arrays;
+
   std::size_t bytes_of_one() const { return static_cast<std::size_t>(channels_) * sizeof(double); }
 
   std::int64_t channels_;
@@ -80,10 +88,10 @@ struct DeviceWorkspace {
         own_sums(sums_length(channels) * sizeof(double)),
         history(sizeof(std::uint64_t)) {}
 
-  /// Memory for the kernels' partial sums of tensors like x. Exact ones need none. What
-  /// was too small is kept: a graph may have been captured with it.
-  void reserve(const ConstTensorView& x) {
-    if (exact) {
+  /// Memory for the kernels' partial sums of tensors like x, if it `needs` any, as exact ones do
+  /// not. What was too small is kept: a graph may have been captured with it.
+  void reserve(const ConstTensorView& x, bool needs) {
+    if (!needs) {
       return;
     }
     const std::size_t bytes = kernels::cuda::workspace_bytes(x.shape(), x.dtype(), x.layout());

@@ -79,6 +79,15 @@ void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
   infer_with({x, residual, y, weight});
 }
 
+void BatchNorm::infer(ConstTensorView x, TensorView y, Saved& saved, Weight weight) {
+  infer_with({x, std::nullopt, y, weight}, saved);
+}
+
+void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
+                      Weight weight) {
+  infer_with({x, residual, y, weight}, saved);
+}
+
 void BatchNorm::forward_with(const Forward& pass, Saved& saved) try {
   const DefaultArithmetic arithmetic;
   validate_forward(pass);
@@ -100,6 +109,12 @@ void BatchNorm::validate_forward(const Forward& pass) const {
 void BatchNorm::end_forward(const Forward& pass, Saved& saved) {
   update_running_statistics();
   choose_next_pivot(pass.x.dtype());
+  save_pass(pass, saved);
+  saved.blocks = working_->blocks;
+  saved.forward = ++forwards_;
+}
+
+void BatchNorm::save_pass(const Forward& pass, Saved& saved) const {
   saved.statistics = working_->statistics;
   saved.shape = pass.x.shape();
   saved.dtype = pass.x.dtype();
@@ -107,9 +122,8 @@ void BatchNorm::end_forward(const Forward& pass, Saved& saved) {
   saved.had_residual = pass.residual.has_value();
   saved.had_weight = !pass.weight.empty();
   saved.in_place = false;
-  saved.blocks = working_->blocks;
+  saved.frozen = false;
   saved.layer = options_.name;
-  saved.forward = ++forwards_;
 }
 
 BatchNorm::Forward BatchNorm::forward_of(const ForwardCall& call) {
@@ -165,6 +179,19 @@ void BatchNorm::infer_with(const Forward& pass) try {
 } catch (const InvalidArgument& error) {
   group_.group().refused(error.what());
   throw;
+}
+
+void BatchNorm::infer_with(const Forward& pass, Saved& saved) {
+  if (!options_.track_running_stats) {
+    throw NotConfigured("layer '" + options_.name +
+                        "' keeps no running statistics to freeze. Use forward, or "
+                        "track_running_stats.");
+  }
+  infer_with(pass);
+  save_pass(pass, saved);
+  saved.frozen = true;
+  saved.blocks = 1;
+  saved.forward = 1;  // of no group's count, which may differ here
 }
 
 void BatchNorm::normalize_channels(const Forward& pass, const kernels::ChannelRange& channels) {

@@ -39,18 +39,23 @@ void exchange_again(comm::Group& group, const comm::Descriptor& what, const Chan
   content.unpack(channels, message);
 }
 
+void in_blocks_here(std::int64_t channels, std::int64_t blocks, Workspace& working, Steps& steps) {
+  working.sums.resize(sums_length(channels));
+  for (std::int64_t k = 0; k < blocks; ++k) {
+    const ChannelRange now = block(channels, blocks, k);
+    steps.sum(now);
+    steps.keep(now);
+    steps.use(now);
+  }
+}
+
 double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t channels,
                  std::int64_t blocks, Workspace& working, Steps& steps, double wish) {
-  working.sums.resize(sums_length(channels));
   if (group.size() == 1) {
-    for (std::int64_t k = 0; k < blocks; ++k) {
-      const ChannelRange now = block(channels, blocks, k);
-      steps.sum(now);
-      steps.keep(now);
-      steps.use(now);
-    }
+    in_blocks_here(channels, blocks, working, steps);
     return wish;
   }
+  working.sums.resize(sums_length(channels));
   comm::Descriptor in_so_many = what;  // the ranks must agree on the number of blocks
   in_so_many.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
   double wishes = 0;

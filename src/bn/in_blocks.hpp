@@ -42,6 +42,9 @@ class PlainMessage {
 void exchange_again(comm::Group& group, const comm::Descriptor& what, const ChannelRange& channels,
                     Workspace& working);
 
+/// Takes `steps` for every block, with nobody to exchange with.
+void in_blocks_here(std::int64_t channels, std::int64_t blocks, Workspace& working, Steps& steps);
+
 /// Collective. Takes `steps` for every block. Returns the mean of the ranks' wishes, the same on
 /// every rank.
 ///

@@ -32,6 +32,7 @@ struct Workspace {
   std::vector<double> scale, shift, mean_dz, slope;  ///< [C] coefficients of the kernels
   std::vector<double> sums;                          ///< of the group; [2C + 1] as in phases.hpp
   std::vector<double> own_sums;                      ///< of this rank, of a backward
+  std::vector<double> no_sums;                       ///< zeros, for one of frozen statistics
   std::array<std::vector<double>, 3> messages;       ///< under way
   JointParts joint;                                  ///< of the layer that comes first
   Statistics statistics;

@@ -207,14 +207,19 @@ syncbn_status syncbn_device_batch_norm_backward_in_place(
 syncbn_status syncbn_device_batch_norm_infer(syncbn_device_batch_norm* layer,
                                              const syncbn_tensor* x, const syncbn_tensor* residual,
                                              const float* weight, const syncbn_tensor* y,
+                                             syncbn_device_saved* saved,
                                              syncbn_cuda_stream stream) {
   return guarded([&] {
     require(layer, "layer");
-    const TensorView view = to_view(x, "x");
+    const TensorView view = to_view(x, "x"), out = to_view(y, "y");
+    DeviceBatchNorm& of = layer->layer;
     if (residual != nullptr) {
-      layer->layer.infer(view, to_view(residual, "residual"), to_view(y, "y"), stream, weight);
+      const TensorView added = to_view(residual, "residual");
+      saved != nullptr ? of.infer(view, added, out, saved->saved, stream, weight)
+                       : of.infer(view, added, out, stream, weight);
     } else {
-      layer->layer.infer(view, to_view(y, "y"), stream, weight);
+      saved != nullptr ? of.infer(view, out, saved->saved, stream, weight)
+                       : of.infer(view, out, stream, weight);
     }
   });
 }

@@ -163,15 +163,18 @@ syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
 
 syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                       const syncbn_tensor* residual, const float* weight,
-                                      const syncbn_tensor* y) {
+                                      const syncbn_tensor* y, syncbn_saved* saved) {
   return guarded([&] {
     require(layer, "layer");
-    const TensorView view = to_view(x, "x");
+    const TensorView view = to_view(x, "x"), out = to_view(y, "y");
+    const Weight weights = to_weight(weight, view);
+    BatchNorm& of = layer->layer;
     if (residual != nullptr) {
-      layer->layer.infer(view, to_view(residual, "residual"), to_view(y, "y"),
-                         to_weight(weight, view));
+      const TensorView added = to_view(residual, "residual");
+      saved != nullptr ? of.infer(view, added, out, saved->saved, weights)
+                       : of.infer(view, added, out, weights);
     } else {
-      layer->layer.infer(view, to_view(y, "y"), to_weight(weight, view));
+      saved != nullptr ? of.infer(view, out, saved->saved, weights) : of.infer(view, out, weights);
     }
   });
 }

@@ -27,9 +27,11 @@ void DeviceBuffer::download(std::span<std::byte> to, StreamView stream, std::siz
   cuda::download(as<std::byte>() + offset, to, stream);
 }
 
-void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream) {
-  assert(bytes <= bytes_ && bytes <= from.bytes_);
-  check(cudaMemcpyAsync(data(), from.data(), bytes, cudaMemcpyDeviceToDevice, stream),
+void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream,
+                        std::size_t offset, std::size_t from_offset) {
+  assert(offset + bytes <= bytes_ && from_offset + bytes <= from.bytes_);
+  check(cudaMemcpyAsync(as<std::byte>() + offset, from.as<std::byte>() + from_offset, bytes,
+                        cudaMemcpyDeviceToDevice, stream),
         "copying in device memory");
 }
 

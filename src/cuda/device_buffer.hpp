@@ -31,8 +31,9 @@ class DeviceBuffer {
   /// the call may wait for the stream.
   void upload(std::span<const std::byte> from, StreamView stream, std::size_t offset = 0);
   void download(std::span<std::byte> to, StreamView stream, std::size_t offset = 0) const;
-  /// The first bytes of another's memory, on the stream.
-  void copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream);
+  /// So many bytes of another's memory, on the stream.
+  void copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream, std::size_t offset = 0,
+            std::size_t from_offset = 0);
   /// Sets every byte to 0, on the stream.
   void clear(StreamView stream);
 

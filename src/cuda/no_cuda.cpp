@@ -38,7 +38,7 @@ DeviceBuffer::DeviceBuffer(std::size_t) {
 }
 void DeviceBuffer::upload(std::span<const std::byte>, StreamView, std::size_t) {}
 void DeviceBuffer::download(std::span<std::byte>, StreamView, std::size_t) const {}
-void DeviceBuffer::copy(const DeviceBuffer&, std::size_t, StreamView) {}
+void DeviceBuffer::copy(const DeviceBuffer&, std::size_t, StreamView, std::size_t, std::size_t) {}
 void DeviceBuffer::clear(StreamView) {}
 void FreeDevice::operator()(void*) const noexcept {}
 void upload(std::span<const std::byte>, void*, StreamView) {}

@@ -201,6 +201,42 @@ TEST_F(DeviceLayer, GivesWhatTheHostsGives) {
   });
 }
 
+TEST_F(DeviceLayer, PassesGradientsThroughFrozenStatistics) {
+  test::on_ranks([](const Communicator& ranks) {
+    for (const auto& [scope, reproducibility] :
+         {std::pair(GradientScope::local, Reproducibility::rank_consistent),
+          std::pair(GradientScope::group, Reproducibility::rank_consistent),
+          std::pair(GradientScope::local, Reproducibility::exact)}) {
+      const Setting setting{DType::f32,
+                            Layout::channels_first,
+                            Extras::none,
+                            {.activation = Activation::leaky_relu(0.2),
+                             .parameter_gradients = scope,
+                             .reproducibility = reproducibility}};
+      BatchNorm host(channels, ranks, setting.options);
+      DeviceBatchNorm device(channels, DeviceCommunicator::staged(ranks), setting.options);
+      Step a(setting, {2 * ranks.rank() + 1, channels, 7},
+             static_cast<std::uint64_t>(ranks.rank()));
+      PlacedStep b(a);
+      Saved host_saved;
+      DeviceSaved device_saved;
+      host.forward(a.x.view(), a.y.view(), host_saved);
+      device.forward(b.x.view(), b.y.view(), device_saved, stream);
+      host.infer(a.x.view(), a.y.view(), host_saved);
+      device.infer(b.x.view(), b.y.view(), device_saved, stream);
+      host.backward(host_saved, a.x.view(), a.dy.view(), a.dx.view());
+      device.backward(device_saved, b.x.view(), b.dy.view(), b.dx.view(), stream);
+      const double tolerance = 200 * 0x1p-24;
+      expect_near(b.y.fetch(), a.y, tolerance, "y");
+      expect_near(b.dx.fetch(), a.dx, tolerance, "dx");
+      expect_near(device_saved.invstd(), host_saved.statistics.invstd, tolerance, "invstd");
+      expect_near(device.weight_grad(), host.weight_grad(), 100 * tolerance, "weight_grad");
+      expect_near(device.bias_grad(), host.bias_grad(), 100 * tolerance, "bias_grad");
+      EXPECT_EQ(batches_of(device), 1);
+    }
+  });
+}
+
 TEST_F(DeviceLayer, HasTheSameOptions) {
   test::on_ranks([](const Communicator& ranks) {
     const std::vector<BatchNormOptions> all{{.eps = 0.5},

@@ -53,8 +53,9 @@ void DeviceBuffer::download(std::span<std::byte> to, StreamView, std::size_t off
   std::memcpy(to.data(), as<std::byte>() + offset, to.size());
 }
 
-void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView) {
-  std::memcpy(data(), from.data(), bytes);
+void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView, std::size_t offset,
+                        std::size_t from_offset) {
+  std::memcpy(as<std::byte>() + offset, from.as<std::byte>() + from_offset, bytes);
 }
 
 void DeviceBuffer::clear(StreamView) {

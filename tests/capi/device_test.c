@@ -124,8 +124,8 @@ static void step_on_both(int with_residual) {
   EXPECT_OK(syncbn_device_batch_norm_zero_grad(layer, stream));
   EXPECT(near_each(syncbn_device_batch_norm_bias_grad(layer), zeros));
 
-  EXPECT_OK(syncbn_batch_norm_infer(host, &x, residual, NULL, &ty));
-  EXPECT_OK(syncbn_device_batch_norm_infer(layer, &px, presidual, NULL, &py, stream));
+  EXPECT_OK(syncbn_batch_norm_infer(host, &x, residual, NULL, &ty, NULL));
+  EXPECT_OK(syncbn_device_batch_norm_infer(layer, &px, presidual, NULL, &py, NULL, stream));
   fetch(py.data, result, sizeof result);
   EXPECT(near_all(result, y));
 

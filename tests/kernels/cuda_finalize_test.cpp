@@ -96,8 +96,10 @@ TEST(CudaFinalizeTest, StatisticsAreTheLayers) {
 TEST(CudaFinalizeTest, WithoutParametersScaleIsOneAndShiftZero) {
   const std::vector<double> var(length, 3);
   PerChannel got;
-  cuda::run_affine({channels, var.data(), 1, nullptr, nullptr, got.scale.data(), got.shift.data()},
+  cuda::run_affine({channels, var.data(), 1, nullptr, nullptr, got.invstd.data(), got.scale.data(),
+                    got.shift.data()},
                    OnHost{});
+  EXPECT_EQ(got.invstd, std::vector<double>(length, 0.5));
   EXPECT_EQ(got.scale, std::vector<double>(length, 0.5));
   EXPECT_EQ(got.shift, std::vector<double>(length, 0));
 }
@@ -112,8 +114,8 @@ TEST(CudaFinalizeTest, GradientsAreAddedToThoseThatWereThere) {
   const std::vector<double> invstd(length, 0.5);
   std::vector<double> mean_dz(length), slope(length), dgamma(length, 1), dbeta(length, 1);
   const auto run = [&](double* gamma, double* beta) {
-    cuda::run_finalize_backward({channels, sums.data(), invstd.data(), own.data(), mean_dz.data(),
-                                 slope.data(), gamma, beta},
+    cuda::run_finalize_backward({channels, sums.data(), invstd.data(), own.data(), false,
+                                 mean_dz.data(), slope.data(), gamma, beta},
                                 OnHost{});
   };
   run(dgamma.data(), dbeta.data());

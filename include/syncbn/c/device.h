@@ -98,11 +98,12 @@ syncbn_status syncbn_device_batch_norm_backward_in_place(
     syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* y,
     const syncbn_tensor* dy, const float* weight, const syncbn_tensor* dx,
     syncbn_cuda_stream stream);
-/* Local: with the running statistics. SYNCBN_NOT_CONFIGURED without track_running_stats. */
+/* Local: with the running statistics. SYNCBN_NOT_CONFIGURED without track_running_stats. `saved`:
+ * as syncbn_batch_norm_infer's. */
 syncbn_status syncbn_device_batch_norm_infer(syncbn_device_batch_norm* layer,
                                              const syncbn_tensor* x, const syncbn_tensor* residual,
                                              const float* weight, const syncbn_tensor* y,
-                                             syncbn_cuda_stream stream);
+                                             syncbn_device_saved* saved, syncbn_cuda_stream stream);
 
 /* [C] doubles of the layer's in device memory; NULL where the options left them out. Valid until
  * the layer is freed. */

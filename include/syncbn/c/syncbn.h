@@ -194,10 +194,12 @@ syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
                                                   const syncbn_tensor* dy, const float* weight,
                                                   const syncbn_tensor* dx);
 
-/* Local: with the running statistics. Collective without track_running_stats. */
+/* Local: with the running statistics. Collective without track_running_stats. `saved`: NULL, or
+ * filled for a backward through these statistics, which stay as they are (frozen batch norm); then
+ * SYNCBN_NOT_CONFIGURED without track_running_stats. */
 syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                       const syncbn_tensor* residual, const float* weight,
-                                      const syncbn_tensor* y);
+                                      const syncbn_tensor* y, syncbn_saved* saved);
 
 /* Parameters, gradients and running statistics: [C] doubles of the layer's, to read and write; NULL
  * where the options left them out. Valid until the layer is freed. */

@@ -166,6 +166,7 @@ void DeviceBench::put_statistics(const DeviceTensors& tensors) {
                                     .sums = sums_.as<double>(),
                                     .invstd = array(invstd),
                                     .own_sums = sums_.as<double>(),
+                                    .frozen = false,
                                     .mean_dz = array(mean_dz),
                                     .slope = array(slope),
                                     .dgamma = nullptr,

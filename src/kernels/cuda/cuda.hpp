@@ -97,6 +97,7 @@ struct Affine {
   double eps;
   const double* gamma;  ///< [C], or null for 1
   const double* beta;   ///< [C], or null for 0
+  double* invstd;       ///< null, or [C] written
   double* scale;        ///< [C] written
   double* shift;        ///< [C] written
 };
@@ -131,6 +132,7 @@ struct FinalizeBackward {
   const double* invstd;  ///< [C]
   const double*
       own_sums;     ///< [2C + 1] that the parameters' gradients are of: the shard's, or `sums`
+  bool frozen;      ///< the statistics are no function of x: mean_dz and slope are 0
   double* mean_dz;  ///< [C] written
   double* slope;    ///< [C] written
   double* dgamma;   ///< null, or [C] added to

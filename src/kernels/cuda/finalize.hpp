@@ -183,6 +183,7 @@ struct SetAffine {
   std::int64_t channels;
   const double* var;
   double eps;
+  double* invstd;  ///< null, or written
   AffineArrays affine;
 
   constexpr std::int64_t blocks() const { return divide_up(channels, threads); }
@@ -192,7 +193,11 @@ struct SetAffine {
     block.every_thread([&](int thread) {
       const std::int64_t c = block.index() * threads + thread;
       if (c < channels) {
-        affine.set(c, inverse_std(var[c], eps));
+        const double inverse = inverse_std(var[c], eps);
+        affine.set(c, inverse);
+        if (invstd != nullptr) {
+          invstd[c] = inverse;
+        }
       }
     });
   }
@@ -223,8 +228,8 @@ struct FinalizeGradients {
     const double count = arguments.sums[2 * all];
     const double n = count > 0 ? count : 1;
     const double invstd = arguments.invstd[c];
-    arguments.mean_dz[c] = arguments.sums[c] / n;
-    arguments.slope[c] = arguments.sums[all + c] / n * invstd * invstd;
+    arguments.mean_dz[c] = arguments.frozen ? 0 : arguments.sums[c] / n;
+    arguments.slope[c] = arguments.frozen ? 0 : arguments.sums[all + c] / n * invstd * invstd;
     if (arguments.dbeta != nullptr) {
       arguments.dbeta[c] += arguments.own_sums[c];
     }
@@ -249,6 +254,7 @@ void run_affine(const Affine& arguments, const Launcher& launch) {
   const SetAffine body{arguments.channels,
                        arguments.var,
                        arguments.eps,
+                       arguments.invstd,
                        {arguments.gamma, arguments.beta, arguments.scale, arguments.shift}};
   launch(body.blocks(), body, "preparing scale and shift");
 }
