@@ -53,9 +53,10 @@ enum class Reproducibility : std::uint8_t {
   ///
   /// var + eps is as exact as 2^-25 of it (f64: 1e-14), with outliers n 2^-46 for n elements, at
   /// worst; usually by orders of magnitude better. With f64 a mean far beyond the spread adds
-  /// 2^-97 mean^2, or 2^-49 mean^2 where the mean is outside of the range of float. Weights may be
-  /// of any size, but where their average is below 2^-8, or some are far above 1, sums are taken
-  /// twice in every step.
+  /// 2^-97 mean^2, or 2^-49 mean^2 where the mean is outside of the range of float. The mean is as
+  /// exact as the same part of sqrt(var + eps), and as double holds it. Weights may be of any size,
+  /// but where their average is below 2^-8, or some are far above 1, sums are taken twice in every
+  /// step.
   exact,
 };
 

@@ -25,7 +25,8 @@
 //
 // The sums are taken again if all of that but the shares of var, with 2^-49 o^2 for 14 u o^2,
 // exceeds 2^-25 (var + eps), f64 2^-47; of o^2, if another float is nearer to the mean. The shares
-// of var, 10 u, leave f64 below 1e-14.
+// of var, 10 u, leave f64 below 1e-14. The sums are also taken again if m exceeds that part of
+// sqrt(var + eps): small weights let large differences into narrow windows.
 //
 // The window of a forward is 2^8 standard deviations of the history wide, so that g2 / 2 is below
 // 2^-33 of the variance. That is enough for weights of 2^-8 on average; with smaller ones, and with
@@ -40,12 +41,13 @@
 //   |var's error| <= 2^-25 (var + eps)                         f32, f16, bf16
 //   |var's error| <= 1e-14 (var + eps) + 2^-49 (mean - K)^2    f64
 //
-// or with outliers N 2^-46 var for the first term. Values of the narrower types are floats, so
-// |mean - K| is no larger than their standard deviation. Of means beyond the range of float K is 0.
-// When a mean jumps by J from the pivot of earlier steps, K is off by (N 2^-49 + 2^-50) J besides
-// (f64: 2^-50 J), in that step only: too much where J exceeds 2^59 N^-3/2 standard deviations (f64:
-// 2^51). Nothing is held below 2^-1074, nor are weighted squares of 2^1020 or more, which count as
-// infinite.
+// or with outliers N 2^-46 var for the first term; the mean is off by as much of sqrt(var + eps),
+// and by what double rounds, 2^-50 (|mean| + sqrt(var)). Values of the narrower types are floats,
+// so |mean - K| is no larger than their standard deviation. Of means beyond the range of float K is
+// 0. When a mean jumps by J from the pivot of earlier steps, K is off by (N 2^-49 + 2^-50) J
+// besides (f64: 2^-50 J), in that step only: too much where J exceeds 2^59 N^-3/2 standard
+// deviations (f64: 2^51). Nothing is held below 2^-1074, nor are weighted squares of 2^1020 or
+// more, which count as infinite.
 
 #include <cstdint>
 #include <span>

@@ -87,14 +87,20 @@ struct ForwardTotals {
   double terms;  ///< how many weights are not 0
 };
 
-/// Units make a variance wrong by at most this, as bn/exact_sums.hpp derives. A term is off by half
-/// a unit whatever its weight, and so a sum by as many halves as it has terms.
-SYNCBN_HOST_DEVICE inline double error_of_units(const ForwardTotals& of, const Windows& windows,
-                                                int bits) {
+/// Units make a mean and a variance wrong by at most these.
+struct ErrorsOfUnits {
+  double mean;
+  double var;
+};
+
+/// Follows the derivation in bn/exact_sums.hpp. A term is off by half a unit whatever its weight,
+/// and so a sum by as many halves as it has terms.
+SYNCBN_HOST_DEVICE inline ErrorsOfUnits errors_of_units(const ForwardTotals& of,
+                                                        const Windows& windows, int bits) {
   const double half_units = of.terms / of.count / 2;
-  const double of_mean = half_units * std::ldexp(1.0, windows.first - bits);
-  const double of_squares = half_units * std::ldexp(1.0, windows.second - bits);
-  return of_squares + of_mean * (2 * std::fabs(of.sum / of.count) + of_mean);
+  const double mean = half_units * std::ldexp(1.0, windows.first - bits);
+  const double squares = half_units * std::ldexp(1.0, windows.second - bits);
+  return {mean, squares + mean * (2 * std::fabs(of.sum / of.count) + mean)};
 }
 
 /// Tells whether the pivot nearest to the mean is much nearer to it than this one is.
@@ -104,9 +110,9 @@ SYNCBN_HOST_DEVICE inline bool another_pivot_is_nearer(double offset, double piv
   return 2 * std::fabs(mean - nearest) < std::fabs(offset);
 }
 
-/// Tells whether a forward's sums, of terms inside these windows, are too coarse for the variance
-/// and would be finer in others. `fitted`: the windows are those of the largest terms, which become
-/// smaller only about another pivot.
+/// Tells whether a forward's sums, of terms inside these windows, are too coarse for the mean and
+/// the variance and would be finer in others. `fitted`: the windows are those of the largest terms,
+/// which become smaller only about another pivot.
 SYNCBN_HOST_DEVICE inline bool is_too_coarse(const ForwardTotals& of, const Windows& windows,
                                              double pivot, double eps, bool fine, bool fitted) {
   if (!(of.count > 0)) {
@@ -114,11 +120,14 @@ SYNCBN_HOST_DEVICE inline bool is_too_coarse(const ForwardTotals& of, const Wind
   }
   const double offset = of.sum / of.count;
   const bool another_is_nearer = another_pivot_is_nearer(offset, pivot, fine);
-  const double error = error_of_units(of, windows, fine ? 2 * unit_bits : unit_bits) +
-                       (another_is_nearer ? 0x1p-49 * offset * offset : 0);
+  if (fitted && !another_is_nearer) {
+    return false;
+  }
+  const ErrorsOfUnits errors = errors_of_units(of, windows, fine ? 2 * unit_bits : unit_bits);
+  const double error = errors.var + (another_is_nearer ? 0x1p-49 * offset * offset : 0);
   const double tolerance = fine ? 0x1p-47 : 0x1p-25;
-  const double var = statistics_of(of.sum, of.sum_sq, of.count, pivot).var;
-  return !(error <= tolerance * (var + eps)) && (!fitted || another_is_nearer);
+  const double total = statistics_of(of.sum, of.sum_sq, of.count, pivot).var + eps;
+  return !(error <= tolerance * total && errors.mean <= tolerance * std::sqrt(total));
 }
 
 /// Whether a backward's window holds gradients that are much larger than the largest.

@@ -150,6 +150,29 @@ TEST(ExactAccuracy, DoesNotSufferFromWeightsThatBecomeSmall) {
   }
 }
 
+// Weighted squares fit in the window of the steps before, far above its unit. The weighted
+// differences are only 2^14 of theirs, which makes the mean coarse; the variance it makes coarse
+// only with an offset, of which there is none, as the values add up to 0.
+TEST(ExactAccuracy, DoesNotSufferFromLargeValuesOfSmallWeight) {
+  BatchNorm layer(3, Communicator::self(), exact_options(1e-5));
+  Saved saved;
+  for (const int exponent : {0, 0, 20}) {
+    Tensor x = Tensor::normal(DType::f32, {40, 3, 1}, Layout::channels_first, 3, 0,
+                              std::ldexp(1.0, exponent));
+    for (std::int64_t c = 0; c < 3; ++c) {
+      double others = 0;
+      for (std::int64_t n = 1; n < 40; ++n) {
+        others += x.at(n, c, 0);
+      }
+      x.set(0, c, 0, -others);
+    }
+    const std::vector<float> weight(40, exponent == 0 ? 1 : 0x1p-47F);
+    Tensor y = x;
+    layer.forward(x.view(), y.view(), saved, weight);
+    expect_near_the_truth(saved, x, weight, 1e-5, "values of 2^" + std::to_string(exponent));
+  }
+}
+
 TEST(ExactAccuracy, HoldsAtTheEndsOfTheRangeOfDouble) {
   Tensor x(DType::f64, {9, 4, 31}, Layout::channels_first);
   const double magnitudes[] = {1e-150, 1e150, 1, 1e-150};
