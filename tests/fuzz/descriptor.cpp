@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The input is what two or more ranks sent as descriptors. Either it says what they exchange,
+// packed as the library does it, or it is any doubles at all, as an all-reduce that does not add up
+// would deliver them. The disagreement is described, or refused with a CommError.
+
+#include "comm/descriptor.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <fuzzer/FuzzedDataProvider.h>
+
+#include "syncbn/error.hpp"
+
+#include "fuzz/expect.hpp"
+
+namespace syncbn::fuzz {
+namespace {
+
+void pack_one(FuzzedDataProvider& input, std::span<double> words) {
+  const std::string layer = input.ConsumeRandomLengthString(2 * comm::longest_name);
+  const std::string options = input.ConsumeRandomLengthString(2 * comm::longest_options);
+  const auto largest = std::int64_t{1} << 53;
+  comm::pack({.pass = static_cast<comm::Pass>(
+                  input.ConsumeIntegralInRange(0, static_cast<int>(comm::Pass::roll_call))),
+              .layer = layer,
+              .channels = input.ConsumeIntegralInRange<std::int64_t>(0, largest),
+              .dtype = static_cast<DType>(input.ConsumeIntegralInRange(0, 3)),
+              .shared = input.ConsumeIntegral<std::uint64_t>(),
+              .options = options},
+             input.ConsumeIntegralInRange<std::int64_t>(0, largest), words);
+}
+
+void run(FuzzedDataProvider input) {
+  const auto ranks = input.ConsumeIntegralInRange<std::size_t>(2, 5);
+  std::vector<double> packed(ranks * comm::descriptor_words);
+  const bool garbage = input.ConsumeBool();
+  if (garbage) {
+    input.ConsumeData(packed.data(), packed.size() * sizeof(double));
+  }
+  for (std::size_t rank = 0; rank < ranks && !garbage; ++rank) {
+    pack_one(input,
+             std::span(packed).subspan(rank * comm::descriptor_words, comm::descriptor_words));
+  }
+  try {
+    expect(!comm::describe_disagreement(packed).empty(), "a disagreement is described");
+  } catch (const CommError&) {
+    expect(garbage, "what was packed can be read");
+  }
+}
+
+}  // namespace
+}  // namespace syncbn::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  syncbn::fuzz::run(FuzzedDataProvider(data, size));
+  return 0;
+}
