@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "bn": {"kernels", "comm", "cuda", "state", "core"},
     "capi": {"bn"},
     "trainer": set(),
-    "app": {"trainer", "kernels", "state", "cuda", "core"},
+    "app": {"trainer", "kernels", "comm", "state", "cuda", "core"},
 }
 # The files that may include headers of a backend.
 BACKEND_HEADER = re.compile(r"<(mpi\.h|mpi-ext\.h|nccl\.h|cuda.*)>")

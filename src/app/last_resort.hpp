@@ -14,6 +14,9 @@ namespace syncbn::app {
 class LastResort {
  public:
   LastResort(std::chrono::milliseconds limit, std::string message);
+  /// Prints `warning` after `first`, if that comes before the limit.
+  LastResort(std::chrono::milliseconds limit, std::string message, std::chrono::milliseconds first,
+             std::string warning);
   LastResort(const LastResort&) = delete;
   LastResort& operator=(const LastResort&) = delete;
   ~LastResort() = default;

@@ -95,7 +95,7 @@ void require_same_arguments(const Session& session, const Arguments& arguments) 
   const std::optional<bool> same =
       session.all_same(std::hash<std::string>()(joined), patience_of(arguments));
   if (!same) {
-    throw CommError("not all ranks started in time.");
+    throw CommError("not all ranks started in time: " + session.silence());
   }
   if (!*same) {
     throw UsageError("the ranks were started with different arguments. Give all the same.");

@@ -2,29 +2,82 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <memory>
+#include <optional>
 #include <string>
-#include <thread>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include <mpi.h>
 
 #include <fmt/format.h>
 
+#include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
 #include "app/last_resort.hpp"
 #include "app/launcher.hpp"
 #include "app/mpi_survivors.hpp"
 #include "app/session.hpp"
+#include "comm/mpi/meeting.hpp"
+#include "comm/mpi/members.hpp"
 
 namespace syncbn::app {
 namespace {
 
-// For all_same alone, so that its messages meet no others. Of the ranks that are left.
-MPI_Comm session_comm = MPI_COMM_NULL;
+using comm::mpi::Meeting;
+using comm::mpi::Members;
+
+// The ranks that are left, who meet here. At first all of MPI_COMM_WORLD, on which the tool sends
+// nothing else: the library's communicators are duplicates.
+std::optional<Members> members;
 bool all_are_left = true;
+std::string who_was_silent;
+Deadlines deadlines;  ///< of the start and the end
+
+/// The communicator is MPI's to free.
+Members members_of(MPI_Comm comm) {
+  comm::mpi::OwnedComm borrowed(comm);
+  borrowed.abandon();
+  return Members(std::move(borrowed));
+}
+
+/// Of the command line, where it can be understood.
+Deadlines deadlines_of(int argc, char** argv) {
+  try {
+    return exchange_options_of(Arguments(argv + 1, argv + argc)).deadlines;
+  } catch (const std::exception&) {  // is told when all ranks are there
+    return {};
+  }
+}
+
+/// "rank 1", as the launcher says before MPI does.
+std::string rank_of_launcher() {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const char* rank = std::getenv(variable)) {
+      return std::string("rank ") + rank;
+    }
+  }
+  return "a rank";
+}
+
+/// Around a call of MPI that waits for all ranks, however long it takes them. `why`: what may keep
+/// one.
+LastResort for_call(std::string_view call, const std::string& rank, std::string_view why) {
+  const auto late = [&](std::chrono::milliseconds waited) {
+    return fmt::format("syncbn: {}: {} was not done within {} s", rank, call,
+                       std::chrono::duration<double>(waited).count());
+  };
+  return {
+      deadlines.fail,
+      fmt::format("{} ({}; MPI does not tell which). Give --timeout more, if they take so long.",
+                  late(deadlines.fail), why),
+      deadlines.report, late(deadlines.report)};
+}
 
 std::string library_name() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> buffer{};
@@ -67,6 +120,26 @@ std::string library_and_level() {
                      level_name(level));
 }
 
+/// Collective, on all ranks. If one is missing when MPI is to duplicate its communicator, it does
+/// not tell which, but the tool can ask.
+Communicator communicator(Deadlines of_exchange, MpiExchange exchange) {
+  try {
+    return mpi_communicator(MPI_COMM_WORLD, of_exchange, exchange);
+  } catch (const CommError& error) {
+    const std::string problem = error.what();
+    if (problem.find("did not come") != problem.npos) {
+      throw;
+    }
+    try {
+      constexpr std::chrono::milliseconds patience = std::chrono::seconds(2);
+      Meeting(*members, "when asked who is there", {patience, patience}).exchange("");
+    } catch (const CommError& silence) {
+      throw CommError(problem + "\n  " + silence.what());
+    }
+    throw;
+  }
+}
+
 MpiExchange exchange_of(const ExchangeOptions& options) {
   if (!options.summation || *options.summation == Summation::nccl) {
     return default_mpi_exchange();
@@ -77,41 +150,57 @@ MpiExchange exchange_of(const ExchangeOptions& options) {
 }  // namespace
 
 Session::Session(int& argc, char**& argv) {
+  deadlines = deadlines_of(argc, argv);
   int provided = MPI_THREAD_SINGLE;
-  // One thread makes all calls while OpenMP's work beside it.
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
-  MPI_Comm_dup(MPI_COMM_WORLD, &session_comm);
-  // A lost rank is an error to return, whichever of these MPI attributes it to.
-  for (MPI_Comm comm : {session_comm, MPI_COMM_WORLD, MPI_COMM_SELF}) {
-    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+  {
+    const LastResort last_resort =
+        for_call("MPI_Init", rank_of_launcher(), "a rank is stuck, or was not started");
+    // One thread makes all calls while OpenMP's work beside it.
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
   }
+  set_report_handler([](std::string_view line) {
+    std::fputs(fmt::format("syncbn: {}\n", line).c_str(), stderr);
+    std::fflush(stderr);
+  });
+  members.emplace(members_of(MPI_COMM_WORLD));
+  // A lost rank is an error to return, whichever of these MPI attributes it to.
+  MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
 }
 
 Session::~Session() {
   if (!all_are_left) {
-    end_without_the_lost(session_comm);
+    end_without_the_lost(members->comm());
     return;
   }
-  MPI_Comm_free(&session_comm);
+  try {
+    // One that has failed alone meets the others first to tell them so.
+    const std::string here = "end";
+    std::vector<std::string> all;
+    do {
+      all = Meeting(*members, "the end of the program", deadlines).exchange(here);
+    } while (std::ranges::count(all, here) != size());
+  } catch (const std::exception& error) {
+    std::fputs(fmt::format("syncbn: rank {}: {}\n", rank(), error.what()).c_str(), stderr);
+    std::fflush(stderr);
+    abort(EXIT_FAILURE);
+  }
+  const LastResort last_resort =
+      for_call("MPI_Finalize", fmt::format("rank {}", rank()), "a rank is stuck");
   MPI_Finalize();
 }
 
 int Session::rank() const {
-  int rank = 0;
-  MPI_Comm_rank(session_comm, &rank);
-  return rank;
+  return members->rank();
 }
 
 int Session::size() const {
-  int size = 1;
-  MPI_Comm_size(session_comm, &size);
-  return size;
+  return members->size();
 }
 
 World Session::world(const ExchangeOptions& options) const {
   require_known_processes(size(), library_name());
   const MpiExchange exchange = exchange_of(options);
-  World world{mpi_communicator(MPI_COMM_WORLD, options.deadlines, exchange),
+  World world{communicator(options.deadlines, exchange),
               fmt::format("{} over {}", exchange == MpiExchange::vendor ? "vendor" : "service",
                           library_and_level()),
               nullptr, why_inelastic()};
@@ -132,16 +221,15 @@ Survivors Session::survivors(const ExchangeOptions& options, const CommError& fa
                          failure.what(), std::chrono::duration<double>(limit).count()));
   std::vector<int> lost;
   for (;;) {
-    const std::optional<Left> left = leave_the_lost(session_comm, options.deadlines.fail);
+    const std::optional<Left> left = leave_the_lost(members->comm(), options.deadlines.fail);
     if (!left) {
       throw failure;
     }
-    MPI_Comm_free(&session_comm);
-    session_comm = left->comm;
+    members.emplace(members_of(left->comm));
     all_are_left = false;
     lost.insert(lost.end(), left->lost.begin(), left->lost.end());
     try {
-      return {mpi_communicator(session_comm, options.deadlines, exchange_of(options)), lost,
+      return {mpi_communicator(left->comm, options.deadlines, exchange_of(options)), lost,
               std::move(last_resort)};
     } catch (const CommError&) {  // one more is lost, or there is nobody to leave behind
     }
@@ -150,25 +238,20 @@ Survivors Session::survivors(const ExchangeOptions& options, const CommError& fa
 
 std::optional<bool> Session::all_same(std::uint64_t word,
                                       std::chrono::milliseconds patience) const {
-  // Static: MPI may still write to it when we have given up.
-  static std::array<std::uint64_t, 2> extremes;
-  extremes = {word, ~word};
-  MPI_Request request = MPI_REQUEST_NULL;
-  MPI_Iallreduce(MPI_IN_PLACE, extremes.data(), 2, MPI_UINT64_T, MPI_MAX, session_comm, &request);
-  const auto deadline = std::chrono::steady_clock::now() + patience;
-  for (;;) {
-    int done = 0;
-    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) {
-      return std::nullopt;  // a rank is lost
-    }
-    if (done != 0) {
-      return extremes[0] == ~extremes[1];  // the largest is the smallest
-    }
-    if (std::chrono::steady_clock::now() > deadline) {
-      return std::nullopt;
-    }
-    std::this_thread::yield();
+  const std::string own(reinterpret_cast<const char*>(&word), sizeof word);
+  // Who waits for all of the timeout reports, too.
+  const auto report = patience < deadlines.fail ? patience : deadlines.report;
+  try {
+    const std::vector<std::string> all = Meeting(*members, "", {patience, report}).exchange(own);
+    return std::ranges::count(all, own) == size();
+  } catch (const std::exception& error) {  // a rank is missing, or lost
+    who_was_silent = error.what();
+    return std::nullopt;
   }
+}
+
+std::string Session::silence() const {
+  return who_was_silent;
 }
 
 void Session::abort(int code) const {

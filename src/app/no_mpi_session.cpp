@@ -26,6 +26,10 @@ std::optional<bool> Session::all_same(std::uint64_t, std::chrono::milliseconds) 
   return true;
 }
 
+std::string Session::silence() const {
+  return "";
+}
+
 void Session::abort(int code) const {
   std::_Exit(code);
 }
