@@ -121,7 +121,8 @@ struct ForwardCall;
 /// running statistics and `saved` as they were; output tensors may have been written.
 class BatchNorm {
  public:
-  /// Local. gamma = 1, beta = 0, running_mean = 0, running_var = 1.
+  /// Local. gamma = 1, beta = 0, running_mean = 0, running_var = 1. Channels: 1 to
+  /// Shape::most_channels.
   BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options = {});
   BatchNorm(BatchNorm&&) noexcept;
   BatchNorm& operator=(BatchNorm&&) noexcept;

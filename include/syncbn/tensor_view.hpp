@@ -22,6 +22,9 @@ constexpr std::string_view to_string(Layout layout) {
 /// Sizes of an activation tensor: samples, channels, and the product of the spatial sizes (1 for a
 /// dense layer's [N, C]). n may be 0: an empty shard takes part in every exchange.
 struct Shape {
+  /// The largest c. Arrays of so many channels would take terabytes, and their sizes fit 63 bits.
+  static constexpr std::int64_t most_channels = std::int64_t{1} << 40;
+
   std::int64_t n = 0;
   std::int64_t c = 1;
   std::int64_t s = 1;
@@ -40,13 +43,16 @@ constexpr DType dtype_of() {
   return std::is_same_v<T, double> ? DType::f64 : DType::f32;
 }
 
-/// Throws InvalidArgument unless c >= 1, n, s >= 0, the size in bytes fits and data is given.
+/// Throws InvalidArgument unless n, s >= 0, c is at least 1 and at most Shape::most_channels, the
+/// product of the extents (one of 0 taken as 1) in bytes fits 63 bits, and data is given and
+/// aligned to its elements' size, unless there are none.
 void validate_view(const void* data, DType dtype, const Shape& shape);
 
 }  // namespace detail
 
 /// Read-only view of a dense tensor in host memory. Owns nothing: the memory must outlive the call
-/// the view is passed to. Elements are aligned to their own size.
+/// the view is passed to. Elements are aligned to their own size. Throws InvalidArgument for sizes
+/// that cannot be, and for memory that is missing or not aligned.
 class ConstTensorView {
  public:
   ConstTensorView(const void* data, DType dtype, Shape shape,

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <locale>
 #include <sstream>
 #include <string_view>
@@ -16,13 +15,11 @@ namespace syncbn::bn {
 
 std::int64_t validated(std::int64_t channels, const BatchNormOptions& options) {
   const std::string layer = "layer '" + options.name + "': ";
-  if (channels < 1) {
-    throw InvalidArgument(layer + std::to_string(channels) + " channels (at least 1)");
+  if (channels < 1 || channels > Shape::most_channels) {
+    throw InvalidArgument(layer + std::to_string(channels) +
+                          " channels (at least 1 and at most 2^40)");
   }
-  if (!(options.eps >= 0) || std::isinf(options.eps)) {
-    throw InvalidArgument(layer + "eps = " + std::to_string(options.eps) +
-                          " (a finite number of at least 0)");
-  }
+  require_eps(options.eps, layer);
   if (options.momentum && !(*options.momentum >= 0 && *options.momentum <= 1)) {
     throw InvalidArgument(layer + "momentum = " + std::to_string(*options.momentum) +
                           " (between 0 and 1, or none for the average of all batches)");

@@ -36,6 +36,13 @@ void require_length(std::size_t length, std::size_t expected, std::string_view n
   }
 }
 
+void require_eps(double eps, std::string_view whose) {
+  if (!(eps >= 0 && std::isfinite(eps))) {
+    throw InvalidArgument(std::string(whose) + "eps = " + std::to_string(eps) +
+                          " (a finite number of at least 0)");
+  }
+}
+
 void require_slope(Activation activation) {
   if (!(activation.negative_slope >= 0 && std::isfinite(activation.negative_slope))) {
     throw InvalidArgument("negative_slope = " + std::to_string(activation.negative_slope) +

@@ -17,6 +17,8 @@ namespace syncbn {
 void require_like_x(const ConstTensorView& x, const ConstTensorView& other, std::string_view name);
 void require_length(std::size_t length, std::size_t expected, std::string_view name,
                     const ConstTensorView& x);
+/// eps is finite and at least 0. `whose` begins the message.
+void require_eps(double eps, std::string_view whose = {});
 /// The slope is finite and at least 0.
 void require_slope(Activation activation);
 /// A forward's input can be recovered from its output: a slope above 0, no gamma of 0.

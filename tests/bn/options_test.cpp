@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
+#include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -58,6 +59,13 @@ TEST(Options, NoMomentumAveragesAllBatches) {
     EXPECT_DOUBLE_EQ(layer.running_mean()[0], 5);
     EXPECT_DOUBLE_EQ(layer.running_var()[0], 2);
   });
+}
+
+TEST(Options, NumbersOfChannelsThatCannotBeAreRefused) {
+  for (const std::int64_t channels : {std::int64_t{-1}, std::int64_t{0}, Shape::most_channels + 1,
+                                      std::numeric_limits<std::int64_t>::max()}) {
+    EXPECT_THROW(BatchNorm(channels, Communicator::self()), InvalidArgument) << channels;
+  }
 }
 
 TEST(Options, WithoutAffineThereAreNoParameters) {

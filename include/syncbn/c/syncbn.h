@@ -136,7 +136,7 @@ typedef struct syncbn_options {
 /* The values in the comments above, and the name "". */
 syncbn_options syncbn_default_options(void);
 
-/* `options` may be NULL for the defaults. */
+/* `options` may be NULL for the defaults. channels: 1 to 2^40. */
 syncbn_status syncbn_batch_norm_new(int64_t channels, const syncbn_communicator* group,
                                     const syncbn_options* options, syncbn_batch_norm** out);
 void syncbn_batch_norm_free(syncbn_batch_norm* layer);
