@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "kernels": {"cuda", "core"},
     "comm": {"cuda", "core"},
     "bn": {"kernels", "comm", "cuda", "state", "core"},
-    "capi": {"bn"},
+    "capi": {"bn", "core"},
     "trainer": set(),
     "app": {"trainer", "kernels", "comm", "state", "cuda", "core"},
 }

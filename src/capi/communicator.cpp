@@ -6,6 +6,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "core/utf8.hpp"
+
 #include "capi/guarded.hpp"
 #include "capi/handles.hpp"
 
@@ -19,7 +21,7 @@ void syncbn_set_report_handler(syncbn_report_handler handler, void* user) {
     return;
   }
   set_report_handler(
-      [handler, user](std::string_view line) { handler(std::string(line).c_str(), user); });
+      [handler, user](std::string_view line) { handler(to_utf8(line).c_str(), user); });
 }
 
 syncbn_status syncbn_set_flight_record_directory(const char* directory) {

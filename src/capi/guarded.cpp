@@ -7,6 +7,8 @@
 #include "syncbn/error.hpp"
 #include "syncbn/version.hpp"
 
+#include "core/utf8.hpp"
+
 namespace syncbn::capi {
 namespace {
 
@@ -15,7 +17,7 @@ thread_local std::string last_error;
 /// Without memory for the message there is none.
 void remember(const char* message) noexcept {
   try {
-    last_error = message;
+    last_error = to_utf8(message);
   } catch (...) {
     last_error.clear();
   }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "core/utf8.hpp"
+
 #include "comm/packed_bytes.hpp"
 #include "comm/whole_number.hpp"
 
@@ -114,8 +116,9 @@ void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words
   for (std::size_t i = 0; i < 4; ++i) {
     words[4 + i] = static_cast<double>((what.shared >> (16 * i)) & 0xffff);
   }
-  pack_text(what.layer, words.subspan(descriptor_numbers, name_words));
-  pack_text(what.options, words.subspan(descriptor_numbers + name_words, options_words));
+  pack_text(cut_to(what.layer, longest_name), words.subspan(descriptor_numbers, name_words));
+  pack_text(cut_to(what.options, longest_options),
+            words.subspan(descriptor_numbers + name_words, options_words));
 }
 
 std::string describe_disagreement(std::span<const double> packed, std::span<const int> names) {

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 
+#include "core/utf8.hpp"
+
 namespace syncbn::comm {
 void FlightRecord::start(const Message& message, Ticks when) {
   FlightEntry& entry = entries_[place(message.sequence)];
-  const std::string_view name = message.what.layer.substr(0, longest_name);
+  const std::string_view name = cut_to(message.what.layer, longest_name);
   entry.sequence = message.sequence;
   entry.channels = message.what.channels;
   entry.shared = message.what.shared;
@@ -15,7 +17,7 @@ void FlightRecord::start(const Message& message, Ticks when) {
   entry.dtype = message.what.dtype;
   entry.name_length = static_cast<std::uint8_t>(name.size());
   std::ranges::copy(name, entry.name.begin());
-  const std::string_view options = message.what.options.substr(0, longest_options);
+  const std::string_view options = cut_to(message.what.options, longest_options);
   entry.options_length = static_cast<std::uint8_t>(options.size());
   std::ranges::copy(options, entry.options.begin());
   entry.finished.store(0, std::memory_order_relaxed);

@@ -52,6 +52,16 @@ TEST(Descriptor, DifferentOptionsAreListed) {
                     HasSubstr("with eps 0.001\n"), HasSubstr("same options")));
 }
 
+TEST(Descriptor, LongNamesAreCutBetweenCharacters) {
+  std::string name = "n";
+  while (name.size() < 200) {
+    name += "\xe2\x82\xac";
+  }
+  Descriptor longest = bn1;
+  longest.layer = name;
+  EXPECT_THAT(table({bn1, longest}), HasSubstr("'" + name.substr(0, 94) + "'"));
+}
+
 TEST(Descriptor, LongNamesAreCut) {
   const std::string name(1000, 'n');
   Descriptor longest = bn1;

@@ -59,12 +59,13 @@ typedef struct syncbn_saved syncbn_saved;
 
 /* "major.minor.patch". */
 const char* syncbn_version(void);
-/* Why the calling thread's last failing call failed; "" before any. Valid until its next. */
+/* Why the calling thread's last failing call failed, in UTF-8 (a name that is none has U+FFFD in
+ * place of what is not); "" before any. Valid until its next. */
 const char* syncbn_last_error(void);
 
 /* --- communicators ------------------------------------------------------------------------- */
 
-/* Called with a line of text, from the thread that waits, when a rank is missing for
+/* Called with a line of UTF-8, from the thread that waits, when a rank is missing for
  * SYNCBN_REPORT_AFTER seconds (environment, 10 unless set), and when it came after all (but for
  * sums on a device's stream). NULL: no reports, as at first. */
 typedef void (*syncbn_report_handler)(const char* line, void* user);

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "core/utf8.hpp"
+
 #include "comm/mpi/handles.hpp"
 
 namespace syncbn::comm::mpi {
@@ -36,7 +38,7 @@ void Notices::tell_all(char about, std::string_view text) noexcept {
 void Notices::tell(int member, char about, std::string_view text) noexcept {
   try {
     auto whole = std::make_unique<std::string>(1, about);
-    *whole += text.substr(0, longest - 1);
+    *whole += cut_to(text, longest - 1);
     Letter& letter = letters_.emplace_back();
     letter.text = std::move(whole);
     // Refused for a rank that is lost; the rest are told all the same.

@@ -10,6 +10,8 @@
 
 #include <sys/stat.h>
 
+#include "core/utf8.hpp"
+
 namespace syncbn::comm::node {
 namespace {
 
@@ -47,7 +49,7 @@ bool crowded(std::span<Area* const> areas) {
 }
 
 void write_text(std::span<char> to, std::string_view text) {
-  const std::string_view part = text.substr(0, to.size() - 1);
+  const std::string_view part = cut_to(text, to.size() - 1);
   *std::ranges::copy(part, to.begin()).out = 0;
 }
 

@@ -71,7 +71,7 @@ void introduce(Area& own);
 /// Whether the node has fewer processors for these ranks than there are ranks.
 bool crowded(std::span<Area* const> areas);
 
-/// Copies what fits.
+/// Copies the characters that fit, and a 0 behind them.
 void write_text(std::span<char> to, std::string_view text);
 
 /// "has ended", "is stopped", ... of a rank's process; "" if nothing can be said, such as for a
