@@ -117,6 +117,10 @@ struct ForwardCall;
 /// numbers, however the calling thread and those of OpenMP are set, and leave their settings as
 /// they were.
 ///
+/// Memory that a call writes overlaps nothing else that it is given, except where it says that one
+/// tensor may be another: then both begin at the same place. Tensors, weights and arrays are
+/// aligned to their elements' size. InvalidArgument where that is not so.
+///
 /// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
 /// running statistics and `saved` as they were; output tensors may have been written.
 class BatchNorm {
@@ -139,7 +143,7 @@ class BatchNorm {
   /// A global batch of one element per channel gives y = beta and does not move running_var; one of
   /// none moves nothing.
   void forward(ConstTensorView x, TensorView y, Saved& saved, Weight weight = {});
-  /// As above with y = activation(normalized + residual).
+  /// As above with y = activation(normalized + residual). y may be the residual.
   void forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
                Weight weight = {});
 
@@ -148,6 +152,7 @@ class BatchNorm {
   void backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
                 Weight weight = {});
   /// For a forward with a residual: y is its output; `dresidual` receives the residual's gradient.
+  /// Either dx or dresidual may be dy.
   void backward(const Saved& saved, ConstTensorView x, ConstTensorView y, ConstTensorView dy,
                 TensorView dx, TensorView dresidual, Weight weight = {});
 
@@ -287,8 +292,8 @@ struct BackwardCall {
 /// for each, one after the other. Ranks give the same layers in the same order, each once. Results
 /// are those of separate calls. Worth it for tensors that are small: none is cut into blocks.
 ///
-/// Throw what the separate calls throw, and InvalidArgument for layers of different communicators
-/// or a layer or `saved` given twice.
+/// Throw what the separate calls throw, and InvalidArgument for layers of different communicators,
+/// a layer or `saved` given twice, or what one call writes overlapping what another is given.
 void forward_together(std::span<const ForwardCall> calls);
 void backward_together(std::span<const BackwardCall> calls);
 

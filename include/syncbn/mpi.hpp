@@ -33,8 +33,8 @@ MpiExchange default_mpi_exchange();
 ///
 /// The service takes 0.5 MB of memory, in no file system, for each rank of a host that has several,
 /// which are processes of one user and see each other in /proc; those that do not are taken for
-/// ranks of different hosts. On a single host its exchanges make no MPI calls. Of a group on several
-/// hosts, or with the vendor's sum, MPI keeps a communicator for good.
+/// ranks of different hosts. On a single host its exchanges make no MPI calls. Of a group on
+/// several hosts, or with the vendor's sum, MPI keeps a communicator for good.
 Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
                               MpiExchange exchange = default_mpi_exchange());
 

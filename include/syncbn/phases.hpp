@@ -9,12 +9,13 @@
 // BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. They are
 // local, hold no state and may be called from several threads at once on different data. Work
 // inside is spread over OpenMP threads, by default no more than the CPU quota of a container is
-// worth; the result depends neither on how many there are, nor on whether any of them or the calling
-// thread flushes subnormal numbers to zero or does not round to nearest. Each call allocates some
-// memory of the order of C (the layer keeps its own).
+// worth; the result depends neither on how many there are, nor on whether any of them or the
+// calling thread flushes subnormal numbers to zero or does not round to nearest. Each call
+// allocates some memory of the order of C (the layer keeps its own).
 //
-// Every function throws InvalidArgument if shapes, types or lengths do not fit together, before
-// anything is written.
+// Every function throws InvalidArgument if shapes, types or lengths do not fit together, memory is
+// not aligned to its elements, or what it writes overlaps something else that it is given, before
+// anything is written. Where it says that one tensor may be another, both begin at the same place.
 
 #include <cstddef>
 #include <cstdint>
@@ -93,8 +94,8 @@ bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, d
 /// rounded to float; to 0 where that is not finite, or is less than what the sums may be off by.
 void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, DType dtype);
 
-/// Statistics from reduced `sums` about `pivot`. With a count of 0: mean = pivot, var = 0.
-/// Reuses the storage of `out`.
+/// Statistics from reduced `sums` about `pivot`. With a count of 0: mean = pivot, var = 0. `eps` is
+/// finite and at least 0. Reuses the storage of `out`.
 void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
               Statistics& out);
 

@@ -169,6 +169,10 @@ void backward_together(std::span<const BackwardCall> calls) try {
                         call.layer.options_.name);
     bn::count_of(call.x, call.weight);
   }
+  bn::require_calls_apart(calls, [](const BackwardCall& call) {
+    const BatchNorm::Backward pass = BatchNorm::backward_of(call);
+    return memory_of_backward(pass.context, pass.dx, pass.dresidual);
+  });
   BatchNorm& first = calls.front().layer;
   bn::JointMessage message(first.group_.group(), *first.working_);
   message.guarded([&] { BatchNorm::backward_into(message, calls); });

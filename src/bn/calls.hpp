@@ -6,6 +6,8 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/validate.hpp"
+
 namespace syncbn::bn {
 
 /// Throws InvalidArgument unless the calls (ForwardCall or BackwardCall) are of layers of one
@@ -28,6 +30,21 @@ void require_one_group(std::span<const Call> calls) {
       if (&other.saved == &calls[i].saved) {
         throw InvalidArgument("layer '" + name + "': its `saved` is that of layer '" +
                               other.layer.options().name + "'. Give each its own.");
+      }
+    }
+  }
+}
+
+/// Throws InvalidArgument if what one call writes is given to another: all take their sums before
+/// any writes.
+template <class Call, class MemoryOf>
+void require_calls_apart(std::span<const Call> calls, MemoryOf memory_of) {
+  for (const Call& one : calls) {
+    const CallMemory memory = memory_of(one);
+    for (const Call& other : calls) {
+      if (&other != &one) {
+        require_apart(memory, one.layer.options().name, memory_of(other),
+                      other.layer.options().name);
       }
     }
   }

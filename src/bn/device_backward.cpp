@@ -27,15 +27,6 @@ struct DeviceBatchNorm::Backward {
   std::optional<TensorView> dresidual;
 };
 
-namespace {
-
-Weight as_span(const float* weight, const ConstTensorView& x) {
-  return weight == nullptr ? Weight()
-                           : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
-}
-
-}  // namespace
-
 void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView dy,
                                TensorView dx, CudaStream stream, const float* weight) {
   backward_with({.context = {.x = x,

@@ -73,6 +73,7 @@ void DeviceBatchNorm::validate(const Forward& pass) const {
   if (pass.residual) {
     require_like_x(pass.x, *pass.residual, "residual");
   }
+  require_sound(memory_of_forward(pass.x, pass.residual, pass.y, as_span(pass.weight, pass.x)));
 }
 
 void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, CudaStream stream) {

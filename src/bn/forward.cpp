@@ -104,6 +104,7 @@ void BatchNorm::validate_forward(const Forward& pass) const {
   if (pass.residual) {
     require_like_x(pass.x, *pass.residual, "residual");
   }
+  require_sound(memory_of_forward(pass.x, pass.residual, pass.y, pass.weight));
 }
 
 void BatchNorm::end_forward(const Forward& pass, Saved& saved) {
@@ -154,6 +155,9 @@ void forward_together(std::span<const ForwardCall> calls) try {
     call.layer.validate_forward(BatchNorm::forward_of(call));
     bn::count_of(call.x, call.weight);
   }
+  bn::require_calls_apart(calls, [](const ForwardCall& call) {
+    return memory_of_forward(call.x, call.residual, call.y, call.weight);
+  });
   BatchNorm& first = calls.front().layer;
   bn::JointMessage message(first.group_.group(), *first.working_);
   message.guarded([&] { BatchNorm::forward_into(message, calls); });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "syncbn/phases.hpp"
 
-#include <cmath>
+#include <array>
 #include <string>
 
 #include "syncbn/error.hpp"
@@ -30,6 +30,14 @@ void validate(const ConstTensorView& x, const Statistics& statistics, const Affi
     require_length(affine.beta.size(), channels, "beta", x);
   }
   require_slope(activation);
+  require_aligned(memory_of("gamma", affine.gamma));
+  require_aligned(memory_of("beta", affine.beta));
+}
+
+void require_apart_from(const Memory& written, const Statistics& statistics, const Affine& affine) {
+  require_apart(written, {memory_of("statistics.mean", std::span(statistics.mean)),
+                          memory_of("statistics.invstd", std::span(statistics.invstd)),
+                          memory_of("gamma", affine.gamma), memory_of("beta", affine.beta)});
 }
 
 void validate(const BackwardContext& context) {
@@ -46,12 +54,15 @@ void validate(const BackwardContext& context) {
   }
 }
 
-bn::ChannelRange require_sums_about(std::span<const double> sums, std::size_t channels) {
+bn::ChannelRange require_sums_about(std::span<const double> sums, std::span<const double> pivot) {
+  const std::size_t channels = pivot.size();
   if (sums.size() != 2 * channels + 1) {
     throw InvalidArgument("sums has " + std::to_string(sums.size()) + " values (a pivot of " +
                           std::to_string(channels) + " channels needs " +
                           std::to_string(2 * channels + 1) + ")");
   }
+  require_aligned(memory_of("sums", sums));
+  require_aligned(memory_of("pivot", pivot));
   return {0, static_cast<std::int64_t>(channels)};
 }
 
@@ -72,6 +83,13 @@ void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<do
   const DefaultArithmetic arithmetic;
   require_length(pivot.size(), channels_of(x), "pivot", x);
   require_length(sums.size(), sums_length(x.shape().c), "sums", x);
+  const std::array read = {memory_of("x", x), memory_of("weight", weight),
+                           memory_of("pivot", pivot)};
+  require_aligned(memory_of("sums", sums));
+  for (const Memory& memory : read) {
+    require_aligned(memory);
+    require_apart(memory_of("sums", sums), {memory});
+  }
   require_pivot(pivot, x.dtype());
   const double count = bn::count_of(x, weight);
   bn::Workspace working;
@@ -82,7 +100,8 @@ void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<do
 bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, double eps,
                   DType dtype) {
   const DefaultArithmetic arithmetic;
-  require_sums_about(sums, pivot.size());
+  require_sums_about(sums, pivot);
+  require_eps(eps);
   for (std::size_t c = 0; c < pivot.size(); ++c) {
     if (bn::pivot_is_far(c, sums, pivot, eps, dtype)) {
       return true;
@@ -93,7 +112,8 @@ bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, d
 
 void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, DType dtype) {
   const DefaultArithmetic arithmetic;
-  require_sums_about(sums, pivot.size());
+  require_sums_about(sums, pivot);
+  require_apart(memory_of("pivot", pivot), {memory_of("sums", sums)});
   for (std::size_t c = 0; c < pivot.size(); ++c) {
     bn::move_pivot(c, sums, pivot, dtype);
   }
@@ -102,9 +122,11 @@ void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, D
 void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
               Statistics& out) {
   const DefaultArithmetic arithmetic;
-  const bn::ChannelRange channels = require_sums_about(sums, pivot.size());
-  if (!(eps >= 0)) {
-    throw InvalidArgument("eps = " + std::to_string(eps) + " (at least 0)");
+  const bn::ChannelRange channels = require_sums_about(sums, pivot);
+  require_eps(eps);
+  for (const std::vector<double>* written : {&out.mean, &out.var, &out.invstd}) {
+    require_apart(memory_of("statistics", std::span(*written)),
+                  {memory_of("sums", sums), memory_of("pivot", pivot)});
   }
   out.mean.resize(pivot.size());
   out.var.resize(pivot.size());
@@ -121,6 +143,8 @@ void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
   if (residual) {
     require_like_x(x, *residual, "residual");
   }
+  require_sound(memory_of_forward(x, residual, y, weight));
+  require_apart_from(memory_of("y", y), statistics, affine);
   bn::count_of(x, weight);
   bn::Workspace working;
   bn::normalize(x, bn::all_channels(x), statistics, affine, activation, residual, y, weight,
@@ -131,6 +155,12 @@ void backward_sums(const BackwardContext& context, std::span<double> sums, Backe
   const DefaultArithmetic arithmetic;
   validate(context);
   require_length(sums.size(), sums_length(context.x.shape().c), "sums", context.x);
+  require_aligned(memory_of("sums", sums));
+  require_aligned(memory_of("weight", context.weight));
+  require_apart(memory_of("sums", sums), {memory_of("x", context.x), memory_of("dy", context.dy),
+                                          context.y ? memory_of("y", *context.y) : Memory(),
+                                          memory_of("weight", context.weight)});
+  require_apart_from(memory_of("sums", sums), context.statistics, context.affine);
   const double count = bn::count_of(context.x, context.weight);
   bn::Workspace working;
   bn::backward_sums(context, bn::all_channels(context.x), sums, backend, working);
@@ -149,6 +179,13 @@ void input_gradient(const BackwardContext& context, std::span<const double> sums
       throw InvalidArgument(
           "dresidual and from_output (a residual cannot be told from the output).");
     }
+  }
+  const CallMemory memory = memory_of_backward(context, dx, dresidual);
+  require_sound(memory);
+  require_aligned(memory_of("sums", sums));
+  for (const Memory& written : memory.written) {
+    require_apart(written, {memory_of("sums", sums)});
+    require_apart_from(written, context.statistics, context.affine);
   }
   bn::count_of(context.x, context.weight);
   bn::Workspace working;

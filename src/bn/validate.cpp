@@ -18,6 +18,36 @@ std::string describe(const ConstTensorView& tensor) {
          std::string(to_string(tensor.layout()));
 }
 
+enum class Overlap : std::uint8_t { none, whole };
+
+/// Whether the two share bytes in a way that is not allowed. Memory of no bytes overlaps nothing.
+bool overlap(const Memory& written, const Memory& other, Overlap allowed) {
+  const auto a = reinterpret_cast<std::uintptr_t>(written.data);
+  const auto b = reinterpret_cast<std::uintptr_t>(other.data);
+  if (written.bytes == 0 || other.bytes == 0 || a + written.bytes <= b || b + other.bytes <= a) {
+    return false;
+  }
+  return allowed == Overlap::none || a != b;
+}
+
+std::string describe_overlap(const Memory& written, const Memory& other, Overlap allowed) {
+  const auto a = reinterpret_cast<std::uintptr_t>(written.data);
+  const auto b = reinterpret_cast<std::uintptr_t>(other.data);
+  const std::string where = a == b
+                                ? "the same memory"
+                                : "it begins " + std::to_string(a > b ? a - b : b - a) + " bytes " +
+                                      (a > b ? "behind" : "before") + " its beginning";
+  return std::string(written.name) + " overlaps " + std::string(other.name) + " (" + where +
+         "). Give it memory of its own" +
+         (allowed == Overlap::whole ? ", or all of " + std::string(other.name) + "'s." : ".");
+}
+
+void require_apart(const Memory& written, const Memory& other, Overlap allowed) {
+  if (overlap(written, other, allowed)) {
+    throw InvalidArgument(describe_overlap(written, other, allowed));
+  }
+}
+
 }  // namespace
 
 void require_like_x(const ConstTensorView& x, const ConstTensorView& other, std::string_view name) {
@@ -121,9 +151,80 @@ void require_backward_of(const Saved& saved, const BackwardContext& context, con
   if (dresidual) {
     require_like_x(context.x, *context.y, "y");
     require_like_x(context.x, *dresidual, "dresidual");
-    if (dresidual->data() == dx.data() && context.x.shape().size() != 0) {
-      throw InvalidArgument("layer '" + layer +
-                            "': dx and dresidual are the same memory. Only one of them may be dy.");
+  }
+  require_sound(memory_of_backward(context, dx, dresidual));
+}
+
+Weight as_span(const float* weight, const ConstTensorView& x) {
+  return weight == nullptr ? Weight()
+                           : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
+}
+
+Memory memory_of(std::string_view name, const ConstTensorView& tensor) {
+  const std::size_t element = size_of(tensor.dtype());
+  return {name, tensor.data(), static_cast<std::size_t>(tensor.shape().size()) * element, element};
+}
+
+CallMemory memory_of_forward(const ConstTensorView& x,
+                             const std::optional<ConstTensorView>& residual, const TensorView& y,
+                             Weight weight) {
+  return {.written = {memory_of("y", y)},
+          .read = {memory_of("x", x), residual ? memory_of("residual", *residual) : Memory(),
+                   memory_of("weight", weight)},
+          .replaceable = 2};
+}
+
+CallMemory memory_of_backward(const BackwardContext& context, const TensorView& dx,
+                              const std::optional<TensorView>& dresidual) {
+  return {
+      .written = {memory_of("dx", dx), dresidual ? memory_of("dresidual", *dresidual) : Memory()},
+      .read = {memory_of("dy", context.dy), memory_of("x", context.x),
+               context.y ? memory_of("y", *context.y) : Memory(),
+               memory_of("weight", context.weight)},
+      .replaceable = 1};
+}
+
+void require_aligned(const Memory& memory) {
+  const std::uintptr_t beside =
+      reinterpret_cast<std::uintptr_t>(memory.data) & (memory.alignment - 1);
+  if (beside != 0 && memory.bytes != 0) {
+    throw InvalidArgument(std::string(memory.name) + " begins " + std::to_string(beside) +
+                          " bytes behind a multiple of " + std::to_string(memory.alignment) +
+                          " (values are aligned to their size). Copy it to aligned memory.");
+  }
+}
+
+void require_apart(const Memory& written, std::initializer_list<Memory> others) {
+  for (const Memory& other : others) {
+    require_apart(written, other, Overlap::none);
+  }
+}
+
+void require_sound(const CallMemory& call) {
+  for (std::size_t i = 0; i < call.read.size(); ++i) {
+    require_aligned(call.read[i]);
+    for (const Memory& written : call.written) {
+      require_apart(written, call.read[i], i < call.replaceable ? Overlap::whole : Overlap::none);
+    }
+  }
+  require_apart(call.written[1], call.written[0], Overlap::none);
+}
+
+void require_apart(const CallMemory& one, std::string_view layer, const CallMemory& other,
+                   std::string_view other_layer) {
+  const auto require = [&](const Memory& written, const Memory& given) {
+    if (overlap(written, given, Overlap::none)) {
+      throw InvalidArgument("layer '" + std::string(layer) + "' beside layer '" +
+                            std::string(other_layer) +
+                            "': " + describe_overlap(written, given, Overlap::none));
+    }
+  };
+  for (const Memory& written : one.written) {
+    for (const Memory& given : other.written) {
+      require(written, given);
+    }
+    for (const Memory& given : other.read) {
+      require(written, given);
     }
   }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,5 +30,42 @@ void require_channels(const ConstTensorView& x, std::int64_t channels, std::stri
 void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
                          const std::optional<TensorView>& dresidual, std::int64_t channels,
                          const std::string& layer);
+
+/// `weight` has as many values as x has positions; null: none.
+Weight as_span(const float* weight, const ConstTensorView& x);
+
+/// Memory that a call is given, and its name in messages.
+struct Memory {
+  std::string_view name;
+  const void* data = nullptr;
+  std::size_t bytes = 0;
+  std::size_t alignment = 1;
+};
+Memory memory_of(std::string_view name, const ConstTensorView& tensor);
+template <class T>
+Memory memory_of(std::string_view name, std::span<T> values) {
+  return {name, values.data(), values.size_bytes(), alignof(T)};
+}
+
+/// Memory of a pass. What is written may be what is read by the first `replaceable`.
+struct CallMemory {
+  std::array<Memory, 2> written;
+  std::array<Memory, 4> read;
+  std::size_t replaceable;
+};
+CallMemory memory_of_forward(const ConstTensorView& x,
+                             const std::optional<ConstTensorView>& residual, const TensorView& y,
+                             Weight weight);
+CallMemory memory_of_backward(const BackwardContext& context, const TensorView& dx,
+                              const std::optional<TensorView>& dresidual);
+
+void require_aligned(const Memory& memory);
+/// `written` shares no byte with any of the others.
+void require_apart(const Memory& written, std::initializer_list<Memory> others);
+/// All is aligned, and what is written apart from all else, or exactly what it may replace.
+void require_sound(const CallMemory& call);
+/// One call writes nothing that another is given.
+void require_apart(const CallMemory& one, std::string_view layer, const CallMemory& other,
+                   std::string_view other_layer);
 
 }  // namespace syncbn

@@ -388,6 +388,22 @@ TEST_F(DeviceLayer, TellsHistoriesApart) {
   });
 }
 
+TEST_F(DeviceLayer, RefusesMemoryThatOverlaps) {
+  DeviceBatchNorm layer(channels, DeviceCommunicator::staged(Communicator::self()));
+  PlacedStep step(
+      Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
+  DeviceSaved saved;
+  const TensorView x = step.x.view();
+  const Shape half{1, channels, 3};
+  auto* elements = static_cast<float*>(x.data());
+  const TensorView first(elements, half), shifted(elements + 4, half);
+  const TensorView y(static_cast<float*>(step.y.view().data()), half);
+  EXPECT_THROW(layer.forward(first, shifted, saved, stream), InvalidArgument);
+  EXPECT_THROW(layer.infer(first, shifted, stream), InvalidArgument);
+  EXPECT_NO_THROW(layer.forward(first, y, saved, stream));
+  EXPECT_THROW(layer.backward(saved, first, first, shifted, stream), InvalidArgument);
+}
+
 TEST_F(DeviceLayer, TakesTheSameHistoryForTheSame) {
   test::on_ranks([](const Communicator& ranks) {
     DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.name = "bn1"});

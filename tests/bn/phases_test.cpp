@@ -2,6 +2,8 @@
 //
 // The phases with the host's own all-reduce give the bits of the layer.
 
+#include <limits>
+
 #include <gtest/gtest.h>
 
 #include "syncbn/batch_norm.hpp"
@@ -84,6 +86,19 @@ TEST(Phases, RefuseLengthsThatDoNotFit) {
       InvalidArgument);
   EXPECT_NO_THROW(
       normalize(x.view(), statistics, {gamma, gamma}, Activation::none, std::nullopt, y.view()));
+}
+
+TEST(Phases, RefuseAnEpsThatCannotBe) {
+  const std::vector<double> sums = {1e6, 1e12, 1};  // about a pivot that is far from the mean
+  const std::vector<double> pivot = {0};
+  Statistics statistics;
+  for (const double eps :
+       {-1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    EXPECT_THROW(pivot_is_far(sums, pivot, eps, DType::f32), InvalidArgument) << eps;
+    EXPECT_THROW(finalize(sums, pivot, eps, statistics), InvalidArgument) << eps;
+  }
+  EXPECT_TRUE(statistics.mean.empty());
+  EXPECT_NO_THROW(finalize(sums, pivot, 0, statistics));
 }
 
 }  // namespace

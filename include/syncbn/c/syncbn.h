@@ -21,7 +21,8 @@ extern "C" {
 
 typedef enum syncbn_status {
   SYNCBN_OK = 0,
-  SYNCBN_INVALID_ARGUMENT = 1, /* wrong shape, null pointer, value out of range; nothing changed */
+  SYNCBN_INVALID_ARGUMENT = 1, /* wrong shape, a pointer that is NULL, not aligned or into memory
+                                  that overlaps, value out of range; nothing changed */
   SYNCBN_NOT_CONFIGURED = 2,   /* the object or build was not set up for this; nothing changed */
   SYNCBN_FILE_ERROR = 3,       /* a file cannot be read, written or understood; nothing changed */
   SYNCBN_COMM_ERROR = 4,       /* a collective failed; the communicator is unusable */
@@ -148,13 +149,14 @@ void syncbn_saved_free(syncbn_saved* saved);
 
 /* Weights of positions: [N, S] floats, 0 for padding; NULL for none. See syncbn/phases.hpp. */
 
-/* Collective. y = activation(normalized x [+ residual]). residual may be NULL. y may be x. */
+/* Collective. y = activation(normalized x [+ residual]). residual may be NULL. y may be x or
+ * residual. */
 syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                         const syncbn_tensor* residual, const float* weight,
                                         const syncbn_tensor* y, syncbn_saved* saved);
 
 /* Collective. Writes dx, adds to the parameter gradients. y and dresidual go together: both for a
- * forward with a residual, both NULL for one without. dx may be dy. */
+ * forward with a residual, both NULL for one without. dx or dresidual may be dy. */
 syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
                                          const syncbn_tensor* x, const syncbn_tensor* y,
                                          const syncbn_tensor* dy, const float* weight,
@@ -239,7 +241,7 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivo
                               syncbn_dtype dtype, double* mean, double* var, double* invstd,
                               double* count, int* again);
 
-/* gamma and beta [C] may both be NULL for 1 and 0; residual may be NULL. */
+/* gamma and beta [C] may both be NULL for 1 and 0; residual may be NULL. y may be x or residual. */
 syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* weight, const double* mean,
                                const double* invstd, const double* gamma, const double* beta,
                                double negative_slope, const syncbn_tensor* residual,
@@ -252,7 +254,7 @@ syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* 
                                    const double* gamma, const double* beta, double negative_slope,
                                    const syncbn_tensor* y, double* sums, syncbn_backend backend);
 
-/* dx from summed-up sums. dresidual may be NULL. */
+/* dx from summed-up sums. dresidual may be NULL. dx or dresidual may be dy. */
 syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
                                     const float* weight, const double* mean, const double* invstd,
                                     const double* gamma, const double* beta, double negative_slope,
