@@ -62,9 +62,10 @@ enum class Reproducibility : std::uint8_t {
 
 /// Names and meanings are those of torch.nn.BatchNorm2d where it has them.
 struct BatchNormOptions {
-  /// Names the layer in messages; ranks compare it. Equal on every rank, different per layer.
-  /// Empty: "batch_norm.K", where K counts the group's unnamed layers, so construct these in the
-  /// same order on every rank.
+  /// Names the layer in messages; ranks compare it. Equal on every rank. Empty: "batch_norm.K",
+  /// where K counts the group's unnamed layers, so construct these in the same order on every rank.
+  /// Layers of one name are counted too, in the order in which each rank constructs them over its
+  /// communicator: ranks that call another one of them are told.
   std::string name = {};
   double eps = 1e-5;
   /// Weight of the newest batch in the running statistics; none: the average of all batches.
@@ -94,10 +95,11 @@ struct Saved {
   bool had_residual = false;
   bool had_weight = false;
   bool in_place = false;
-  bool frozen = false;       ///< normalized with the running statistics
-  std::int64_t blocks = 1;   ///< of channels, that its backward is cut into; alike on all ranks
-  std::string layer;         ///< whose forward it was
-  std::int64_t forward = 0;  ///< the how many-th; 0: none yet
+  bool frozen = false;      ///< normalized with the running statistics
+  std::int64_t blocks = 1;  ///< of channels, that its backward is cut into; alike on all ranks
+  std::string layer;        ///< whose forward it was, by name
+  std::uint64_t layer_number = 0;  ///< and by the number that no other of this process has
+  std::int64_t forward = 0;        ///< the how many-th; 0: none yet
 };
 
 struct BackwardCall;

@@ -67,7 +67,7 @@ void BatchNorm::backward_in_place(const Saved& saved, ConstTensorView y, ConstTe
 
 void BatchNorm::backward_with(const Backward& pass, const Saved& saved) try {
   const DefaultArithmetic arithmetic;
-  require_backward_of(saved, pass.context, pass.dx, pass.dresidual, channels_, options_.name);
+  require_backward_of(saved, pass.context, pass.dx, pass.dresidual, channels_, working_->layer);
   with_backward_steps(pass, saved, [&](const comm::Descriptor& what, bn::Steps& steps) {
     if (is_local(saved)) {
       bn::in_blocks_here(channels_, saved.blocks, *working_, steps);
@@ -94,7 +94,7 @@ void BatchNorm::with_backward_steps(const Backward& pass, const Saved& saved, Ta
   working.count = bn::count_of(context.x, context.weight);
   working.own_sums.resize(sums_length(channels_));
   const comm::Descriptor what{.pass = comm::Pass::backward,
-                              .layer = options_.name,
+                              .layer = working.layer.label,
                               .channels = channels_,
                               .dtype = context.x.dtype(),
                               .shared = static_cast<std::uint64_t>(saved.forward),
@@ -166,7 +166,7 @@ void backward_together(std::span<const BackwardCall> calls) try {
   for (const BackwardCall& call : calls) {
     const BatchNorm::Backward pass = BatchNorm::backward_of(call);
     require_backward_of(call.saved, pass.context, pass.dx, pass.dresidual, call.layer.channels_,
-                        call.layer.options_.name);
+                        call.layer.working_->layer);
     bn::count_of(call.x, call.weight);
   }
   bn::require_calls_apart(calls, [](const BackwardCall& call) {

@@ -12,8 +12,10 @@ namespace syncbn {
 BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options)
     : channels_(bn::validated(channels, options)),
       group_(std::move(group)),
-      options_(bn::named(std::move(options), group_.group())),
+      options_(std::move(options)),
       working_(std::make_unique<bn::Workspace>()) {
+  working_->layer = bn::identify(options_.name, group_.group());
+  options_.name = working_->layer.name;
   const auto c = static_cast<std::size_t>(channels);
   if (options_.affine) {
     weight_.assign(c, 1.0);

@@ -67,7 +67,7 @@ void DeviceBatchNorm::backward_in_place(const DeviceSaved& saved, ConstTensorVie
 void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& saved,
                                     CudaStream stream) {
   const BackwardContext& context = pass.context;
-  require_backward_of(saved.forward_, context, pass.dx, pass.dresidual, channels_, options_.name);
+  require_backward_of(saved.forward_, context, pass.dx, pass.dresidual, channels_, working_->layer);
   group_.sum().poll();
   const bool frozen = saved.forward_.frozen;
   const bool exact = working_->exact && !frozen;
@@ -86,7 +86,7 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
   double* sums = working_->sums.as<double>();
   const bool local = options_.parameter_gradients == GradientScope::local;
   const comm::Descriptor what{.pass = comm::Pass::backward,
-                              .layer = options_.name,
+                              .layer = working_->layer.label,
                               .channels = channels_,
                               .dtype = context.x.dtype(),
                               .shared = static_cast<std::uint64_t>(saved.forward_.forward),

@@ -37,9 +37,11 @@ DeviceBatchNorm::DeviceBatchNorm(std::int64_t channels, DeviceCommunicator group
                                  BatchNormOptions options)
     : channels_(bn::validated(channels, options)),
       group_(std::move(group)),
-      options_(bn::named(std::move(options), group_.sum())),
+      options_(std::move(options)),
       state_(std::make_unique<DeviceState>(channels)),
       working_(std::make_unique<DeviceWorkspace>(channels)) {
+  working_->layer = bn::identify(options_.name, group_.sum());
+  options_.name = working_->layer.name;
   working_->options = bn::to_text(options_);
   if (options_.reproducibility == Reproducibility::exact) {
     working_->exact.emplace(channels, group_.size());

@@ -109,7 +109,8 @@ void DeviceBatchNorm::save_pass(const Forward& pass, DeviceSaved& saved) const {
                     .layout = pass.x.layout(),
                     .had_residual = pass.residual.has_value(),
                     .had_weight = pass.weight != nullptr,
-                    .layer = options_.name};
+                    .layer = options_.name,
+                    .layer_number = working_->layer.number};
 }
 
 void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream) {
@@ -125,7 +126,7 @@ void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaS
                                stream);
   }
   const comm::Descriptor what{.pass = kind,
-                              .layer = options_.name,
+                              .layer = working_->layer.label,
                               .channels = channels_,
                               .dtype = pass.x.dtype(),
                               .shared = static_cast<std::uint64_t>(forwards_),

@@ -14,6 +14,7 @@
 #include "syncbn/device_batch_norm.hpp"
 
 #include "bn/device_exact.hpp"
+#include "bn/options.hpp"
 #include "comm/device_sum.hpp"
 #include "cuda/device_buffer.hpp"
 #include "kernels/cuda/cuda.hpp"
@@ -107,6 +108,7 @@ struct DeviceWorkspace {
   cuda::DeviceBuffer partial;
   std::vector<cuda::DeviceBuffer> outgrown;
   std::optional<DeviceExact> exact;  ///< with Reproducibility::exact
+  Identity layer;                    ///< whose memory it is
   std::string options;               ///< of the layer, for the ranks to compare
 };
 

@@ -125,6 +125,7 @@ void BatchNorm::save_pass(const Forward& pass, Saved& saved) const {
   saved.in_place = false;
   saved.frozen = false;
   saved.layer = options_.name;
+  saved.layer_number = working_->layer.number;
 }
 
 BatchNorm::Forward BatchNorm::forward_of(const ForwardCall& call) {
@@ -232,7 +233,7 @@ void BatchNorm::with_forward_steps(comm::Pass kind, const Forward& pass, Take ta
   working.count = bn::count_of(pass.x, pass.weight);
   prepare_pivot(pass.x.dtype());
   const comm::Descriptor what{.pass = kind,
-                              .layer = options_.name,
+                              .layer = working.layer.label,
                               .channels = channels_,
                               .dtype = pass.x.dtype(),
                               .shared = shared_state(),

@@ -2,6 +2,7 @@
 #include "bn/options.hpp"
 
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <locale>
 #include <sstream>
@@ -30,6 +31,11 @@ std::int64_t validated(std::int64_t channels, const BatchNormOptions& options) {
   }
   require_slope(options.activation);
   return channels;
+}
+
+std::uint64_t new_layer_number() {
+  static std::atomic<std::uint64_t> given{0};
+  return ++given;
 }
 
 std::string to_text(const BatchNormOptions& options) {

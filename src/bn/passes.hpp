@@ -14,6 +14,7 @@
 #include "syncbn/phases.hpp"
 
 #include "bn/exact_workspace.hpp"
+#include "bn/options.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
@@ -38,6 +39,7 @@ struct Workspace {
   Statistics statistics;
   std::vector<std::uint8_t> in_double;  ///< [C] whether a forward sums a channel in double
   std::optional<ExactWorkspace> exact;  ///< with Reproducibility::exact
+  Identity layer;                       ///< whose memory it is
   std::string options;                  ///< of the layer, for the ranks to compare
   double count = 0;         ///< of this rank's elements per channel, or its weights' sum
   std::int64_t blocks = 1;  ///< how many blocks of channels the next forward takes

@@ -107,15 +107,18 @@ void require_channels(const ConstTensorView& x, std::int64_t channels, std::stri
 
 void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
                          const std::optional<TensorView>& dresidual, std::int64_t channels,
-                         const std::string& layer) {
+                         const bn::Identity& identity) {
+  const std::string& layer = identity.label;
   if (saved.forward == 0) {
     throw InvalidArgument(
         "layer '" + layer +
         "': `saved` is empty (no forward has filled it). Pass the forward's own.");
   }
-  if (saved.layer != layer) {
-    throw InvalidArgument("layer '" + layer + "': `saved` is of a forward of layer '" +
-                          saved.layer + "'. Pass the forward's own.");
+  if (saved.layer_number != identity.number) {
+    throw InvalidArgument("layer '" + layer + "': `saved` is of a forward of " +
+                          (saved.layer == identity.name ? "another layer of that name"
+                                                        : "layer '" + saved.layer + "'") +
+                          ". Pass the forward's own.");
   }
   require_channels(context.x, channels, layer);
   if (context.x.shape() != saved.shape || context.x.dtype() != saved.dtype ||

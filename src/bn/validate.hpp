@@ -12,6 +12,8 @@
 
 #include "syncbn/batch_norm.hpp"
 
+#include "bn/options.hpp"
+
 namespace syncbn {
 
 // Each throws InvalidArgument naming the argument, what it is and what was expected.
@@ -29,7 +31,7 @@ void require_channels(const ConstTensorView& x, std::int64_t channels, std::stri
 /// `saved` is of a forward of the layer, and the arguments of its backward belong to that.
 void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
                          const std::optional<TensorView>& dresidual, std::int64_t channels,
-                         const std::string& layer);
+                         const bn::Identity& layer);
 
 /// `weight` has as many values as x has positions; null: none.
 Weight as_span(const float* weight, const ConstTensorView& x);

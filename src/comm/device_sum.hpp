@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "comm/descriptor.hpp"
 #include "comm/fingerprint_words.hpp"
+#include "comm/layer_names.hpp"
 
 struct CUstream_st;
 
@@ -26,8 +28,8 @@ class DeviceSum {
 
   virtual ~DeviceSum() = default;
 
-  /// 0, 1, 2, ... from call to call.
-  std::int64_t count_unnamed_layer() { return unnamed_layers_++; }
+  /// See LayerNames.
+  std::int64_t count_layer(std::string_view name) { return layers_.count(name); }
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
@@ -51,7 +53,7 @@ class DeviceSum {
   virtual std::unique_ptr<DeviceSum> split(int color) = 0;
 
  private:
-  std::int64_t unnamed_layers_ = 0;
+  LayerNames layers_;
 };
 
 }  // namespace syncbn::comm

@@ -13,6 +13,7 @@
 
 #include "comm/descriptor.hpp"
 #include "comm/flight_record.hpp"
+#include "comm/layer_names.hpp"
 #include "comm/ticks.hpp"
 #include "comm/transport.hpp"
 
@@ -32,8 +33,8 @@ class Group {
   int size() const { return transport_->size(); }
   Counters counters() const;
 
-  /// 0, 1, 2, ... from call to call.
-  std::int64_t count_unnamed_layer() { return unnamed_layers_++; }
+  /// See LayerNames.
+  std::int64_t count_layer(std::string_view name) { return layers_.count(name); }
 
   /// Collective. Begins to sum `data` over the ranks in place. Several may be under way; none is to
   /// be touched until it is finished. The ranks start them in the same order.
@@ -79,7 +80,7 @@ class Group {
   FlightRecord* record_ = nullptr;            ///< null in a group of one
   std::int64_t sequence_ = 0;
   std::vector<PendingSum> under_way_;
-  std::int64_t unnamed_layers_ = 0;
+  LayerNames layers_;
   Ticks time_ = 0;     ///< in all exchanges
   Ticks fastest_ = 0;  ///< of them; 0 before the first
   bool failed_ = false;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -142,6 +143,27 @@ TEST(Ranks, WithOtherOptions) {
   on_groups([](const Communicator& group, bool odd) {
     BatchNorm layer(4, group, {.eps = odd ? 1e-3 : 1e-5});
     EXPECT_THAT(forward_failure(layer), AllOf(HasSubstr("eps 0.001"), HasSubstr("eps 1e-05")));
+  });
+}
+
+TEST(Ranks, WithLayersOfOneNameInAnotherOrder) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm one(4, group, {.name = "bn"}), two(4, group, {.name = "bn"});
+    EXPECT_EQ(two.options().name, "bn");
+    EXPECT_THAT(forward_failure(odd ? two : one),
+                AllOf(HasSubstr("'bn' "), HasSubstr("'bn (no. 2 of this name)'")));
+  });
+}
+
+TEST(Ranks, ThatReplaceALayerByOneOfItsNameGoOn) {
+  on_groups([](const Communicator& group, bool odd) {
+    if (odd) {
+      const BatchNorm another(4, group, {.name = "evaluated on this rank alone"});
+    }
+    BatchNorm layer(4, group, {.name = "bn"});
+    ASSERT_EQ(forward_failure(layer), "");
+    layer = BatchNorm(4, group, {.name = "bn"});  // made while the other is there
+    EXPECT_EQ(forward_failure(layer), "");
   });
 }
 

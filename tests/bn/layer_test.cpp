@@ -17,9 +17,11 @@
 #include <optional>
 #include <string>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "syncbn/batch_norm.hpp"
+#include "syncbn/error.hpp"
 
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
@@ -338,6 +340,22 @@ TEST(Layer, SeveralForwardsBeforeTheirBackwards) {
     layer.zero_grad();
     EXPECT_EQ(layer.weight_grad()[0], 0);
   });
+}
+
+TEST(Layer, RefusesWhatAnotherLayerOfItsNameSaved) {
+  const Communicator self = Communicator::self();
+  const Tensor x = Tensor::normal(DType::f32, {4, 3, 5}, Layout::channels_first, 1);
+  Tensor y = x, dx = x;
+  BatchNorm one(3, self, {.name = "bn"}), two(3, self, {.name = "bn"});
+  Saved saved;
+  one.forward(x.view(), y.view(), saved);
+  EXPECT_THAT([&] { two.backward(saved, x.view(), x.view(), dx.view()); },
+              testing::ThrowsMessage<InvalidArgument>(
+                  testing::HasSubstr("a forward of another layer of that name")));
+  BatchNorm moved = std::move(one);
+  EXPECT_NO_THROW(moved.backward(saved, x.view(), x.view(), dx.view()));
+  moved = BatchNorm(3, self, {.name = "bn"});
+  EXPECT_THROW(moved.backward(saved, x.view(), x.view(), dx.view()), InvalidArgument);
 }
 
 TEST(Layer, WorksInPlace) {
