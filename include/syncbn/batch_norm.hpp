@@ -83,6 +83,10 @@ struct BatchNormOptions {
   /// The same on all ranks.
   Reproducibility reproducibility = Reproducibility::rank_consistent;
   Backend backend = Backend::cpu;
+  /// Whether ranks compare gamma and beta, bit by bit: in each forward with batch statistics those
+  /// of an eighth of the channels (of 8 at least), the next eighth in the next. Where they differ,
+  /// forward throws CommError. The same on all ranks; false for parameters that are to differ.
+  bool compare_parameters = true;
 };
 
 /// What a backward needs of its forward, besides the tensors. Reused from step to step it does not
@@ -121,7 +125,8 @@ struct ForwardCall;
 ///
 /// Memory that a call writes overlaps nothing else that it is given, except where it says that one
 /// tensor may be another: then both begin at the same place. Tensors, weights and arrays are
-/// aligned to their elements' size. InvalidArgument where that is not so.
+/// aligned to their elements' size. Ranks call the same function: all with a residual or none, all
+/// in place or none. InvalidArgument, or for the ranks CommError, where that is not so.
 ///
 /// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
 /// running statistics and `saved` as they were; output tensors may have been written.
@@ -185,7 +190,7 @@ class BatchNorm {
              Weight weight = {});
 
   /// gamma and beta [C], empty without affine. Write through them to update; keep them equal on all
-  /// ranks. They stay valid as long as the layer.
+  /// ranks (see BatchNormOptions::compare_parameters). They stay valid as long as the layer.
   std::span<double> weight() { return weight_; }
   std::span<double> bias() { return bias_; }
   /// Their gradients [C], summed over backwards since the last zero_grad.
@@ -249,6 +254,7 @@ class BatchNorm {
   void prepare_pivot(DType dtype);
   void choose_next_pivot(DType dtype);
   std::uint64_t shared_state() const;
+  std::uint64_t compared_parameters() const;
   void take_running_statistics();
   void update_running_statistics();
   Affine affine() const { return {weight_, bias_}; }

@@ -66,7 +66,8 @@ class DeviceSaved {
 class DeviceBatchNorm {
  public:
   /// Local; waits for the device. As BatchNorm's. Options::backend and channel_blocks mean nothing
-  /// here. Throws NotConfigured in a build without CUDA.
+  /// here, and compare_parameters compares all of them each time. Throws NotConfigured in a build
+  /// without CUDA.
   DeviceBatchNorm(std::int64_t channels, DeviceCommunicator group, BatchNormOptions options = {});
   DeviceBatchNorm(DeviceBatchNorm&&) noexcept;
   DeviceBatchNorm& operator=(DeviceBatchNorm&&) noexcept;

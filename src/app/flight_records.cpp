@@ -85,8 +85,10 @@ Exchange exchange_of(const nlohmann::json& entry) {
                         : fmt::format("{} of '{}' (C={}, {}, {} values)", pass, layer,
                                       integer(entry.at("channels"), 0, most_integer),
                                       entry.at("dtype").get<std::string>(), values),
-          fmt::format("{}, running statistics no. {}", entry.at("options").get<std::string>(),
-                      unsigned_integer(entry.at("shared")) % 100000),
+          fmt::format("{}, running statistics no. {}, gamma and beta no. {}",
+                      entry.at("options").get<std::string>(),
+                      unsigned_integer(entry.at("shared")) % 100000,
+                      unsigned_integer(entry.value("parameters", nlohmann::json(0U))) % 100000),
           number(entry.at("started"), year_10000),
           seconds.is_null() ? std::nullopt : std::optional<double>(number(seconds, century))};
 }

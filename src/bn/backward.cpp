@@ -98,7 +98,8 @@ void BatchNorm::with_backward_steps(const Backward& pass, const Saved& saved, Ta
                               .channels = channels_,
                               .dtype = context.x.dtype(),
                               .shared = static_cast<std::uint64_t>(saved.forward),
-                              .options = working.options};
+                              .options = working.options,
+                              .given = given_in(saved)};
   if (saved.frozen) {
     working.no_sums.assign(sums_length(channels_), 0.0);
   }

@@ -90,7 +90,8 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
                               .channels = channels_,
                               .dtype = context.x.dtype(),
                               .shared = static_cast<std::uint64_t>(saved.forward_.forward),
-                              .options = working_->options};
+                              .options = working_->options,
+                              .given = given_in(saved.forward_)};
   if (exact) {
     working_->exact->sum(group_.sum(), what,
                          bn::DeviceExact::Backward{.upstream = upstream,

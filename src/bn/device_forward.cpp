@@ -28,6 +28,11 @@ struct DeviceBatchNorm::Forward {
   std::optional<ConstTensorView> residual;
   TensorView y;
   const float* weight;
+  bool in_place = false;
+
+  comm::Given given() const {
+    return in_place ? comm::Given::in_place : residual ? comm::Given::residual : comm::Given::x;
+  }
 };
 
 void DeviceBatchNorm::forward(ConstTensorView x, TensorView y, DeviceSaved& saved,
@@ -43,8 +48,7 @@ void DeviceBatchNorm::forward(ConstTensorView x, ConstTensorView residual, Tenso
 void DeviceBatchNorm::forward_in_place(TensorView x, DeviceSaved& saved, CudaStream stream,
                                        const float* weight) {
   require_invertible(options_.activation, {});
-  forward_with({x, std::nullopt, x, weight}, saved, stream);
-  saved.forward_.in_place = true;
+  forward_with({x, std::nullopt, x, weight, true}, saved, stream);
 }
 
 void DeviceBatchNorm::infer(ConstTensorView x, TensorView y, CudaStream stream,
@@ -109,6 +113,7 @@ void DeviceBatchNorm::save_pass(const Forward& pass, DeviceSaved& saved) const {
                     .layout = pass.x.layout(),
                     .had_residual = pass.residual.has_value(),
                     .had_weight = pass.weight != nullptr,
+                    .in_place = pass.in_place,
                     .layer = options_.name,
                     .layer_number = working_->layer.number};
 }
@@ -118,10 +123,13 @@ void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaS
   auto* history = working_->history.as<std::uint64_t>();
   const bool alone = group_.size() == 1;  // with nobody to compare with
   if (!alone) {
+    const bool compared = options_.compare_parameters;
     kernels::cuda::fingerprint({.channels = channels_,
                                 .pivot = state_->pivot.as<double>(),
                                 .running_mean = running_mean(),
                                 .running_var = running_var(),
+                                .gamma = compared ? weight() : nullptr,
+                                .beta = compared ? bias() : nullptr,
                                 .print = history},
                                stream);
   }
@@ -131,7 +139,8 @@ void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaS
                               .dtype = pass.x.dtype(),
                               .shared = static_cast<std::uint64_t>(forwards_),
                               .options = working_->options,
-                              .shared_on_device = alone ? nullptr : history};
+                              .shared_on_device = alone ? nullptr : history,
+                              .given = pass.given()};
   if (working_->exact) {
     working_->exact->sum(
         group_.sum(), what,

@@ -42,6 +42,11 @@ struct BatchNorm::Forward {
   std::optional<ConstTensorView> residual;
   TensorView y;
   Weight weight;
+  bool in_place = false;
+
+  comm::Given given() const {
+    return in_place ? comm::Given::in_place : residual ? comm::Given::residual : comm::Given::x;
+  }
 };
 
 namespace {
@@ -67,8 +72,7 @@ void BatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView 
 
 void BatchNorm::forward_in_place(TensorView x, Saved& saved, Weight weight) {
   require_invertible();
-  forward_with({x, std::nullopt, x, weight}, saved);
-  saved.in_place = true;
+  forward_with({x, std::nullopt, x, weight, true}, saved);
 }
 
 void BatchNorm::infer(ConstTensorView x, TensorView y, Weight weight) {
@@ -122,7 +126,7 @@ void BatchNorm::save_pass(const Forward& pass, Saved& saved) const {
   saved.layout = pass.x.layout();
   saved.had_residual = pass.residual.has_value();
   saved.had_weight = !pass.weight.empty();
-  saved.in_place = false;
+  saved.in_place = pass.in_place;
   saved.frozen = false;
   saved.layer = options_.name;
   saved.layer_number = working_->layer.number;
@@ -237,7 +241,9 @@ void BatchNorm::with_forward_steps(comm::Pass kind, const Forward& pass, Take ta
                               .channels = channels_,
                               .dtype = pass.x.dtype(),
                               .shared = shared_state(),
-                              .options = working.options};
+                              .options = working.options,
+                              .parameters = compared_parameters(),
+                              .given = pass.given()};
   bool retried = false;
   const auto use = [&](const bn::ChannelRange& channels) {
     bn::finalize(channels, working.sums, pivot_, options_.eps, working.statistics);
@@ -337,6 +343,20 @@ std::uint64_t BatchNorm::shared_state() const {
       .add(std::as_bytes(std::span(running_var_)))
       .add(static_cast<std::uint64_t>(forwards_))
       .value();
+}
+
+std::uint64_t BatchNorm::compared_parameters() const {
+  if (group_.size() == 1 || !options_.affine || !options_.compare_parameters) {
+    return 0;
+  }
+  constexpr std::int64_t parts = 8, least = 8;
+  const std::int64_t cuts = std::clamp<std::int64_t>(channels_ / least, 1, parts);
+  const bn::ChannelRange now = bn::block(channels_, cuts, forwards_ % cuts);
+  const auto of_now = [&](const std::vector<double>& values) {
+    return std::as_bytes(std::span(values).subspan(static_cast<std::size_t>(now.begin),
+                                                   static_cast<std::size_t>(now.size())));
+  };
+  return comm::Fingerprint().add(of_now(weight_)).add(of_now(bias_)).value();
 }
 
 void BatchNorm::take_running_statistics() {

@@ -32,7 +32,8 @@ JointMessage::Part JointMessage::add(const comm::Descriptor& what, Steps& steps,
   parts_.values.insert(parts_.values.end(), own.begin(), own.end());
 
   parts_.names.append(parts_.names.empty() ? "" : " + ").append(what.layer);
-  parts_.names.append("[").append(std::to_string(what.channels)).append("]");
+  parts_.names.append("[").append(std::to_string(what.channels));
+  parts_.names.append(what.given == comm::Given::residual ? ", residual]" : "]");
   parts_.options.append(parts_.options.empty() ? "" : " | ").append(what.options);
   what_.pass = what.pass;
   what_.dtype = what.dtype;
@@ -42,6 +43,7 @@ JointMessage::Part JointMessage::add(const comm::Descriptor& what, Steps& steps,
       .add(static_cast<std::uint64_t>(what.channels))
       .add(static_cast<std::uint64_t>(what.dtype))
       .add(what.shared);
+  parameters_.add(what.parameters);
   return part;
 }
 
@@ -52,6 +54,7 @@ void JointMessage::exchange() {
   what_.layer = parts_.names;
   what_.options = parts_.options;
   what_.shared = shared_.value();
+  what_.parameters = parameters_.value();
   group_.exchange(what_, parts_.values);
 }
 

@@ -49,7 +49,7 @@ class JointMessage {
   comm::Group& group_;
   JointParts& parts_;
   comm::Descriptor what_;
-  comm::Fingerprint shared_;
+  comm::Fingerprint shared_, parameters_;
 };
 
 }  // namespace syncbn::bn

@@ -60,7 +60,8 @@ std::string to_text(const BatchNormOptions& options) {
   text << (options.affine ? "" : ", not affine")
        << (options.track_running_stats ? "" : ", untracked")
        << (options.parameter_gradients == GradientScope::group ? ", group's gradients" : "")
-       << (options.reproducibility == Reproducibility::exact ? ", exact" : "");
+       << (options.reproducibility == Reproducibility::exact ? ", exact" : "")
+       << (options.affine && !options.compare_parameters ? ", own parameters" : "");
   if (options.channel_blocks != 0) {
     text << ", " << options.channel_blocks << " blocks";
   }

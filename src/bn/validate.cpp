@@ -158,6 +158,12 @@ void require_backward_of(const Saved& saved, const BackwardContext& context, con
   require_sound(memory_of_backward(context, dx, dresidual));
 }
 
+comm::Given given_in(const Saved& saved) {
+  return saved.in_place       ? comm::Given::in_place
+         : saved.had_residual ? comm::Given::residual
+                              : comm::Given::x;
+}
+
 Weight as_span(const float* weight, const ConstTensorView& x) {
   return weight == nullptr ? Weight()
                            : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));

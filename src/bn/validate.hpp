@@ -13,6 +13,7 @@
 #include "syncbn/batch_norm.hpp"
 
 #include "bn/options.hpp"
+#include "comm/descriptor.hpp"
 
 namespace syncbn {
 
@@ -32,6 +33,9 @@ void require_channels(const ConstTensorView& x, std::int64_t channels, std::stri
 void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
                          const std::optional<TensorView>& dresidual, std::int64_t channels,
                          const bn::Identity& layer);
+
+/// What the forward was given, and so its backward.
+comm::Given given_in(const Saved& saved);
 
 /// `weight` has as many values as x has positions; null: none.
 Weight as_span(const float* weight, const ConstTensorView& x);

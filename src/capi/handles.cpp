@@ -95,6 +95,7 @@ BatchNormOptions to_options(const syncbn_options* options) {
   result.reproducibility =
       options->exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
   result.backend = to_backend(options->backend);
+  result.compare_parameters = options->compare_parameters != 0;
   return result;
 }
 

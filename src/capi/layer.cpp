@@ -41,7 +41,8 @@ syncbn_options syncbn_default_options(void) {
           .group_parameter_gradients = 0,
           .channel_blocks = defaults.channel_blocks,
           .exact = 0,
-          .backend = SYNCBN_CPU};
+          .backend = SYNCBN_CPU,
+          .compare_parameters = defaults.compare_parameters};
 }
 
 syncbn_status syncbn_batch_norm_new(int64_t channels, const syncbn_communicator* group,

@@ -23,8 +23,10 @@ struct Unpacked {
   std::int64_t sequence = 0;
 
   /// All that says which exchange it is.
-  auto place() const { return std::tuple(sequence, what.pass, name, what.channels, what.dtype); }
-  auto key() const { return std::tuple(place(), options, what.shared); }
+  auto place() const {
+    return std::tuple(sequence, what.pass, what.given, name, what.channels, what.dtype);
+  }
+  auto key() const { return std::tuple(place(), options, what.parameters, what.shared); }
   friend bool operator<(const Unpacked& a, const Unpacked& b) { return a.key() < b.key(); }
 };
 
@@ -39,22 +41,36 @@ void pack_text(std::string_view text, std::span<double> words) {
   pack_bytes(std::as_bytes(std::span(text)), words);
 }
 
+std::uint64_t unpack_bits(std::span<const double, 4> words) {
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    bits |= std::uint64_t{whole_number<std::uint16_t>(words[i])} << (16 * i);
+  }
+  return bits;
+}
+
+void pack_bits(std::uint64_t bits, std::span<double, 4> words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    words[i] = static_cast<double>((bits >> (16 * i)) & 0xffff);
+  }
+}
+
 Unpacked unpack(std::span<const double> words) {
   Unpacked result;
   result.sequence = whole_number<std::int64_t>(words[0]);
   result.what.pass = static_cast<Pass>(whole_number<std::uint8_t>(words[1]));
   result.what.channels = whole_number<std::int64_t>(words[2]);
   result.what.dtype = static_cast<DType>(whole_number<std::uint8_t>(words[3]));
-  for (std::size_t i = 0; i < 4; ++i) {
-    result.what.shared |= std::uint64_t{whole_number<std::uint16_t>(words[4 + i])} << (16 * i);
-  }
+  result.what.shared = unpack_bits(words.subspan<4, 4>());
+  result.what.parameters = unpack_bits(words.subspan<8, 4>());
+  result.what.given = static_cast<Given>(whole_number<std::uint8_t>(words[12]));
   result.name = unpack_text(words.subspan(descriptor_numbers, name_words));
   result.options = unpack_text(words.subspan(descriptor_numbers + name_words, options_words));
   return result;
 }
 
 std::string describe(std::string_view name, const Descriptor& what) {
-  std::string text(to_string(what.pass));
+  const std::string text = describe_call(what);
   if (name.empty()) {
     return text + " of " + std::to_string(what.channels) + " values";
   }
@@ -108,14 +124,27 @@ std::string describe(const Descriptor& what) {
   return describe(what.layer, what);
 }
 
+std::string describe_call(const Descriptor& what) {
+  std::string text(to_string(what.pass));
+  switch (what.given) {
+    case Given::x:
+      break;
+    case Given::residual:
+      return text + " with a residual";
+    case Given::in_place:
+      return text + " in place";
+  }
+  return text;
+}
+
 void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words) {
   words[0] = static_cast<double>(sequence);
   words[1] = static_cast<double>(what.pass);
   words[2] = static_cast<double>(what.channels);
   words[3] = static_cast<double>(what.dtype);
-  for (std::size_t i = 0; i < 4; ++i) {
-    words[4 + i] = static_cast<double>((what.shared >> (16 * i)) & 0xffff);
-  }
+  pack_bits(what.shared, words.subspan<4, 4>());
+  pack_bits(what.parameters, words.subspan<8, 4>());
+  words[12] = static_cast<double>(what.given);
   pack_text(cut_to(what.layer, longest_name), words.subspan(descriptor_numbers, name_words));
   pack_text(cut_to(what.options, longest_options),
             words.subspan(descriptor_numbers + name_words, options_words));
@@ -143,6 +172,8 @@ std::string describe_disagreement(std::span<const double> packed, std::span<cons
   };
   const bool same_place = all([&](const Unpacked& u) { return u.place() == first.place(); });
   const bool same_options = all([&](const Unpacked& u) { return u.options == first.options; });
+  const bool same_parameters =
+      all([&](const Unpacked& u) { return u.what.parameters == first.what.parameters; });
 
   std::string text = "the ranks disagree on what they exchange:";
   for (const auto& [unpacked, ranks] : who) {
@@ -150,6 +181,8 @@ std::string describe_disagreement(std::span<const double> packed, std::span<cons
             describe(unpacked.name, unpacked.what);
     if (same_place && !same_options) {
       text += " with " + unpacked.options;
+    } else if (same_place && !same_parameters) {
+      text += ", gamma and beta no. " + std::to_string(unpacked.what.parameters % 100000);
     } else if (same_place) {
       text += ", running statistics no. " + std::to_string(unpacked.what.shared % 100000);
     }
@@ -157,14 +190,20 @@ std::string describe_disagreement(std::span<const double> packed, std::span<cons
   if (!same_place) {
     return text +
            "\nEvery rank must call the same layers, with the same channels and type, in the same "
-           "order. Did a rank skip a layer, or use another model or mode?";
+           "order, all with a residual or none, all in place or none. Did a rank skip a layer, or "
+           "use another model or mode?";
   }
   if (!same_options) {
     return text + "\nGive the layer the same options on every rank.";
   }
+  if (!same_parameters) {
+    return text +
+           "\nThe layer's gamma or beta differ. Begin with the same on every rank and add up their "
+           "gradients over the ranks, or if they are to differ set compare_parameters to false.";
+  }
   return text +
-         "\nThe layer's running mean, its other history or its number of blocks differ. Load the "
-         "same state on every rank.";
+         "\nThe layer's running mean, its other history or its number of blocks differ (on a "
+         "device, maybe gamma or beta). Load the same state on every rank.";
 }
 
 }  // namespace syncbn::comm

@@ -26,6 +26,13 @@ enum class Pass : std::uint8_t {
 
 std::string_view to_string(Pass pass);
 
+/// What a layer's pass works with besides x.
+enum class Given : std::uint8_t {
+  x,         ///< nothing else
+  residual,  ///< a residual that is added
+  in_place   ///< x becomes y
+};
+
 /// What a rank believes it is exchanging. The ranks' descriptors must be equal.
 struct Descriptor {
   Pass pass = Pass::all_reduce;
@@ -36,17 +43,21 @@ struct Descriptor {
   std::string_view options = {};  ///< of the layer, as text, which must be the same
   /// Null, or what there is of that state in device memory when the stream has come so far.
   const std::uint64_t* shared_on_device = nullptr;
+  std::uint64_t parameters = 0;  ///< fingerprint of gamma and beta, or of some of them
+  Given given = Given::x;
 };
 
-/// "forward of 'bn1' (C=64, f32)".
+/// "forward of 'bn1' (C=64, f32)", "forward with a residual of ...".
 std::string describe(const Descriptor& what);
+/// "forward", "forward with a residual", "forward in place".
+std::string describe_call(const Descriptor& what);
 
 /// "rank 3", "ranks 0-2, 5" of ascending numbers.
 std::string list_ranks(std::span<const int> ranks);
 
 /// A descriptor as a fixed number of small integers in doubles, so that a sum can carry it. Texts
 /// are cut after so many bytes.
-inline constexpr std::size_t descriptor_numbers = 8;  ///< words in front of the texts
+inline constexpr std::size_t descriptor_numbers = 13;  ///< words in front of the texts
 inline constexpr std::size_t longest_name = 96;
 inline constexpr std::size_t longest_options = 96;
 inline constexpr std::size_t descriptor_words =

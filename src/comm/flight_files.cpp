@@ -84,12 +84,13 @@ std::string to_json(std::span<const FlightEntry* const> entries, const Member& m
     const Ticks finished = entry->finished.load();
     exchanges.push_back(
         {{"sequence", entry->sequence},
-         {"pass", to_string(what.pass)},
+         {"pass", describe_call(what)},
          {"layer", what.layer},
          {"channels", what.channels},
          {"dtype", to_string(what.dtype)},
          {"options", what.options},
          {"shared", what.shared},
+         {"parameters", what.parameters},
          {"values", entry->length},
          {"started", since_1970 - tick * static_cast<double>(now - started)},
          {"seconds",

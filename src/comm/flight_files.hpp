@@ -21,8 +21,8 @@ struct Member {
 
 /// {"group": "5c9e6a1f00b3d472" or null, "rank": 0, "size": 2, "host": "a", "process": 4711,
 /// "failure": "", "exchanges": [{"sequence": 1, "pass": "forward", "layer": "bn1", "channels": 64,
-/// "dtype": "f32", "options": "eps 1e-05", "shared": 1234, "values": 130, "started":
-/// 1764150000.123456 [s since 1970], "seconds": 1e-6 or null if not finished}]}
+/// "dtype": "f32", "options": "eps 1e-05", "shared": 1234, "parameters": 5678, "values": 130,
+/// "started": 1764150000.123456 [s since 1970], "seconds": 1e-6 or null if not finished}]}
 std::string to_json(std::span<const FlightEntry* const> entries, const Member& member,
                     std::string_view failure);
 

@@ -12,8 +12,10 @@ void FlightRecord::start(const Message& message, Ticks when) {
   entry.sequence = message.sequence;
   entry.channels = message.what.channels;
   entry.shared = message.what.shared;
+  entry.parameters = message.what.parameters;
   entry.length = message.length;
   entry.pass = message.what.pass;
+  entry.given = message.what.given;
   entry.dtype = message.what.dtype;
   entry.name_length = static_cast<std::uint8_t>(name.size());
   std::ranges::copy(name, entry.name.begin());

@@ -21,10 +21,12 @@ struct FlightEntry {
   std::int64_t sequence = 0;  ///< 0: not used yet
   std::int64_t channels = 0;
   std::uint64_t shared = 0;
+  std::uint64_t parameters = 0;
   std::uint64_t length = 0;
   std::atomic<Ticks> started{0};
   std::atomic<Ticks> finished{0};  ///< 0 while it is under way
   Pass pass = Pass::all_reduce;
+  Given given = Given::x;
   DType dtype = DType::f64;
   std::uint8_t name_length = 0;
   std::uint8_t options_length = 0;
@@ -32,8 +34,14 @@ struct FlightEntry {
   std::array<char, longest_options> options{};
 
   Descriptor what() const {
-    return {pass,   {name.data(), name_length},      channels, dtype,
-            shared, {options.data(), options_length}};
+    return {.pass = pass,
+            .layer = {name.data(), name_length},
+            .channels = channels,
+            .dtype = dtype,
+            .shared = shared,
+            .options = {options.data(), options_length},
+            .parameters = parameters,
+            .given = given};
   }
 };
 static_assert(std::atomic<std::int64_t>::is_always_lock_free);

@@ -14,7 +14,9 @@ Message stamped(const Descriptor& what, std::int64_t sequence, std::size_t lengt
                                 static_cast<std::uint64_t>(sequence) * 0xa4093822299f31d1 +
                                 static_cast<std::uint64_t>(what.pass) * 0x082efa98ec4e6c89 +
                                 static_cast<std::uint64_t>(what.dtype) * 0x452821e638d01377 +
-                                what.shared * 0xbe5466cf34e90c6d;
+                                what.shared * 0xbe5466cf34e90c6d +
+                                what.parameters * 0xc0ac29b7c97c50dd +
+                                static_cast<std::uint64_t>(what.given) * 0x3f84d5b5b5470917;
   const std::uint64_t fingerprint = Fingerprint()
                                         .add(std::as_bytes(std::span(what.layer)))
                                         .add(std::as_bytes(std::span(what.options)))

@@ -388,6 +388,62 @@ TEST_F(DeviceLayer, TellsHistoriesApart) {
   });
 }
 
+TEST_F(DeviceLayer, TellsParametersApartUnlessTheyMayDiffer) {
+  test::on_ranks([](const Communicator& ranks) {
+    if (ranks.size() == 1) {
+      return;
+    }
+    PlacedStep step(
+        Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
+    for (const char* name : {"weight", "bias"}) {
+      const auto forward = [&](bool compare) {
+        DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks.split(0)),
+                              {.name = "bn1", .compare_parameters = compare});
+        StateDict state;
+        layer.save_state(state, stream);
+        std::vector<double> values(channels, 0.5);
+        values.back() = ranks.rank() == 0 ? 0.5 : std::nextafter(0.5, 1.0);
+        state.tensors[name] = StateTensor::from(values);
+        layer.load_state(state, stream);
+        DeviceSaved saved;
+        layer.forward(step.x.view(), step.y.view(), saved, stream);
+      };
+      EXPECT_NO_THROW(forward(false)) << name;
+      EXPECT_THAT([&] { forward(true); },
+                  testing::ThrowsMessage<CommError>(HasSubstr("gamma or beta")))
+          << name;
+    }
+  });
+}
+
+TEST_F(DeviceLayer, TellsWhoAddsAResidualOrWorksInPlace) {
+  test::on_ranks([](const Communicator& ranks) {
+    if (ranks.size() == 1) {
+      return;
+    }
+    PlacedStep step(
+        Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
+    DeviceSaved saved;
+    const auto layer = [&] {
+      return DeviceBatchNorm(channels, DeviceCommunicator::staged(ranks.split(0)), {.name = "bn1"});
+    };
+    const auto forward = [&](DeviceBatchNorm one, bool with_residual) {
+      if (with_residual) {
+        one.forward(step.x.view(), step.x.view(), step.y.view(), saved, stream);
+      } else {
+        one.forward(step.x.view(), step.y.view(), saved, stream);
+      }
+    };
+    const auto in_place = [&](DeviceBatchNorm one) {
+      one.forward_in_place(step.x.view(), saved, stream);
+    };
+    EXPECT_THAT([&] { forward(layer(), ranks.rank() == 0); },
+                testing::ThrowsMessage<CommError>(HasSubstr("forward with a residual of 'bn1'")));
+    EXPECT_THAT([&] { ranks.rank() == 0 ? in_place(layer()) : forward(layer(), false); },
+                testing::ThrowsMessage<CommError>(HasSubstr("forward in place of 'bn1'")));
+  });
+}
+
 TEST_F(DeviceLayer, RefusesMemoryThatOverlaps) {
   DeviceBatchNorm layer(channels, DeviceCommunicator::staged(Communicator::self()));
   PlacedStep step(

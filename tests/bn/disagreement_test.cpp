@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,6 +25,7 @@ namespace {
 using test::Tensor;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 std::string forward_failure(BatchNorm& layer, DType dtype = DType::f32) {
   const Tensor x = Tensor::normal(dtype, {2, layer.channels(), 3}, Layout::channels_first, 1);
@@ -164,6 +166,120 @@ TEST(Ranks, ThatReplaceALayerByOneOfItsNameGoOn) {
     ASSERT_EQ(forward_failure(layer), "");
     layer = BatchNorm(4, group, {.name = "bn"});  // made while the other is there
     EXPECT_EQ(forward_failure(layer), "");
+  });
+}
+
+std::string parameter_failure(const Communicator& group, std::int64_t channels, bool odd,
+                              const BatchNormOptions& options, int& forwards) {
+  BatchNorm layer(channels, group, options);
+  if (odd) {
+    const std::span<double> values = options.name == "beta" ? layer.bias() : layer.weight();
+    values.back() = std::nextafter(values.back(), 2.0);
+  }
+  std::string message;
+  for (forwards = 0; message.empty() && forwards < 8; ++forwards) {
+    message = forward_failure(layer);
+  }
+  return message;
+}
+
+TEST(Ranks, WithAGammaOrBetaThatDiffersInTheLastBit) {
+  on_groups([](const Communicator& group, bool odd) {
+    for (const char* name : {"gamma", "beta"}) {
+      int forwards = 0;
+      EXPECT_THAT(parameter_failure(group.split(0), 4, odd, {.name = name}, forwards),
+                  AllOf(HasSubstr("gamma or beta differ"), Not(HasSubstr("running mean"))));
+      EXPECT_EQ(forwards, 1) << "few channels are compared in every forward";
+      EXPECT_THAT(parameter_failure(group.split(0), 200, odd, {.name = name}, forwards),
+                  HasSubstr("gamma or beta differ"));
+      EXPECT_EQ(forwards, 8) << "of many the last eighth in the last of eight";
+    }
+  });
+}
+
+TEST(Ranks, WhoseParametersAreToDifferMayDiffer) {
+  on_groups([](const Communicator& group, bool odd) {
+    int forwards = 0;
+    EXPECT_EQ(parameter_failure(group, 4, odd, {.compare_parameters = false}, forwards), "");
+  });
+}
+
+TEST(Ranks, ThatDoNotAllCompareParameters) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group, {.compare_parameters = odd});
+    EXPECT_THAT(forward_failure(layer), HasSubstr("own parameters"));
+  });
+}
+
+TEST(Ranks, WithParametersThatDifferInLayersTogether) {
+  on_groups([](const Communicator& group, bool odd) {
+    BatchNorm layer(4, group);
+    if (odd) {
+      layer.bias()[0] = 1;
+    }
+    const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Tensor y = x;
+    Saved saved;
+    const std::vector<ForwardCall> calls = {{layer, x.view(), y.view(), saved}};
+    EXPECT_THAT([&] { forward_together(calls); },
+                testing::ThrowsMessage<CommError>(HasSubstr("gamma or beta differ")));
+  });
+}
+
+/// What the rank is told whose call is one of two that do not fit together.
+template <class Call, class OddCall>
+std::string call_failure(bool odd, Call call, OddCall odd_call) {
+  try {
+    odd ? odd_call() : call();
+    return "";
+  } catch (const CommError& error) {
+    return error.what();
+  }
+}
+
+TEST(Ranks, OneWithAResidual) {
+  on_groups([](const Communicator& group, bool odd) {
+    const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Tensor y = x;
+    Saved saved;
+    const Communicator part = group.split(0);
+    BatchNorm layer(4, part, {.name = "bn"}), untracked(4, group, {.track_running_stats = false});
+    EXPECT_THAT(call_failure(
+                    odd, [&] { layer.forward(x.view(), y.view(), saved); },
+                    [&] { layer.forward(x.view(), x.view(), y.view(), saved); }),
+                AllOf(HasSubstr("forward of 'bn'"), HasSubstr("forward with a residual of 'bn'")));
+    EXPECT_THAT(call_failure(
+                    odd, [&] { untracked.infer(x.view(), y.view()); },
+                    [&] { untracked.infer(x.view(), x.view(), y.view()); }),
+                HasSubstr("with a residual"));
+  });
+}
+
+TEST(Ranks, OneWithAResidualInLayersTogether) {
+  on_groups([](const Communicator& group, bool odd) {
+    const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Tensor y = x;
+    Saved saved;
+    BatchNorm layer(4, group, {.name = "bn"});
+    std::vector<ForwardCall> calls = {{layer, x.view(), y.view(), saved}};
+    if (odd) {
+      calls[0].residual.emplace(x.view());
+    }
+    EXPECT_THAT([&] { forward_together(calls); },
+                testing::ThrowsMessage<CommError>(HasSubstr("bn[4, residual]")));
+  });
+}
+
+TEST(Ranks, OneInPlace) {
+  on_groups([](const Communicator& group, bool odd) {
+    Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
+    Tensor y = x;
+    Saved saved;
+    BatchNorm layer(4, group, {.name = "bn"});
+    EXPECT_THAT(call_failure(
+                    odd, [&] { layer.forward(x.view(), y.view(), saved); },
+                    [&] { layer.forward_in_place(x.view(), saved); }),
+                AllOf(HasSubstr("forward of 'bn'"), HasSubstr("forward in place of 'bn'")));
   });
 }
 

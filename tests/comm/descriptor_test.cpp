@@ -52,6 +52,22 @@ TEST(Descriptor, DifferentOptionsAreListed) {
                     HasSubstr("with eps 0.001\n"), HasSubstr("same options")));
 }
 
+TEST(Descriptor, DifferentParametersAreSaidToBeThat) {
+  Descriptor other = bn1;
+  other.parameters = 0xffff'0000'0000'0001;
+  EXPECT_THAT(table({bn1, other}),
+              AllOf(HasSubstr("gamma or beta differ"), Not(HasSubstr("running mean"))));
+}
+
+TEST(Descriptor, SaysWhatAPassWorksWith) {
+  Descriptor other = bn1;
+  other.given = Given::residual;
+  EXPECT_EQ(describe(other), "forward with a residual of 'layer1.bn1' (C=64, f32)");
+  EXPECT_THAT(table({bn1, other}), HasSubstr("all with a residual or none"));
+  other.given = Given::in_place;
+  EXPECT_EQ(describe(other), "forward in place of 'layer1.bn1' (C=64, f32)");
+}
+
 TEST(Descriptor, LongNamesAreCutBetweenCharacters) {
   std::string name = "n";
   while (name.size() < 200) {

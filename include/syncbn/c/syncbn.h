@@ -133,6 +133,7 @@ typedef struct syncbn_options {
   int64_t channel_blocks;        /* 0: blocks of channels as suit the cache; see BatchNormOptions */
   int exact;                     /* 0; 1: the same bits for any ranks; see Reproducibility */
   syncbn_backend backend;        /* SYNCBN_CPU */
+  int compare_parameters;        /* 1: ranks compare gamma and beta; 0: they may differ */
 } syncbn_options;
 
 /* The values in the comments above, and the name "". */

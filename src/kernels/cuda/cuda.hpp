@@ -80,13 +80,16 @@ struct Finalize {
 };
 void finalize(const Finalize& arguments, Stream stream);
 
-/// A fingerprint of what a channel's next sums follow from, for the ranks to compare.
+/// A fingerprint of what a channel's next sums follow from and of its parameters, for the ranks to
+/// compare.
 struct History {
   std::int64_t channels;
   const double* pivot;         ///< [C]
   const double* running_mean;  ///< null, or [C]
   const double* running_var;   ///< likewise
-  std::uint64_t* print;        ///< [1] written: history_of all channels, added up
+  const double* gamma;         ///< likewise
+  const double* beta;          ///< likewise
+  std::uint64_t* print;        ///< [1] written: history_of all channels, and parameters, added up
 };
 void fingerprint(const History& arguments, Stream stream);
 

@@ -163,7 +163,8 @@ struct StateFingerprint {
       std::uint64_t print = 0;
       for (std::int64_t c = thread; c < arguments.channels; c += threads) {
         print += history_of(c, arguments.pivot[c], value(arguments.running_mean, c),
-                            value(arguments.running_var, c));
+                            value(arguments.running_var, c)) +
+                 parameters_of(c);
       }
       add_to(arguments.print, print);
     });
@@ -172,6 +173,11 @@ struct StateFingerprint {
  private:
   SYNCBN_HOST_DEVICE static double value(const double* array, std::int64_t c) {
     return array != nullptr ? array[c] : 0;
+  }
+  SYNCBN_HOST_DEVICE std::uint64_t parameters_of(std::int64_t c) const {
+    const std::uint64_t print = scrambled(~static_cast<std::uint64_t>(c));
+    return scrambled(scrambled(print ^ std::bit_cast<std::uint64_t>(value(arguments.gamma, c))) ^
+                     std::bit_cast<std::uint64_t>(value(arguments.beta, c)));
   }
 };
 
