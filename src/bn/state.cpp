@@ -124,9 +124,11 @@ void BatchNorm::load(const std::filesystem::path& file) {
   const StateDict state = load_safetensors(file);
   for (const auto& [name, tensor] : state.tensors) {
     if (!is_a_layers(name, options_)) {
-      throw FileError("'" + file.string() + "' also holds '" + name +
-                      "' (a layer's own file has nothing else). Use load_state with a prefix for a "
-                      "model's file.");
+      throw FileError(
+          "'" + file.string() + "' also holds '" + name +
+          "' (a layer's own file has nothing else). Write the layer's tensors to a file "
+          "of their own, or in C++ take them out of a model's by load_state with a "
+          "prefix.");
     }
   }
   try {

@@ -86,10 +86,7 @@ syncbn_status syncbn_communicator_start(const syncbn_communicator* group, double
   return guarded([&] {
     require(group, "group");
     require(out, "out");
-    if (count != 0) {
-      require(data, "data");
-    }
-    const PendingSum sum = group->group.start({data, count});
+    const PendingSum sum = group->group.start(capi::to_span(data, count, "data"));
     *out = {sum.ticket, sum.sequence, sum.length, sum.time};
   });
 }
@@ -107,19 +104,17 @@ syncbn_status syncbn_communicator_all_reduce(const syncbn_communicator* group, d
                                              size_t count) {
   return guarded([&] {
     require(group, "group");
-    if (count != 0) {
-      require(data, "data");
-    }
-    group->group.all_reduce({data, count});
+    group->group.all_reduce(capi::to_span(data, count, "data"));
   });
 }
 
 int syncbn_communicator_rank(const syncbn_communicator* group) {
-  return group->group.rank();
+  return capi::value_of(
+      group, "group", [&] { return group->group.rank(); }, -1);
 }
 
 int syncbn_communicator_size(const syncbn_communicator* group) {
-  return group->group.size();
+  return capi::value_of(group, "group", [&] { return group->group.size(); });
 }
 
 void syncbn_communicator_free(syncbn_communicator* group) {

@@ -72,6 +72,7 @@ syncbn_status syncbn_device_communicator_all_reduce(const syncbn_device_communic
   return guarded([&] {
     require(group, "group");
     require(values, "values");
+    capi::to_span(values, length, "values");
     group->group.all_reduce(values, length, stream);
   });
 }
@@ -92,11 +93,12 @@ syncbn_status syncbn_device_communicator_synchronize(const syncbn_device_communi
 }
 
 int syncbn_device_communicator_rank(const syncbn_device_communicator* group) {
-  return group->group.rank();
+  return capi::value_of(
+      group, "group", [&] { return group->group.rank(); }, -1);
 }
 
 int syncbn_device_communicator_size(const syncbn_device_communicator* group) {
-  return group->group.size();
+  return capi::value_of(group, "group", [&] { return group->group.size(); });
 }
 
 void syncbn_device_communicator_free(syncbn_device_communicator* group) {
@@ -133,15 +135,15 @@ void syncbn_device_saved_free(syncbn_device_saved* saved) {
 }
 
 const double* syncbn_device_saved_mean(const syncbn_device_saved* saved) {
-  return saved->saved.mean();
+  return capi::value_of(saved, "saved", [&] { return saved->saved.mean(); });
 }
 
 const double* syncbn_device_saved_var(const syncbn_device_saved* saved) {
-  return saved->saved.var();
+  return capi::value_of(saved, "saved", [&] { return saved->saved.var(); });
 }
 
 const double* syncbn_device_saved_invstd(const syncbn_device_saved* saved) {
-  return saved->saved.invstd();
+  return capi::value_of(saved, "saved", [&] { return saved->saved.invstd(); });
 }
 
 syncbn_status syncbn_device_batch_norm_forward(syncbn_device_batch_norm* layer,
@@ -225,31 +227,31 @@ syncbn_status syncbn_device_batch_norm_infer(syncbn_device_batch_norm* layer,
 }
 
 double* syncbn_device_batch_norm_weight(syncbn_device_batch_norm* layer) {
-  return layer->layer.weight();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.weight(); });
 }
 
 double* syncbn_device_batch_norm_bias(syncbn_device_batch_norm* layer) {
-  return layer->layer.bias();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.bias(); });
 }
 
 double* syncbn_device_batch_norm_weight_grad(syncbn_device_batch_norm* layer) {
-  return layer->layer.weight_grad();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.weight_grad(); });
 }
 
 double* syncbn_device_batch_norm_bias_grad(syncbn_device_batch_norm* layer) {
-  return layer->layer.bias_grad();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.bias_grad(); });
 }
 
 double* syncbn_device_batch_norm_running_mean(syncbn_device_batch_norm* layer) {
-  return layer->layer.running_mean();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.running_mean(); });
 }
 
 double* syncbn_device_batch_norm_running_var(syncbn_device_batch_norm* layer) {
-  return layer->layer.running_var();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.running_var(); });
 }
 
 int64_t* syncbn_device_batch_norm_num_batches_tracked(syncbn_device_batch_norm* layer) {
-  return layer->layer.num_batches_tracked();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.num_batches_tracked(); });
 }
 
 syncbn_status syncbn_device_batch_norm_zero_grad(syncbn_device_batch_norm* layer,

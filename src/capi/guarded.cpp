@@ -2,6 +2,7 @@
 #include "capi/guarded.hpp"
 
 #include <exception>
+#include <new>
 #include <string>
 
 #include "syncbn/error.hpp"
@@ -43,6 +44,9 @@ syncbn_status status_of_current_exception() noexcept {
   } catch (const DeviceError& error) {
     remember(error.what());
     return SYNCBN_DEVICE_ERROR;
+  } catch (const std::bad_alloc&) {
+    remember("out of memory");
+    return SYNCBN_INTERNAL_ERROR;
   } catch (const std::exception& error) {
     remember(error.what());
     return SYNCBN_INTERNAL_ERROR;

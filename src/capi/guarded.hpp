@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <type_traits>
 #include <utility>
 
 #include "syncbn/c/syncbn.h"
+#include "syncbn/error.hpp"
 
 namespace syncbn::capi {
 
@@ -24,5 +30,34 @@ syncbn_status guarded(Body&& body) {
 
 /// Throws InvalidArgument if `pointer` is null.
 void require(const void* pointer, const char* name);
+
+/// What `get` returns; if the handle is null, `otherwise`, and a message for syncbn_last_error.
+template <class Handle, class Get, class Value = std::invoke_result_t<Get>>
+Value value_of(Handle* handle, const char* name, Get get, Value otherwise = {}) {
+  Value value = otherwise;
+  guarded([&] {
+    require(handle, name);
+    value = get();
+  });
+  return value;
+}
+
+/// `count` values that C gives by their address. Throws InvalidArgument if that is null or not a
+/// multiple of their alignment, or the array's end is beyond all memory; nothing is asked of none.
+template <class T>
+std::span<T> to_span(T* values, std::size_t count, const char* name) {
+  constexpr std::size_t most = std::numeric_limits<std::ptrdiff_t>::max() / sizeof(T);
+  if (count == 0) {
+    return {};
+  }
+  require(values, name);
+  if (count > most || reinterpret_cast<std::uintptr_t>(values) % alignof(T) != 0) {
+    throw InvalidArgument(
+        std::string(name) + " of " + std::to_string(count) + " values at address " +
+        std::to_string(reinterpret_cast<std::uintptr_t>(values)) + " (at most " +
+        std::to_string(most) + " values, at a multiple of " + std::to_string(alignof(T)) + ")");
+  }
+  return {values, count};
+}
 
 }  // namespace syncbn::capi

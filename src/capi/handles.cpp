@@ -83,7 +83,7 @@ BatchNormOptions to_options(const syncbn_options* options) {
   result.name = options->name;
   result.eps = options->eps;
   result.momentum = options->momentum;
-  if (options->momentum < 0) {
+  if (options->momentum == static_cast<double>(SYNCBN_AVERAGE_OF_ALL_BATCHES)) {
     result.momentum.reset();
   }
   result.affine = options->affine != 0;

@@ -16,14 +16,6 @@ using capi::to_weight;
 
 namespace {
 
-template <class Call>
-std::span<const Call> calls_of(const Call* calls, size_t count) {
-  if (count != 0) {
-    require(calls, "calls");
-  }
-  return {calls, count};
-}
-
 double* data_or_null(std::span<double> values) {
   return values.empty() ? nullptr : values.data();
 }
@@ -108,7 +100,7 @@ syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_
 syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t count) {
   return guarded([&] {
     std::vector<ForwardCall> forwards;
-    for (const syncbn_forward_call& call : calls_of(calls, count)) {
+    for (const syncbn_forward_call& call : capi::to_span(calls, count, "calls")) {
       require(call.layer, "layer");
       require(call.saved, "saved");
       const TensorView x = to_view(call.x, "x");
@@ -122,7 +114,7 @@ syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t c
 syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t count) {
   return guarded([&] {
     std::vector<BackwardCall> backwards;
-    for (const syncbn_backward_call& call : calls_of(calls, count)) {
+    for (const syncbn_backward_call& call : capi::to_span(calls, count, "calls")) {
       require(call.layer, "layer");
       require(call.saved, "saved");
       const TensorView x = to_view(call.x, "x");
@@ -181,39 +173,42 @@ syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_ten
 }
 
 double* syncbn_batch_norm_weight(syncbn_batch_norm* layer) {
-  return data_or_null(layer->layer.weight());
+  return capi::value_of(layer, "layer", [&] { return data_or_null(layer->layer.weight()); });
 }
 
 double* syncbn_batch_norm_bias(syncbn_batch_norm* layer) {
-  return data_or_null(layer->layer.bias());
+  return capi::value_of(layer, "layer", [&] { return data_or_null(layer->layer.bias()); });
 }
 
 double* syncbn_batch_norm_weight_grad(syncbn_batch_norm* layer) {
-  return data_or_null(layer->layer.weight_grad());
+  return capi::value_of(layer, "layer", [&] { return data_or_null(layer->layer.weight_grad()); });
 }
 
 double* syncbn_batch_norm_bias_grad(syncbn_batch_norm* layer) {
-  return data_or_null(layer->layer.bias_grad());
+  return capi::value_of(layer, "layer", [&] { return data_or_null(layer->layer.bias_grad()); });
 }
 
 double* syncbn_batch_norm_running_mean(syncbn_batch_norm* layer) {
-  return data_or_null(layer->layer.running_mean());
+  return capi::value_of(layer, "layer", [&] { return data_or_null(layer->layer.running_mean()); });
 }
 
 double* syncbn_batch_norm_running_var(syncbn_batch_norm* layer) {
-  return data_or_null(layer->layer.running_var());
+  return capi::value_of(layer, "layer", [&] { return data_or_null(layer->layer.running_var()); });
 }
 
 int64_t syncbn_batch_norm_num_batches_tracked(const syncbn_batch_norm* layer) {
-  return layer->layer.num_batches_tracked();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.num_batches_tracked(); });
 }
 
 int64_t syncbn_batch_norm_pivot_retries(const syncbn_batch_norm* layer) {
-  return layer->layer.pivot_retries();
+  return capi::value_of(layer, "layer", [&] { return layer->layer.pivot_retries(); });
 }
 
 void syncbn_batch_norm_zero_grad(syncbn_batch_norm* layer) {
-  layer->layer.zero_grad();
+  guarded([&] {
+    require(layer, "layer");
+    layer->layer.zero_grad();
+  });
 }
 
 syncbn_status syncbn_batch_norm_save(const syncbn_batch_norm* layer, const char* file) {

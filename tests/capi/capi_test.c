@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L /* setenv, readdir, rmdir */
+
+#include <dirent.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "syncbn/c/device.h"
 
@@ -11,6 +17,26 @@ enum { N = 4, C = 3, S = 5, SIZE = N * C * S };
 
 static float sample(int i) {
   return 2.0f + 1.5f * (float)sin(0.7 * i);
+}
+
+/* How many files the directory had, which are removed; `text` begins as the last of them. */
+static int remove_files_of(const char* directory, char* text, size_t size) {
+  int files = 0;
+  DIR* opened = opendir(directory);
+  EXPECT(opened != NULL);
+  for (struct dirent* entry; (entry = readdir(opened)) != NULL;) {
+    char path[512];
+    if (entry->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+    FILE* file = fopen(path, "r");
+    EXPECT(file != NULL);
+    text[fread(text, 1, size - 1, file)] = 0;
+    fclose(file);
+    EXPECT(remove(path) == 0);
+    ++files;
+  }
+  closedir(opened);
+  return files;
 }
 
 static syncbn_tensor tensor(float* data, int64_t n) {
@@ -263,6 +289,313 @@ static void errors_have_a_code_and_a_message(void) {
   syncbn_saved_free(NULL);
 }
 
+static void layers_work_in_place(void) {
+  float x[SIZE], y[SIZE], dx[SIZE], expected_y[SIZE], expected_dx[SIZE];
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm *layer = NULL, *plain = NULL;
+  syncbn_saved *saved = NULL, *of_plain = NULL;
+  syncbn_options options = syncbn_default_options();
+  options.negative_slope = 0.25;
+  for (int i = 0; i < SIZE; ++i) y[i] = x[i] = sample(i);
+  syncbn_tensor tx = tensor(x, N), ty = tensor(y, N), tdx = tensor(dx, N);
+  syncbn_tensor texpected_y = tensor(expected_y, N), texpected_dx = tensor(expected_dx, N);
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
+  EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &plain));
+  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT_OK(syncbn_saved_new(&of_plain));
+  EXPECT_OK(syncbn_batch_norm_forward(plain, &tx, NULL, NULL, &texpected_y, of_plain));
+  EXPECT_OK(syncbn_batch_norm_backward(plain, of_plain, &tx, NULL, &tx, NULL, &texpected_dx, NULL));
+  EXPECT_OK(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, saved));
+  EXPECT(memcmp(y, expected_y, sizeof y) == 0);
+  EXPECT_OK(syncbn_batch_norm_backward_in_place(layer, saved, &ty, &tx, NULL, &tdx));
+  /* The input is recovered from y, which is rounded to float, as is dx: a few units of 2^-24. */
+  for (int i = 0; i < SIZE; ++i) EXPECT(fabs(dx[i] - expected_dx[i]) < 1e-5);
+  EXPECT(fabs(syncbn_batch_norm_weight_grad(layer)[0] - syncbn_batch_norm_weight_grad(plain)[0]) <
+         1e-4);
+
+  EXPECT(syncbn_batch_norm_forward_in_place(NULL, &ty, NULL, saved) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_forward_in_place(layer, NULL, NULL, saved) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_backward_in_place(NULL, saved, &ty, &tx, NULL, &tdx) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_backward_in_place(layer, of_plain, &ty, &tx, NULL, &tdx) ==
+         SYNCBN_INVALID_ARGUMENT);
+  options.negative_slope = 0; /* what ReLU took away cannot be recovered */
+  syncbn_batch_norm_free(layer);
+  EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
+  EXPECT(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, saved) == SYNCBN_INVALID_ARGUMENT);
+  syncbn_saved_free(of_plain);
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(plain);
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(self);
+}
+
+struct summing_rank {
+  syncbn_communicator* group;
+  int64_t samples;
+  double one[2], two[3];
+  int size_of_part;
+};
+
+/* Two sums under way at once, finished in the other order; then groups by samples. */
+static void* sum_and_split(void* argument) {
+  struct summing_rank* self = argument;
+  syncbn_pending first, second;
+  syncbn_communicator* part = NULL;
+  EXPECT_OK(syncbn_communicator_start(self->group, self->one, 2, &first));
+  EXPECT_OK(syncbn_communicator_start(self->group, self->two, 3, &second));
+  EXPECT_OK(syncbn_communicator_finish(self->group, &second));
+  EXPECT_OK(syncbn_communicator_finish(self->group, &first));
+  EXPECT(syncbn_communicator_finish(self->group, &first) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_communicator_split_by_samples(self->group, self->samples, 8, &part));
+  self->size_of_part = syncbn_communicator_size(part);
+  syncbn_communicator_free(part);
+  return NULL;
+}
+
+static void sums_are_started_and_finished_and_groups_split_by_samples(void) {
+  enum { RANKS = 3 };
+  syncbn_communicator* handles[RANKS];
+  struct summing_rank ranks[RANKS];
+  pthread_t threads[RANKS];
+  EXPECT_OK(syncbn_communicator_threads(RANKS, 30, handles));
+  for (int r = 0; r < RANKS; ++r) {
+    const struct summing_rank rank = {handles[r], r == 2 ? 8 : 4, {r, 1}, {10 * r, 2, 3}, 0};
+    ranks[r] = rank;
+    EXPECT(pthread_create(&threads[r], NULL, sum_and_split, &ranks[r]) == 0);
+  }
+  for (int r = 0; r < RANKS; ++r) EXPECT(pthread_join(threads[r], NULL) == 0);
+  for (int r = 0; r < RANKS; ++r) {
+    EXPECT(ranks[r].one[0] == 3 && ranks[r].one[1] == 3);
+    EXPECT(ranks[r].two[0] == 30 && ranks[r].two[1] == 6 && ranks[r].two[2] == 9);
+    EXPECT(ranks[r].size_of_part == (r == 2 ? 1 : 2)); /* 4 + 4 samples, and 8 */
+  }
+  double value[2] = {0};
+  syncbn_pending pending;
+  syncbn_communicator* part = NULL;
+  EXPECT(syncbn_communicator_start(NULL, value, 1, &pending) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_start(handles[0], NULL, 1, &pending) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_start(handles[0], value, 1, NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_start(handles[0], value, SIZE_MAX, &pending) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_all_reduce(handles[0], (double*)((char*)value + 4), 1) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_finish(handles[0], NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_finish(NULL, &pending) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_split_by_samples(NULL, 1, 1, &part) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_split_by_samples(handles[0], 1, 1, NULL) == SYNCBN_INVALID_ARGUMENT);
+  for (int r = 0; r < RANKS; ++r) syncbn_communicator_free(handles[r]);
+}
+
+struct reports {
+  pthread_mutex_t mutex;
+  int count;
+  char last[256];
+};
+
+static void keep_report(const char* line, void* user) {
+  struct reports* reports = user;
+  pthread_mutex_lock(&reports->mutex);
+  ++reports->count;
+  snprintf(reports->last, sizeof reports->last, "%s", line);
+  pthread_mutex_unlock(&reports->mutex);
+}
+
+/* One of two ranks does not come: that is reported, and the flight record lies in the directory. */
+static void a_missing_rank_is_reported_and_recorded(void) {
+  static const char* const directory = "capi_test_flight_records";
+  struct reports reports = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+  syncbn_communicator* handles[2];
+  double value = 1;
+  char record[512];
+  EXPECT(setenv("SYNCBN_REPORT_AFTER", "0.05", 1) == 0);
+  EXPECT_OK(syncbn_set_flight_record_directory(directory));
+  syncbn_set_report_handler(keep_report, &reports);
+  EXPECT_OK(syncbn_communicator_threads(2, 0.5, handles));
+  EXPECT(syncbn_communicator_all_reduce(handles[0], &value, 1) == SYNCBN_COMM_ERROR);
+  EXPECT(strstr(syncbn_last_error(), "rank 1") != NULL);
+  EXPECT(reports.count > 0 && strstr(reports.last, "rank 1") != NULL);
+  EXPECT(remove_files_of(directory, record, sizeof record) == 1);
+  EXPECT(strstr(record, "\"failure\"") != NULL);
+
+  syncbn_set_report_handler(NULL, NULL);
+  EXPECT_OK(syncbn_set_flight_record_directory(NULL));
+  const int before = reports.count;
+  for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
+  EXPECT_OK(syncbn_communicator_threads(2, 0.2, handles));
+  EXPECT(syncbn_communicator_all_reduce(handles[0], &value, 1) == SYNCBN_COMM_ERROR);
+  EXPECT(reports.count == before);
+  EXPECT(remove_files_of(directory, record, sizeof record) == 0);
+  EXPECT(rmdir(directory) == 0);
+  EXPECT(unsetenv("SYNCBN_REPORT_AFTER") == 0);
+  for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
+}
+
+static void no_handle_is_no_crash(void) {
+  EXPECT(syncbn_communicator_rank(NULL) == -1);
+  EXPECT(strcmp(syncbn_last_error(), "group is NULL") == 0);
+  EXPECT(syncbn_communicator_size(NULL) == 0);
+  EXPECT(syncbn_batch_norm_weight(NULL) == NULL);
+  EXPECT(strcmp(syncbn_last_error(), "layer is NULL") == 0);
+  EXPECT(syncbn_batch_norm_bias(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_weight_grad(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_bias_grad(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_running_mean(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_running_var(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_num_batches_tracked(NULL) == 0);
+  EXPECT(syncbn_batch_norm_pivot_retries(NULL) == 0);
+  syncbn_batch_norm_zero_grad(NULL);
+  EXPECT(syncbn_device_communicator_rank(NULL) == -1);
+  EXPECT(syncbn_device_communicator_size(NULL) == 0);
+  EXPECT(syncbn_device_saved_mean(NULL) == NULL);
+  EXPECT(syncbn_device_saved_var(NULL) == NULL);
+  EXPECT(syncbn_device_saved_invstd(NULL) == NULL);
+  EXPECT(syncbn_device_batch_norm_weight(NULL) == NULL);
+  EXPECT(syncbn_device_batch_norm_bias(NULL) == NULL);
+  EXPECT(syncbn_device_batch_norm_weight_grad(NULL) == NULL);
+  EXPECT(syncbn_device_batch_norm_bias_grad(NULL) == NULL);
+  EXPECT(syncbn_device_batch_norm_running_mean(NULL) == NULL);
+  EXPECT(syncbn_device_batch_norm_running_var(NULL) == NULL);
+  EXPECT(syncbn_device_batch_norm_num_batches_tracked(NULL) == NULL);
+  EXPECT(syncbn_device_batch_norm_zero_grad(NULL, NULL) == SYNCBN_INVALID_ARGUMENT);
+  syncbn_device_batch_norm_free(NULL);
+  syncbn_device_communicator_free(NULL);
+  syncbn_device_saved_free(NULL);
+}
+
+static void memory_that_overlaps_or_is_not_aligned_is_refused(void) {
+  float data[2 * SIZE] = {0};
+  double mean[C], var[C], invstd[C], sums[2 * C + 1] = {0}, count;
+  double pivot[C] = {0};
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_saved* saved = NULL;
+  syncbn_tensor x = tensor(data, N), shifted = tensor(data + 4, N), odd = tensor(data, 1);
+  odd.data = (char*)data + 2;
+  sums[2 * C] = 1;
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layer));
+  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &shifted, saved) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "y overlaps x") != NULL);
+  EXPECT(syncbn_batch_norm_infer(layer, &x, NULL, NULL, &shifted) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_forward(layer, &odd, NULL, NULL, &odd, saved) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "x: ") != NULL && strstr(syncbn_last_error(), "multiple"));
+  EXPECT(syncbn_batch_norm_forward(layer, &x, NULL, (float*)odd.data, &x, saved) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_normalize(&x, NULL, sums, sums, NULL, NULL, 1, NULL, &shifted, SYNCBN_CPU) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_forward_sums(&x, NULL, (double*)odd.data, sums, SYNCBN_CPU) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, mean + 1, &count, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, NULL));
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(self);
+}
+
+static void sizes_that_cannot_be_are_refused(void) {
+  float y[1];
+  double pivot[C] = {0}, sums[2 * C + 1], mean[C], count;
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_saved* saved = NULL;
+  syncbn_tensor large = tensor(y, 0);
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT(syncbn_batch_norm_new(INT64_MAX, self, NULL, &layer) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "9223372036854775807 channels") != NULL);
+  EXPECT(syncbn_batch_norm_new(((int64_t)1 << 40) + 1, self, NULL, &layer) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layer));
+  EXPECT_OK(syncbn_saved_new(&saved));
+  large.s = (int64_t)1 << 62;
+  EXPECT(syncbn_batch_norm_forward(layer, &large, NULL, NULL, &large, saved) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_forward_sums(&large, NULL, pivot, sums, SYNCBN_CPU) == SYNCBN_INVALID_ARGUMENT);
+  large = tensor(y, 0);
+  large.c = INT64_MAX;
+  EXPECT(syncbn_forward_sums(&large, NULL, pivot, sums, SYNCBN_CPU) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_sums_length(INT64_MAX) == 0);
+  EXPECT(syncbn_finalize(INT64_MAX, sums, pivot, 0, SYNCBN_F32, mean, mean, mean, &count, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(self);
+}
+
+static void options_that_cannot_be_are_refused(void) {
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_options options = syncbn_default_options();
+  EXPECT(options.compare_parameters == 1);
+  EXPECT_OK(syncbn_communicator_self(&self));
+  static const double momenta[] = {-0.1, -2, 1.5, -INFINITY, INFINITY, NAN};
+  for (size_t i = 0; i < sizeof momenta / sizeof *momenta; ++i) {
+    options.momentum = momenta[i];
+    EXPECT(syncbn_batch_norm_new(C, self, &options, &layer) == SYNCBN_INVALID_ARGUMENT);
+    EXPECT(strstr(syncbn_last_error(), "momentum = ") != NULL);
+  }
+  options.momentum = SYNCBN_AVERAGE_OF_ALL_BATCHES;
+  EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(self);
+}
+
+static void an_eps_that_cannot_be_moves_no_pivot(void) {
+  const double sums[3] = {1e6, 1e12, 1}; /* the mean is far from a pivot of 0 */
+  static const double refused[] = {-1, -INFINITY, INFINITY, NAN};
+  double mean, var, invstd, count;
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; ++i) {
+    double pivot = 0;
+    int again = 7;
+    EXPECT(syncbn_finalize(1, sums, &pivot, refused[i], SYNCBN_F32, &mean, &var, &invstd, &count,
+                           &again) == SYNCBN_INVALID_ARGUMENT);
+    EXPECT(pivot == 0 && again == 7);
+  }
+}
+
+static void what_another_layer_of_the_name_saved_is_refused(void) {
+  float x[SIZE] = {0}, dx[SIZE];
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm *one = NULL, *two = NULL;
+  syncbn_saved* saved = NULL;
+  syncbn_options options = syncbn_default_options();
+  syncbn_tensor tx = tensor(x, N), tdx = tensor(dx, N);
+  options.name = "bn";
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &one));
+  EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &two));
+  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT_OK(syncbn_batch_norm_forward(one, &tx, NULL, NULL, &tx, saved));
+  EXPECT(syncbn_batch_norm_backward(two, saved, &tx, NULL, &tx, NULL, &tdx, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "another layer of that name") != NULL);
+  syncbn_saved_free(saved);
+  syncbn_batch_norm_free(two);
+  syncbn_batch_norm_free(one);
+  syncbn_communicator_free(self);
+}
+
+static void errors_are_utf8_whatever_names_are(void) {
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_options options = syncbn_default_options();
+  options.name = "caf\xe9 \xc3\xa9"; /* Latin-1, then UTF-8 */
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT(syncbn_batch_norm_new(0, self, &options, &layer) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "layer 'caf\xef\xbf\xbd \xc3\xa9'") != NULL);
+  EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
+  EXPECT(syncbn_batch_norm_load(layer, "/nonexistent/\xff") == SYNCBN_FILE_ERROR);
+  EXPECT(strstr(syncbn_last_error(), "/nonexistent/\xef\xbf\xbd") != NULL);
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(self);
+}
+
 static void devices_need_a_build_for_them(void) {
   syncbn_communicator* self = NULL;
   syncbn_device_communicator* of_device = NULL;
@@ -288,6 +621,16 @@ int main(void) {
   layers_together_are_layers_one_by_one();
   the_phases_are_the_layer();
   errors_have_a_code_and_a_message();
+  layers_work_in_place();
+  sums_are_started_and_finished_and_groups_split_by_samples();
+  a_missing_rank_is_reported_and_recorded();
+  no_handle_is_no_crash();
+  memory_that_overlaps_or_is_not_aligned_is_refused();
+  sizes_that_cannot_be_are_refused();
+  options_that_cannot_be_are_refused();
+  an_eps_that_cannot_be_moves_no_pivot();
+  what_another_layer_of_the_name_saved_is_refused();
+  errors_are_utf8_whatever_names_are();
   devices_need_a_build_for_them();
   puts("passed");
   return 0;

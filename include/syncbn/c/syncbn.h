@@ -10,6 +10,10 @@
  * the calling thread, until its next failing call. Handles that a function gives out are released
  * by their _free function, which takes NULL. A call that fails gives out no handle. Nothing is
  * printed and nothing exits.
+ *
+ * A handle that is NULL is refused: a function that returns a status gives SYNCBN_INVALID_ARGUMENT,
+ * one that returns a pointer NULL, one that returns a count or a size 0, a rank -1, and one that
+ * returns nothing does nothing; syncbn_last_error() says which argument it was.
  */
 
 #include <stddef.h>
@@ -115,6 +119,7 @@ syncbn_status syncbn_communicator_start(const syncbn_communicator* group, double
 /* Collective. Waits until the data hold the sum. Each once, in any order. */
 syncbn_status syncbn_communicator_finish(const syncbn_communicator* group,
                                          const syncbn_pending* pending);
+/* Its number, from 0 on. */
 int syncbn_communicator_rank(const syncbn_communicator* group);
 int syncbn_communicator_size(const syncbn_communicator* group);
 /* Layers made from it keep the group alive. */
@@ -122,13 +127,16 @@ void syncbn_communicator_free(syncbn_communicator* group);
 
 /* --- the layer ------------------------------------------------------------------------------ */
 
+/* The momentum with which running statistics are the average of all batches. */
+enum { SYNCBN_AVERAGE_OF_ALL_BATCHES = -1 };
+
 typedef struct syncbn_options {
-  const char* name;        /* names the layer in messages; equal on every rank. "": counted */
-  double eps;              /* 1e-5 */
-  double momentum;         /* 0.1; negative: running statistics are the average of all batches */
-  int affine;              /* 1 */
-  int track_running_stats; /* 1 */
-  double negative_slope;   /* 1: no activation; 0: ReLU; between: leaky ReLU */
+  const char* name;              /* names the layer in messages; equal on every rank. "": counted */
+  double eps;                    /* 1e-5; finite, at least 0 */
+  double momentum;               /* 0.1; 0 to 1, or SYNCBN_AVERAGE_OF_ALL_BATCHES */
+  int affine;                    /* 1 */
+  int track_running_stats;       /* 1 */
+  double negative_slope;         /* 1: no activation; 0: ReLU; between: leaky ReLU */
   int group_parameter_gradients; /* 0: a rank's own share; 1: the group's sum */
   int64_t channel_blocks;        /* 0: blocks of channels as suit the cache; see BatchNormOptions */
   int exact;                     /* 0; 1: the same bits for any ranks; see Reproducibility */
@@ -218,15 +226,15 @@ int64_t syncbn_batch_norm_num_batches_tracked(const syncbn_batch_norm* layer);
 int64_t syncbn_batch_norm_pivot_retries(const syncbn_batch_norm* layer);
 void syncbn_batch_norm_zero_grad(syncbn_batch_norm* layer);
 
-/* Local. A safetensors file with PyTorch's names; written atomically. A layer with values that are
- * not finite is not saved: SYNCBN_FILE_ERROR, and the old file stays. */
+/* Local. A safetensors file with PyTorch's names, of this layer alone; written atomically. A layer
+ * with values that are not finite is not saved: SYNCBN_FILE_ERROR, and the old file stays. */
 syncbn_status syncbn_batch_norm_save(const syncbn_batch_norm* layer, const char* file);
 syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file);
 
 /* --- the phases: forward_sums, (all-reduce), finalize, normalize;
  *                 backward_sums, (all-reduce), input_gradient -------------------------------- */
 
-/* Doubles in either message: 2 * channels + 1; 0 for less than one channel. */
+/* Doubles in either message: 2 * channels + 1; 0 for less than one channel or more than 2^40. */
 size_t syncbn_sums_length(int64_t channels);
 
 /* sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count }. pivot [C], same bits on all ranks;
@@ -237,7 +245,7 @@ syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, c
 /* From summed-up sums: mean, var (biased), invstd [C] each and the count. If the pivot was so far
  * from the mean that accuracy is lost, moves it there, sets *again to 1 and writes nothing else:
  * take the sums and their all-reduce once more. Pass again = NULL after the third time, to go on
- * regardless. */
+ * regardless. mean, var, invstd, count and pivot overlap no other of them. */
 syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivot, double eps,
                               syncbn_dtype dtype, double* mean, double* var, double* invstd,
                               double* count, int* again);
