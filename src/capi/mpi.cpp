@@ -1,15 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "syncbn/c/mpi.h"
 
+#include <string>
+#include <string_view>
+
 #include <mpi.h>
 
+#include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
 #include "capi/guarded.hpp"
 #include "capi/handles.hpp"
 
-syncbn_status syncbn_communicator_mpi(MPI_Comm comm, double timeout_seconds,
-                                      syncbn_communicator** out) {
+syncbn_status syncbn_require_mpi(const char* name) {
+  return syncbn::capi::guarded([&] {
+    syncbn::capi::require(name, "name");
+    if (std::string_view(name) != SYNCBN_MPI) {
+      throw syncbn::InvalidArgument("this program was compiled for " + std::string(name) +
+                                    " (the library for " SYNCBN_MPI
+                                    "). Compile both for the same MPI, and run with its launcher.");
+    }
+  });
+}
+
+// The parentheses keep the macro of this name out.
+syncbn_status(syncbn_communicator_mpi)(MPI_Comm comm, double timeout_seconds,
+                                       syncbn_communicator** out) {
   return syncbn::capi::guarded([&] {
     syncbn::capi::require(out, "out");
     *out = new syncbn_communicator{

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <string.h>
 
 #include <mpi.h>
 
@@ -44,6 +45,14 @@ int main(int argc, char** argv) {
   EXPECT(syncbn_communicator_size(alone) == 1);
   EXPECT_OK(syncbn_communicator_all_reduce(world, &one, 1));
   EXPECT(one == size);
+
+  syncbn_communicator* refused = NULL;
+  EXPECT(syncbn_require_mpi("another MPI") == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "compiled for another MPI (the library for " SYNCBN_MPI ")"));
+  EXPECT(syncbn_require_mpi(NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_require_mpi(SYNCBN_MPI));
+  EXPECT(syncbn_communicator_mpi(MPI_COMM_WORLD, -1, &refused) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(refused == NULL);
 
   syncbn_saved_free(saved);
   syncbn_batch_norm_free(layer);
