@@ -52,9 +52,7 @@ enum class Reproducibility : std::uint8_t {
   /// For up to 2^19 ranks, and 2^34 elements per channel, whatever they are.
   ///
   /// var + eps is as exact as 2^-25 of it (f64: 1e-14), with outliers n 2^-46 for n elements, at
-  /// worst; usually by orders of magnitude better. With f64 a mean far beyond the spread adds
-  /// 2^-97 mean^2, or 2^-49 mean^2 where the mean is outside of the range of float. The mean is as
-  /// exact as the same part of sqrt(var + eps), and as double holds it. Weights may be of any size,
+  /// worst; usually by orders of magnitude better. The mean is as exact as the same part of sqrt(var + eps), and as double holds it. Weights may be of any size,
   /// but where their average is below 2^-8, or some are far above 1, sums are taken twice in every
   /// step.
   exact,
@@ -103,7 +101,7 @@ struct Saved {
   std::int64_t blocks = 1;  ///< of channels, that its backward is cut into; alike on all ranks
   std::string layer;        ///< whose forward it was, by name
   std::uint64_t layer_number = 0;  ///< and by the number that no other of this process has
-  std::int64_t forward = 0;        ///< the how many-th; 0: none yet
+  std::int64_t forward = 0;        ///< the how many-th; 0: none yet; -1: an infer
 };
 
 struct BackwardCall;

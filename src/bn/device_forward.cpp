@@ -243,7 +243,7 @@ void DeviceBatchNorm::infer_with(const Forward& pass, DeviceSaved& saved, CudaSt
             statistics[DeviceStatistics::shift], stream);
   save_pass(pass, saved);
   saved.forward_.frozen = true;
-  saved.forward_.forward = 1;  // of no group's count, which may differ here
+  saved.forward_.forward = -1;  // infers are not counted: ranks may differ in how many they make
 }
 
 void DeviceBatchNorm::require_running_statistics() const {

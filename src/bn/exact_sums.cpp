@@ -90,7 +90,8 @@ bool ExactForward::settle(const ChannelRange& channels) {
       exact_.again[c] = needs_another(c, time > 0) ? 1 : 0;
       any = any || exact_.again[c] != 0;
       if (exact_.again[c] != 0 && !was_outside) {
-        pivot_[c] = to_pivot(pivot_[c] + working_.sums[c] / working_.sums.back(), x_.dtype());
+        pivot_[c] =
+            kernels::nearest_pivot(working_.sums[c] / working_.sums.back(), pivot_[c], exact_.fine);
       }
     }
     if (!any) {

@@ -200,7 +200,7 @@ void BatchNorm::infer_with(const Forward& pass, Saved& saved) {
   save_pass(pass, saved);
   saved.frozen = true;
   saved.blocks = 1;
-  saved.forward = 1;  // of no group's count, which may differ here
+  saved.forward = -1;  // infers are not counted: ranks may differ in how many they make
 }
 
 void BatchNorm::normalize_channels(const Forward& pass, const kernels::ChannelRange& channels) {

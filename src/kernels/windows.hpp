@@ -103,11 +103,19 @@ SYNCBN_HOST_DEVICE inline ErrorsOfUnits errors_of_units(const ForwardTotals& of,
   return {mean, squares + mean * (2 * std::fabs(of.sum / of.count) + mean)};
 }
 
-/// Tells whether the pivot nearest to the mean is much nearer to it than this one is.
-SYNCBN_HOST_DEVICE inline bool another_pivot_is_nearer(double offset, double pivot, bool fine) {
+/// Gives the pivot nearest to the mean that sums about `pivot` say is so far off: 0 where that mean
+/// is less than what x - pivot has lost of it.
+SYNCBN_HOST_DEVICE inline double nearest_pivot(double offset, double pivot, bool fine) {
   const double mean = pivot + offset;
-  const double nearest = to_pivot(mean, fine ? DType::f64 : DType::f32);
-  return 2 * std::fabs(mean - nearest) < std::fabs(offset);
+  return std::fabs(mean) < 0x1p-48 * std::fabs(offset)
+             ? 0
+             : to_pivot(mean, fine ? DType::f64 : DType::f32);
+}
+
+/// Tells whether that pivot is much nearer to the mean than this one is.
+SYNCBN_HOST_DEVICE inline bool another_pivot_is_nearer(double offset, double pivot, bool fine) {
+  const double nearest = nearest_pivot(offset, pivot, fine);
+  return nearest != pivot && 2 * std::fabs(pivot + offset - nearest) < std::fabs(offset);
 }
 
 /// Tells whether a forward's sums, of terms inside these windows, are too coarse for the mean and

@@ -140,7 +140,7 @@ TEST(Arithmetic, OfTheCallerIsLeftAsItWas) {
 
 TEST(Arithmetic, OfPhasesIsTheDefaultToo) {
   const Tensor x = Tensor::normal(DType::f32, {16, 2, 50}, Layout::channels_first, 1, 0, 1e-38);
-  const std::vector<float> pivot(2, 0.3e-38F);
+  const std::vector<double> pivot(2, static_cast<double>(0.3e-38F));
   const auto statistics = [&] {
     std::vector<double> sums(sums_length(2));
     forward_sums(x.view(), pivot, sums);

@@ -2,16 +2,18 @@
 
 // These tests hold the statistics of Reproducibility::exact against two passes in long double.
 //
-// The bounds are those of bn/exact_sums.hpp. With V = var + eps, and K the float that is nearest to
-// the mean (0 if the mean is no float's size), and n at most 50 elements,
+// The bounds are those of bn/exact_sums.hpp. With V = var + eps, and K the float (of f64 the
+// double) that is nearest to the mean, and n at most 50 elements,
 //
 //   |var's error|  <= tolerance V + 2^-49 k^2 + n 2^-46 j^2    tolerance: 2^-25, f64 1e-14
 //   |mean's error| <= tolerance sqrt(V) + 2^-50 (|mean| + sqrt(V) + k) + n 2^-49 j
 //
-// where k = |mean - K| + j, and j = (n 2^-49 + 2^-50) J is how far a jump of the mean by J leaves
-// the pivot off K. The second term of the mean's error is what double holds the mean with, and the
-// rounding of x - K. f64 has 2^-50 of the units, and of n 2^-46 and n 2^-49.
+// where k = |mean - K| + 4 j, and j = (n 2^-49 + 2^-50) J is how far a jump of the mean by J leaves
+// the pivot off K, which is 0 where the mean is less than 4 of that. The second term of the mean's
+// error is what double holds the mean with, and the rounding of x - K. f64 has 2^-50 of the units,
+// and of n 2^-46 and n 2^-49.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -56,17 +58,17 @@ Moments moments_of(const Tensor& x, std::int64_t c, const std::vector<float>& we
   return {mean, sum([&](Real v) { return (v - mean) * (v - mean); }) / count};
 }
 
-/// Returns what a float leaves of the mean.
-Real beyond_float(Real mean) {
-  const auto nearest = static_cast<float>(mean);
-  return std::isfinite(nearest) ? mean - static_cast<Real>(nearest) : mean;
+/// Returns what a pivot leaves of the mean.
+Real beyond_pivot(Real mean, bool fine) {
+  return fine ? mean - static_cast<Real>(static_cast<double>(mean))
+              : mean - static_cast<Real>(static_cast<float>(mean));
 }
 
-/// Expects statistics of every channel within the bounds. `pivots`: those of earlier steps, or none
-/// from which the mean has jumped.
+/// Expects statistics of every channel within the bounds. `earlier`: means of earlier steps,
+/// between which their pivots are, or none if the mean has not jumped.
 void expect_near_the_truth(const Saved& saved, const Tensor& x, const std::vector<float>& weight,
                            double eps, const std::string& which,
-                           const std::vector<double>& pivots = {}) {
+                           const std::vector<double>& earlier = {}) {
   const bool fine = x.dtype() == DType::f64;
   const Real tolerance = fine ? 1e-14L : 0x1p-25L;
   const Real unit = static_cast<Real>(x.shape().per_channel()) * (fine ? 0x1p-99L : 0x1p-49L);
@@ -75,9 +77,9 @@ void expect_near_the_truth(const Saved& saved, const Tensor& x, const std::vecto
     const Moments truth = moments_of(x, c, weight);
     const Real v = truth.var + static_cast<Real>(eps);
     const Real jump =
-        pivots.empty() ? 0 : std::fabs(truth.mean - static_cast<Real>(pivots[channel]));
+        earlier.empty() ? 0 : std::fabs(truth.mean) + static_cast<Real>(earlier[channel]);
     const Real j = (unit + 0x1p-50L) * jump;
-    const Real k = std::fabs(beyond_float(truth.mean)) + j;
+    const Real k = std::fabs(beyond_pivot(truth.mean, fine)) + 4 * j;
     const Real of_var = std::fabs(static_cast<Real>(saved.statistics.var[channel]) - truth.var);
     const Real of_mean = std::fabs(static_cast<Real>(saved.statistics.mean[channel]) - truth.mean);
     EXPECT_LE(of_var, tolerance * v + 0x1p-49L * k * k + 8 * unit * j * j)
@@ -255,17 +257,6 @@ Tensor draw_batch(Draws& draws, DType dtype, const Shape& shape) {
   return x;
 }
 
-/// Returns what the running means foretell.
-std::vector<double> next_pivots(BatchNorm& layer) {
-  const double start = std::pow(0.9, static_cast<double>(layer.num_batches_tracked()));
-  std::vector<double> pivots;
-  for (const double mean : layer.running_mean()) {
-    const auto foretold = static_cast<float>(start < 1 ? mean / (1 - start) : 0);
-    pivots.push_back(std::isfinite(foretold) ? static_cast<double>(foretold) : 0);
-  }
-  return pivots;
-}
-
 TEST(ExactAccuracy, HoldsForAnyMagnitudesAndWeights) {
   Draws draws(11);
   for (int trial = 0; trial < 1500; ++trial) {
@@ -275,17 +266,20 @@ TEST(ExactAccuracy, HoldsForAnyMagnitudesAndWeights) {
     BatchNorm layer(5, Communicator::self(), exact_options(eps));
     Saved saved;
     Tensor x = draw_batch(draws, dtype, {n, 5, 1});
+    std::vector<double> earlier(5, 0.0);  // largest of the means
     for (int step = 0; step < 4; ++step) {
       if (step == 3) {  // a jump
         x = draw_batch(draws, dtype, {n, 5, 1});
       }
       const std::vector<float> weight = draw_weights(draws, n);
-      const std::vector<double> pivots = next_pivots(layer);
       Tensor y = x;
       layer.forward(x.view(), y.view(), saved, weight);
       expect_near_the_truth(saved, x, weight, eps,
                             "trial " + std::to_string(trial) + ", step " + std::to_string(step),
-                            pivots);
+                            earlier);
+      for (std::size_t c = 0; c < earlier.size(); ++c) {
+        earlier[c] = std::max(earlier[c], std::fabs(saved.statistics.mean[c]));
+      }
     }
     if (testing::Test::HasFailure()) {
       return;  // the first says enough

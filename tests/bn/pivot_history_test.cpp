@@ -131,15 +131,21 @@ TEST(PivotHistory, ABatchAfterAnOutlierIsAsByItself) {
         SCOPED_TRACE(testing::Message() << to_string(jump.dtype) << " " << jump.outlier
                                         << (tracked ? "" : " not tracked"));
         BatchNorm layer(channels, group, {.track_running_stats = tracked});
+        BatchNorm exact(
+            channels, group,
+            {.track_running_stats = tracked, .reproducibility = Reproducibility::exact});
         Tensor outlier = Tensor::normal(jump.dtype, whole, Layout::channels_first, 1);
         for (std::int64_t c = 0; c < channels; ++c) {
           outlier.set(7, c, 5, jump.outlier);
         }
         forward(layer, shard(outlier, group), jump.weight);
+        forward(exact, shard(outlier, group), jump.weight);
         for (std::uint64_t step = 2; step < 12; ++step) {
           const Tensor batch = Tensor::normal(jump.dtype, whole, Layout::channels_first, step);
           expect_statistics_of(batch, forward(layer, shard(batch, group), jump.weight),
                                jump.tolerance);
+          expect_statistics_of(batch, forward(exact, shard(batch, group), jump.weight),
+                               jump.dtype == DType::f64 ? 1e-12 : 0x1p-25);
         }
         EXPECT_LE(layer.pivot_retries(), 2) << "the outlier's batch, and the one after it";
       }

@@ -79,15 +79,20 @@ TEST(WindowsTest, SumsOfSmallWeightsAreTooCoarseSooner) {
   }
 }
 
-// Where the mean is no float, or none that is different, another pivot would not be nearer.
+// Where the mean is no float, or none that is different, another pivot would not be nearer. Those
+// of f64 are doubles.
 TEST(WindowsTest, APivotIsMovedOnlyWhereItComesNearer) {
-  EXPECT_TRUE(another_pivot_is_nearer(1e6, 0));
-  EXPECT_TRUE(another_pivot_is_nearer(-3, 1000));
-  EXPECT_FALSE(another_pivot_is_nearer(0.01, 1e6F));
-  EXPECT_FALSE(another_pivot_is_nearer(1e-3, 1e5F));
-  EXPECT_FALSE(another_pivot_is_nearer(1e150, 0));
-  EXPECT_FALSE(another_pivot_is_nearer(1e-150, 0));
-  EXPECT_FALSE(another_pivot_is_nearer(0, 3));
+  for (const bool fine : {false, true}) {
+    EXPECT_TRUE(another_pivot_is_nearer(1e6, 0, fine));
+    EXPECT_TRUE(another_pivot_is_nearer(-3, 1000, fine));
+    EXPECT_EQ(another_pivot_is_nearer(0.01, 1e6, fine), fine);
+    EXPECT_EQ(another_pivot_is_nearer(1e-3, 1e5, fine), fine);
+    EXPECT_EQ(another_pivot_is_nearer(1e150, 0, fine), fine);
+    EXPECT_EQ(another_pivot_is_nearer(1e-150, 0, fine), fine);
+    EXPECT_TRUE(another_pivot_is_nearer(-1e30 + 1, 1e30, fine));  // 0 is
+    EXPECT_FALSE(another_pivot_is_nearer(0, 3, fine));
+  }
+  EXPECT_FALSE(another_pivot_is_nearer(1e-12, 1e5, true));
 }
 
 TEST(WindowsTest, SharesOfTheStartAreThePowersThatTheyWere) {

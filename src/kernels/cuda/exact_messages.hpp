@@ -153,7 +153,7 @@ struct ForwardSettlement : SettleForward {
         !is_special && is_too_coarse(totals, windows, pivot[c], eps, pass.fine, fitted);
     want(pass.of, c, again);
     if (again) {
-      pivot[c] = pass.pivot(pivot[c] + of.first / totals.count);
+      pivot[c] = nearest_pivot(of.first / totals.count, pivot[c], pass.fine);
     }
   }
 };
