@@ -41,9 +41,9 @@ class FlightRecords : public testing::Test {
 
   /// Within 1 GB of memory.
   Ended shown() const {
-    const Ended ended =
-        run_shell("ulimit -v 1000000; TZ=UTC exec " SYNCBN_PROGRAM " info --flight-record " +
-                  scratch_.path().string());
+    const Ended ended = run_shell(at_most_memory(1'000'000'000) +
+                                  "TZ=UTC exec " SYNCBN_PROGRAM " info --flight-record " +
+                                  scratch_.path().string());
     EXPECT_EQ(ended.code, 0) << ended.err;
     EXPECT_THAT(ended.out, HasSubstr("rank 0 on a")) << "the good one";
     return ended;

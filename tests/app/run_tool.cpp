@@ -33,6 +33,19 @@ Ended run_shell(const std::string& command) {
   return {code, read_file(out), read_file(err), elapsed.count()};
 }
 
+std::string at_most_memory([[maybe_unused]] std::size_t bytes) {
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SYNCBN_TEST_SANITIZED
+#endif
+#endif
+#if defined(SYNCBN_TEST_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return "";
+#else
+  return "ulimit -v " + std::to_string(bytes / 1024) + "; ";
+#endif
+}
+
 Ended run_tool(const std::string& arguments) {
   return run_shell("OMP_NUM_THREADS=1 exec " SYNCBN_PROGRAM " " + arguments);
 }

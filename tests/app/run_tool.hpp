@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 
@@ -21,6 +22,10 @@ Ended run_ranks(int ranks, const std::string& arguments);
 
 /// A shell command to its end. Fails the test if that takes more than a minute.
 Ended run_shell(const std::string& command);
+
+/// A shell's command to have at most so many bytes of memory in what follows: "ulimit -v 1000; ".
+/// In a build with a sanitizer, which takes terabytes of addresses, "".
+std::string at_most_memory(std::size_t bytes);
 
 /// What mpirun is started with: "env OMPI_...=1 mpirun -n".
 std::string mpirun();

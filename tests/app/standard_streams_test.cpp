@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the tool does where its standard streams cannot be written.
-#include <filesystem>
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "app/run_tool.hpp"
-#include "support/scratch_directory.hpp"
 
 namespace syncbn::test {
 namespace {
@@ -43,16 +41,6 @@ TEST(StandardOutput, ThatCannotBeWrittenIsAFailure) {
     }
     EXPECT_EQ(redirected("--version 2>/dev/full " + redirection).code, 1) << redirection;
   }
-}
-
-/// A file would otherwise get the number of the stream that is closed, and the texts for it.
-TEST(StandardOutput, ThatIsClosedLeavesReportsAsTheyAre) {
-  const ScratchDirectory scratch;
-  const std::string closed = (scratch / "closed.csv").string();
-  const Ended ended =
-      redirected("bench --shapes 4x4 --repeat 1 --min-time 0 --csv " + closed + " >&- 2>&-");
-  EXPECT_EQ(ended.code, 1);
-  EXPECT_THAT(read_file(closed), testing::Not(HasSubstr("syncbn bench:")));
 }
 
 }  // namespace
