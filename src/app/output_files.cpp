@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/output_files.hpp"
 
-#include <cerrno>
-#include <functional>
 #include <span>
 #include <system_error>
-#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -50,29 +47,6 @@ void refuse_one_file(const std::vector<NamedFile>& files) {
             a->option, a->file.string(), b->option, b->file.string()));
       }
     }
-  }
-}
-
-/// Throws FileError if nothing can replace `file`.
-void require_replaceable(const fs::path& file) {
-  const fs::path directory = file.has_parent_path() ? file.parent_path() : ".";
-  std::error_code error;
-  const fs::file_status status = fs::status(file, error);
-  std::string why;
-  if (!fs::is_directory(directory, error)) {
-    why = fmt::format("{} is not a directory", directory.string());
-  } else if (fs::is_directory(status)) {
-    why = "it is a directory";
-  } else if (fs::exists(status) && !fs::is_regular_file(status)) {
-    why = "it is not a regular file";
-  } else if (::access(directory.c_str(), W_OK | X_OK) != 0) {
-    why = fmt::format("{}: {}", directory.string(), std::generic_category().message(errno));
-  }
-  if (!why.empty()) {
-    throw FileError(
-        fmt::format("{} cannot be written ({}). Name a file in a directory that exists "
-                    "and can be written to.",
-                    file.string(), why));
   }
 }
 

@@ -84,12 +84,21 @@ TEST_F(Train, RefusesOneFileForTwoPurposes) {
 }
 
 TEST_F(Train, RefusesACheckpointThatCannotBeWrittenBeforeTraining) {
-  for (const std::string& save : {file("missing/save"), file("."), std::string("/dev/null")}) {
+  ASSERT_EQ(::mkfifo(file("pipe").c_str(), 0600), 0);
+  for (const std::string& save :
+       {file("missing/save"), file("."), file("pipe"), std::string("/dev/null"),
+        std::string("/dev/full"), std::string("/proc/self/save"), file(std::string(256, 'x'))}) {
     const Ended ended = train("--steps 1 --save " + save);
     EXPECT_EQ(ended.code, 1) << save;
     EXPECT_THAT(ended.out, IsEmpty()) << save;
     EXPECT_THAT(ended.err, HasSubstr(save)) << save;
   }
+}
+
+TEST_F(Train, WritesACheckpointOfTheLongestName) {
+  const std::string save = file(std::string(255, 'x'));
+  EXPECT_EQ(train("--steps 1 --save " + save).code, 0);
+  EXPECT_TRUE(std::filesystem::exists(save));
 }
 
 TEST_F(Train, LeavesAFileThatIsNoLogAsItIs) {
@@ -113,6 +122,39 @@ TEST_F(Train, RefusesPipesThatNobodyIsAtTheOtherEndOf) {
   EXPECT_EQ(unwritten.code, 1);
   EXPECT_THAT(unwritten.err,
               HasSubstr("t10k-labels-idx1-ubyte cannot be read (it is not a regular"));
+}
+
+TEST_F(Train, NamesTheFileThatMemoryRanOutFor) {
+  const std::string limit = at_most_memory(1'500'000'000);
+  if (limit.empty()) {
+    GTEST_SKIP() << "memory cannot be limited in this build";
+  }
+  // Of zeros, which take no place on the disk.
+  const auto images = [&](const std::string& part, std::uint32_t count) {
+    const std::filesystem::path path = file("data/" + part + "-images-idx3-ubyte");
+    std::filesystem::remove(path.string() + ".gz");
+    write_file(path, idx_bytes({count, 4096, 4096}, {}));
+    std::filesystem::resize_file(path, 16 + std::uintmax_t{count} * 4096 * 4096);
+  };
+  images("train", 100);
+  images("t10k", 50);
+  const Ended ended =
+      run_shell(limit + "OMP_NUM_THREADS=1 exec " SYNCBN_PROGRAM " train --data " + file("data"));
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("train-images-idx3-ubyte cannot be read (memory ran out"),
+                               HasSubstr("1677721600 bytes")));
+}
+
+/// The log, the first file that stays open, would get the number of the stream that is closed.
+TEST_F(Train, WritesNothingElseIntoItsLogWhereStandardOutputIsClosed) {
+  const Ended ended = train("--steps 2 --log " + file("log") + " 1>&- 2>&-");
+  EXPECT_EQ(ended.code, 1);
+  std::ifstream log(file("log"));
+  int lines = 0;
+  for (std::string line; std::getline(log, line); ++lines) {
+    EXPECT_TRUE(nlohmann::json::accept(line)) << line;
+  }
+  EXPECT_EQ(lines, 2);
 }
 
 TEST_F(Train, WritesItsLogIntoAPipe) {
