@@ -179,11 +179,15 @@ StepReport Trainer::train_step() {
 /// Forward, backward and exchange. Leaves the mean gradients in message_, returns the mean loss.
 double Trainer::global_loss(std::span<const std::int64_t> batch) {
   const auto images = static_cast<std::int64_t>(batch.size());
-  const Range mine = shard(images, exchange_.rank(), exchange_.size());
-  const Pass pass{
-      Mode::train, step_,
-      batch.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()))};
+  const Pass pass{Mode::train, step_, own_part(batch)};
   return exchange_gradients(shard_loss(pass), images);
+}
+
+/// What this rank takes of a global batch.
+std::span<const std::int64_t> Trainer::own_part(std::span<const std::int64_t> batch) const {
+  const Range mine =
+      shard(static_cast<std::int64_t>(batch.size()), exchange_.rank(), exchange_.size());
+  return batch.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
 }
 
 /// Forward and backward. Leaves the summed gradients with the parameters, returns the summed loss.
@@ -246,7 +250,26 @@ bool Trainer::checkpoint_is_due() const {
                                     (options_.save_every && step_ % *options_.save_every == 0));
 }
 
+/// Collective. Throws FileError on every rank if the weights as they are now give no finite loss:
+/// the next step would tell, but then the last good checkpoint would be gone.
+void Trainer::require_finite_loss() {
+  agree(exchange_, [&] {
+    const std::span<const std::int64_t> batch = sampler_.global_batch(step_ - 1);
+    const Pass pass{Mode::infer, step_, own_part(batch)};
+    load_images(data_.train, pass.samples);
+    const std::span<const float> logits = model_.forward(pass, images_);
+    logit_gradients_.resize(logits.size());
+    if (!std::isfinite(softmax_cross_entropy(logits, labels_, logit_gradients_))) {
+      throw FileError(
+          fmt::format("{} is not replaced (the loss after step {} is not finite: training has "
+                      "diverged). What is there is from before. Try a lower --learning-rate.",
+                      options_.save.string(), step_));
+    }
+  });
+}
+
 void Trainer::save() {
+  require_finite_loss();
   save_checkpoint(options_.save, trained(), identity(), step_, exchange_);
 }
 

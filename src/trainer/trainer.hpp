@@ -49,7 +49,8 @@ class Trainer {
   std::int64_t parameter_count() const;
 
   /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite,
-  /// and FileError instead of saving weights that are not; the last checkpoint is then from before.
+  /// and FileError instead of saving weights that give none that is; the last checkpoint is then
+  /// from before.
   ///
   /// With `recover`, ranks may be lost: the others go back to the last step that all of them have
   /// done, and from there on are what a run of as many ranks is that resumes from a checkpoint of
@@ -63,11 +64,13 @@ class Trainer {
   void go_on_with(const Communicator& survivors, Observer& observer);
   StepReport train_step();
   double global_loss(std::span<const std::int64_t> batch);
+  std::span<const std::int64_t> own_part(std::span<const std::int64_t> batch) const;
   double shard_loss(const Pass& pass);
   double exchange_gradients(double loss, std::int64_t images);
   double evaluate();
   std::int64_t count_correct_in_shard();
   bool checkpoint_is_due() const;
+  void require_finite_loss();
   void save();
   void load_images(const Dataset& data, std::span<const std::int64_t> samples);
   RunIdentity identity() const;
