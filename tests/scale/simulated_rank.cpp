@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <ctime>
+#include <unistd.h>
 
 #include <mpi.h>
 
@@ -24,6 +25,10 @@ int MPI_Comm_idup(MPI_Comm comm, MPI_Comm* copy, MPI_Request* request) {
 int sched_yield() noexcept {
   smpi_usleep(1);
   return 0;
+}
+
+int usleep(useconds_t time) {
+  return smpi_usleep(time);
 }
 
 // The library's only direct system call is the futex. Nobody sleeps on one, so nobody is woken.

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 #include <sched.h>
+#include <unistd.h>
 #include <utility>
 
 #include "syncbn/error.hpp"
@@ -27,6 +28,26 @@ constexpr char waits = 'w';  // for whom
 constexpr char fails = 'f';  // why
 constexpr char part = 'p';   // of the records
 constexpr char last_part = 'l';
+
+/// How to wait a little longer each time, for ranks that may be many, or come much later.
+class Pace {
+ public:
+  void turn() {
+    constexpr int quick_turns = 100;
+    constexpr int longest = 1000;  // us
+    if (turns_ < quick_turns) {
+      ++turns_;
+      sched_yield();
+      return;
+    }
+    usleep(static_cast<useconds_t>(sleep_));
+    sleep_ = std::min(sleep_ + sleep_ / 2, longest);
+  }
+
+ private:
+  int turns_ = 0;
+  int sleep_ = 10;  ///< us
+};
 
 /// Records one after the other, each behind its length.
 std::string packed(const std::vector<std::string>& records) {
@@ -77,8 +98,10 @@ class Meeting::Wait {
     if (waited_ >= deadlines.fail) {
       meeting_.fail(late(deadlines.fail));
     }
-    sched_yield();
+    pace_.turn();
   }
+  /// Somebody has come: the next may be near.
+  void hurry() { pace_ = Pace(); }
 
   Clock::duration waited() const { return waited_; }
 
@@ -94,6 +117,7 @@ class Meeting::Wait {
   Clock::time_point last_look_ = Clock::now();
   Clock::duration waited_{0};
   bool reported_ = false;
+  Pace pace_;
 };
 
 Meeting::Meeting(Members& members, std::string what, Deadlines deadlines, Kind ask, Kind answer)
@@ -130,6 +154,7 @@ std::vector<std::string> Meeting::collect(std::string_view own) {
         fail(notice->text);
       }
       came[static_cast<std::size_t>(notice->from)] = notice->text;
+      wait.hurry();
     }
     if (std::ranges::all_of(came, [](const auto& record) { return record.has_value(); })) {
       break;
@@ -202,12 +227,13 @@ void Meeting::send_to_all(const std::vector<std::string>& records) {
 
 void Meeting::push(std::chrono::milliseconds at_most) {
   const Clock::time_point end = Clock::now() + at_most;
+  Pace pace;
   while (Clock::now() < end) {
     const bool asked = asked_.all_sent();
     if (answers_.all_sent() && asked) {
       return;
     }
-    sched_yield();
+    pace.turn();
   }
 }
 

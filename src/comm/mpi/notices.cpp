@@ -19,11 +19,13 @@ Notices::~Notices() {
 }
 
 bool Notices::all_sent() {
-  std::erase_if(letters_, [](Letter& letter) {
-    int sent = 0;
-    MPI_Test(&letter.sending, &sent, MPI_STATUS_IGNORE);
-    return sent != 0;
-  });
+  int sent = 1;
+  while (!letters_.empty() && sent != 0) {  // one look for all that MPI has not sent yet
+    MPI_Test(&letters_.front().sending, &sent, MPI_STATUS_IGNORE);
+    if (sent != 0) {
+      letters_.pop_front();
+    }
+  }
   return letters_.empty();
 }
 
