@@ -65,18 +65,22 @@ std::string rank_of_launcher() {
   return "a rank";
 }
 
-/// Around a call of MPI that waits for all ranks, however long it takes them. `why`: what may keep
-/// one.
+/// Around a call of MPI that waits for all ranks. These take longer than an exchange, as the first
+/// waits for a launcher to start them: it has half a minute at least. Who waits for 10 s says so on
+/// rank 0. `why`: what may keep a rank.
 LastResort for_call(std::string_view call, const std::string& rank, std::string_view why) {
-  const auto late = [&](std::chrono::milliseconds waited) {
+  using std::chrono::milliseconds;
+  const auto limit = std::max<milliseconds>(deadlines.fail, std::chrono::seconds(30));
+  const auto first = std::max<milliseconds>(deadlines.report, default_report);
+  const auto late = [&](milliseconds waited) {
     return fmt::format("syncbn: {}: {} was not done within {} s", rank, call,
                        std::chrono::duration<double>(waited).count());
   };
   return {
-      deadlines.fail,
+      limit,
       fmt::format("{} ({}; MPI does not tell which). Give --timeout more, if they take so long.",
-                  late(deadlines.fail), why),
-      deadlines.report, late(deadlines.report)};
+                  late(limit), why),
+      rank == "rank 0" ? first : limit, late(first)};
 }
 
 std::string library_name() {
