@@ -41,7 +41,8 @@ syncbn_status syncbn_communicator_threads(int ranks, double timeout_seconds,
     require(out, "out");
     std::vector<std::unique_ptr<syncbn_communicator>> handles;
     for (Communicator& group : Communicator::threads(ranks, capi::to_deadlines(timeout_seconds))) {
-      handles.push_back(std::make_unique<syncbn_communicator>(std::move(group)));
+      handles.push_back(
+          std::make_unique<syncbn_communicator>(syncbn_communicator{std::move(group)}));
     }
     for (std::unique_ptr<syncbn_communicator>& handle : handles) {
       *out++ = handle.release();

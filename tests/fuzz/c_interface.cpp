@@ -357,7 +357,7 @@ class Calls {
     const auto c = static_cast<std::size_t>(extents.c);
     const syncbn_tensor x = tensor(extents), y = tensor(extents), dy = tensor(extents);
     const float* weight = weights(x);
-    float* pivot = values<float>(c);
+    double* pivot = values<double>(c);
     double* sums = values<double>(2 * c + 1);
     double *mean = values<double>(c), *var = values<double>(c), *invstd = values<double>(c);
     const double *gamma = values<double>(c), *beta = values<double>(c);
