@@ -60,6 +60,12 @@ Communicator Communicator::split_by_samples(std::int64_t mine, std::int64_t samp
                             std::to_string(comm::whole_number<std::int64_t>(value)) + " samples (" +
                             expected + ")");
     };
+    constexpr double most = 9007199254740992.0;  // 2^53
+    if (has(rank) > most || theirs > most) {
+      throw InvalidArgument("rank " + std::to_string(rank) +
+                            " speaks of more than 2^53 samples (beyond, they are not counted "
+                            "exactly)");
+    }
     comm::whole_number<std::int64_t>(has(rank));
     if (has(rank) < 0) {
       refuse("says it has", has(rank), "at least 0");

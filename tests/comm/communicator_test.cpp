@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <span>
 
 #include <gmock/gmock.h>
@@ -204,6 +205,9 @@ TEST(Communicator, SplitBySamplesMakesGroupsLargeEnough) {
     // An empty shard counts nothing: only rank 0 has any.
     EXPECT_EQ(group.split_by_samples(group.rank() == 0 ? 4 : 0, 4).size(), group.size());
     EXPECT_THROW(group.split_by_samples(8, 0), InvalidArgument);
+    const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    EXPECT_THROW(group.split_by_samples(8, most), InvalidArgument);
+    EXPECT_THROW(group.split_by_samples(group.rank() == 0 ? most : 8, 8), InvalidArgument);
     EXPECT_THROW(group.split_by_samples(group.rank() == 0 ? -1 : 8, 8), InvalidArgument);
     if (group.size() > 1) {
       EXPECT_THROW(group.split_by_samples(8, 8 + group.rank()), InvalidArgument);

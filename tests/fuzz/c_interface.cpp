@@ -119,9 +119,10 @@ class Calls {
   /// That a call kept what holds for all.
   void check(syncbn_status status) {
     expect(status >= SYNCBN_OK && status <= SYNCBN_DEVICE_ERROR, "a status is one of the list");
-    expect(status != SYNCBN_INTERNAL_ERROR, "no argument is an internal error");
-    expect(status != SYNCBN_COMM_ERROR, "a rank alone has nobody to disagree with");
-    expect(status == SYNCBN_OK || std::strlen(syncbn_last_error()) > 0, "a failure has a message");
+    const std::string why = status == SYNCBN_OK ? "" : syncbn_last_error();
+    expect(status != SYNCBN_INTERNAL_ERROR, "no argument is an internal error, but: " + why);
+    expect(status != SYNCBN_COMM_ERROR, "a rank alone agrees with itself, but: " + why);
+    expect(status == SYNCBN_OK || !why.empty(), "a failure has a message");
   }
 
   /// Calls, and checks that a refusal changed nothing of the layer.
