@@ -482,6 +482,8 @@ static void memory_that_overlaps_or_is_not_aligned_is_refused(void) {
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "y overlaps x") != NULL);
   EXPECT(syncbn_batch_norm_infer(layer, &x, NULL, NULL, &shifted, NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_infer(layer, &x, NULL, NULL, &shifted, saved) ==
+         SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_batch_norm_forward(layer, &odd, NULL, NULL, &odd, saved) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "x: ") != NULL && strstr(syncbn_last_error(), "multiple"));

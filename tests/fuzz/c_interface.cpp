@@ -210,11 +210,14 @@ class Calls {
   /// Makes it a tensor that is to be refused, or is empty: nobody may look at its memory.
   void spoil(syncbn_tensor& tensor) {
     std::int64_t* extents[] = {&tensor.n, &tensor.c, &tensor.s};
-    switch (up_to(2)) {
+    switch (up_to(3)) {
       case 0:
         tensor.data = nullptr;
         return;
       case 1:
+        tensor.data = static_cast<std::byte*>(tensor.data) + 1;  // aligned for no type
+        return;
+      case 2:
         *extents[up_to(2)] = odd_extents[up_to(4)];
         return;
       default:
@@ -271,6 +274,7 @@ class Calls {
     options.group_parameter_gradients = up_to(1);
     options.channel_blocks = seldom() ? odd_extents[up_to(4)] : up_to(3);
     options.exact = up_to(1);
+    options.compare_parameters = up_to(1);
     options.backend = seldom() ? up_to(5) - 2 : up_to(1);
     at.channels = seldom() ? odd_extents[up_to(4)] : up_to(5);
     const bool defaults = seldom();
@@ -317,7 +321,8 @@ class Calls {
     }
     const syncbn_tensor x = tensor(extents), y = tensor(extents), residual = tensor(extents);
     checked(at, [&] {
-      return syncbn_batch_norm_infer(at.layer, &x, optional(residual), weights(x), &y);
+      return syncbn_batch_norm_infer(at.layer, &x, optional(residual), weights(x), &y,
+                                     up_to(3) == 0 ? at.saved : nullptr);
     });
   }
 
