@@ -52,7 +52,8 @@ enum class Reproducibility : std::uint8_t {
   /// For up to 2^19 ranks, and 2^34 elements per channel, whatever they are.
   ///
   /// var + eps is as exact as 2^-25 of it (f64: 1e-14), with outliers n 2^-46 for n elements, at
-  /// worst; usually by orders of magnitude better. The mean is as exact as the same part of sqrt(var + eps), and as double holds it. Weights may be of any size,
+  /// worst; usually by orders of magnitude better. The mean is as exact as the same part of
+  /// sqrt(var + eps), and as double holds it. Weights may be of any size,
   /// but where their average is below 2^-8, or some are far above 1, sums are taken twice in every
   /// step.
   exact,

@@ -34,9 +34,9 @@
 //
 // A repeat's windows are at most 4 times as wide as the largest terms. As w d^2 <= W (var + o^2),
 // and so w |d| <= W sqrt(var + o^2), the units' share is below N 2^-46 (var + o^2), f64 N 2^-96,
-// whatever the weights. A repeat is about the pivot K nearest to the mean that the sums before gave,
-// a float, of f64 a double; if there were none, as a term was outside, or the mean was too far from
-// that pivot, there is a second repeat. So
+// whatever the weights. A repeat is about the pivot K nearest to the mean that the sums before
+// gave, a float, of f64 a double; if there were none, as a term was outside, or the mean was too
+// far from that pivot, there is a second repeat. So
 //
 //   |var's error| <= 2^-25 (var + eps)                         f32, f16, bf16
 //   |var's error| <= 1e-14 (var + eps) + 2^-49 (mean - K)^2    f64
@@ -46,8 +46,8 @@
 // so |mean - K| is no larger than their standard deviation; of f64 it is 2^-53 |mean|. When a mean
 // jumps by J from the pivot of earlier steps, K is off by (N 2^-49 + 2^-50) J besides (f64: 2^-50
 // J), in that step only: too much where J exceeds 2^59 N^-3/2 standard deviations (f64: 2^51),
-// unless the mean is below 2^-48 J: then K is 0. Nothing is held below 2^-1074, nor are weighted squares of 2^1020 or
-// more, which count as infinite.
+// unless the mean is below 2^-48 J: then K is 0. Nothing is held below 2^-1074, nor are weighted
+// squares of 2^1020 or more, which count as infinite.
 
 #include <cstdint>
 #include <span>

@@ -102,8 +102,9 @@ bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, d
   const DefaultArithmetic arithmetic;
   require_sums_about(sums, pivot);
   require_eps(eps);
+  const double limit = nearness(sums.back(), dtype);
   for (std::size_t c = 0; c < pivot.size(); ++c) {
-    if (bn::pivot_is_far(c, sums, pivot, eps, dtype)) {
+    if (bn::pivot_is_far(c, sums, pivot, eps, limit, dtype)) {
       return true;
     }
   }

@@ -22,16 +22,16 @@ double to_move_to(std::size_t channel, std::span<const double> sums, std::span<c
 }  // namespace
 
 bool pivot_is_far(std::size_t channel, std::span<const double> sums, std::span<const double> pivot,
-                  double eps, DType dtype) {
+                  double eps, double nearness, DType dtype) {
   const double n = sums.back();
   const double sum_sq = sums[pivot.size() + channel];
-  if (!(n > 0) || !std::isfinite(sums[channel]) || std::isnan(sum_sq)) {
-    return false;
-  }
   const double offset = sums[channel] / n;
   const double var = std::max(0.0, sum_sq / n - offset * offset);
-  const bool is_far = std::isinf(sum_sq) || offset * offset > nearness(n, dtype) * (var + eps);
-  return is_far && to_move_to(channel, sums, pivot, dtype) != pivot[channel];
+  const bool is_near = std::isfinite(sum_sq) && offset * offset <= nearness * (var + eps);
+  if (is_near || !(n > 0) || !std::isfinite(sums[channel]) || std::isnan(sum_sq)) {
+    return false;
+  }
+  return to_move_to(channel, sums, pivot, dtype) != pivot[channel];
 }
 
 void move_pivot(std::size_t channel, std::span<const double> sums, std::span<double> pivot,
@@ -41,15 +41,13 @@ void move_pivot(std::size_t channel, std::span<const double> sums, std::span<dou
   }
 }
 
-bool left_float(std::size_t channel, std::span<const double> sums, double eps, DType dtype) {
+bool left_float(std::size_t channel, std::span<const double> sums, double eps) {
   // Where squares of differences have all their digits in float.
   constexpr double least = 0x1p-100;
   const double n = sums.back();
-  if (dtype != DType::bf16 || !(n > 0)) {
-    return false;
-  }
   const double sum_sq = sums[sums.size() / 2 + channel];
-  return !std::isfinite(sums[channel]) || !std::isfinite(sum_sq) || sum_sq / n + eps < least;
+  return n > 0 &&
+         (!std::isfinite(sums[channel]) || !std::isfinite(sum_sq) || sum_sq / n + eps < least);
 }
 
 }  // namespace syncbn::bn

@@ -22,8 +22,9 @@ namespace syncbn::bn {
 inline constexpr int most_repeats = 4;
 
 /// Whether the sums of a channel lost too much to a pivot far from the mean, and another is nearer.
+/// `nearness`: of these sums' count, as in kernels/statistics.hpp.
 bool pivot_is_far(std::size_t channel, std::span<const double> sums, std::span<const double> pivot,
-                  double eps, DType dtype);
+                  double eps, double nearness, DType dtype);
 
 /// The pivot of a channel becomes the mean that its sums give; or 0, if the mean is less than what
 /// they may be off by.
@@ -32,6 +33,6 @@ void move_pivot(std::size_t channel, std::span<const double> sums, std::span<dou
 
 /// Whether squares of bf16, which are added in float, may have left the range of float, so that a
 /// channel's sums are to be taken of double.
-bool left_float(std::size_t channel, std::span<const double> sums, double eps, DType dtype);
+bool left_float(std::size_t channel, std::span<const double> sums, double eps);
 
 }  // namespace syncbn::bn

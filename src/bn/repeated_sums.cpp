@@ -4,6 +4,7 @@
 #include "bn/in_blocks.hpp"
 #include "bn/pivots.hpp"
 #include "comm/fingerprint.hpp"
+#include "kernels/statistics.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -12,13 +13,15 @@ namespace {
 bool choose_repeats(const ChannelRange& channels, std::span<double> pivot, double eps, DType dtype,
                     Workspace& working) {
   bool any = false;
+  const double limit = nearness(working.sums.back(), dtype);
+  const bool squares_are_float = dtype == DType::bf16;
   for (auto c = static_cast<std::size_t>(channels.begin);
        c < static_cast<std::size_t>(channels.end); ++c) {
-    if (pivot_is_far(c, working.sums, pivot, eps, dtype)) {
+    if (pivot_is_far(c, working.sums, pivot, eps, limit, dtype)) {
       move_pivot(c, working.sums, pivot, dtype);
       any = true;
     }
-    if (working.in_double[c] == 0 && left_float(c, working.sums, eps, dtype)) {
+    if (squares_are_float && working.in_double[c] == 0 && left_float(c, working.sums, eps)) {
       working.in_double[c] = 1;
       any = true;
     }

@@ -54,8 +54,9 @@ Moments moments_of(const Tensor& x, std::int64_t c, const std::vector<float>& we
   };
   const Real count = sum([](Real) -> Real { return 1; });
   const Real near = sum([](Real v) { return v; }) / count;
-  const Real mean = near + sum([&](Real v) { return v - near; }) / count;
-  return {mean, sum([&](Real v) { return (v - mean) * (v - mean); }) / count};
+  const Real offset = sum([&](Real v) { return v - near; }) / count;
+  return {near + offset,
+          sum([&](Real v) { return (v - near) * (v - near); }) / count - offset * offset};
 }
 
 /// Returns what a pivot leaves of the mean.

@@ -81,10 +81,11 @@ BatchNormOptions options_of(const Setting& setting) {
           .backend = setting.backend};
 }
 
+// Parameters are the same however they are rounded.
 std::vector<double> gamma_of(const Setting& setting) {
   std::vector<double> gamma;
   for (std::int64_t c = 0; c < setting.shape.c; ++c) {
-    gamma.push_back(0.8 + 0.1 * static_cast<double>(c % 7));
+    gamma.push_back(0.75 + 0.125 * static_cast<double>(c % 7));
   }
   return gamma;
 }
@@ -92,7 +93,7 @@ std::vector<double> gamma_of(const Setting& setting) {
 std::vector<double> beta_of(const Setting& setting) {
   std::vector<double> beta;
   for (std::int64_t c = 0; c < setting.shape.c; ++c) {
-    beta.push_back(0.2 * static_cast<double>(c % 3) - 0.3);
+    beta.push_back(0.25 * static_cast<double>(c % 3) - 0.375);
   }
   return beta;
 }

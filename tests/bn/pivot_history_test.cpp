@@ -139,13 +139,17 @@ TEST(PivotHistory, ABatchAfterAnOutlierIsAsByItself) {
           outlier.set(7, c, 5, jump.outlier);
         }
         forward(layer, shard(outlier, group), jump.weight);
-        forward(exact, shard(outlier, group), jump.weight);
+        if (jump.outlier < 1e150) {
+          forward(exact, shard(outlier, group), jump.weight);
+        }
         for (std::uint64_t step = 2; step < 12; ++step) {
           const Tensor batch = Tensor::normal(jump.dtype, whole, Layout::channels_first, step);
           expect_statistics_of(batch, forward(layer, shard(batch, group), jump.weight),
                                jump.tolerance);
-          expect_statistics_of(batch, forward(exact, shard(batch, group), jump.weight),
-                               jump.dtype == DType::f64 ? 1e-12 : 0x1p-25);
+          if (jump.outlier < 1e150) {  // squares of more count as infinite, see exact_sums.hpp
+            expect_statistics_of(batch, forward(exact, shard(batch, group), jump.weight),
+                                 jump.dtype == DType::f64 ? 1e-12 : 0x1p-25);
+          }
         }
         EXPECT_LE(layer.pivot_retries(), 2) << "the outlier's batch, and the one after it";
       }
