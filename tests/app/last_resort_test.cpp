@@ -22,6 +22,17 @@ TEST(LastResortDeathTest, EndsTheProcessWithItsMessage) {
       testing::ExitedWithCode(1), "syncbn: nothing else helps");
 }
 
+TEST(LastResortDeathTest, WarnsBefore) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        const LastResort last(milliseconds(50), "syncbn: nothing else helps", milliseconds(10),
+                              "syncbn: it takes long");
+        std::this_thread::sleep_for(std::chrono::minutes(1));
+      },
+      testing::ExitedWithCode(1), "syncbn: it takes long\nsyncbn: nothing else helps");
+}
+
 TEST(LastResort, LetsGoInTime) {
   const auto begin = std::chrono::steady_clock::now();
   { const LastResort last(std::chrono::hours(1), "too late"); }

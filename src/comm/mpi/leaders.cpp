@@ -54,7 +54,7 @@ class Packet {
 };
 
 inline constexpr std::size_t most_partners = 2;
-constexpr std::array<MPI_Request, 2 * most_partners> no_requests{
+const std::array<MPI_Request, 2 * most_partners> no_requests{
     MPI_REQUEST_NULL, MPI_REQUEST_NULL, MPI_REQUEST_NULL, MPI_REQUEST_NULL};
 
 /// A piece on its way.

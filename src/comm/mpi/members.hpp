@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/mpi/handles.hpp"
@@ -60,6 +61,8 @@ class Members {
 
  private:
   struct Root {
+    explicit Root(OwnedComm of_all) : comm(std::move(of_all)) {}
+
     OwnedComm comm;
     int next_lane = 1;
   };
