@@ -15,8 +15,8 @@ namespace syncbn::comm::node {
 /// of the same user do.
 class SharedMemory {
  public:
-  /// Of zeros. Reserves it, so that a lack of memory is an error here and not a signal later.
-  /// Throws CommError.
+  /// Of zeros. Reserves it, so that a lack of memory shows here and not in the middle of an
+  /// exchange. Throws CommError.
   static SharedMemory create(std::size_t bytes);
   /// `address` is the creator's, who has not hidden it yet. Throws CommError.
   static SharedMemory open(const std::string& address, std::size_t bytes);
