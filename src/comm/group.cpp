@@ -46,15 +46,19 @@ void Group::guarded(const Descriptor& what, Body body) {
     throw CommError("this communicator is unusable (an earlier exchange failed: " + failure_ +
                     "). Make a new one.");
   }
+  std::string why;
   try {
     const DefaultArithmetic arithmetic;
     body();
     return;
   } catch (const std::exception& error) {
-    fail(error.what());
+    why = error.what();
   } catch (...) {
-    fail("an exception of unknown type");
+    why = "an exception of unknown type";
   }
+  // The others are told outside of the handler: where ranks are coroutines of one thread, as in a
+  // simulation, another's exception would come into the way of one that is being handled.
+  fail(why);
   throw CommError("rank " + std::to_string(rank()) + " of " + std::to_string(size()) + ", " +
                   describe(what) + ": " + failure_);
 }
