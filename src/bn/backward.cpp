@@ -77,7 +77,9 @@ void BatchNorm::backward_with(const Backward& pass, const Saved& saved) try {
   });
   add_parameter_gradients(saved);
 } catch (const InvalidArgument& error) {
-  group_.group().refused(error.what());
+  if (!is_local(saved)) {
+    group_.group().refused(error.what());
+  }
   throw;
 }
 

@@ -70,7 +70,8 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
   require_backward_of(saved.forward_, context, pass.dx, pass.dresidual, channels_, working_->layer);
   group_.sum().poll();
   const bool frozen = saved.forward_.frozen;
-  const bool exact = working_->exact && !frozen;
+  const bool local = options_.parameter_gradients == GradientScope::local;
+  const bool exact = working_->exact && !(frozen && local);
   working_->reserve(context.x, !exact);
   const auto& statistics = saved.statistics_->arrays;
   const kernels::Upstream upstream{
@@ -84,7 +85,6 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
       .shift = statistics[DeviceStatistics::shift],
       .negative_slope = options_.activation.negative_slope};
   double* sums = working_->sums.as<double>();
-  const bool local = options_.parameter_gradients == GradientScope::local;
   const comm::Descriptor what{.pass = comm::Pass::backward,
                               .layer = working_->layer.label,
                               .channels = channels_,

@@ -121,12 +121,14 @@ void ExactBackward::choose_windows() {
 
 void ExactBackward::sum(const ChannelRange& channels) {
   if (any_known(channels)) {
-    kernels::select(backend_).backward_in_fixed_point(
-        {.upstream = upstream_of(context_, channels, working_),
-         .channels = channels,
-         .sum_dz = nullptr,
-         .sum_dz_x = nullptr},
-        fixed_point(), {.scratch = working_.scratch});
+    const kernels::Upstream upstream = upstream_of(context_, channels, working_);
+    in_range_of(
+        context_.x.dtype(), backend_, channels, context_.statistics, working_,
+        [&](const kernels::Kernels& kernels, const ChannelRange& part) {
+          kernels.backward_in_fixed_point(
+              {.upstream = upstream, .channels = part, .sum_dz = nullptr, .sum_dz_x = nullptr},
+              fixed_point(), {.scratch = working_.scratch});
+        });
   }
   mark_unknown(channels);
   take_own(channels);
@@ -153,12 +155,14 @@ void ExactBackward::settle(const ChannelRange& channels) {
     any = any || exact_.again[c] != 0;
   }
   if (any) {
-    kernels::select(backend_).backward_magnitudes(
-        {.upstream = upstream_of(context_, channels, working_),
-         .channels = channels,
-         .sum_dz = nullptr,
-         .sum_dz_x = nullptr},
-        magnitudes(), {.scratch = working_.scratch});
+    const kernels::Upstream upstream = upstream_of(context_, channels, working_);
+    in_range_of(
+        context_.x.dtype(), backend_, channels, context_.statistics, working_,
+        [&](const kernels::Kernels& kernels, const ChannelRange& part) {
+          kernels.backward_magnitudes(
+              {.upstream = upstream, .channels = part, .sum_dz = nullptr, .sum_dz_x = nullptr},
+              magnitudes(), {.scratch = working_.scratch});
+        });
     find_exponents(channels);
     fit_windows(exact_, channels);
     for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {

@@ -34,35 +34,6 @@ kernels::Run run_for(const ConstTensorView& x, const kernels::Kernels& kernels,
   return {.scratch = working.scratch, .stream = bytes_of(x) > kernels.cache_bytes()};
 }
 
-/// Whether the elements of a channel are to be computed in double, since for this standard
-/// deviation (or gamma) the differences, coefficients or products may leave the range of float: a
-/// channel whose values lie near its ends, without an eps that is above them.
-bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& working) {
-  constexpr double most = 0x1p100;
-  const double invstd = statistics.invstd[c];
-  const double scale = std::fabs(working.scale[c]);
-  return invstd > most || (invstd > 0 && invstd < 1 / most) ||
-         scale > static_cast<double>(std::numeric_limits<float>::max());
-}
-
-/// Calls run(kernels, channels) for `channels` with `backend`, and in parts with the reference
-/// kernels, which compute in double, for channels that leave the range of float.
-template <class Run>
-void in_range_of(DType dtype, Backend backend, const ChannelRange& channels,
-                 const Statistics& statistics, const Workspace& working, Run run) {
-  const auto leaves = [&](std::int64_t c) {
-    return dtype != DType::f64 && leaves_float(static_cast<std::size_t>(c), statistics, working);
-  };
-  for (ChannelRange part{channels.begin, channels.begin}; part.begin < channels.end;
-       part.begin = part.end) {
-    const bool out = leaves(part.begin);
-    while (part.end < channels.end && leaves(part.end) == out) {
-      ++part.end;
-    }
-    run(kernels::select(out ? Backend::reference : backend), part);
-  }
-}
-
 /// gamma * invstd and beta, with the defaults filled in.
 void set_coefficients(const ChannelRange& channels, const Statistics& statistics,
                       const Affine& affine, Workspace& working) {
@@ -76,6 +47,17 @@ void set_coefficients(const ChannelRange& channels, const Statistics& statistics
 }
 
 }  // namespace
+
+/// Whether the elements of a channel are to be computed in double, since for this standard
+/// deviation (or gamma) the differences, coefficients or products may leave the range of float: a
+/// channel whose values lie near its ends, without an eps that is above them.
+bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& working) {
+  constexpr double most = 0x1p100;
+  const double invstd = statistics.invstd[c];
+  const double scale = std::fabs(working.scale[c]);
+  return invstd > most || (invstd > 0 && invstd < 1 / most) ||
+         scale > static_cast<double>(std::numeric_limits<float>::max());
+}
 
 double count_of(const ConstTensorView& x, Weight weight) {
   const auto positions = static_cast<std::size_t>(x.shape().per_channel());

@@ -79,6 +79,29 @@ void normalize(const ConstTensorView& x, const ChannelRange& channels, const Sta
 kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange& channels,
                               Workspace& working);
 
+/// Whether the elements of a channel are to be computed in double, since for this standard
+/// deviation (or gamma) the differences, coefficients or products may leave the range of float: a
+/// channel whose values lie near its ends, without an eps that is above them. Needs working.scale.
+bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& working);
+
+/// Calls run(kernels, channels) for `channels` with `backend`, and in parts with the reference
+/// kernels, which compute in double, for channels that leave the range of float.
+template <class Run>
+void in_range_of(DType dtype, Backend backend, const ChannelRange& channels,
+                 const Statistics& statistics, const Workspace& working, Run run) {
+  const auto leaves = [&](std::int64_t c) {
+    return dtype != DType::f64 && leaves_float(static_cast<std::size_t>(c), statistics, working);
+  };
+  for (ChannelRange part{channels.begin, channels.begin}; part.begin < channels.end;
+       part.begin = part.end) {
+    const bool out = leaves(part.begin);
+    while (part.end < channels.end && leaves(part.end) == out) {
+      ++part.end;
+    }
+    run(kernels::select(out ? Backend::reference : backend), part);
+  }
+}
+
 /// Fills sums[c] and sums[C + c].
 void backward_sums(const BackwardContext& context, const ChannelRange& channels,
                    std::span<double> sums, Backend backend, Workspace& working);

@@ -159,7 +159,8 @@ void require_backward_of(const Saved& saved, const BackwardContext& context, con
 }
 
 comm::Given given_in(const Saved& saved) {
-  return saved.in_place       ? comm::Given::in_place
+  return saved.frozen         ? comm::Given::frozen
+         : saved.in_place     ? comm::Given::in_place
          : saved.had_residual ? comm::Given::residual
                               : comm::Given::x;
 }

@@ -133,6 +133,8 @@ std::string describe_call(const Descriptor& what) {
       return text + " with a residual";
     case Given::in_place:
       return text + " in place";
+    case Given::frozen:
+      return text + " behind an infer";
   }
   return text;
 }

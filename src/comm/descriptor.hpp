@@ -30,7 +30,8 @@ std::string_view to_string(Pass pass);
 enum class Given : std::uint8_t {
   x,         ///< nothing else
   residual,  ///< a residual that is added
-  in_place   ///< x becomes y
+  in_place,  ///< x becomes y
+  frozen     ///< running statistics, which an infer normalized with
 };
 
 /// What a rank believes it is exchanging. The ranks' descriptors must be equal.

@@ -206,7 +206,8 @@ TEST_F(DeviceLayer, PassesGradientsThroughFrozenStatistics) {
     for (const auto& [scope, reproducibility] :
          {std::pair(GradientScope::local, Reproducibility::rank_consistent),
           std::pair(GradientScope::group, Reproducibility::rank_consistent),
-          std::pair(GradientScope::local, Reproducibility::exact)}) {
+          std::pair(GradientScope::local, Reproducibility::exact),
+          std::pair(GradientScope::group, Reproducibility::exact)}) {
       const Setting setting{DType::f32,
                             Layout::channels_first,
                             Extras::none,

@@ -88,6 +88,30 @@ TEST(Range, SquaresOfShortFloatsMayLeaveTheRangeOfFloat) {
   }
 }
 
+// The activation's side is that of an output whose scale is no float.
+TEST(Range, ExactSumsOfGradientsAreThoseOfTheReference) {
+  const Tensor batch = Tensor::normal(DType::f32, {16, 1, 1}, Layout::channels_first, 1, 0, 1e-40);
+  test::on_ranks([&](const Communicator& group) {
+    std::vector<double> gradients;
+    for (const Backend backend : {Backend::reference, Backend::cpu}) {
+      BatchNorm layer(1, group,
+                      {.eps = 0,
+                       .activation = Activation::relu,
+                       .parameter_gradients = GradientScope::group,
+                       .reproducibility = Reproducibility::exact,
+                       .backend = backend});
+      layer.bias()[0] = 1;
+      for (int time = 0; time < 3; ++time) {
+        const Step step(layer, batch, group);
+      }
+      gradients.push_back(layer.bias_grad()[0]);
+      gradients.push_back(layer.weight_grad()[0]);
+    }
+    EXPECT_EQ(gradients[0], gradients[2]);
+    EXPECT_NEAR(gradients[1], gradients[3], 1e-12 * std::fabs(gradients[1]));
+  });
+}
+
 TEST(Range, NeitherInfiniteNorNaNWhereTheVarianceIsNoDouble) {
   test::on_ranks([](const Communicator& group) {
     BatchNorm layer(1, group);

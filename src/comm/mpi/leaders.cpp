@@ -54,8 +54,8 @@ class Packet {
 };
 
 inline constexpr std::size_t most_partners = 2;
-const std::array<MPI_Request, 2 * most_partners> no_requests{
-    MPI_REQUEST_NULL, MPI_REQUEST_NULL, MPI_REQUEST_NULL, MPI_REQUEST_NULL};
+const std::array<MPI_Request, 2 * most_partners> no_requests{MPI_REQUEST_NULL, MPI_REQUEST_NULL,
+                                                             MPI_REQUEST_NULL, MPI_REQUEST_NULL};
 
 /// A piece on its way.
 struct Sum {

@@ -38,6 +38,9 @@ void Notices::tell_all(char about, std::string_view text) noexcept {
 }
 
 void Notices::tell(int member, char about, std::string_view text) noexcept {
+  if (!members_.usable()) {  // as after MPI_Finalize
+    return;
+  }
   try {
     auto whole = std::make_unique<std::string>(1, about);
     *whole += cut_to(text, longest - 1);
