@@ -56,10 +56,11 @@ class DeviceSaved {
 /// With Reproducibility::exact sums are what they are on the CPU: as exact, the same for any ranks
 /// and over every kind of group, and results have the bits of BatchNorm with Backend::cpu where
 /// that has fused multiplication and addition (but a NaN may be another NaN, and near the ends of
-/// float's range that one computes in double). Which channels' sums are to be taken again is found out on the device, so what that needs is put on the stream in
-/// every step: a forward has five sums over the ranks, a backward three. The first, and each second
-/// one behind it, are of 4C + 11 doubles, in a backward C more, for f64 4C more; the others are of
-/// 6C doubles for one rank, 12C for 8, 26C for 1024. x is read again for channels that need it.
+/// float's range that one computes in double). Which channels' sums are to be taken again is found
+/// out on the device, so what that needs is put on the stream in every step: a forward has five
+/// sums over the ranks, a backward three. The first, and each second one behind it, are of 4C + 11
+/// doubles, in a backward C more, for f64 4C more; the others are of 6C doubles for one rank, 12C
+/// for 8, 26C for 1024. x is read again for channels that need it.
 ///
 /// What ranks are told when they disagree or one is missing, and when, is the communicator's
 /// business. A call that throws leaves parameters and running statistics as they were.

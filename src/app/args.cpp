@@ -223,18 +223,29 @@ struct CommandLine::Description {
                                  args::join(accepted), did_you_mean(option, accepted)));
   }
 
-  void refuse_options_as_values(const Arguments& arguments) const;
+  void require_values(const Arguments& arguments) const;
   po::parsed_options scan(const Arguments& arguments) const;
   void take(const po::parsed_options& parsed);
 };
 
-/// An option whose value was forgotten would take the next option for it.
-void CommandLine::Description::refuse_options_as_values(const Arguments& arguments) const {
-  for (std::size_t i = 0; i + 1 < arguments.size(); ++i) {
-    const std::string& option = arguments[i];
-    const std::string& value = arguments[i + 1];
-    if (option.starts_with("--") && with_value.contains(option.substr(2)) &&
-        value.starts_with("--")) {
+/// An option whose value was forgotten would take the next option for it; one whose value is empty,
+/// as of a variable that is not set, would not be there.
+void CommandLine::Description::require_values(const Arguments& arguments) const {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string option = arguments[i].substr(0, arguments[i].find('='));
+    if (!option.starts_with("--") || !with_value.contains(option.substr(2))) {
+      continue;
+    }
+    const bool here = option.size() < arguments[i].size();
+    if (!here && i + 1 == arguments.size()) {
+      continue;  // which is told below
+    }
+    const std::string value = here ? arguments[i].substr(option.size() + 1) : arguments[i + 1];
+    if (value.empty()) {
+      throw UsageError(
+          fmt::format("{} has no value (it is empty). Give one, or leave the option out.", option));
+    }
+    if (!here && value.starts_with("--")) {
       throw UsageError(
           fmt::format("{0} has no value ('{1}' behind it looks like an option). Give a value; "
                       "{0}={1} if that is what it is.",
@@ -244,7 +255,7 @@ void CommandLine::Description::refuse_options_as_values(const Arguments& argumen
 }
 
 po::parsed_options CommandLine::Description::scan(const Arguments& arguments) const {
-  refuse_options_as_values(arguments);
+  require_values(arguments);
   const po::options_description options = all();
   try {
     return po::command_line_parser(arguments).options(options).style(style).run();

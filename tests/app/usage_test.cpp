@@ -104,6 +104,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"train --steps 1 --save --log x", {"--save has no value", "'--log'"}},
         Refused{"info --flight-record --timeout 3", {"--flight-record has no value"}},
         Refused{"check --seed --", {"--seed has no value"}},
+        Refused{"train --steps 1 --resume=", {"--resume has no value", "empty"}},
         Refused{"check --quick --quick", {"--quick is given twice"}},
         Refused{"check --timeout 0", {"--timeout", "above 0", "'0'"}},
         Refused{"check --timeout nan", {"--timeout", "'nan'"}},
