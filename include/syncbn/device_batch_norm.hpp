@@ -51,7 +51,8 @@ class DeviceSaved {
 /// after a start or a load_state takes its sums twice, the second time about the mean that the
 /// first gave. Later pivots are within a standard deviation of the mean of the batch before: where
 /// a channel's mean moves by k of them from one step to the next, that step's variance is off by up
-/// to 7e-7 (1 + k)^2 of itself (with f64, by the rounding of double).
+/// to 7e-7 (1 + k)^2 of itself (with f64, by the rounding of double). A first batch in which no
+/// rank has an element says nothing of the mean, and leaves the pivot of the next at 0.
 ///
 /// With Reproducibility::exact sums are what they are on the CPU: as exact, the same for any ranks
 /// and over every kind of group, and results have the bits of BatchNorm with Backend::cpu where

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <ctime>
 #include <fcntl.h>
 #include <optional>
 #include <random>
@@ -173,6 +174,13 @@ bool is_temporary(std::string_view name) {
          });
 }
 
+/// Whether nobody has written to a file for so long that its writer is dead, on whatever host: a
+/// lock may be known to its own host alone (NFS with local_lock, Lustre with localflock).
+bool is_old(const struct stat& status) {
+  constexpr std::time_t age = 600;  // s
+  return std::time(nullptr) - status.st_mtime > age;
+}
+
 /// Removes the temporary files in the directory whose writers are dead. Finds none where it cannot
 /// be read, and leaves them where the file system has no locks.
 void sweep(const Place& place) {
@@ -186,7 +194,7 @@ void sweep(const Place& place) {
     const FileDescriptor left(::openat(place.directory.get(), name.c_str(),
                                        O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status;
-    if (left && ::fstat(left.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+    if (left && ::fstat(left.get(), &status) == 0 && S_ISREG(status.st_mode) && is_old(status) &&
         ::flock(left.get(), LOCK_EX | LOCK_NB) == 0) {
       ::unlinkat(place.directory.get(), name.c_str(), 0);
     }

@@ -14,8 +14,8 @@ namespace syncbn {
 ///
 /// Links stay, also one whose target does not exist yet. Permissions stay; so do owner and group,
 /// where the caller may give files away. The temporary file is never more readable than the file
-/// that it replaces. One that a killed writer left is removed by the next write into that
-/// directory, which is read for it.
+/// that it replaces. One that a killed writer left is removed by a write into that directory ten
+/// minutes later or more; the directory is read for it.
 ///
 /// Refuses what a rename cannot replace (require_replaceable), and a link that another user made in
 /// a directory such as /tmp.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/atomic_file.hpp"
 
+#include <chrono>
 #include <climits>
 #include <fcntl.h>
 #include <fstream>
@@ -194,7 +195,7 @@ TEST(AtomicFile, TheTemporaryFileOfAPrivateFileIsPrivateFromTheStart) {
   EXPECT_GE(looked, 1);
 }
 
-TEST(AtomicFile, AKilledWritersTemporaryFileIsRemovedByTheNextWrite) {
+TEST(AtomicFile, AKilledWritersTemporaryFileIsRemovedByALaterWrite) {
   const ScratchDirectory scratch;
   write(scratch / "file", "old");
   const pid_t child = ::fork();
@@ -205,6 +206,12 @@ TEST(AtomicFile, AKilledWritersTemporaryFileIsRemovedByTheNextWrite) {
   }
   ::waitpid(child, nullptr, 0);
   ASSERT_EQ(files_in(scratch.path()), 2) << "it was killed while it wrote";
+  write(scratch / "file", "soon after");
+  EXPECT_EQ(files_in(scratch.path()), 2) << "its writer may live on another host";
+  for (const auto& entry : std::filesystem::directory_iterator(scratch.path())) {
+    std::filesystem::last_write_time(
+        entry.path(), std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
+  }
   std::ofstream(scratch / "file.5.tmp") << "somebody's own";
   write(scratch / "file", "new");
   EXPECT_EQ(files_in(scratch.path()), 2);
