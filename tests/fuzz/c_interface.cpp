@@ -22,6 +22,7 @@
 
 #include "fuzz/expect.hpp"
 #include "fuzz/memory_directory.hpp"
+#include "fuzz/target.hpp"
 
 namespace syncbn::fuzz {
 namespace {
@@ -424,9 +425,9 @@ class Calls {
 };
 
 }  // namespace
-}  // namespace syncbn::fuzz
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  syncbn::fuzz::Calls(data, size).run();
-  return 0;
+void run(std::string_view input) {
+  Calls(reinterpret_cast<const std::uint8_t*>(input.data()), input.size()).run();
 }
+
+}  // namespace syncbn::fuzz

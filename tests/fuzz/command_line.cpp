@@ -13,6 +13,7 @@
 #include "app/args.hpp"
 #include "fuzz/expect.hpp"
 #include "fuzz/memory_directory.hpp"
+#include "fuzz/target.hpp"
 
 namespace syncbn::fuzz {
 namespace {
@@ -62,6 +63,8 @@ void check(const app::CommandLine& line, const Options& options) {
   expect(!(line.given("fast") && line.given("steps")), "contradictions are refused");
 }
 
+}  // namespace
+
 void run(std::string_view input) {
   app::Arguments arguments;
   while (!input.empty()) {
@@ -85,10 +88,4 @@ void run(std::string_view input) {
   }
 }
 
-}  // namespace
 }  // namespace syncbn::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  syncbn::fuzz::run({reinterpret_cast<const char*>(data), size});
-  return 0;
-}

@@ -16,6 +16,7 @@
 #include "syncbn/error.hpp"
 
 #include "fuzz/expect.hpp"
+#include "fuzz/target.hpp"
 
 namespace syncbn::fuzz {
 namespace {
@@ -34,7 +35,10 @@ void pack_one(FuzzedDataProvider& input, std::span<double> words) {
              input.ConsumeIntegralInRange<std::int64_t>(0, largest), words);
 }
 
-void run(FuzzedDataProvider input) {
+}  // namespace
+
+void run(std::string_view bytes) {
+  FuzzedDataProvider input(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   const auto ranks = input.ConsumeIntegralInRange<std::size_t>(2, 5);
   std::vector<double> packed(ranks * comm::descriptor_words);
   const bool garbage = input.ConsumeBool();
@@ -52,10 +56,4 @@ void run(FuzzedDataProvider input) {
   }
 }
 
-}  // namespace
 }  // namespace syncbn::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  syncbn::fuzz::run(FuzzedDataProvider(data, size));
-  return 0;
-}

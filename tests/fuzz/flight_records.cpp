@@ -12,10 +12,9 @@
 
 #include "fuzz/expect.hpp"
 #include "fuzz/memory_directory.hpp"
+#include "fuzz/target.hpp"
 
 namespace syncbn::fuzz {
-namespace {
-
 void run(std::string_view input) {
   static const MemoryDirectory directory;
   for (const char* name : {"a.json", "b.json", "c.json", "d.json"}) {
@@ -27,10 +26,4 @@ void run(std::string_view input) {
   }
 }
 
-}  // namespace
 }  // namespace syncbn::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  syncbn::fuzz::run({reinterpret_cast<const char*>(data), size});
-  return 0;
-}

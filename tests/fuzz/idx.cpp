@@ -13,6 +13,7 @@
 
 #include "fuzz/expect.hpp"
 #include "fuzz/memory_directory.hpp"
+#include "fuzz/target.hpp"
 #include "trainer/dataset.hpp"
 
 namespace syncbn::fuzz {
@@ -26,6 +27,8 @@ void look_at(const trainer::Dataset& data, std::span<const float, 256> grey) {
   }
   data.checksum();
 }
+
+}  // namespace
 
 void run(std::string_view input) {
   static const MemoryDirectory directory;
@@ -43,10 +46,4 @@ void run(std::string_view input) {
   }
 }
 
-}  // namespace
 }  // namespace syncbn::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  syncbn::fuzz::run({reinterpret_cast<const char*>(data), size});
-  return 0;
-}

@@ -12,6 +12,7 @@
 
 #include "fuzz/expect.hpp"
 #include "fuzz/memory_directory.hpp"
+#include "fuzz/target.hpp"
 
 namespace syncbn::fuzz {
 namespace {
@@ -46,6 +47,8 @@ void load_into_layer(const StateDict& state) {
   expect(other.num_batches_tracked() == layer.num_batches_tracked(), "a state round-trips");
 }
 
+}  // namespace
+
 void run(std::string_view input) {
   static const MemoryDirectory directory;
   const std::filesystem::path file = directory.write("input", input);
@@ -59,10 +62,4 @@ void run(std::string_view input) {
   expect(load_safetensors(directory.path() / "saved") == state, "a file round-trips");
 }
 
-}  // namespace
 }  // namespace syncbn::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  syncbn::fuzz::run({reinterpret_cast<const char*>(data), size});
-  return 0;
-}
