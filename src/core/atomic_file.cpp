@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A temporary file is locked (flock) by its writer while it has its own name. So one that is not
-// locked was left by a writer that is dead, and may be removed by whoever finds it.
+// locked, and old, was left by a writer that is dead, and may be removed by whoever finds it.
 
 #include "core/atomic_file.hpp"
 
@@ -25,6 +25,7 @@
 #include "syncbn/error.hpp"
 
 #include "core/file_descriptor.hpp"
+#include "core/utf8.hpp"
 
 namespace syncbn {
 namespace {
@@ -150,13 +151,7 @@ std::string temporary_name(const Place& place) {
   const std::size_t longest = limit > 0 ? static_cast<std::size_t>(limit) : NAME_MAX;
   const std::size_t added = temporary_mark.size() + temporary_digits + temporary_end.size();
   std::string name = place.name;
-  if (name.size() + added > longest) {
-    std::size_t kept = longest - std::min(longest, added);
-    while (kept > 0 && (static_cast<unsigned char>(name[kept]) & 0xc0) == 0x80) {
-      --kept;
-    }
-    name.resize(kept);
-  }
+  name.resize(cut_to(name, longest - std::min(longest, added)).size());
   std::array<char, temporary_digits + 1> number;
   std::snprintf(number.data(), number.size(), "%08x", std::random_device()());
   return name.append(temporary_mark).append(number.data()).append(temporary_end);
@@ -267,19 +262,60 @@ class Temporary {
 
   /// Renames it to the place's name, which it has on the disk when this returns.
   void take_the_name() {
-    const int directory = place_.directory.get();
-    if (::renameat(directory, name_.c_str(), directory, place_.name.c_str()) != 0) {
+    if (!renamed(0)) {
       throw_errno("replace", place_.file);
     }
+    keep();
+  }
+
+  /// Does so if the name is free, and returns whether it was.
+  bool take_a_free_name() {
+    if (renamed(RENAME_NOREPLACE)) {
+      keep();
+      return true;
+    }
+    if (errno == EEXIST) {
+      return false;
+    }
+    if (errno != EINVAL && errno != ENOSYS) {
+      throw_errno("create", place_.file);
+    }
+    // The file system has no such renames: an empty file keeps the name meanwhile.
+    const int directory = place_.directory.get();
+    const FileDescriptor keeper(::openat(directory, place_.name.c_str(),
+                                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                                         0666));
+    if (!keeper && errno == EEXIST) {
+      return false;
+    }
+    if (!keeper || !renamed(0)) {
+      const int error = errno;
+      if (keeper) {
+        ::unlinkat(directory, place_.name.c_str(), 0);
+      }
+      errno = error;
+      throw_errno("create", place_.file);
+    }
+    keep();
+    return true;
+  }
+
+ private:
+  bool renamed(unsigned flags) {
+    const int directory = place_.directory.get();
+    return ::renameat2(directory, name_.c_str(), directory, place_.name.c_str(), flags) == 0;
+  }
+
+  void keep() {
     kept_ = true;
     // Makes the rename itself last. Some file systems cannot flush a directory; the file is whole.
-    const FileDescriptor readable(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const FileDescriptor readable(
+        ::openat(place_.directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (readable) {
       ::fsync(readable.get());
     }
   }
 
- private:
   const Place& place_;
   std::string name_;
   FileDescriptor fd_;
@@ -327,18 +363,7 @@ bool create_atomically(const fs::path& file,
   Temporary temporary(place, 0666);
   temporary.write(parts);
   temporary.flush();
-  // An empty file keeps the name in the meantime, since not every file system has hard links, or
-  // renames that replace nothing.
-  const FileDescriptor keeper(::openat(place.directory.get(), place.name.c_str(),
-                                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
-  if (!keeper) {
-    if (errno == EEXIST) {
-      return false;
-    }
-    throw_errno("create", file);
-  }
-  temporary.take_the_name();
-  return true;
+  return temporary.take_a_free_name();
 }
 
 }  // namespace syncbn

@@ -30,7 +30,7 @@ void require_replaceable(const std::filesystem::path& file);
 
 /// Creates `file`, whole from the start, and returns true. Returns false, and changes nothing, if
 /// there is anything of that name; links are not followed. Throws FileError if it cannot be
-/// written.
+/// written. (On a file system without RENAME_NOREPLACE it is empty for a moment.)
 bool create_atomically(const std::filesystem::path& file,
                        std::initializer_list<std::span<const std::byte>> parts);
 

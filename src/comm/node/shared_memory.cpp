@@ -40,12 +40,12 @@ std::string identity(int file) {
 
 SharedMemory SharedMemory::create(std::size_t bytes) {
   SharedMemory memory(memfd_create("syncbn", MFD_CLOEXEC), bytes);
-  if (memory.file_ < 0) {
+  if (!memory.file_) {
     fail("creating", bytes, errno);
   }
   int error = EINTR;
   while (error == EINTR) {
-    error = posix_fallocate(memory.file_, 0, static_cast<off_t>(bytes));
+    error = posix_fallocate(memory.file_.get(), 0, static_cast<off_t>(bytes));
   }
   if (error != 0) {
     fail("reserving", bytes, error);
@@ -58,10 +58,10 @@ SharedMemory SharedMemory::open(const std::string& address, std::size_t bytes) {
   const std::size_t blank = address.find(' ');
   const std::string path = address.substr(0, blank);
   SharedMemory memory(::open(path.c_str(), O_RDWR | O_CLOEXEC), bytes);
-  if (memory.file_ < 0) {
+  if (!memory.file_) {
     fail("opening", bytes, path + ": " + std::generic_category().message(errno));
   }
-  if (identity(memory.file_) != address.substr(blank + 1)) {
+  if (identity(memory.file_.get()) != address.substr(blank + 1)) {
     fail("opening", bytes, path + " is something else (do the ranks see different /proc?)");
   }
   memory.map();
@@ -70,7 +70,7 @@ SharedMemory SharedMemory::open(const std::string& address, std::size_t bytes) {
 }
 
 void SharedMemory::map() {
-  void* const data = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
+  void* const data = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
   if (data == MAP_FAILED) {
     fail("mapping", bytes_, errno);
   }
@@ -80,10 +80,9 @@ void SharedMemory::map() {
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       bytes_(other.bytes_),
-      file_(std::exchange(other.file_, -1)) {}
+      file_(std::move(other.file_)) {}
 
 SharedMemory::~SharedMemory() {
-  hide();
   if (data_ != nullptr) {
     munmap(data_, bytes_);
   }
@@ -94,13 +93,11 @@ std::string SharedMemory::address() const {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self", error);
   return "/proc/" + (error ? std::to_string(getpid()) : self.string()) + "/fd/" +
-         std::to_string(file_) + " " + identity(file_);
+         std::to_string(file_.get()) + " " + identity(file_.get());
 }
 
 void SharedMemory::hide() {
-  if (file_ >= 0) {
-    close(std::exchange(file_, -1));
-  }
+  file_ = FileDescriptor();
 }
 
 }  // namespace syncbn::comm::node

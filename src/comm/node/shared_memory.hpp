@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <string>
 
+#include "core/file_descriptor.hpp"
+
 namespace syncbn::comm::node {
 
 /// Memory that processes of a node share: the kernel's, not an MPI window, because unmapping it
@@ -38,7 +40,7 @@ class SharedMemory {
 
   std::byte* data_ = nullptr;
   std::size_t bytes_;
-  int file_;  ///< -1: closed
+  FileDescriptor file_;
 };
 
 }  // namespace syncbn::comm::node
