@@ -91,9 +91,8 @@ void require_known_processes(int size, std::string_view library) {
   }
   throw NotConfigured(
       fmt::format("{} (this build has {}, which that launcher did not reach). Start them with that "
-                  "library's own "
-                  "mpirun, or with a kind of srun --mpi that it was built for; or build with the "
-                  "launcher's MPI.",
+                  "library's own mpirun, or with a kind of srun --mpi that it was built for; or "
+                  "build with the launcher's MPI.",
                   started, library));
 }
 

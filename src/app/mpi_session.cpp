@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -22,6 +21,7 @@
 #include "app/last_resort.hpp"
 #include "app/launcher.hpp"
 #include "app/mpi_survivors.hpp"
+#include "app/print.hpp"
 #include "app/session.hpp"
 #include "comm/mpi/meeting.hpp"
 #include "comm/mpi/members.hpp"
@@ -162,10 +162,7 @@ Session::Session(int& argc, char**& argv) {
     // One thread makes all calls while OpenMP's work beside it.
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
   }
-  set_report_handler([](std::string_view line) {
-    std::fputs(fmt::format("syncbn: {}\n", line).c_str(), stderr);
-    std::fflush(stderr);
-  });
+  set_report_handler([](std::string_view line) { print_error(fmt::format("syncbn: {}\n", line)); });
   members.emplace(members_of(MPI_COMM_WORLD));
   // A lost rank is an error to return, whichever of these MPI attributes it to.
   MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
@@ -184,8 +181,7 @@ Session::~Session() {
       all = Meeting(*members, "the end of the program", deadlines).exchange(here);
     } while (std::ranges::count(all, here) != size());
   } catch (const std::exception& error) {
-    std::fputs(fmt::format("syncbn: rank {}: {}\n", rank(), error.what()).c_str(), stderr);
-    std::fflush(stderr);
+    print_error(fmt::format("syncbn: rank {}: {}\n", rank(), error.what()));
     abort(EXIT_FAILURE);
   }
   const LastResort last_resort =

@@ -119,15 +119,20 @@ void ExactBackward::choose_windows() {
   }
 }
 
+template <class Run>
+void ExactBackward::in_parts(const ChannelRange& channels, Run run) {
+  const kernels::Upstream upstream = upstream_of(context_, channels, working_);
+  in_range_of(context_.x.dtype(), backend_, channels, context_.statistics, working_,
+              [&](const kernels::Kernels& kernels, const ChannelRange& part) {
+                run(kernels, kernels::BackwardSums{upstream, part, nullptr, nullptr});
+              });
+}
+
 void ExactBackward::sum(const ChannelRange& channels) {
   if (any_known(channels)) {
-    const kernels::Upstream upstream = upstream_of(context_, channels, working_);
-    in_range_of(
-        context_.x.dtype(), backend_, channels, context_.statistics, working_,
-        [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-          kernels.backward_in_fixed_point(
-              {.upstream = upstream, .channels = part, .sum_dz = nullptr, .sum_dz_x = nullptr},
-              fixed_point(), {.scratch = working_.scratch});
+    in_parts(
+        channels, [&](const kernels::Kernels& kernels, const kernels::BackwardSums& arguments) {
+          kernels.backward_in_fixed_point(arguments, fixed_point(), {.scratch = working_.scratch});
         });
   }
   mark_unknown(channels);
@@ -155,14 +160,10 @@ void ExactBackward::settle(const ChannelRange& channels) {
     any = any || exact_.again[c] != 0;
   }
   if (any) {
-    const kernels::Upstream upstream = upstream_of(context_, channels, working_);
-    in_range_of(
-        context_.x.dtype(), backend_, channels, context_.statistics, working_,
-        [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-          kernels.backward_magnitudes(
-              {.upstream = upstream, .channels = part, .sum_dz = nullptr, .sum_dz_x = nullptr},
-              magnitudes(), {.scratch = working_.scratch});
-        });
+    in_parts(channels,
+             [&](const kernels::Kernels& kernels, const kernels::BackwardSums& arguments) {
+               kernels.backward_magnitudes(arguments, magnitudes(), {.scratch = working_.scratch});
+             });
     find_exponents(channels);
     fit_windows(exact_, channels);
     for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {

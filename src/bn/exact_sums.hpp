@@ -95,6 +95,9 @@ class ExactBackward : public ExactPass {
   void settle(const ChannelRange& channels);
 
  private:
+  /// Calls run(kernels, arguments) for all channels, in parts as in_range_of.
+  template <class Run>
+  void in_parts(const ChannelRange& channels, Run run);
   void take_own(const ChannelRange& channels);
 
   const BackwardContext& context_;

@@ -48,9 +48,6 @@ void set_coefficients(const ChannelRange& channels, const Statistics& statistics
 
 }  // namespace
 
-/// Whether the elements of a channel are to be computed in double, since for this standard
-/// deviation (or gamma) the differences, coefficients or products may leave the range of float: a
-/// channel whose values lie near its ends, without an eps that is above them.
 bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& working) {
   constexpr double most = 0x1p100;
   const double invstd = statistics.invstd[c];

@@ -5,13 +5,9 @@
 // which one. Decided from the group's sums, hence alike on every rank.
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
-#include <vector>
 
 #include "syncbn/dtype.hpp"
-
-#include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
 

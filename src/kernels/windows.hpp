@@ -103,13 +103,16 @@ SYNCBN_HOST_DEVICE inline ErrorsOfUnits errors_of_units(const ForwardTotals& of,
   return {mean, squares + mean * (2 * std::fabs(of.sum / of.count) + mean)};
 }
 
+/// Gives the mean as a pivot of exact sums; `fine`: of f64.
+SYNCBN_HOST_DEVICE inline double to_exact_pivot(double mean, bool fine) {
+  return to_pivot(mean, fine ? DType::f64 : DType::f32);
+}
+
 /// Gives the pivot nearest to the mean that sums about `pivot` say is so far off: 0 where that mean
 /// is less than what x - pivot has lost of it.
 SYNCBN_HOST_DEVICE inline double nearest_pivot(double offset, double pivot, bool fine) {
   const double mean = pivot + offset;
-  return std::fabs(mean) < 0x1p-48 * std::fabs(offset)
-             ? 0
-             : to_pivot(mean, fine ? DType::f64 : DType::f32);
+  return std::fabs(mean) < 0x1p-48 * std::fabs(offset) ? 0 : to_exact_pivot(mean, fine);
 }
 
 /// Tells whether that pivot is much nearer to the mean than this one is.

@@ -22,7 +22,6 @@
 
 #include "kernels/count_limbs.hpp"
 #include "kernels/cuda/cuda.hpp"
-#include "kernels/statistics.hpp"
 #include "kernels/windows.hpp"
 
 namespace syncbn::kernels::cuda {
@@ -63,9 +62,6 @@ struct TalliedPass {
   bool fine;  ///< f64
 
   SYNCBN_HOST_DEVICE std::int64_t words() const { return sums_words(of.channels, backward, fine); }
-  SYNCBN_HOST_DEVICE double pivot(double mean) const {
-    return to_pivot(mean, fine ? DType::f64 : DType::f32);
-  }
 };
 
 /// How largest exponents travel: in `words` doubles, each for digits.count of them.

@@ -84,7 +84,7 @@ struct ForwardChoice : ChooseForward {
       const double expected = without_start(running_var[c], 1, start);
       var = any ? (expected > 0 ? expected : 0) : -1;
     }
-    pivot[c] = pass.pivot(pivot[c]);
+    pivot[c] = to_exact_pivot(pivot[c], pass.fine);
     set_windows(pass.of, c, forward_windows(var, eps, pivot[c]));
   }
 };
