@@ -26,15 +26,15 @@ void run_backward_in_fixed_point(const BackwardSums& arguments, const FixedPoint
                                  const Run& run) {
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
-    const auto tally = [&]<Way kWay, bool kWeighted>() {
+    const Coefficients coefficients = coefficients_for<T>(arguments, &to, run.scratch);
+    const auto tally = [&](const auto& terms) {
       tally_channels<FixedPointTally<SumsOf::gradients, std::is_same_v<T, double>>>(
-          upstream.data, arguments.channels, GradientTerms<T, kWay, kWeighted>{upstream, &to},
-          run.scratch, to);
+          upstream.data, arguments.channels, terms, upstream.weight, coefficients, run.scratch, to);
     };
     if (upstream.weight != nullptr) {
-      tally.template operator()<Way::any, true>();
+      tally(GradientTerms<T, true>(upstream));
     } else {
-      visit_way(upstream, [&]<Way kWay>() { tally.template operator()<kWay, false>(); });
+      tally(GradientTerms<T, false>(upstream));
     }
   });
 }

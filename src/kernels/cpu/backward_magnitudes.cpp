@@ -24,13 +24,15 @@ namespace {
 void run_backward_magnitudes(const BackwardSums& arguments, const Magnitudes& to, const Run& run) {
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
+    const Coefficients coefficients = coefficients_for<T>(arguments, nullptr, run.scratch);
     const auto tally = [&](const auto& terms) {
-      tally_channels<MagnitudeTally>(upstream.data, arguments.channels, terms, run.scratch, to);
+      tally_channels<MagnitudeTally>(upstream.data, arguments.channels, terms, upstream.weight,
+                                     coefficients, run.scratch, to);
     };
     if (upstream.weight != nullptr) {
-      tally(GradientTerms<T, Way::any, true>{upstream, nullptr});
+      tally(GradientTerms<T, true>(upstream));
     } else {
-      tally(GradientTerms<T, Way::any, false>{upstream, nullptr});
+      tally(GradientTerms<T, false>(upstream));
     }
   });
 }

@@ -22,63 +22,78 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
+/// Of terms.
+enum : std::size_t { mean, terms };
+
+template <class T>
+using BackwardChannel = OneChannel<T, upstream_coefficients, terms>;
+
 template <class T, Way kWay, bool kWeighted>
 struct BackwardTerms {
-  enum : std::size_t { mean, terms };
   using Element = T;
-  using Channel = Coefficients<T, upstream_coefficients, terms>;
-  static constexpr int inputs = 2;
+  using Channel = BackwardChannel<T>;
+  using Typed = TypedUpstream<T, kWay, kWeighted>;
+  using In = typename Typed::In;
   static constexpr bool weighted = kWeighted;
 
-  const Upstream& arguments;
-  const float* weight = arguments.weight;
-  TypedUpstream<T, kWay, kWeighted> upstream{arguments};
+  In in;
+  Typed upstream;
 
-  Channel coefficients(std::int64_t c) const {
-    Channel channel;
-    set_upstream(channel, arguments, c);
-    channel.term[mean] = static_cast<Term<T>>(arguments.mean[c]);
-    return channel;
-  }
-
-  HWY_INLINE void prefetch(std::int64_t i) const { upstream.prefetch(i); }
+  explicit BackwardTerms(const Upstream& arguments)
+      : in(Typed::inputs_of(arguments)), upstream(arguments) {}
 
   template <class K, class Extent, class Sums>
-  HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
-                             const Sums& sums) const {
+  HWY_INLINE void operator()(const In& from, std::int64_t i, const K& k, const float* weights,
+                             Extent extent, const Sums& sums) const {
     const LaneTag<T> d;
+    using V = hn::Vec<LaneTag<T>>;
     auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
     if constexpr (kWeighted) {
-      load_weights<T>(d, weights, extent, weight_a, weight_b);
+      load_weights<T>(d, weights, weight_a, weight_b);
     }
     auto x_a = hn::Zero(d), x_b = hn::Zero(d), centered_a = x_a, centered_b = x_a;
     auto dz_a = hn::Zero(d), dz_b = hn::Zero(d);
-    upstream(d, i, k, weight_a, weight_b, extent, x_a, x_b, centered_a, centered_b, dz_a, dz_b);
+    upstream(d, from, i, k, Vectors<V>{weight_a, weight_b}, Vectors<V>{x_a, x_b},
+             Vectors<V>{centered_a, centered_b}, Vectors<V>{dz_a, dz_b});
     keep_or_zero<T>(d, dz_a, dz_b, extent);
-    if constexpr (recentered) {
-      keep_or_zero<T>(d, x_a, x_b, extent);
-      for_terms<T>(x_a, x_b, dz_a, dz_b, [&](auto at, auto x, auto dz) HWY_ATTR {
-        sums.add(at, dz, dz, hn::Sub(x, k.template term<mean, decltype(at)::value>()));
-      });
-    } else {
+    const auto add_centered = [&] HWY_ATTR {
       keep_or_zero<T>(d, centered_a, centered_b, extent);
       for_terms<T>(centered_a, centered_b, dz_a, dz_b,
                    [&](auto at, auto centered, auto dz)
                        HWY_ATTR { sums.add(at, dz, dz, centered); });
+    };
+    if constexpr (!terms_are_finer || kWay == Way::output) {
+      add_centered();
+    } else if (upstream.is(Way::output)) {
+      add_centered();
+    } else {
+      keep_or_zero<T>(d, x_a, x_b, extent);
+      for_terms<T>(x_a, x_b, dz_a, dz_b, [&](auto at, auto x, auto dz) HWY_ATTR {
+        sums.add(at, dz, dz, hn::Sub(x, k.template term<mean, decltype(at)::value>()));
+      });
     }
   }
 
  private:
-  /// Whether terms can be centered more exactly than lanes are.
-  static constexpr bool recentered = kWay != Way::output && !std::is_same_v<Term<T>, Lane<T>>;
+  /// Terms can be centered more exactly than lanes are.
+  static constexpr bool terms_are_finer = !std::is_same_v<Term<T>, Lane<T>>;
 };
 
 void run_backward_sums(const BackwardSums& arguments, const Run& run) {
+  run.scratch.reset();
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
+    const Coefficients coefficients =
+        coefficients_of(arguments.channels, run.scratch, [&](std::int64_t c) {
+          BackwardChannel<T> channel;
+          set_upstream(channel, upstream, c);
+          channel.term[mean] = static_cast<Term<T>>(upstream.mean[c]);
+          return channel;
+        });
     visit_way_and_weights(upstream, [&]<Way kWay, bool kWeighted>() {
-      sum_channels(upstream.data, arguments.channels, BackwardTerms<T, kWay, kWeighted>{upstream},
-                   arguments.sum_dz, arguments.sum_dz_x, run.scratch);
+      sum_channels(upstream.data, arguments.channels, BackwardTerms<T, kWay, kWeighted>(upstream),
+                   upstream.weight, coefficients, arguments.sum_dz, arguments.sum_dz_x,
+                   run.scratch);
     });
   });
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Two sums per channel, in double; of 16-bit types in short runs of float first.
+// Two sums per channel, in double; of 16-bit types in short runs of float first: what is done at
+// each step of the walks in channel_sums.cpp.
 
 #if defined(SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL
@@ -12,29 +13,25 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include <hwy/highway.h>
 
-#include "kernels/cpu/across_columns-inl.hpp"
+#include "kernels/cpu/channel_sums.hpp"
 #include "kernels/cpu/coefficients-inl.hpp"
-#include "kernels/cpu/partial_sums.hpp"
-#include "kernels/cpu/partition.hpp"
-#include "kernels/cpu/plane_by_plane-inl.hpp"
-#include "kernels/cpu/run_blocks.hpp"
-#include "kernels/cpu/weights-inl.hpp"
+#include "kernels/cpu/inputs-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
 // A Kernel has:
 //   Element                         the tensors' element type
-//   Channel                         its Coefficients
-//   inputs                          how many tensors it reads
+//   Channel                         its OneChannel
+//   In                              the Inputs that it reads
 //   weighted                        whether it wants weights
-//   weight                          if so, those of the positions
-//   coefficients(c) -> Channel      those of channel c
-//   prefetch(i)                     of a step from index i on
-//   (i, k, weights, extent, sums)   adds the terms of what there is of a step from index i on;
+//   in                              its Inputs, at their first element
+//   (in, i, k, weights, extent, sums)
+//                                   adds the terms of what counts of the step at index i of `in`;
 //                                   `weights` are those of the step
 
 /// Whether terms are of float. They leave time to ask for memory in advance; terms of double do
@@ -72,218 +69,179 @@ struct StepSums {
   }
 };
 
-inline std::int64_t sum_lanes() {
-  return static_cast<std::int64_t>(hn::Lanes(SumTag()));
-}
-
-/// Each channel has a vector for either sum, which is added up across its lanes when the block is
-/// done.
 template <class Kernel>
-struct SumsByPlanes {
+struct SumSteps {
   using T = typename Kernel::Element;
+  using Channel = typename Kernel::Channel;
+  using In = typename Kernel::In;
 
-  static constexpr int strands = 4 / Kernel::inputs;
-
-  const Kernel& kernel;
-  const Planes& planes;
-  const PartialSums& sums;
-
-  void operator()(const Planes::Block& block) const {
-    HWY_ALIGN double first[Planes::max_channels * hn::MaxLanes(SumTag())];
-    HWY_ALIGN double second[Planes::max_channels * hn::MaxLanes(SumTag())];
-    std::fill_n(first, block.channels.size() * sum_lanes(), 0.0);
-    std::fill_n(second, block.channels.size() * sum_lanes(), 0.0);
-    plane_by_plane<strands>(kernel, planes, block, Run{kernel, first, second});
-    const std::int64_t at = block.channels.begin - planes.channels().begin;
-    add_lanes(first, block.channels.size(), sums.first(block.part) + at);
-    add_lanes(second, block.channels.size(), sums.second(block.part) + at);
-  }
-
- private:
-  struct Run {
-    Kernel kernel;
-    double* first;   ///< [channel][lane]
-    double* second;  ///< likewise
-
-    template <int kStrands, class K>
-    HWY_INLINE void operator()(const Strands<kStrands>& of, const K& k, std::int64_t c) const {
-      const TermTag<T> d;
-      using V = hn::Vec<TermTag<T>>;
-      const std::int64_t step = step_of<T>();
-      const std::int64_t whole = of.size / step * step;
-      // Steps add their terms to two sets of sums by turns where one step does not fill them all:
-      // of float, each gets terms_in_run from a run of as many strands as there can be.
-      const std::int64_t longest = float_terms<T> ? terms_in_run * 2 / strands * step : of.size;
-      for (std::int64_t s = 0; s < of.size;) {
-        const std::int64_t run_end = s + longest;
-        V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
-        V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-        const StepSums<V> even{a0, b0, a1, b1, a2, b2, a3, b3};
-        const StepSums<V> odd{a2, b2, a3, b3, a2, b2, a3, b3};
-        const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
-          const auto add_step = [&](std::int64_t strand, const StepSums<V>& to) HWY_ATTR {
-            const std::int64_t i = of.i + strand * of.apart + at;
-            if constexpr (float_terms<T>) {
-              kernel.prefetch(i + prefetch_distance<T>);
-            }
-            kernel(i, k, of.weights + (Kernel::weighted ? strand * of.weights_apart + at : 0),
-                   extent, to);
-          };
-          const StepSums<V>& other = term_vectors<T> == 2 ? odd : even;
-          add_step(0, even);
-          if constexpr (kStrands >= 2) {
-            add_step(1, other);
-          }
-          if constexpr (kStrands >= 4) {
-            add_step(2, even);
-            add_step(3, other);
-          }
-        };
-        for (const std::int64_t end = std::min(whole, run_end); s < end; s += step) {
-          add_steps(s, Whole{});
-        }
-        if (s == whole && s < of.size && s < run_end) {
-          if (of.more) {
-            add_steps(s, Over{of.size - s});
-          } else {
-            add_steps(s, First{of.size - s});
-          }
-          s = of.size;
-        }
-        add_to(first + c * sum_lanes(), hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)));
-        add_to(second + c * sum_lanes(), hn::Add(hn::Add(b0, b1), hn::Add(b2, b3)));
-      }
-    }
-
-    template <class V>
-    static HWY_INLINE void add_to(double* sums, V v) {
-      const SumTag d;
-      if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
-        hn::Store(hn::Add(hn::Load(d, sums), v), d, sums);
-      } else {
-        auto sum = hn::Add(hn::Load(d, sums), lower_half(v));
-#if HWY_TARGET != HWY_SCALAR
-        sum = hn::Add(sum, upper_half(v));
-#endif
-        hn::Store(sum, d, sums);
-      }
-    }
-  };
-
-  static void add_lanes(const double* vectors, std::int64_t channels, double* to) {
-    const SumTag d;
-    for (std::int64_t c = 0; c < channels; ++c) {
-      to[c] = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, vectors)));
-      vectors += sum_lanes();
-    }
-  }
-};
-
-/// Each column has its own sums, in the order of place_of.
-template <class Kernel>
-struct SumsByColumns {
-  using T = typename Kernel::Element;
-  using Coefficients = Table<T, typename Kernel::Channel>;
-  using View = typename Coefficients::View;
-
-  static constexpr int rows_together = Kernel::weighted ? 1 : 8 / Kernel::inputs;
+  static constexpr std::int64_t strands_together = In::count == 1 ? most_strands : 2;
+  static constexpr std::int64_t rows_together = Kernel::weighted ? 1 : 2 * strands_together;
   static_assert(rows_together <= terms_in_run);
 
-  const Kernel& kernel;
-  const Columns& columns;
-  const PartialSums& sums;
-  Coefficients table;
+  static void planes(const void* erased, const Strands& all, const Coefficients& coefficients,
+                     std::int64_t c, double* first, double* second) {
+    const Kernel kernel = *static_cast<const Kernel*>(erased);
+    const WeightsOfStrands<Kernel::weighted> weights(all, step_of<T>());
+    Strands of = all;
+    for (std::int64_t channel = 0; channel < all.channels; ++channel) {
+      add_strands(kernel, of, Broadcast<Channel>(coefficients, c + channel), weights,
+                  all.has_behind(channel, step_of<T>()), first, second);
+      of.i += of.plane;
+      first += hn::Lanes(SumTag());
+      second += hn::Lanes(SumTag());
+    }
+  }
 
-  void operator()(const Columns::Block& block) const {
-    across_columns<rows_together>(
-        kernel, columns, block,
-        Step{kernel, table, sums.first(block.part), sums.second(block.part)});
+  static void columns(const void* erased, const PieceOfRows& of, const Coefficients& coefficients,
+                      double* first, double* second) {
+    const Kernel kernel = *static_cast<const Kernel*>(erased);
+    const std::int64_t step = step_of<T>();
+    const float* weights = of.weights;
+    std::int64_t j = of.columns.begin;
+    for (; j + step <= of.columns.end; j += step) {
+      add_rows(kernel, of, OfColumns<Channel>(coefficients, j), j, weights, Whole{}, first + j,
+               second + j);
+      weights += Kernel::weighted ? step : 0;
+    }
+    if (j < of.columns.end) {
+      add_rows(kernel, of, OfColumns<Channel>(coefficients, j), j, weights,
+               First{of.columns.end - j}, first + j, second + j);
+    }
+  }
+
+  static double sum_of_lanes(const double* vector) {
+    const SumTag d;
+    return hn::GetLane(hn::SumOfLanes(d, hn::LoadU(d, vector)));
   }
 
  private:
-  struct Step {
-    Kernel kernel;
-    Coefficients table;
-    double* first;
-    double* second;
-
-    template <int kRows, class Extent>
-    HWY_INLINE void operator()(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
-                               Extent extent) const {
-      const TermTag<T> d;
-      using V = hn::Vec<TermTag<T>>;
-      const View k(table, j);
+  // The strands of one channel. `more`: a step can be read at the end of each.
+  static HWY_INLINE void add_strands(const Kernel& kernel, const Strands& of,
+                                     const Broadcast<Channel>& k,
+                                     const WeightsOfStrands<Kernel::weighted>& weights, bool more,
+                                     double* first, double* second) {
+    const TermTag<T> d;
+    using V = hn::Vec<TermTag<T>>;
+    const std::int64_t step = step_of<T>();
+    const std::int64_t whole = of.size / step * step;
+    // Strands add their terms to two sets of sums by turns where a step does not fill them all: of
+    // float, each gets terms_in_run from a run of as many strands as there can be.
+    const std::int64_t longest =
+        float_terms<T> ? terms_in_run * 2 / strands_together * step : of.size;
+    Rest<T, In::count> rest;
+    for (std::int64_t s = 0; s < of.size;) {
+      const std::int64_t run_end = s + longest;
       V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
       V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-      const StepSums<V> to{a0, b0, a1, b1, a2, b2, a3, b3};
-#pragma GCC unroll 1  // unrolled it is up to 15 % slower (f32, AVX2)
-      for (int r = 0; r < kRows; ++r) {
-        kernel(rows.i + r * rows.apart, k, weights, extent, to);
+      const StepSums<V> even{a0, b0, a1, b1, a2, b2, a3, b3};
+      const StepSums<V> odd{a2, b2, a3, b3, a2, b2, a3, b3};
+      const auto add_step = [&](std::int64_t strand, auto extent, const StepSums<V>& to) HWY_ATTR {
+        const std::int64_t i = of.i + strand * of.apart + s;
+        if constexpr (std::is_same_v<decltype(extent), Whole>) {
+          if constexpr (float_terms<T>) {
+            kernel.in.prefetch(i + prefetch_distance<T>);
+          }
+          kernel(kernel.in, i, k, weights.at(strand, s), extent, to);
+        } else {
+          const In in = kernel.in.from(i);
+          kernel(more ? in : rest.copy(in, extent.count), 0, k, weights.at(strand, s), extent, to);
+        }
+      };
+      const auto add_steps = [&](auto extent) HWY_ATTR {
+        if constexpr (term_vectors<T> == 2) {
+          for (std::int64_t strand = 0; strand < of.count; strand += 2) {
+            add_step(strand, extent, even);
+            if (strand + 1 < of.count) {
+              add_step(strand + 1, extent, odd);
+            }
+          }
+        } else {
+          for (std::int64_t strand = 0; strand < of.count; ++strand) {
+            add_step(strand, extent, even);
+          }
+        }
+      };
+      for (const std::int64_t end = std::min(whole, run_end); s < end; s += step) {
+        add_steps(Whole{});
       }
-      if constexpr (term_vectors<T> == 4) {
-        add_to<0>(first + j, a0);
-        add_to<1>(first + j, a1);
-        add_to<2>(first + j, a2);
-        add_to<3>(first + j, a3);
-        add_to<0>(second + j, b0);
-        add_to<1>(second + j, b1);
-        add_to<2>(second + j, b2);
-        add_to<3>(second + j, b3);
-      } else {
-        widen(a0, a1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(first + j, v); });
-        widen(b0, b1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(second + j, v); });
+      if (s == whole && s < of.size && s < run_end) {
+        add_steps(First{of.size - s});
+        s = of.size;
       }
+      add_to<0>(first, hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)));
+      add_to<0>(second, hn::Add(hn::Add(b0, b1), hn::Add(b2, b3)));
     }
+  }
 
-    template <int kVector>
-    static HWY_INLINE void add_to(double* sums, Sum v) {
-      const SumTag d;
-      double* place = sums + kVector * sum_lanes();
-      hn::StoreU(hn::Add(hn::LoadU(d, place), v), d, place);
+  // A step of each row, at the columns from j on.
+  template <class Extent>
+  static HWY_INLINE void add_rows(const Kernel& kernel, const PieceOfRows& of,
+                                  const OfColumns<Channel>& k, std::int64_t j, const float* weights,
+                                  Extent extent, double* first, double* second) {
+    const TermTag<T> d;
+    using V = hn::Vec<TermTag<T>>;
+    V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
+    V b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    const StepSums<V> to{a0, b0, a1, b1, a2, b2, a3, b3};
+    for (std::int64_t r = 0; r < of.rows; ++r) {
+      const std::int64_t i = of.i + r * of.apart + j;
+      if constexpr (std::is_same_v<Extent, Whole>) {
+        kernel(kernel.in, i, k, weights, extent, to);
+      } else {
+        Rest<T, In::count> rest;
+        kernel(rest.copy(kernel.in.from(i), extent.count), 0, k, weights, extent, to);
+      }
     }
-  };
+    if constexpr (std::is_same_v<Term<T>, double>) {
+      add_to<0>(first, a0);
+      add_to<1>(first, a1);
+      add_to<0>(second, b0);
+      add_to<1>(second, b1);
+      if constexpr (term_vectors<T> == 4) {
+        add_to<2>(first, a2);
+        add_to<3>(first, a3);
+        add_to<2>(second, b2);
+        add_to<3>(second, b3);
+      }
+    } else {
+      widen(a0, a1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(first, v); });
+      widen(b0, b1, [&](auto at, Sum v) HWY_ATTR { add_to<decltype(at)::value>(second, v); });
+    }
+  }
+
+  template <int kVector, class V>
+  static HWY_INLINE void add_to(double* sums, V v) {
+    const SumTag d;
+    double* place = sums + kVector * static_cast<std::int64_t>(hn::Lanes(d));
+    if constexpr (std::is_same_v<hn::TFromV<V>, double>) {
+      hn::StoreU(hn::Add(hn::LoadU(d, place), v), d, place);
+    } else {
+      auto sum = hn::Add(hn::LoadU(d, place), lower_half(v));
+#if HWY_TARGET != HWY_SCALAR
+      sum = hn::Add(sum, upper_half(v));
+#endif
+      hn::StoreU(sum, d, place);
+    }
+  }
 };
 
-/// Adds up the columns of each channel in the order of their numbers.
-template <class T>
-void fold(const double* sums, const Columns& columns, double* totals) {
-  const ChannelRange& channels = columns.channels();
-  std::fill(totals + channels.begin, totals + channels.end, 0.0);
-  for (std::int64_t j = 0; j < columns.width();) {
-    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
-      for (std::int64_t s = 0; s < columns.extents().plane; ++s) {
-        totals[c] += sums[place_of<T>(j++)];
-      }
-    }
-  }
-}
-
-/// Sums over channels of a tensor like x: first[c] and second[c] are written.
+/// Sums over channels of a tensor like x.
 template <class Kernel>
 void sum_channels(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
-                  double* first, double* second, Scratch& scratch) {
-  scratch.reset();
-  const Extents extents = extents_of(x);
-  if (extents.size() == 0) {
-    std::fill(first + channels.begin, first + channels.end, 0.0);
-    std::fill(second + channels.begin, second + channels.end, 0.0);
-  } else if (extents.has_long_planes()) {
-    const Planes planes(extents, channels, Purpose::sums);
-    const PartialSums sums(planes.parts(), channels.size(), scratch);
-    run_blocks(planes, Order::forward, SumsByPlanes<Kernel>{kernel, planes, sums});
-    sums.combine();
-    std::copy_n(sums.first(0), channels.size(), first + channels.begin);
-    std::copy_n(sums.second(0), channels.size(), second + channels.begin);
-  } else {
-    using Element = typename Kernel::Element;
-    const Columns columns(extents, channels, Purpose::sums);
-    const PartialSums sums(columns.parts(), columns.padded_width(), scratch);
-    run_blocks(columns, Order::forward,
-               SumsByColumns<Kernel>{kernel, columns, sums, {columns, kernel, scratch}});
-    sums.combine();
-    fold<Element>(sums.first(0), columns, first);
-    fold<Element>(sums.second(0), columns, second);
-  }
+                  const float* weight, const Coefficients& coefficients, double* first,
+                  double* second, Scratch& scratch) {
+  using Steps = SumSteps<Kernel>;
+  const SumKernel steps{&kernel,
+                        weight,
+                        vector_order<typename Kernel::Element>(),
+                        static_cast<std::int64_t>(hn::Lanes(SumTag())),
+                        Steps::strands_together,
+                        Steps::rows_together,
+                        Steps::planes,
+                        Steps::columns,
+                        Steps::sum_of_lanes};
+  cpu::sum_channels(x, channels, steps, coefficients, first, second, scratch);
 }
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Tallies over the channels of a tensor: as channel_sums-inl.hpp, but free to add whatever is at
-// hand.
+// Tallies over the channels of a tensor: what is done at each step of the walks in
+// channel_tallies.cpp.
 
 #if defined(SYNCBN_KERNELS_CPU_CHANNEL_TALLIES_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_CHANNEL_TALLIES_INL
@@ -10,18 +10,14 @@
 #define SYNCBN_KERNELS_CPU_CHANNEL_TALLIES_INL
 #endif
 
-#include <algorithm>
 #include <cstdint>
 
 #include <hwy/highway.h>
 
-#include "kernels/cpu/across_columns-inl.hpp"
+#include "kernels/cpu/channel_tallies.hpp"
 #include "kernels/cpu/coefficients-inl.hpp"
-#include "kernels/cpu/partition.hpp"
-#include "kernels/cpu/plane_by_plane-inl.hpp"
-#include "kernels/cpu/run_blocks.hpp"
+#include "kernels/cpu/inputs-inl.hpp"
 #include "kernels/cpu/tallies-inl.hpp"
-#include "kernels/cpu/weights-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
@@ -29,228 +25,151 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 // A Kernel is as in channel_sums-inl.hpp, but the coefficients of its terms, which are of double,
 // begin with first_grid and second_grid, and it does not add its terms up itself:
 //
-//   (i, k, weights, extent, add)    calls add(at, p, q, r) for every vector of terms p and q * r of
-//                                   what there is of a step from index i on; zeros for the others
+//   (in, i, k, weights, extent, add)
+//                                   calls add(at, p, q, r) for every vector of terms p and q * r of
+//                                   the step at index i of `in`, zeros for what does not count
 
-/// Each channel has a vector for every slot.
-template <class Kernel, class Tally>
-struct TallyByPlanes {
+template <class Tally, class Kernel>
+struct TallySteps {
   using T = typename Kernel::Element;
+  using Channel = typename Kernel::Channel;
+  using In = typename Kernel::In;
 
-  static constexpr int strands = Tally::is_rare ? 1 : 4 / Kernel::inputs;
+  static constexpr std::int64_t strands_together = Tally::is_rare   ? 1
+                                                   : In::count == 1 ? most_strands
+                                                                    : 2;
+  static constexpr std::int64_t rows_together =
+      Kernel::weighted || Tally::is_rare ? 1 : 2 * strands_together;
 
-  const Kernel& kernel;
-  const Planes& planes;
-  std::int64_t* totals;  ///< [part][channel][total_words], zeros at first
-
-  void operator()(const Planes::Block& block) const {
-    HWY_ALIGN std::int64_t memory[slots_of<Tally> * Planes::max_channels * hn::MaxLanes(SumTag())];
-    State state{block, memory, sum_lanes() * block.channels.size(), addable};
-    std::fill_n(memory, slots_of<Tally> * state.apart, std::int64_t{0});
-    plane_by_plane<strands>(kernel, planes, block,
-                            [&](const auto& of, const auto& k, std::int64_t c)
-                                HWY_ATTR { run(of, k, state, memory + c * sum_lanes()); });
-    flush(state);
+  static void planes(const void* erased, const Strands& all, const Coefficients& coefficients,
+                     std::int64_t c, std::int64_t* to, std::int64_t apart) {
+    const Kernel kernel = *static_cast<const Kernel*>(erased);
+    const WeightsOfStrands<Kernel::weighted> weights(all, step_of<T>());
+    Strands of = all;
+    for (std::int64_t channel = 0; channel < all.channels; ++channel) {
+      add_strands(kernel, of, Broadcast<Channel>(coefficients, c + channel), weights,
+                  all.has_behind(channel, step_of<T>()), to, apart);
+      of.i += of.plane;
+      to += lanes();
+    }
   }
 
- private:
-  struct State {
-    const Planes::Block& block;
-    std::int64_t* memory;  ///< [slot][channel][lane]
-    std::int64_t apart;
-    std::int64_t room;  ///< how many integers can still be added to each of them
-  };
-
-  static std::int64_t sum_lanes() { return static_cast<std::int64_t>(hn::Lanes(SumTag())); }
-
-  // `to`: the slots of their channel.
-  template <int kStrands, class K>
-  HWY_NOINLINE void run(const Strands<kStrands>& of, const K& k, State& state,
-                        std::int64_t* to) const {
-    constexpr std::int64_t terms_of_step = std::int64_t{kStrands} * vectors_of_terms<T>;
-    constexpr std::int64_t longest = addable / terms_of_step / 2;
+  static void columns(const void* erased, const PieceOfRows& of, const Coefficients& coefficients,
+                      std::int64_t* slots, std::int64_t apart) {
+    const Kernel kernel = *static_cast<const Kernel*>(erased);
     const std::int64_t step = step_of<T>();
-    for (std::int64_t s = 0; s < of.size;) {
-      const std::int64_t end = std::min(of.size, s + longest * step);
-      const std::int64_t terms = ((end - s) / step + 1) * terms_of_step;
-      if (terms > state.room) {
-        flush(state);
+    std::int64_t j = of.columns.begin;
+    if constexpr (rows_together > 1) {
+      for (; of.rows > 1 && j + step <= of.columns.end; j += step) {
+        const OfColumns<Channel> k(coefficients, j);
+        add_half<0>(kernel, of, k, j, slots, apart);
+        add_half<1>(kernel, of, k, j, slots, apart);
       }
-      state.room -= terms;
-      const CountTag dw;
-      Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
-      const Slots slots{v0, v1, v2, v3, v4, v5};
-      const auto add_steps = [&](std::int64_t at, auto extent) HWY_ATTR {
-        for (std::int64_t strand = 0; strand < kStrands; ++strand) {
-          const std::int64_t i = of.i + strand * of.apart + at;
-          kernel.prefetch(i + prefetch_distance<T>);
-          kernel(i, k, of.weights + (Kernel::weighted ? strand * of.weights_apart + at : 0), extent,
-                 [&](auto vector, Sum p, Sum q, Sum r)
-                     HWY_ATTR { Tally::add(slots, k, vector, p, q, r); });
-        }
-      };
-      for (; s + step <= end; s += step) {
-        add_steps(s, Whole{});
-      }
-      if (s < end) {
-        if (of.more) {
-          add_steps(s, Over{end - s});
-        } else {
-          add_steps(s, First{end - s});
-        }
-        s = end;
-      }
-      merge_into<Tally>(to, state.apart, slots);
     }
-  }
-
-  HWY_NOINLINE void flush(State& state) const {
-    const Planes::Block& block = state.block;
-    const std::int64_t first = block.channels.begin - planes.channels().begin;
-    std::int64_t* to = totals + (block.part * planes.channels().size() + first) * total_words;
-    for (std::int64_t c = 0; c < block.channels.size(); ++c) {
-      take_vector<Tally>(state.memory + c * sum_lanes(), state.apart, to + c * total_words);
+    for (; j < of.columns.end; j += step) {
+      const float* weights = of.weights + (Kernel::weighted ? j - of.columns.begin : 0);
+      const First extent{std::min(step, of.columns.end - j)};
+      for (std::int64_t r = 0; r < of.rows; ++r) {
+        const In in = kernel.in.from(of.i + r * of.apart + j);
+        Rest<T, In::count> rest;
+        add_row(kernel, extent.count == step ? in : rest.copy(in, extent.count), weights, extent,
+                OfColumns<Channel>(coefficients, j), slots + j, apart);
+      }
     }
-    std::fill_n(state.memory, slots_of<Tally> * state.apart, std::int64_t{0});
-    state.room = addable;
-  }
-};
-
-/// Each column has its own slots, in the order of place_of.
-template <class Kernel, class Tally>
-struct TallyByColumns {
-  using T = typename Kernel::Element;
-  using Coefficients = Table<T, typename Kernel::Channel>;
-  using View = typename Coefficients::View;
-
-  static constexpr int rows_together = Kernel::weighted || Tally::is_rare ? 1 : 8 / Kernel::inputs;
-
-  const Kernel& kernel;
-  const Columns& columns;
-  std::int64_t* slots;  ///< [part][slot][padded width], zeros at first
-  Coefficients table;
-
-  void operator()(const Columns::Block& block) const {
-    const std::int64_t width = columns.padded_width();
-    across_columns<rows_together>(
-        kernel, columns, block,
-        Step{kernel, table, slots + block.part * slots_of<Tally> * width, width});
   }
 
  private:
-  struct Step {
-    Kernel kernel;
-    Coefficients table;
-    std::int64_t* slots;  ///< [slot][width]
-    std::int64_t width;
+  static std::int64_t lanes() { return static_cast<std::int64_t>(hn::Lanes(CountTag())); }
 
-    template <int kRows>
-    HWY_INLINE void operator()(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
-                               Whole whole) const {
-      if constexpr (kRows == 1) {
-        add_row(rows.i, j, weights, whole);
-      } else {
-        add_vector<0>(rows, j, weights);
-        add_vector<1>(rows, j, weights);
-        if constexpr (vectors_of_terms<T> == 4) {
-          add_vector<2>(rows, j, weights);
-          add_vector<3>(rows, j, weights);
-        }
+  // The strands of one channel. `more`: a step can be read at the end of each.
+  static HWY_INLINE void add_strands(const Kernel& kernel, const Strands& of,
+                                     const Broadcast<Channel>& k,
+                                     const WeightsOfStrands<Kernel::weighted>& weights, bool more,
+                                     std::int64_t* to, std::int64_t apart) {
+    const std::int64_t step = step_of<T>();
+    const CountTag dw;
+    Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
+    const Slots slots{v0, v1, v2, v3, v4, v5};
+    const auto add = [&](auto vector, Sum p, Sum q, Sum r)
+                         HWY_ATTR { Tally::add(slots, k, vector, p, q, r); };
+    std::int64_t s = 0;
+    for (; s + step <= of.size; s += step) {
+      for (std::int64_t strand = 0; strand < of.count; ++strand) {
+        const std::int64_t i = of.i + strand * of.apart + s;
+        kernel.in.prefetch(i + prefetch_distance<T>);
+        kernel(kernel.in, i, k, weights.at(strand, s), Whole{}, add);
       }
     }
-    template <int kRows>
-    HWY_INLINE void operator()(StepOfRows<kRows> rows, std::int64_t j, const float* weights,
-                               First first) const {
-      for (int r = 0; r < kRows; ++r) {
-        add_row(rows.i + r * rows.apart, j, weights, first);
-      }
+    for (std::int64_t strand = 0; s < of.size && strand < of.count; ++strand) {
+      const First rest_of_run{of.size - s};
+      const In last = kernel.in.from(of.i + strand * of.apart + s);
+      Rest<T, In::count> rest;
+      kernel(more ? last : rest.copy(last, rest_of_run.count), 0, k, weights.at(strand, s),
+             rest_of_run, add);
     }
+    merge_into<Tally>(to, apart, slots);
+  }
 
-   private:
-    template <class Extent>
-    void add_row(std::int64_t i, std::int64_t j, const float* weights, Extent extent) const {
-      const View k(table, j);
-      kernel(i, k, weights, extent, [&](auto vector, Sum p, Sum q, Sum r) HWY_ATTR {
-        const CountTag dw;
-        Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
-        const Slots of_vector{v0, v1, v2, v3, v4, v5};
-        Tally::add(of_vector, k, vector, p, q, r);
-        merge(of_vector, j, decltype(vector)::value);
-      });
-    }
-
-    // One vector of the terms of each row, so that its slots stay in registers. What the kernel
-    // does for the others is not used, and left out by the compiler.
-    template <int kVector, int kRows>
-    HWY_INLINE void add_vector(StepOfRows<kRows> rows, std::int64_t j, const float* weights) const {
+  static HWY_INLINE void add_row(const Kernel& kernel, const In& in, const float* weights,
+                                 First extent, const OfColumns<Channel>& k, std::int64_t* slots,
+                                 std::int64_t apart) {
+    kernel(in, 0, k, weights, extent, [&](auto vector, Sum p, Sum q, Sum r) HWY_ATTR {
       const CountTag dw;
-      const View k(table, j);
       Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
       const Slots of_vector{v0, v1, v2, v3, v4, v5};
-      for (int r = 0; r < kRows; ++r) {
-        kernel(rows.i + r * rows.apart, k, weights, Whole{},
-               [&](auto vector, Sum p, Sum q, Sum s) HWY_ATTR {
-                 if constexpr (decltype(vector)::value == kVector) {
-                   Tally::add(of_vector, k, vector, p, q, s);
-                 }
-               });
-      }
-      merge(of_vector, j, kVector);
-    }
+      Tally::add(of_vector, k, vector, p, q, r);
+      merge_into<Tally>(slots + decltype(vector)::value * lanes(), apart, of_vector);
+    });
+  }
 
-    HWY_INLINE void merge(const Slots& of_vector, std::int64_t j, std::int64_t vector) const {
-      merge_into<Tally>(slots + j + vector * static_cast<std::int64_t>(hn::Lanes(CountTag())),
-                        width, of_vector);
+  // Half of the terms of each row's step, at the columns from j on, so that their slots stay in
+  // registers. What the kernel does for the other half is not used, and left out by the compiler.
+  template <int kHalf>
+  static HWY_INLINE void add_half(const Kernel& kernel, const PieceOfRows& of,
+                                  const OfColumns<Channel>& k, std::int64_t j, std::int64_t* slots,
+                                  std::int64_t apart) {
+    constexpr int vectors = vectors_of_terms<T> / 2;
+    const CountTag dw;
+    Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
+    Count w0 = v0, w1 = v0, w2 = v0, w3 = v0, w4 = v0, w5 = v0;
+    const Slots first{v0, v1, v2, v3, v4, v5};
+    const Slots second{w0, w1, w2, w3, w4, w5};
+    for (std::int64_t r = 0; r < of.rows; ++r) {
+      kernel(kernel.in, of.i + r * of.apart + j, k, nullptr, Whole{},
+             [&](auto vector, Sum p, Sum q, Sum s) HWY_ATTR {
+               constexpr int v = decltype(vector)::value;
+               if constexpr (v / vectors == kHalf) {
+                 Tally::add(v % vectors == 0 ? first : second, k, vector, p, q, s);
+               }
+             });
     }
-  };
-};
-
-/// Takes the columns of each channel into its totals.
-template <class T, class Tally>
-void fold(const std::int64_t* slots, const Columns& columns, std::int64_t* totals) {
-  const std::int64_t channels = columns.channels().size();
-  const std::int64_t width = columns.padded_width();
-  for (std::int64_t part = 0; part < columns.parts(); ++part) {
-    const std::int64_t* of = slots + part * slots_of<Tally> * width;
-    for (std::int64_t j = 0; j < columns.width();) {
-      for (std::int64_t c = 0; c < channels; ++c) {
-        for (std::int64_t s = 0; s < columns.extents().plane; ++s) {
-          take_lane<Tally>(of + place_of<T>(j++), width, totals + c * total_words);
-        }
-      }
+    slots += j + kHalf * vectors * lanes();
+    merge_into<Tally>(slots, apart, first);
+    if constexpr (vectors == 2) {
+      merge_into<Tally>(slots + lanes(), apart, second);
     }
   }
-}
+};
 
 /// Tallies over channels of a tensor like x; Tally::write is told about each.
 template <class Tally, class Kernel, class To>
 void tally_channels(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
-                    Scratch& scratch, const To& to) {
-  scratch.reset();
-  const auto zeros = [&](std::int64_t words) {
-    auto* memory = scratch.take<std::int64_t>(words);
-    std::fill_n(memory, words, std::int64_t{0});
-    return memory;
-  };
-  const Extents extents = extents_of(x);
-  std::int64_t* totals = nullptr;
-  if (extents.size() == 0) {
-    totals = zeros(channels.size() * total_words);
-  } else if (extents.has_long_planes()) {
-    const Planes planes(extents, channels, Purpose::sums);
-    totals = zeros(planes.parts() * channels.size() * total_words);
-    run_blocks(planes, Order::forward, TallyByPlanes<Kernel, Tally>{kernel, planes, totals});
-    for (std::int64_t i = channels.size(); i < planes.parts() * channels.size(); ++i) {
-      merge_totals<Tally>(totals + i * total_words, totals + i % channels.size() * total_words);
-    }
-  } else {
-    const Columns columns(extents, channels, Purpose::integers);
-    totals = zeros(channels.size() * total_words);
-    std::int64_t* slots = zeros(columns.parts() * slots_of<Tally> * columns.padded_width());
-    run_blocks(columns, Order::forward,
-               TallyByColumns<Kernel, Tally>{kernel, columns, slots, {columns, kernel, scratch}});
-    fold<typename Kernel::Element, Tally>(slots, columns, totals);
-  }
+                    const float* weight, const Coefficients& coefficients, Scratch& scratch,
+                    const To& to) {
+  using Steps = TallySteps<Tally, Kernel>;
+  using T = typename Kernel::Element;
+  const TallyKernel steps{&kernel,
+                          weight,
+                          Tally::slots,
+                          vector_order<T>(),
+                          static_cast<std::int64_t>(hn::Lanes(CountTag())),
+                          vectors_of_terms<T>,
+                          Steps::strands_together,
+                          Steps::rows_together,
+                          Steps::planes,
+                          Steps::columns,
+                          take_vectors<Tally>};
+  const std::int64_t* totals = cpu::tally_channels(x, channels, steps, coefficients, scratch);
   for (std::int64_t c = channels.begin; c < channels.end; ++c) {
     Tally::write(totals + (c - channels.begin) * total_words, c, to);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Per-channel coefficients, as vectors: one channel's in every lane, or each column's own.
+// Coefficients as vectors: one channel's in every lane, or each column's own.
 //
 // lane<kIndex, kVector>(d) is coefficient kIndex for vector a (kVector 0) or b (1) of a step,
 // term<kIndex, kVector>() for the kVector-th vector of terms of a step.
@@ -12,16 +12,18 @@
 #define SYNCBN_KERNELS_CPU_COEFFICIENTS_INL
 #endif
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include <hwy/highway.h>
 
+#include "kernels/cpu/coefficients.hpp"
 #include "kernels/cpu/elements-inl.hpp"
-#include "kernels/cpu/partition.hpp"
 #include "kernels/scratch.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -29,7 +31,7 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
 /// One channel's, for elements of type T: kLane of Lane<T> and kTerm of Of.
 template <class T, std::size_t kLane, std::size_t kTerm, class Of = Term<T>>
-struct Coefficients {
+struct OneChannel {
   using LaneType = Lane<T>;
   using TermType = Of;
   static constexpr std::size_t lanes = kLane;
@@ -58,11 +60,41 @@ struct Pair {
   }
 };
 
-/// A single channel.
+/// Those of all channels of a range: of(c) gives channel c's, a OneChannel.
+template <class Of>
+Coefficients coefficients_of(const ChannelRange& channels, Scratch& scratch, const Of& of) {
+  using C = decltype(of(channels.begin));
+  auto* lane = scratch.take<typename C::LaneType>(channels.size() * std::int64_t{C::lanes});
+  auto* term = scratch.take<typename C::TermType>(channels.size() * std::int64_t{C::terms});
+  const std::int64_t width = channels.size();
+  for (std::int64_t c = 0; c < width; ++c) {
+    const C channel = of(channels.begin + c);
+    for (std::size_t k = 0; k < C::lanes; ++k) {
+      lane[static_cast<std::int64_t>(k) * width + c] = channel.lane[k];
+    }
+    for (std::size_t k = 0; k < C::terms; ++k) {
+      term[static_cast<std::int64_t>(k) * width + c] = channel.term[k];
+    }
+  }
+  return {{lane, C::lanes, std::is_same_v<typename C::LaneType, double>},
+          {term, C::terms, std::is_same_v<typename C::TermType, double>},
+          width};
+}
+
+/// A single channel's, the c-th that there are.
 template <class C>
 class Broadcast {
  public:
-  explicit Broadcast(const C& channel) : channel_(channel) {}
+  Broadcast(const Coefficients& of, std::int64_t c) {
+    for (std::size_t k = 0; k < C::lanes; ++k) {
+      channel_.lane[k] = static_cast<const typename C::LaneType*>(
+          of.lane.values)[static_cast<std::int64_t>(k) * of.width + c];
+    }
+    for (std::size_t k = 0; k < C::terms; ++k) {
+      channel_.term[k] = static_cast<const typename C::TermType*>(
+          of.term.values)[static_cast<std::int64_t>(k) * of.width + c];
+    }
+  }
 
   template <std::size_t kIndex, int kVector, class D>
   HWY_INLINE hn::Vec<D> lane(D d) const {
@@ -77,70 +109,34 @@ class Broadcast {
   C channel_;
 };
 
-/// The coefficients of all columns of a matrix, each kind in an array of its own, in the order of
-/// place_of.
-template <class T, class C>
-class Table {
+/// Those of a step's columns, from `column` on in [count][width].
+template <class C>
+class OfColumns {
  public:
-  /// kernel.coefficients(c) gives channel c's.
-  template <class Kernel>
-  Table(const Columns& columns, const Kernel& kernel, Scratch& scratch)
-      : width_(columns.padded_width()),
-        lane_(scratch.take<typename C::LaneType>(width_ * std::int64_t{C::lanes})),
-        term_(scratch.take<typename C::TermType>(width_ * std::int64_t{C::terms})) {
-    const std::int64_t plane = columns.extents().plane;
-    const ChannelRange& channels = columns.channels();
-    std::int64_t column = 0;
-    while (column < width_) {  // every copy of the channels, and on to the end
-      for (std::int64_t c = channels.begin; c < channels.end && column < width_; ++c) {
-        const C channel = kernel.coefficients(c);
-        for (std::int64_t s = 0; s < plane && column < width_; ++s) {
-          fill(place_of<T>(column++), channel);
-        }
-      }
-    }
+  HWY_INLINE OfColumns(const Coefficients& of, std::int64_t column)
+      : lane_(static_cast<const typename C::LaneType*>(of.lane.values) + column),
+        term_(static_cast<const typename C::TermType*>(of.term.values) + column),
+        width_(of.width) {}
+
+  template <std::size_t kIndex, int kVector, class D>
+  HWY_INLINE hn::Vec<D> lane(D d) const {
+    return hn::LoadU(d, lane_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
   }
-
-  /// Those of the steps from `column` on, which is the first of a step.
-  class View {
-   public:
-    HWY_INLINE View(const Table& table, std::int64_t column)
-        : lane_(table.lane_ + column), term_(table.term_ + column), width_(table.width_) {}
-
-    template <std::size_t kIndex, int kVector, class D>
-    HWY_INLINE hn::Vec<D> lane(D d) const {
-      return hn::LoadU(d, lane_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
-    }
-    template <std::size_t kIndex, int kVector>
-    HWY_INLINE auto term() const {
-      const LaneTag<typename C::TermType> d;
-      return hn::LoadU(d, term_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
-    }
-
-   private:
-    template <class D>
-    static HWY_INLINE std::int64_t lanes(D d) {
-      return static_cast<std::int64_t>(hn::Lanes(d));
-    }
-
-    const typename C::LaneType* lane_;
-    const typename C::TermType* term_;
-    std::int64_t width_;
-  };
+  template <std::size_t kIndex, int kVector>
+  HWY_INLINE auto term() const {
+    const LaneTag<typename C::TermType> d;
+    return hn::LoadU(d, term_ + std::int64_t{kIndex} * width_ + kVector * lanes(d));
+  }
 
  private:
-  void fill(std::int64_t place, const C& channel) {
-    for (std::size_t k = 0; k < C::lanes; ++k) {
-      lane_[static_cast<std::int64_t>(k) * width_ + place] = channel.lane[k];
-    }
-    for (std::size_t k = 0; k < C::terms; ++k) {
-      term_[static_cast<std::int64_t>(k) * width_ + place] = channel.term[k];
-    }
+  template <class D>
+  static HWY_INLINE std::int64_t lanes(D d) {
+    return static_cast<std::int64_t>(hn::Lanes(d));
   }
 
+  const typename C::LaneType* lane_;
+  const typename C::TermType* term_;
   std::int64_t width_;
-  typename C::LaneType* lane_;  ///< [C::lanes][width]
-  typename C::TermType* term_;  ///< [C::terms][width]
 };
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE

@@ -21,6 +21,8 @@
 
 #include "core/float16.hpp"
 
+#include "kernels/cpu/coefficients.hpp"
+
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
@@ -71,34 +73,26 @@ inline constexpr int vectors_of_terms =
 template <class T>
 inline constexpr bool interleaved = HWY_TARGET != HWY_SCALAR&& std::is_same_v<T, BFloat16>;
 
-/// The place of element j of a row whose steps are stored as their vectors a and b.
 template <class T>
-std::int64_t place_of(std::int64_t j) {
-  const std::int64_t step = step_of<T>();
-  const std::int64_t r = j % step;
-  return interleaved<T> ? j - r + r % 2 * (step / 2) + r / 2 : j;
+VectorOrder vector_order() {
+  return {step_of<T>(), interleaved<T>};
 }
 
-// How much of a step there is.
+// How much of a step counts.
 
-/// All of it.
 struct Whole {};
-/// The first `count` elements; the others may be read, and written, but mean nothing.
-struct Over {
-  std::int64_t count;
-};
-/// The first `count` elements; there is no memory for the others.
+/// The first `count` elements. The others can be read, but mean nothing.
 struct First {
   std::int64_t count;
 };
 
-/// a and b for lanes that are there, the others' for those that are not.
+/// a and b where they count, the others elsewhere.
 template <class T, class D, class V>
 HWY_INLINE void keep(D, V&, V&, V, V, Whole) {}
-template <class T, class D, class V, class Extent>
-HWY_INLINE void keep(D d, V& a, V& b, V other_a, V other_b, Extent extent) {
+template <class T, class D, class V>
+HWY_INLINE void keep(D d, V& a, V& b, V other_a, V other_b, First first) {
   using F = hn::TFromD<D>;
-  const auto count = hn::Set(d, static_cast<F>(extent.count));
+  const auto count = hn::Set(d, static_cast<F>(first.count));
   const auto lane = hn::Iota(d, 0);
   const auto lanes = hn::Set(d, static_cast<F>(hn::Lanes(d)));
   const auto index_a = interleaved<T> ? hn::Add(lane, lane) : lane;
@@ -223,9 +217,9 @@ HWY_INLINE auto encode(D, hn::Vec<D> a, hn::Vec<D> b, BFloat16) {
 
 #endif
 
-/// A step's elements. `First` reads no more than there are and zeros for the others.
-template <class D, class T, class Extent>
-HWY_INLINE void load(D d, const T* from, Extent, hn::Vec<D>& a, hn::Vec<D>& b) {
+/// A step's elements.
+template <class D, class T>
+HWY_INLINE void load(D d, const T* from, hn::Vec<D>& a, hn::Vec<D>& b) {
   if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
     a = hn::LoadU(d, from);
     b = hn::LoadU(d, from + hn::Lanes(d));
@@ -238,45 +232,30 @@ HWY_INLINE void load(D d, const T* from, Extent, hn::Vec<D>& a, hn::Vec<D>& b) {
 #endif
   }
 }
+
+/// Writes a vector, past the cache if `stream`: then its place must be aligned to a vector.
+template <class D>
+HWY_INLINE void put(D d, hn::Vec<D> v, hn::TFromD<D>* to, bool stream) {
+  if (stream) {
+    hn::Stream(v, d, to);
+  } else {
+    hn::StoreU(v, d, to);
+  }
+}
+
 template <class D, class T>
-HWY_INLINE void load(D d, const T* from, First first, hn::Vec<D>& a, hn::Vec<D>& b) {
-  HWY_ALIGN T buffer[max_step<T>] = {};
-  std::memcpy(buffer, from, static_cast<std::size_t>(first.count) * sizeof(T));
-  load(d, buffer, Whole{}, a, b);
-}
-
-// How a step is written.
-struct ThroughCache {};
-struct PastCache {};  ///< the place must be aligned to a vector
-
-template <class D>
-HWY_INLINE void put(D d, hn::Vec<D> v, hn::TFromD<D>* to, ThroughCache) {
-  hn::StoreU(v, d, to);
-}
-template <class D>
-HWY_INLINE void put(D d, hn::Vec<D> v, hn::TFromD<D>* to, PastCache) {
-  hn::Stream(v, d, to);
-}
-
-template <class D, class T, class Extent, class How>
-HWY_INLINE void store(D d, hn::Vec<D> a, hn::Vec<D> b, T* to, Extent, How how) {
+HWY_INLINE void store(D d, hn::Vec<D> a, hn::Vec<D> b, T* to, bool stream) {
   if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
-    put(d, a, to, how);
-    put(d, b, to + hn::Lanes(d), how);
+    put(d, a, to, stream);
+    put(d, b, to + hn::Lanes(d), stream);
   } else {
 #if HWY_TARGET == HWY_SCALAR
     to[0] = from_double<T>(static_cast<double>(hn::GetLane(a)));
     to[1] = from_double<T>(static_cast<double>(hn::GetLane(b)));
 #else
-    put(WordTag<T>(), encode(d, a, b, T{}), &to->bits, how);
+    put(WordTag<T>(), encode(d, a, b, T{}), &to->bits, stream);
 #endif
   }
-}
-template <class D, class T, class How>
-HWY_INLINE void store(D d, hn::Vec<D> a, hn::Vec<D> b, T* to, First first, How) {
-  HWY_ALIGN T buffer[max_step<T>];
-  store(d, a, b, buffer, Whole{}, ThroughCache{});
-  std::memcpy(to, buffer, static_cast<std::size_t>(first.count) * sizeof(T));
 }
 
 /// How many elements ahead of its use memory is asked for: processors do it by themselves, but stop

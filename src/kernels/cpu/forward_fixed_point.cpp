@@ -20,37 +20,30 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
+enum : std::size_t { absent };         // of lanes: the pivot, where there is no element
+enum : std::size_t { pivot = grids };  // of terms
+
+template <class T>
+using DifferenceChannel = OneChannel<T, 1, grids + 1, double>;
+
 template <class T, bool kWeighted>
 struct DifferenceTerms {
-  enum : std::size_t { absent };         // of lanes: the pivot, where there is no element
-  enum : std::size_t { pivot = grids };  // of terms
   using Element = T;
-  using Channel = Coefficients<T, 1, grids + 1, double>;
-  static constexpr int inputs = 1;
+  using Channel = DifferenceChannel<T>;
+  using In = Inputs<T, 1>;
   static constexpr bool weighted = kWeighted;
 
-  const T* x;
-  const double* pivots;
-  const float* weight;
-  const FixedPoint* to;  ///< null: no grids
-
-  Channel coefficients(std::int64_t c) const {
-    return {{narrowed<Lane<T>>(pivots[c])},
-            {to == nullptr ? 0 : grid(to->first_window[c]),
-             to == nullptr ? 0 : grid(to->second_window[c]), pivots[c]}};
-  }
-
-  HWY_INLINE void prefetch(std::int64_t i) const { prefetch_step(x + i); }
+  In in;
 
   template <class K, class Extent, class Add>
-  HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
-                             const Add& add) const {
+  HWY_INLINE void operator()(const In& from, std::int64_t i, const K& k, const float* weights,
+                             Extent extent, const Add& add) const {
     const LaneTag<T> d;
     auto a = hn::Zero(d), b = hn::Zero(d);
-    load(d, x + i, extent, a, b);
+    load(d, from.of[0] + i, a, b);
     if constexpr (kWeighted) {
       auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
-      load_weights<T>(d, weights, extent, weight_a, weight_b);
+      load_weights<T>(d, weights, weight_a, weight_b);
       a = hn::IfThenElse(hn::Eq(weight_a, hn::Zero(d)), k.template lane<absent, 0>(d), a);
       b = hn::IfThenElse(hn::Eq(weight_b, hn::Zero(d)), k.template lane<absent, 1>(d), b);
       widen(a, b, weight_a, weight_b, [&](auto at, Sum value, Sum of) HWY_ATTR {
@@ -68,33 +61,46 @@ struct DifferenceTerms {
   }
 };
 
+/// The grids are 0 without windows.
+template <class T>
+Coefficients coefficients_for(const ForwardSums& arguments, const FixedPoint* to,
+                              Scratch& scratch) {
+  scratch.reset();
+  return coefficients_of(arguments.channels, scratch, [&](std::int64_t c) -> DifferenceChannel<T> {
+    return {{narrowed<Lane<T>>(arguments.pivot[c])},
+            {to == nullptr ? 0 : grid(to->first_window[c]),
+             to == nullptr ? 0 : grid(to->second_window[c]), arguments.pivot[c]}};
+  });
+}
+
 /// Calls body<T, kWeighted>(terms).
 template <class Body>
-void visit_terms(const ForwardSums& arguments, const FixedPoint* to, Body body) {
+void visit_terms(const ForwardSums& arguments, Body body) {
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    const auto* x = static_cast<const T*>(arguments.x.data());
+    const Inputs<T, 1> in{{static_cast<const T*>(arguments.x.data())}};
     if (arguments.weight != nullptr) {
-      body.template operator()<T, true>(
-          DifferenceTerms<T, true>{x, arguments.pivot, arguments.weight, to});
+      body.template operator()<T, true>(DifferenceTerms<T, true>{in});
     } else {
-      body.template operator()<T, false>(
-          DifferenceTerms<T, false>{x, arguments.pivot, nullptr, to});
+      body.template operator()<T, false>(DifferenceTerms<T, false>{in});
     }
   });
 }
 
 void run_forward_in_fixed_point(const ForwardSums& arguments, const FixedPoint& to,
                                 const Run& run) {
-  visit_terms(arguments, &to, [&]<class T, bool kWeighted>(const auto& terms) {
+  visit_terms(arguments, [&]<class T, bool kWeighted>(const auto& terms) {
     constexpr SumsOf of = kWeighted ? SumsOf::weighted_differences : SumsOf::differences;
-    tally_channels<FixedPointTally<of, std::is_same_v<T, double>>>(arguments.x, arguments.channels,
-                                                                   terms, run.scratch, to);
+    tally_channels<FixedPointTally<of, std::is_same_v<T, double>>>(
+        arguments.x, arguments.channels, terms, arguments.weight,
+        coefficients_for<T>(arguments, &to, run.scratch), run.scratch, to);
   });
 }
 
 void run_forward_magnitudes(const ForwardSums& arguments, const Magnitudes& to, const Run& run) {
-  visit_terms(arguments, nullptr, [&]<class T, bool kWeighted>(const auto& terms) {
-    tally_channels<MagnitudeTally>(arguments.x, arguments.channels, terms, run.scratch, to);
+  visit_terms(arguments, [&]<class T, bool kWeighted>(const auto& terms) {
+    tally_channels<MagnitudeTally>(arguments.x, arguments.channels, terms, arguments.weight,
+                                   coefficients_for<T>(arguments, nullptr, run.scratch),
+                                   run.scratch, to);
   });
 }
 

@@ -20,33 +20,30 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
+/// The pivot, for lanes and for terms.
+enum : std::size_t { pivot };
+
+template <class T>
+using ForwardChannel = OneChannel<T, 1, 1>;
+
 template <class T, bool kWeighted>
 struct ForwardTerms {
-  enum : std::size_t { pivot };
   using Element = T;
-  using Channel = Coefficients<T, 1, 1>;  // the pivot, for lanes and for terms
-  static constexpr int inputs = 1;
+  using Channel = ForwardChannel<T>;
+  using In = Inputs<T, 1>;
   static constexpr bool weighted = kWeighted;
 
-  const T* x;
-  const double* pivots;
-  const float* weight;
-
-  Channel coefficients(std::int64_t c) const {
-    return {{narrowed<Lane<T>>(pivots[c])}, {narrowed<Term<T>>(pivots[c])}};
-  }
-
-  HWY_INLINE void prefetch(std::int64_t i) const { prefetch_step(x + i); }
+  In in;
 
   template <class K, class Extent, class Sums>
-  HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
-                             const Sums& sums) const {
+  HWY_INLINE void operator()(const In& from, std::int64_t i, const K& k, const float* weights,
+                             Extent extent, const Sums& sums) const {
     const LaneTag<T> d;
     auto a = hn::Zero(d), b = hn::Zero(d);
-    load(d, x + i, extent, a, b);
+    load(d, from.of[0] + i, a, b);
     if constexpr (kWeighted) {
       auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
-      load_weights<T>(d, weights, extent, weight_a, weight_b);
+      load_weights<T>(d, weights, weight_a, weight_b);
       a = hn::IfThenElse(hn::Eq(weight_a, hn::Zero(d)), k.template lane<pivot, 0>(d), a);
       b = hn::IfThenElse(hn::Eq(weight_b, hn::Zero(d)), k.template lane<pivot, 1>(d), b);
       for_terms<T>(a, b, weight_a, weight_b, [&](auto at, auto value, auto of) HWY_ATTR {
@@ -65,16 +62,21 @@ struct ForwardTerms {
 };
 
 void run_forward_sums(const ForwardSums& arguments, const Run& run) {
-  const auto sum = [&](const auto& terms) {
-    sum_channels(arguments.x, arguments.channels, terms, arguments.sum, arguments.sum_sq,
-                 run.scratch);
-  };
+  run.scratch.reset();
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    const auto* x = static_cast<const T*>(arguments.x.data());
+    const Coefficients coefficients =
+        coefficients_of(arguments.channels, run.scratch, [&](std::int64_t c) -> ForwardChannel<T> {
+          return {{narrowed<Lane<T>>(arguments.pivot[c])}, {narrowed<Term<T>>(arguments.pivot[c])}};
+        });
+    const Inputs<T, 1> in{{static_cast<const T*>(arguments.x.data())}};
+    const auto sum = [&](const auto& terms) {
+      sum_channels(arguments.x, arguments.channels, terms, arguments.weight, coefficients,
+                   arguments.sum, arguments.sum_sq, run.scratch);
+    };
     if (arguments.weight != nullptr) {
-      sum(ForwardTerms<T, true>{x, arguments.pivot, arguments.weight});
+      sum(ForwardTerms<T, true>{in});
     } else {
-      sum(ForwardTerms<T, false>{x, arguments.pivot, nullptr});
+      sum(ForwardTerms<T, false>{in});
     }
   });
 }

@@ -16,65 +16,70 @@
 
 #include "kernels/cpu/tallies-inl.hpp"
 #include "kernels/cpu/upstream-inl.hpp"
-#include "kernels/cpu/weights-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-/// dz and dz (x - mean).
-template <class T, Way kWay, bool kWeighted>
-struct GradientTerms {
-  enum : std::size_t { mean = grids };
-  using Element = T;
-  using Channel = Coefficients<T, upstream_coefficients, grids + 1, double>;
-  static constexpr int inputs = 2;
-  static constexpr bool weighted = kWeighted;
+enum : std::size_t { mean = grids };  // of terms
 
-  const Upstream& arguments;
-  const FixedPoint* to;  ///< null: no grids
-  const float* weight = arguments.weight;
-  TypedUpstream<T, kWay, kWeighted> upstream{arguments};
+template <class T>
+using GradientChannel = OneChannel<T, upstream_coefficients, grids + 1, double>;
 
-  Channel coefficients(std::int64_t c) const {
-    Channel channel;
-    set_upstream(channel, arguments, c);
+/// The grids are 0 without windows.
+template <class T>
+Coefficients coefficients_for(const BackwardSums& arguments, const FixedPoint* to,
+                              Scratch& scratch) {
+  scratch.reset();
+  const Upstream& upstream = arguments.upstream;
+  return coefficients_of(arguments.channels, scratch, [&](std::int64_t c) {
+    GradientChannel<T> channel;
+    set_upstream(channel, upstream, c);
     channel.term[first_grid] = to == nullptr ? 0 : grid(to->first_window[c]);
     channel.term[second_grid] = to == nullptr ? 0 : grid(to->second_window[c]);
-    channel.term[mean] = recentered() ? arguments.mean[c] : 0;
+    // x - mean is taken once more, more exactly than in lanes; from the output there is no x.
+    channel.term[mean] = way_of(upstream) == Way::output ? 0 : upstream.mean[c];
     return channel;
-  }
+  });
+}
 
-  HWY_INLINE void prefetch(std::int64_t i) const { upstream.prefetch(i); }
+/// dz and dz (x - mean).
+template <class T, bool kWeighted>
+struct GradientTerms {
+  using Element = T;
+  using Channel = GradientChannel<T>;
+  using Typed = TypedUpstream<T, Way::any, kWeighted>;
+  using In = typename Typed::In;
+  static constexpr bool weighted = kWeighted;
+
+  In in;
+  Typed upstream;
+
+  explicit GradientTerms(const Upstream& arguments)
+      : in(Typed::inputs_of(arguments)), upstream(arguments) {}
 
   template <class K, class Extent, class Add>
-  HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
-                             const Add& add) const {
+  HWY_INLINE void operator()(const In& from, std::int64_t i, const K& k, const float* weights,
+                             Extent extent, const Add& add) const {
     const LaneTag<T> d;
+    using V = hn::Vec<LaneTag<T>>;
     auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
     if constexpr (kWeighted) {
-      load_weights<T>(d, weights, extent, weight_a, weight_b);
+      load_weights<T>(d, weights, weight_a, weight_b);
     }
     auto x_a = hn::Zero(d), x_b = hn::Zero(d), centered_a = x_a, centered_b = x_a;
     auto dz_a = hn::Zero(d), dz_b = hn::Zero(d);
-    upstream(d, i, k, weight_a, weight_b, extent, x_a, x_b, centered_a, centered_b, dz_a, dz_b);
+    upstream(d, from, i, k, Vectors<V>{weight_a, weight_b}, Vectors<V>{x_a, x_b},
+             Vectors<V>{centered_a, centered_b}, Vectors<V>{dz_a, dz_b});
     keep_or_zero<T>(d, dz_a, dz_b, extent);
-    if (!recentered()) {
+    if (upstream.is(Way::output)) {
       x_a = centered_a;
       x_b = centered_b;
     }
     keep_or_zero<T>(d, x_a, x_b, extent);
     widen(x_a, x_b, dz_a, dz_b, [&](auto at, Sum x, Sum dz) HWY_ATTR {
-      if constexpr (kWay == Way::output) {
-        add(at, dz, dz, x);
-      } else {
-        add(at, dz, dz, hn::Sub(x, k.template term<mean, decltype(at)::value>()));
-      }
+      add(at, dz, dz, hn::Sub(x, k.template term<mean, decltype(at)::value>()));
     });
   }
-
- private:
-  /// x - mean is taken once more, more exactly than in lanes. Else there is no mean.
-  HWY_INLINE bool recentered() const { return !upstream.is(Way::output); }
 };
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE

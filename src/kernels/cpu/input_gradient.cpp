@@ -21,51 +21,52 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
+enum : std::size_t { mean_dz_hi = upstream_coefficients, mean_dz_lo, slope, gradient_coefficients };
+
+template <class T>
+using GradientChannel = OneChannel<T, gradient_coefficients, 0>;
+
+/// kResidual: the residual's gradient may be wanted.
 template <class T, Way kWay, bool kResidual, bool kWeighted>
 struct GradientElements {
-  enum : std::size_t { mean_dz_hi = upstream_coefficients, mean_dz_lo, slope, lanes };
   using Element = T;
-  using Channel = Coefficients<T, lanes, 0>;
+  using Channel = GradientChannel<T>;
+  using Typed = TypedUpstream<T, kWay, kWeighted>;
+  using In = typename Typed::In;
+  using Out = Outputs<T, kResidual ? 2 : 1>;
   static constexpr bool weighted = kWeighted;
-  static constexpr int outputs = kResidual ? 2 : 1;
 
-  const InputGradient& arguments;
-  const float* weight = arguments.upstream.weight;
-  TypedUpstream<T, kWay, kWeighted> upstream{arguments.upstream};
+  In in;
+  Out out;
+  Typed upstream;
 
-  T* output(int n) const { return static_cast<T*>(n == 0 ? arguments.dx : arguments.dresidual); }
-  bool in_place() const {
-    return upstream.reads(arguments.dx) || (kResidual && upstream.reads(arguments.dresidual));
+  explicit GradientElements(const InputGradient& arguments)
+      : in(Typed::inputs_of(arguments.upstream)), upstream(arguments.upstream) {
+    out.of[0] = static_cast<T*>(arguments.dx);
+    if constexpr (kResidual) {
+      out.of[1] = static_cast<T*>(arguments.dresidual);
+    }
   }
 
-  Channel coefficients(std::int64_t c) const {
-    const Pair<Lane<T>> mean_dz(arguments.mean_dz[c]);
-    Channel channel;
-    set_upstream(channel, arguments.upstream, c);
-    channel.lane[mean_dz_hi] = mean_dz.hi;
-    channel.lane[mean_dz_lo] = mean_dz.lo;
-    channel.lane[slope] = narrowed<Lane<T>>(arguments.slope[c]);
-    return channel;
-  }
-
-  HWY_INLINE void prefetch(std::int64_t i) const { upstream.prefetch(i); }
-
-  template <class K, class Extent, class How>
-  HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
-                             How how, T* dx, T* dresidual) const {
+  template <class K>
+  HWY_INLINE void operator()(const In& from, const Out& to, std::int64_t i, const K& k,
+                             const float* weights, bool stream) const {
     const LaneTag<T> d;
+    using V = hn::Vec<LaneTag<T>>;
     auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
     if constexpr (kWeighted) {
-      load_weights<T>(d, weights, extent, weight_a, weight_b);
+      load_weights<T>(d, weights, weight_a, weight_b);
     }
     auto data_a = hn::Zero(d), data_b = hn::Zero(d), centered_a = data_a, centered_b = data_a;
     auto dz_a = hn::Zero(d), dz_b = hn::Zero(d);
-    upstream(d, i, k, weight_a, weight_b, extent, data_a, data_b, centered_a, centered_b, dz_a,
-             dz_b);
+    upstream(d, from, i, k, Vectors<V>{weight_a, weight_b}, Vectors<V>{data_a, data_b},
+             Vectors<V>{centered_a, centered_b}, Vectors<V>{dz_a, dz_b});
     store(d, gradient<0>(d, dz_a, centered_a, weight_a, k),
-          gradient<1>(d, dz_b, centered_b, weight_b, k), dx, extent, how);
+          gradient<1>(d, dz_b, centered_b, weight_b, k), to.of[0] + i, stream);
     if constexpr (kResidual) {
-      store(d, dz_a, dz_b, dresidual, extent, how);
+      if (to.of[1] != nullptr) {
+        store(d, dz_a, dz_b, to.of[1] + i, stream);
+      }
     }
   }
 
@@ -93,17 +94,31 @@ struct GradientElements {
 };
 
 void run_input_gradient(const InputGradient& arguments, const Run& run) {
+  run.scratch.reset();
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
-    visit_way_and_weights(upstream, [&]<Way kWay, bool kWeighted>() {
-      if (arguments.dresidual != nullptr) {
-        for_each_element(upstream.data, arguments.channels,
-                         GradientElements<T, kWay, true, kWeighted>{arguments}, run);
-      } else {
-        for_each_element(upstream.data, arguments.channels,
-                         GradientElements<T, kWay, false, kWeighted>{arguments}, run);
-      }
-    });
+    const Coefficients coefficients =
+        coefficients_of(arguments.channels, run.scratch, [&](std::int64_t c) {
+          const Pair<Lane<T>> mean_dz(arguments.mean_dz[c]);
+          GradientChannel<T> channel;
+          set_upstream(channel, upstream, c);
+          channel.lane[mean_dz_hi] = mean_dz.hi;
+          channel.lane[mean_dz_lo] = mean_dz.lo;
+          channel.lane[slope] = narrowed<Lane<T>>(arguments.slope[c]);
+          return channel;
+        });
+    const auto with = [&]<Way kWay, bool kResidual, bool kWeighted>() {
+      for_each_element(upstream.data, arguments.channels,
+                       GradientElements<T, kWay, kResidual, kWeighted>(arguments), upstream.weight,
+                       coefficients, run);
+    };
+    if (upstream.weight != nullptr) {
+      with.template operator()<Way::any, true, true>();
+    } else if (arguments.dresidual != nullptr) {
+      with.template operator()<Way::any, true, false>();
+    } else {
+      visit_way(upstream, [&]<Way kWay>() { with.template operator()<kWay, false, false>(); });
+    }
   });
 }
 

@@ -20,63 +20,74 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-template <class T, bool kActivation, bool kResidual, bool kWeighted>
+/// What may be there besides x.
+enum class With : std::uint8_t {
+  nothing,
+  activation,
+  residual,  ///< and an activation, or one with a slope of 1
+  weights,   ///< and any of the above, known when it runs
+};
+
+template <class T>
+using NormalizeChannel = OneChannel<T, normalized_coefficients, 0>;
+
+template <class T, With kWith>
 struct NormalizeElements {
   using Element = T;
-  using Channel = Coefficients<T, normalized_coefficients, 0>;
-  static constexpr bool weighted = kWeighted;
-  static constexpr int outputs = 1;
+  using Channel = NormalizeChannel<T>;
+  static constexpr bool weighted = kWith == With::weights;
+  static constexpr bool with_residual = kWith >= With::residual;
+  using In = Inputs<T, with_residual ? 2 : 1>;
+  using Out = Outputs<T, 1>;
 
-  const Normalize& arguments;
-  const float* weight = arguments.weight;
-  const T* x = static_cast<const T*>(arguments.x.data());
-  const T* residual = static_cast<const T*>(arguments.residual);
-  LowerSide<Lane<T>> lower{arguments.negative_slope};
+  In in;
+  Out out;
+  bool has_residual;
+  LowerSide<Lane<T>> lower;
 
-  T* output(int) const { return static_cast<T*>(arguments.y); }
-  bool in_place() const { return arguments.y == x || arguments.y == residual; }
-
-  Channel coefficients(std::int64_t c) const {
-    Channel channel;
-    set_normalized(channel, arguments.mean[c], arguments.scale[c], arguments.shift[c]);
-    return channel;
-  }
-
-  HWY_INLINE void prefetch(std::int64_t i) const {
-    prefetch_step(x + i);
-    if constexpr (kResidual) {
-      prefetch_step(residual + i);
+  explicit NormalizeElements(const Normalize& arguments)
+      : out{{static_cast<T*>(arguments.y)}},
+        has_residual(arguments.residual != nullptr),
+        lower(arguments.negative_slope) {
+    const auto* x = static_cast<const T*>(arguments.x.data());
+    in.of[0] = x;
+    if constexpr (with_residual) {
+      in.of[1] = has_residual ? static_cast<const T*>(arguments.residual) : x;
     }
   }
 
-  template <class K, class Extent, class How>
-  HWY_INLINE void operator()(std::int64_t i, const K& k, const float* weights, Extent extent,
-                             How how, T* y, T*) const {
+  template <class K>
+  HWY_INLINE void operator()(const In& from, const Out& to, std::int64_t i, const K& k,
+                             const float* weights, bool stream) const {
     const LaneTag<T> d;
     auto a = hn::Zero(d), b = hn::Zero(d), residual_a = a, residual_b = a;
-    load(d, x + i, extent, a, b);
-    if constexpr (kResidual) {
-      load(d, residual + i, extent, residual_a, residual_b);
+    load(d, from.of[0] + i, a, b);
+    if constexpr (with_residual) {
+      if (kWith == With::residual || has_residual) {
+        load(d, from.of[1] + i, residual_a, residual_b);
+      }
     }
     a = value<0>(d, a, residual_a, k);
     b = value<1>(d, b, residual_b, k);
-    if constexpr (kWeighted) {
+    if constexpr (weighted) {
       auto weight_a = hn::Zero(d), weight_b = hn::Zero(d);
-      load_weights<T>(d, weights, extent, weight_a, weight_b);
+      load_weights<T>(d, weights, weight_a, weight_b);
       a = hn::IfThenZeroElse(hn::Eq(weight_a, hn::Zero(d)), a);
       b = hn::IfThenZeroElse(hn::Eq(weight_b, hn::Zero(d)), b);
     }
-    store(d, a, b, y, extent, how);
+    store(d, a, b, to.of[0] + i, stream);
   }
 
  private:
   template <int kVector, class D, class K>
   HWY_INLINE hn::Vec<D> value(D d, hn::Vec<D> of_x, hn::Vec<D> of_residual, const K& k) const {
     auto z = normalized<kVector>(d, centered<kVector>(d, of_x, k), k);
-    if constexpr (kResidual) {
-      z = hn::Add(z, of_residual);
+    if constexpr (with_residual) {
+      if (kWith == With::residual || has_residual) {  // else -0 would become 0
+        z = hn::Add(z, of_residual);
+      }
     }
-    if constexpr (kActivation) {
+    if constexpr (kWith != With::nothing) {
       z = hn::IfThenElse(hn::Lt(z, hn::Zero(d)), lower(d, z), z);  // a NaN is not below
     }
     return z;
@@ -84,23 +95,26 @@ struct NormalizeElements {
 };
 
 void run_normalize(const Normalize& arguments, const Run& run) {
-  const auto on = [&](const auto& kernel) {
-    for_each_element(arguments.x, arguments.channels, kernel, run);
-  };
+  run.scratch.reset();
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    const auto with = [&]<bool kActivation, bool kWeighted>() {
-      if (arguments.residual != nullptr) {
-        on(NormalizeElements<T, kActivation, true, kWeighted>{arguments});
-      } else {
-        on(NormalizeElements<T, kActivation, false, kWeighted>{arguments});
-      }
+    const Coefficients coefficients =
+        coefficients_of(arguments.channels, run.scratch, [&](std::int64_t c) {
+          NormalizeChannel<T> channel;
+          set_normalized(channel, arguments.mean[c], arguments.scale[c], arguments.shift[c]);
+          return channel;
+        });
+    const auto with = [&]<With kWith>() {
+      for_each_element(arguments.x, arguments.channels, NormalizeElements<T, kWith>(arguments),
+                       arguments.weight, coefficients, run);
     };
     if (arguments.weight != nullptr) {
-      with.template operator()<true, true>();
+      with.template operator()<With::weights>();
+    } else if (arguments.residual != nullptr) {
+      with.template operator()<With::residual>();
     } else if (arguments.negative_slope != 1) {
-      with.template operator()<true, false>();
+      with.template operator()<With::activation>();
     } else {
-      with.template operator()<false, false>();
+      with.template operator()<With::nothing>();
     }
   });
 }

@@ -32,7 +32,7 @@ constexpr std::int64_t most_columns = 16384;
 
 // Cuts of planes and rows fall on multiples of this, so that steps of any length end there (see
 // elements-inl.hpp).
-constexpr std::int64_t grain = 128;
+constexpr std::int64_t grain = longest_step;
 
 // As much as should be read before going on to another row. [B]
 constexpr std::int64_t stretch = 1024;

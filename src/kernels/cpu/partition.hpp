@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include <hwy/detect_compiler_arch.h>
+
 #include "syncbn/tensor_view.hpp"
 
 #include "kernels/kernels.hpp"
@@ -28,6 +30,12 @@ Extents extents_of(const ConstTensorView& x);
 /// rows as whole as a block holds, so that memory is written in one go. Sums of integers by columns
 /// want no more rows than can be added (fixed_point.hpp).
 enum class Purpose : std::uint8_t { sums, integers, elements };
+
+/// At most as many elements has a kernel's step (elements-inl.hpp).
+inline constexpr std::int64_t longest_step = 128;
+
+/// At most as many lanes of 64 bits have its vectors.
+inline constexpr std::int64_t most_lanes = HWY_ARCH_X86 ? 8 : 32;
 
 struct Range {
   std::int64_t begin;

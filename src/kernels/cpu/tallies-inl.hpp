@@ -18,28 +18,20 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/cpu/channel_tallies.hpp"
 #include "kernels/cpu/elements-inl.hpp"
 #include "kernels/fixed_point.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-// A Tally is what becomes of terms: some slots of 64 bits in every lane, and how they are merged.
-// One that is rare is walked with less code: all the ways to form terms take long to compile.
+// A Tally says what becomes of terms: which slots there are, how a vector of terms is added to
+// them, and what a channel's totals mean. One that is rare is walked with less code.
 
 using CountTag = hn::RebindToSigned<SumTag>;
 using Count = hn::Vec<CountTag>;
 
 enum : std::size_t { first_grid, second_grid, grids };
-
-enum class Merge : std::uint8_t {
-  add,     ///< integers, at most `addable` of them
-  either,  ///< bits
-  larger,  ///< doubles at least 0
-  plus,    ///< doubles, of which only infinities and NaNs matter
-};
-
-inline constexpr std::size_t most_slots = 6;
 
 /// The slots of a vector of terms. By reference, as there are machines whose vectors cannot be
 /// members.
@@ -57,13 +49,13 @@ enum class SumsOf : std::uint8_t {
 template <SumsOf kOf, bool kFine>
 struct FixedPointTally {
   static constexpr bool backward = kOf == SumsOf::gradients;
-  static constexpr std::array merges = {Merge::add, Merge::add, Merge::either,
-                                        Merge::add, Merge::add, Merge::larger};
-  static constexpr std::array used = {true, true, true, kFine, kFine, backward};
+  static constexpr TallySlots slots{
+      {Merge::add, Merge::add, Merge::either, Merge::add, Merge::add, Merge::larger},
+      {true, true, true, kFine, kFine, backward}};
   static constexpr bool is_rare = false;
 
   template <class K, class At>
-  static HWY_INLINE void add(const Slots& slots, const K& k, At, Sum p, Sum q, Sum r) {
+  static HWY_INLINE void add(const Slots& to, const K& k, At, Sum p, Sum q, Sum r) {
     const SumTag d;
     const CountTag dw;
     const auto grid_1 = k.template term<first_grid, At::value>();
@@ -75,15 +67,15 @@ struct FixedPointTally {
     };
     const auto first_units = in_units(first, grid_1);
     const auto second_units = in_units(second, grid_2);
-    slots.v0 = hn::Add(slots.v0, first_units);
-    slots.v1 = hn::Add(slots.v1, second_units);
+    to.v0 = hn::Add(to.v0, first_units);
+    to.v1 = hn::Add(to.v1, second_units);
     const auto offset = hn::Set(dw, signed_offset);
     if constexpr (kOf == SumsOf::weighted_differences) {
-      slots.v2 = hn::Or(slots.v2, hn::Add(first_units, offset));
+      to.v2 = hn::Or(to.v2, hn::Add(first_units, offset));
     }
-    slots.v2 = hn::Or(slots.v2, backward ? hn::Add(second_units, offset) : second_units);
+    to.v2 = hn::Or(to.v2, backward ? hn::Add(second_units, offset) : second_units);
     if constexpr (backward) {
-      slots.v5 = hn::BitCast(dw, hn::Max(hn::BitCast(d, slots.v5), hn::Abs(p)));
+      to.v5 = hn::BitCast(dw, hn::Max(hn::BitCast(d, to.v5), hn::Abs(p)));
     }
     if constexpr (kFine) {
       const auto finer_by = hn::Set(d, finer);
@@ -91,8 +83,8 @@ struct FixedPointTally {
       const auto fine_grid_2 = hn::Mul(grid_2, finer_by);
       const auto first_rest = hn::Sub(p, hn::Sub(first, grid_1));
       const auto second_rest = hn::MulSub(q, r, hn::Sub(second, grid_2));
-      slots.v3 = hn::Add(slots.v3, in_units(hn::Add(first_rest, fine_grid_1), fine_grid_1));
-      slots.v4 = hn::Add(slots.v4, in_units(hn::Add(second_rest, fine_grid_2), fine_grid_2));
+      to.v3 = hn::Add(to.v3, in_units(hn::Add(first_rest, fine_grid_1), fine_grid_1));
+      to.v4 = hn::Add(to.v4, in_units(hn::Add(second_rest, fine_grid_2), fine_grid_2));
     }
   }
 
@@ -111,13 +103,13 @@ struct FixedPointTally {
 /// The largest magnitudes, and what infinities and NaNs add up to: the scale keeps finite terms
 /// from becoming one.
 struct MagnitudeTally {
-  static constexpr std::array merges = {Merge::larger, Merge::larger, Merge::plus,
-                                        Merge::plus,   Merge::plus,   Merge::plus};
-  static constexpr std::array used = {true, true, true, true, false, false};
+  static constexpr TallySlots slots{
+      {Merge::larger, Merge::larger, Merge::plus, Merge::plus, Merge::plus, Merge::plus},
+      {true, true, true, true, false, false}};
   static constexpr bool is_rare = true;
 
   template <class K, class At>
-  static HWY_INLINE void add(const Slots& slots, const K&, At, Sum p, Sum q, Sum r) {
+  static HWY_INLINE void add(const Slots& to, const K&, At, Sum p, Sum q, Sum r) {
     const SumTag d;
     const CountTag dw;
     const auto scale = hn::Set(d, 0x1p-100);
@@ -128,10 +120,10 @@ struct MagnitudeTally {
     const auto plus = [&](Count slot, Sum v) HWY_ATTR {
       return hn::BitCast(dw, hn::Add(hn::BitCast(d, slot), hn::Mul(v, scale)));
     };
-    slots.v0 = larger(slots.v0, p);
-    slots.v1 = larger(slots.v1, product);
-    slots.v2 = plus(slots.v2, p);
-    slots.v3 = plus(slots.v3, product);
+    to.v0 = larger(to.v0, p);
+    to.v1 = larger(to.v1, product);
+    to.v2 = plus(to.v2, p);
+    to.v3 = plus(to.v3, product);
   }
 
   static void write(const std::int64_t* totals, std::int64_t c, const Magnitudes& to) {
@@ -145,14 +137,6 @@ struct MagnitudeTally {
     to.second_special[c] = special(3);
   }
 };
-
-/// How many slots a tally uses, of those before slot k.
-template <class Tally>
-constexpr std::int64_t slots_before(std::size_t k) {
-  return std::count(Tally::used.begin(), Tally::used.begin() + k, true);
-}
-template <class Tally>
-inline constexpr std::int64_t slots_of = slots_before<Tally>(most_slots);
 
 template <Merge kMerge>
 HWY_INLINE Count merged(Count a, Count b) {
@@ -175,9 +159,9 @@ HWY_INLINE void merge_into(std::int64_t* memory, std::int64_t apart, const Slots
   const CountTag d;
   const auto one = [&](auto slot, Count v) HWY_ATTR {
     constexpr std::size_t k = decltype(slot)::value;
-    if constexpr (Tally::used[k]) {
-      std::int64_t* to = memory + slots_before<Tally>(k) * apart;
-      hn::StoreU(merged<Tally::merges[k]>(hn::LoadU(d, to), v), d, to);
+    if constexpr (Tally::slots.used[k]) {
+      std::int64_t* to = memory + Tally::slots.before(k) * apart;
+      hn::StoreU(merged<Tally::slots.merges[k]>(hn::LoadU(d, to), v), d, to);
     }
   };
   one(at_vector<0>, slots.v0);
@@ -188,73 +172,29 @@ HWY_INLINE void merge_into(std::int64_t* memory, std::int64_t apart, const Slots
   one(at_vector<5>, slots.v5);
 }
 
-// Totals of a channel: two words a slot. Of integers these are the halves of an Integer.
-
-inline constexpr std::int64_t total_words = 2 * most_slots;
-
-inline std::int64_t bits_of(double value) {
-  return std::bit_cast<std::int64_t>(value);
-}
-
-/// Merges the word of a slot with what there is.
-inline void merge_word(Merge merge, std::int64_t word, std::int64_t& total) {
-  const auto a = std::bit_cast<double>(total);
-  const auto b = std::bit_cast<double>(word);
-  switch (merge) {
-    case Merge::add:
-      total += word;
-      break;
-    case Merge::either:
-      total |= word;
-      break;
-    case Merge::larger:
-      total = bits_of(std::max(a, b));
-      break;
-    case Merge::plus:
-      total = bits_of(a + b);
-      break;
-  }
-}
-
-/// Takes one lane of slots, `apart` from each other, into a channel's totals.
+/// Takes all lanes of a vector of each slot, `apart` from the next, into a channel's totals.
 template <class Tally>
-void take_lane(const std::int64_t* lane, std::int64_t apart, std::int64_t* totals) {
-  for (std::size_t k = 0; k < most_slots; ++k) {
-    if (Tally::used[k]) {
-      const std::int64_t word = lane[slots_before<Tally>(k) * apart];
-      if (Tally::merges[k] == Merge::add) {
-        Integer sum{totals[2 * k], totals[2 * k + 1]};
-        sum.add(word);
-        totals[2 * k] = sum.high;
-        totals[2 * k + 1] = sum.low;
-      } else {
-        merge_word(Tally::merges[k], word, totals[2 * k]);
-      }
-    }
-  }
-}
-
-/// Takes all lanes of slots, `apart` from each other.
-template <class Tally>
-HWY_INLINE void take_vector(const std::int64_t* vector, std::int64_t apart, std::int64_t* totals) {
+void take_vectors(const std::int64_t* memory, std::int64_t apart, std::int64_t* totals) {
   const SumTag d;
   const CountTag dw;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(dw));
   const auto one = [&](auto slot) HWY_ATTR {
     constexpr std::size_t k = decltype(slot)::value;
-    if constexpr (Tally::used[k]) {
-      const std::int64_t* of = vector + slots_before<Tally>(k) * apart;
-      if constexpr (Tally::merges[k] == Merge::add) {
-        const auto sums = hn::LoadU(dw, of);
-        const auto low = hn::And(sums, hn::Set(dw, 0xFFFFFFFF));
-        totals[2 * k] += hn::GetLane(hn::SumOfLanes(dw, hn::ShiftRight<32>(sums)));
-        totals[2 * k + 1] += hn::GetLane(hn::SumOfLanes(dw, low));
-      } else if constexpr (Tally::merges[k] == Merge::larger) {
-        const auto all = hn::MaxOfLanes(d, hn::BitCast(d, hn::LoadU(dw, of)));
-        merge_word(Merge::larger, bits_of(hn::GetLane(all)), totals[2 * k]);
+    if constexpr (Tally::slots.used[k]) {
+      const auto words = hn::LoadU(dw, memory + Tally::slots.before(k) * apart);
+      constexpr Merge how = Tally::slots.merges[k];
+      std::int64_t* total = totals + 2 * k;
+      if constexpr (how == Merge::add) {
+        const auto low = hn::And(words, hn::Set(dw, 0xFFFFFFFF));
+        total[0] += hn::GetLane(hn::SumOfLanes(dw, hn::ShiftRight<32>(words)));
+        total[1] += hn::GetLane(hn::SumOfLanes(dw, low));
+      } else if constexpr (how == Merge::larger) {
+        const auto all = hn::MaxOfLanes(d, hn::BitCast(d, words));
+        merge_word(how, std::bit_cast<std::int64_t>(hn::GetLane(all)), *total);
       } else {
-        for (std::int64_t j = 0; j < lanes; ++j) {
-          merge_word(Tally::merges[k], of[j], totals[2 * k]);
+        HWY_ALIGN std::int64_t lanes[hn::MaxLanes(dw)];
+        hn::Store(words, dw, lanes);
+        for (std::size_t j = 0; j < hn::Lanes(dw); ++j) {
+          merge_word(how, lanes[j], *total);
         }
       }
     }
@@ -265,14 +205,6 @@ HWY_INLINE void take_vector(const std::int64_t* vector, std::int64_t apart, std:
   one(at_vector<3>);
   one(at_vector<4>);
   one(at_vector<5>);
-}
-
-template <class Tally>
-void merge_totals(const std::int64_t* more, std::int64_t* totals) {
-  for (std::size_t k = 0; k < most_slots; ++k) {
-    merge_word(Tally::merges[k], more[2 * k], totals[2 * k]);
-    merge_word(Tally::merges[k], more[2 * k + 1], totals[2 * k + 1]);
-  }
 }
 
 }  // namespace syncbn::kernels::cpu::HWY_NAMESPACE

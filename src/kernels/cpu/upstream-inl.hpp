@@ -13,6 +13,7 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/cpu/inputs-inl.hpp"
 #include "kernels/cpu/normalized-inl.hpp"
 #include "kernels/kernels.hpp"
 
@@ -55,16 +56,14 @@ void visit_way(const Upstream& upstream, Body body) {
   }
 }
 
-/// Calls body<kWay, kWeighted>() for the way that fits.
+/// Calls body<kWay, kWeighted>() for the way that fits; with weights for any, as these are rare.
 template <class Body>
 void visit_way_and_weights(const Upstream& upstream, Body body) {
-  visit_way(upstream, [&]<Way kWay>() {
-    if (upstream.weight == nullptr) {
-      body.template operator()<kWay, false>();
-    } else if constexpr (kWay != Way::linear) {
-      body.template operator()<kWay, true>();
-    }
-  });
+  if (upstream.weight != nullptr) {
+    body.template operator()<Way::any, true>();
+  } else {
+    visit_way(upstream, [&]<Way kWay>() { body.template operator()<kWay, false>(); });
+  }
 }
 
 /// Further coefficients behind the normalized ones.
@@ -77,50 +76,54 @@ void set_upstream(C& channel, const Upstream& upstream, std::int64_t c) {
       upstream.scale[c] == 0 ? 0 : 1 / upstream.scale[c]);  // a channel without any spread
 }
 
-/// Upstream with its pointers typed.
+/// Two vectors, a and b of a step. By reference, as there are machines whose vectors cannot be
+/// members.
+template <class V>
+struct Vectors {
+  V &a, &b;
+};
+
+/// How to find dz and x - mean of a step from its data, dy and y.
 template <class T, Way kWay, bool kWeighted>
 struct TypedUpstream {
-  const T* data;
-  const T* dy;
-  const T* y;
+  using In = Inputs<T, kWay == Way::from_y || kWay == Way::any ? 3 : 2>;
+
   Way way;
   LowerSide<Lane<T>> lower;
   Lane<T> inverse_slope;
 
   explicit TypedUpstream(const Upstream& upstream)
-      : data(static_cast<const T*>(upstream.data.data())),
-        dy(static_cast<const T*>(upstream.dy)),
-        y(static_cast<const T*>(upstream.y)),
-        way(way_of(upstream)),
+      : way(way_of(upstream)),
         lower(upstream.negative_slope),
         inverse_slope(static_cast<Lane<T>>(1 / upstream.negative_slope)) {}
 
-  bool reads(const void* p) const { return p == data || p == dy || p == y; }
-
-  HWY_INLINE bool is(Way other) const { return (kWay == Way::any ? way : kWay) == other; }
-
-  HWY_INLINE void prefetch(std::int64_t i) const {
-    prefetch_step(data + i);
-    prefetch_step(dy + i);
-    if (is(Way::from_y)) {
-      prefetch_step(y + i);
+  static In inputs_of(const Upstream& upstream) {
+    const auto* data = static_cast<const T*>(upstream.data.data());
+    const auto* dy = static_cast<const T*>(upstream.dy);
+    if constexpr (In::count == 3) {
+      const bool reads_y = way_of(upstream) == Way::from_y;
+      return {{data, dy, reads_y ? static_cast<const T*>(upstream.y) : data}};
+    } else {
+      return {{data, dy}};
     }
   }
 
+  HWY_INLINE bool is(Way other) const { return (kWay == Way::any ? way : kWay) == other; }
+
   /// A step's data in, their x - mean and dz out. Where a weight is 0, data become 0 too.
-  template <class D, class K, class Extent>
-  HWY_INLINE void operator()(D d, std::int64_t i, const K& k, hn::Vec<D> weight_a,
-                             hn::Vec<D> weight_b, Extent extent, hn::Vec<D>& data_a,
-                             hn::Vec<D>& data_b, hn::Vec<D>& centered_a, hn::Vec<D>& centered_b,
-                             hn::Vec<D>& dz_a, hn::Vec<D>& dz_b) const {
+  template <class D, class K, class V = hn::Vec<D>>
+  HWY_INLINE void operator()(D d, const In& from, std::int64_t i, const K& k, Vectors<V> weight,
+                             Vectors<V> data, Vectors<V> x_centered, Vectors<V> dz) const {
     auto y_a = hn::Zero(d), y_b = hn::Zero(d);
-    load(d, data + i, extent, data_a, data_b);
-    load(d, dy + i, extent, dz_a, dz_b);
-    if (is(Way::from_y)) {
-      load(d, y + i, extent, y_a, y_b);
+    load(d, from.of[0] + i, data.a, data.b);
+    load(d, from.of[1] + i, dz.a, dz.b);
+    if constexpr (In::count == 3) {
+      if (is(Way::from_y)) {
+        load(d, from.of[2] + i, y_a, y_b);
+      }
     }
-    vector<0>(d, k, weight_a, y_a, data_a, centered_a, dz_a);
-    vector<1>(d, k, weight_b, y_b, data_b, centered_b, dz_b);
+    vector<0>(d, k, weight.a, y_a, data.a, x_centered.a, dz.a);
+    vector<1>(d, k, weight.b, y_b, data.b, x_centered.b, dz.b);
   }
 
  private:
