@@ -34,8 +34,7 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 //                                   adds the terms of what counts of the step at index i of `in`;
 //                                   `weights` are those of the step
 
-/// Whether terms are of float. They leave time to ask for memory in advance; terms of double do
-/// not.
+/// Whether terms are of float.
 template <class T>
 inline constexpr bool float_terms = std::is_same_v<Term<T>, float>;
 
@@ -139,9 +138,7 @@ struct SumSteps {
       const auto add_step = [&](std::int64_t strand, auto extent, const StepSums<V>& to) HWY_ATTR {
         const std::int64_t i = of.i + strand * of.apart + s;
         if constexpr (std::is_same_v<decltype(extent), Whole>) {
-          if constexpr (float_terms<T>) {
-            kernel.in.prefetch(i + prefetch_distance<T>);
-          }
+          kernel.in.prefetch(i + prefetch_distance<T>);
           kernel(kernel.in, i, k, weights.at(strand, s), extent, to);
         } else {
           const In in = kernel.in.from(i);
@@ -187,6 +184,7 @@ struct SumSteps {
     for (std::int64_t r = 0; r < of.rows; ++r) {
       const std::int64_t i = of.i + r * of.apart + j;
       if constexpr (std::is_same_v<Extent, Whole>) {
+        kernel.in.prefetch(i + prefetch_distance<T>);
         kernel(kernel.in, i, k, weights, extent, to);
       } else {
         Rest<T, In::count> rest;
