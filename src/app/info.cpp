@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -15,6 +17,7 @@
 #include "app/device_world.hpp"
 #include "app/flight_records.hpp"
 #include "app/hosts.hpp"
+#include "app/huge_pages.hpp"
 #include "app/print.hpp"
 #include "app/threads.hpp"
 
@@ -23,6 +26,21 @@ namespace {
 
 void line(std::string_view caption, const std::string& text) {
   print(fmt::format("{:<14}{}\n", caption, text));
+}
+
+/// `found` has what each rank found. One line where all hosts are alike, else one for each kind.
+void print_huge_pages(const std::map<std::string, std::vector<int>>& hosts,
+                      const std::vector<double>& found) {
+  std::map<HugePages, std::vector<std::string>> alike;
+  for (const auto& [host, ranks] : hosts) {
+    const double first = found[static_cast<std::size_t>(ranks.front())];
+    alike[static_cast<HugePages>(first)].push_back(host);
+  }
+  for (const auto& [what, where] : alike) {
+    line("huge pages", alike.size() == 1
+                           ? explain(what)
+                           : fmt::format("{}: {}", fmt::join(where, ", "), explain(what)));
+  }
 }
 
 }  // namespace
@@ -45,6 +63,8 @@ int run_info(const Arguments& arguments, const World& world) {
     return 0;
   }
   const auto hosts = ranks_by_host(world.communicator);
+  const std::vector<double> pages =
+      world.communicator.all_gather(std::vector<double>{static_cast<double>(huge_pages_here())});
   const std::vector<std::string> devices = gather_texts(world.communicator, describe_own_devices());
   if (world.communicator.rank() != 0) {
     return 0;
@@ -57,6 +77,7 @@ int run_info(const Arguments& arguments, const World& world) {
                    with_cuda ? cuda_version : "no", with_nccl ? nccl_version : "no"));
   line("instructions", std::string(instruction_set()));
   line("threads", fmt::format("{} a rank", thread_count()));
+  print_huge_pages(hosts, pages);
   line("exchange", world.transport);
   line("ranks", fmt::format("{}", world.communicator.size()));
   for (const auto& [host, ranks] : hosts) {

@@ -55,7 +55,7 @@ void Model::reserve(std::int64_t samples) {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     outputs_[i].resize(static_cast<std::size_t>(samples * layers_[i]->output_size()));
   }
-  for (std::vector<float>& gradients : gradients_) {
+  for (TensorBuffer<float>& gradients : gradients_) {
     gradients.resize(static_cast<std::size_t>(samples * widest_));
   }
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "trainer/layer.hpp"
+#include "trainer/tensor_memory.hpp"
 
 namespace syncbn::trainer {
 
@@ -36,10 +37,10 @@ class Model {
 
   std::vector<std::unique_ptr<Layer>> layers_;
   std::vector<Parameter*> parameters_;
-  std::int64_t widest_ = 0;                  ///< largest output_size()
-  std::int64_t reserved_ = 0;                ///< samples the buffers have room for
-  std::vector<std::vector<float>> outputs_;  ///< per layer
-  std::vector<float> gradients_[2];          ///< of a layer's output and its input, in turn
+  std::int64_t widest_ = 0;                   ///< largest output_size()
+  std::int64_t reserved_ = 0;                 ///< samples the buffers have room for
+  std::vector<TensorBuffer<float>> outputs_;  ///< per layer
+  TensorBuffer<float> gradients_[2];          ///< of a layer's output and its input, in turn
   double batch_norm_seconds_ = 0;
 };
 

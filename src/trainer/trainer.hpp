@@ -18,6 +18,7 @@
 #include "trainer/sampler.hpp"
 #include "trainer/sgd.hpp"
 #include "trainer/snapshots.hpp"
+#include "trainer/tensor_memory.hpp"
 #include "trainer/train_options.hpp"
 
 namespace syncbn::trainer {
@@ -90,10 +91,10 @@ class Trainer {
   std::optional<Snapshots> snapshots_;  ///< of a run that can go on without lost ranks
 
   // Reused from step to step.
-  std::vector<float> images_;           ///< [shard, height * width]
-  std::vector<std::uint8_t> labels_;    ///< [shard]
-  std::vector<float> logit_gradients_;  ///< [shard, classes]
-  std::vector<double> message_;         ///< all gradients, and the loss
+  TensorBuffer<float> images_;           ///< [shard, height * width]
+  std::vector<std::uint8_t> labels_;     ///< [shard]
+  TensorBuffer<float> logit_gradients_;  ///< [shard, classes]
+  std::vector<double> message_;          ///< all gradients, and the loss
 };
 
 }  // namespace syncbn::trainer

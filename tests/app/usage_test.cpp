@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
+#include <fstream>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -33,6 +34,16 @@ TEST(Usage, HelpOfTheToolGoesToStandardOutput) {
     EXPECT_THAT(ended.out, HasSubstr("syncbn COMMAND --help"));
     EXPECT_THAT(ended.err, IsEmpty());
   }
+}
+
+TEST(Usage, InfoSaysWhetherThereAreHugePages) {
+  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string setting;
+  std::getline(file, setting);
+  const std::string told = run_tool("info").out;
+  const bool never = setting.find("[never]") != std::string::npos;
+  EXPECT_THAT(told, HasSubstr("\nhuge pages    "));
+  EXPECT_EQ(told.find("huge pages    never") != std::string::npos, never) << told;
 }
 
 TEST(Usage, VersionIsOneLine) {

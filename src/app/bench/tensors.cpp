@@ -35,14 +35,14 @@ Tensor::Tensor(DType dtype, const Shape& shape, Layout layout)
       shape_(shape),
       layout_(layout),
       bytes_(static_cast<std::size_t>(shape.size()) * size_of(dtype)),
-      data_(static_cast<std::byte*>(operator new(bytes_, align))) {
+      data_(trainer::allocate_tensor(bytes_), Free{bytes_}) {
   on_parts(
       [this](std::size_t begin, std::size_t size) { std::memset(data_.get() + begin, 0, size); });
 }
 
 void Tensor::on_parts(const std::function<void(std::size_t, std::size_t)>& body) const {
   on_all_threads([&](int thread, int threads) {
-    const auto line = static_cast<std::size_t>(align);
+    constexpr std::size_t line = 64;  // of a cache [B]
     const std::size_t lines = (bytes_ + line - 1) / line;
     const auto cut = [&](int part) {
       return std::min(bytes_, lines * static_cast<std::size_t>(part) /

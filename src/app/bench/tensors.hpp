@@ -5,14 +5,16 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "syncbn/tensor_view.hpp"
 
+#include "trainer/tensor_memory.hpp"
+
 namespace syncbn::app::bench {
 
-/// A dense tensor whose memory was first touched by the threads that will work on it.
+/// A dense tensor in huge pages, if large and if there are any, which were first touched by the
+/// threads that will work on it.
 class Tensor {
  public:
   /// Zeros.
@@ -28,9 +30,9 @@ class Tensor {
   TensorView view() { return {data_.get(), dtype_, shape_, layout_}; }
 
  private:
-  static constexpr std::align_val_t align{64};
   struct Free {
-    void operator()(std::byte* data) const { operator delete(data, align); }
+    std::size_t bytes;
+    void operator()(std::byte* data) const { trainer::free_tensor(data, bytes); }
   };
 
   /// Calls body(begin, size) of each thread's part, in bytes.

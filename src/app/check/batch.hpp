@@ -9,6 +9,7 @@
 #include "syncbn/tensor_view.hpp"
 
 #include "app/check/cases.hpp"
+#include "trainer/tensor_memory.hpp"
 
 namespace syncbn::app::check {
 
@@ -64,7 +65,7 @@ class Tensor {
   DType dtype_;
   Layout layout_;
   Shape shape_;
-  std::vector<std::byte> bytes_;
+  trainer::TensorBuffer<std::byte> bytes_;
 };
 
 }  // namespace syncbn::app::check
