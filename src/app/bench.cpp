@@ -130,10 +130,11 @@ std::vector<LayerTimes> time_layers(const std::vector<LayerShape>& shapes,
 
 int run_bench(const Arguments& arguments, const World& world) {
   Request request;
-  CommandLine command("bench",
-                      "Times a batch norm layer and its phases over these ranks, beside copying\n"
-                      "memory and, if wanted, batch norm without exchange, in the same run.",
-                      RunsOn::cpu_or_cuda);
+  CommandLine command(
+      "bench",
+      "Times a batch norm layer and its phases over these ranks, beside reading and\n"
+      "copying memory and, if wanted, batch norm without exchange, in the same run.",
+      RunsOn::cpu_or_cuda);
   declare(command, request);
   if (!command.parse(arguments, world)) {
     return 0;

@@ -37,9 +37,9 @@ TEST(Bench, WritesEveryPhaseAsJson) {
   EXPECT_EQ(report["layers"][0]["positions"], 25);
   EXPECT_EQ(report["layers"][1]["positions"], 1);
   for (const char* phase :
-       {"copy", "streaming_copy", "sums", "exchange", "normalize", "forward", "backward_sums",
-        "input_gradient", "backward", "onednn_forward", "onednn_backward", "local_forward",
-        "local_backward", "exact_forward", "exact_backward"}) {
+       {"copy", "streaming_copy", "read", "sums", "exchange", "normalize", "forward",
+        "backward_sums", "input_gradient", "backward", "onednn_forward", "onednn_backward",
+        "local_forward", "local_backward", "exact_forward", "exact_backward"}) {
     for (const auto& layer : report["layers"]) {
       ASSERT_TRUE(layer["phases"].contains(phase)) << phase;
       const auto& times = layer["phases"][phase];
@@ -65,6 +65,7 @@ TEST(Bench, CountsTwoReadsAndAWriteForwardFourAndOneBackward) {
     const auto& times = layer["phases"][phase];
     return times["gb_per_s"].get<double>() * 1e9 * times["median"].get<double>() / bytes;
   };
+  EXPECT_NEAR(passes("read"), 1, 1e-9);
   EXPECT_NEAR(passes("copy"), 2, 1e-9);
   EXPECT_NEAR(passes("forward"), 3, 1e-9);
   EXPECT_NEAR(passes("backward"), 5, 1e-9);
@@ -76,7 +77,7 @@ TEST(Bench, WritesALineOfCsvForEachShapeAndPhase) {
   const std::string file = (scratch.path() / "bench.csv").string();
   ASSERT_EQ(run_tool(tiny + "--layout channels_last --csv " + file).code, 0);
   const std::vector<std::string> lines = lines_of(read_file(file));
-  ASSERT_EQ(lines.size(), 1 + 2 * 9);
+  ASSERT_EQ(lines.size(), 1 + 2 * 10);
   EXPECT_THAT(lines[0], testing::StartsWith("shape,layers,phase,repetitions,median_s"));
   for (const std::string& line : lines) {
     EXPECT_EQ(std::ranges::count(line, ','), 9) << line;

@@ -89,6 +89,7 @@ void Bench::add_phases(const Communicator& world) {
   finalize(sums_, pivot_, eps, statistics_);
   add(Phase::copy, [](Tensors& t) { t.y.copy_from(t.x); });
   add(Phase::streaming_copy, [](Tensors& t) { t.y.stream_from(t.x); });
+  add(Phase::read, [](Tensors& t) { t.x.read(); });
   add(Phase::sums, [this](Tensors& t) { forward_sums(t.x.view(), pivot_, sums_); });
   add(Phase::exchange, [this, world](Tensors&) { world.all_reduce(message_); });
   add(Phase::normalize, [this](Tensors& t) {

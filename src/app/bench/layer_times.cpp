@@ -18,4 +18,8 @@ double LayerTimes::copy_bandwidth(DType dtype) const {
              : copied;
 }
 
+double LayerTimes::read_bandwidth(DType dtype) const {
+  return phases.contains(Phase::read) ? bandwidth(Phase::read, dtype) : copy_bandwidth(dtype);
+}
+
 }  // namespace syncbn::app::bench

@@ -30,6 +30,8 @@ struct LayerTimes {
   double bandwidth(Phase phase, DType dtype) const;
   /// That of the faster copy there is.
   double copy_bandwidth(DType dtype) const;
+  /// That which a phase of reads only can reach: reading's, or copying's on a device.
+  double read_bandwidth(DType dtype) const;
 };
 
 }  // namespace syncbn::app::bench

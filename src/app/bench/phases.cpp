@@ -15,6 +15,8 @@ PhaseInfo info(Phase phase) {
       return {"copy", 2};
     case Phase::streaming_copy:
       return {"streaming_copy", 2};
+    case Phase::read:
+      return {"read", 1};
     case Phase::sums:
       return {"sums", 1};
     case Phase::exchange:

@@ -10,6 +10,7 @@ namespace syncbn::app::bench {
 enum class Phase : std::uint8_t {
   copy,            ///< x copied to y by all threads, by the C library; on devices by CUDA
   streaming_copy,  ///< the same with stores past the cache; not on devices
+  read,            ///< x read by all threads, and nothing else; not on devices
   sums,            ///< forward_sums
   exchange,        ///< an all-reduce of a forward's message
   normalize,       ///< normalize

@@ -31,12 +31,14 @@ constexpr RivalColumns rivals[] = {
 constexpr const char* host_legend =
     "times     median of {} repetitions or more, each that of the slowest rank;\n"
     "          ± half the distance of the quartiles; all: each shape as often as it has layers\n"
-    "memory    GB/s as if everything came from memory and went there, and in % of copy, the\n"
-    "          faster of the C library's and one past the cache. forward counts 2 reads and\n"
-    "          1 write, backward 4 and 1, copy 1 and 1; the kernels by themselves: sums 1 read,\n"
-    "          normalize 1 and 1, backward sums 2 reads, input gradient 2 and 1. Tensors take\n"
-    "          turns, so that they do come from memory. More than 100 %: of a layer, its second\n"
-    "          read came from a cache; of a kernel, reading is faster than writing\n";
+    "memory    GB/s as if everything came from memory and went there. Both sums are in % of read,\n"
+    "          a plain read of x; the others in % of copy, the faster of the C library's and one\n"
+    "          past the cache. forward counts 2 reads and 1 write, backward 4 and 1, copy 1 and "
+    "1;\n"
+    "          the kernels by themselves: sums 1 read, backward sums 2 reads, normalize 1 and 1,\n"
+    "          input gradient 2 and 1. Tensors take turns, so that they do come from memory. More\n"
+    "          than 100 %: of a layer, its second read came from a cache; of a kernel, it reads\n"
+    "          more than it writes, which is faster\n";
 constexpr const char* device_legend =
     "times     by the device's clock, median of {} repetitions or more, each that of the slowest\n"
     "          rank and of {} in a row; ± half the distance of the quartiles; all: each shape as\n"
@@ -121,8 +123,8 @@ std::string bandwidth_cell(const LayerTimes& times, Phase phase, DType dtype) {
   return fmt::format("{} {:>4.0f}%", three_digits(own), 100 * own / times.copy_bandwidth(dtype));
 }
 
-std::string percent_cell(const LayerTimes& times, Phase phase, DType dtype) {
-  return fmt::format("{:.0f}%", 100 * times.bandwidth(phase, dtype) / times.copy_bandwidth(dtype));
+std::string percent_cell(double own, double limit) {
+  return fmt::format("{:.0f}%", 100 * own / limit);
 }
 
 /// "64.7 ms x4.90": its time and how many of ours that is.
@@ -131,19 +133,31 @@ std::string rival_cell(double seconds, double own) {
 }
 
 std::string bandwidth_table(const BenchReport& report) {
-  const std::vector<Column> columns = {
-      {"of memory", Align::left}, {"copy GB/s"},      {"sums"},    {"normalize"}, {"forward"},
-      {"backward sums"},          {"input gradient"}, {"backward"}};
+  std::vector<Column> columns = {{"of memory", Align::left}};
+  if (!report.device) {
+    columns.push_back({"read GB/s"});
+  }
+  for (const char* name : {"sums", "backward sums", "copy GB/s", "normalize", "input gradient",
+                           "forward", "backward"}) {
+    columns.push_back({name});
+  }
   Table table(columns);
   const DType dtype = report.options.dtype;
   for (const LayerTimes& times : report.layers) {
-    table.add({times.layer.text, three_digits(times.copy_bandwidth(dtype)),
-               percent_cell(times, Phase::sums, dtype),
-               percent_cell(times, Phase::normalize, dtype),
-               bandwidth_cell(times, Phase::forward, dtype),
-               percent_cell(times, Phase::backward_sums, dtype),
-               percent_cell(times, Phase::input_gradient, dtype),
-               bandwidth_cell(times, Phase::backward, dtype)});
+    const double read = times.read_bandwidth(dtype);
+    const double copy = times.copy_bandwidth(dtype);
+    std::vector<std::string> row = {times.layer.text};
+    if (!report.device) {
+      row.push_back(three_digits(read));
+    }
+    row.push_back(percent_cell(times.bandwidth(Phase::sums, dtype), read));
+    row.push_back(percent_cell(times.bandwidth(Phase::backward_sums, dtype), read));
+    row.push_back(three_digits(copy));
+    row.push_back(percent_cell(times.bandwidth(Phase::normalize, dtype), copy));
+    row.push_back(percent_cell(times.bandwidth(Phase::input_gradient, dtype), copy));
+    row.push_back(bandwidth_cell(times, Phase::forward, dtype));
+    row.push_back(bandwidth_cell(times, Phase::backward, dtype));
+    table.add(row);
   }
   return table.text();
 }

@@ -7,6 +7,7 @@
 
 #include "core/visit_dtype.hpp"
 
+#include "app/bench/plain_read.hpp"
 #include "app/bench/streaming_copy.hpp"
 #include "app/threads.hpp"
 #include "trainer/random.hpp"
@@ -62,6 +63,10 @@ void Tensor::stream_from(const Tensor& other) {
   on_parts([&](std::size_t begin, std::size_t size) {
     streaming_copy(other.data_.get() + begin, data_.get() + begin, size);
   });
+}
+
+void Tensor::read() const {
+  on_parts([&](std::size_t begin, std::size_t size) { plain_read(data_.get() + begin, size); });
 }
 
 void Tensor::fill(std::uint64_t seed) {

@@ -26,6 +26,8 @@ class Tensor {
   void copy_from(const Tensor& other);
   /// The same past the cache.
   void stream_from(const Tensor& other);
+  /// By all threads, as plain_read does.
+  void read() const;
 
   TensorView view() { return {data_.get(), dtype_, shape_, layout_}; }
 
