@@ -23,4 +23,10 @@ if(dnnl_FOUND AND NOT TARGET DNNL::dnnl)
   set_target_properties(DNNL::dnnl PROPERTIES
     IMPORTED_LOCATION "${dnnl_LIBRARY}"
     INTERFACE_INCLUDE_DIRECTORIES "${dnnl_INCLUDE_DIR}")
+  cmake_path(GET dnnl_LIBRARY PARENT_PATH dnnl_directory)
+  if(UNIX AND NOT APPLE AND NOT dnnl_directory IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
+    # The libraries that it needs lie beside it, as PyPI's package has them. They are looked for by the
+    # program's DT_RPATH, but not by the DT_RUNPATH that linkers write by default.
+    set_property(TARGET DNNL::dnnl PROPERTY INTERFACE_LINK_OPTIONS -Wl,--disable-new-dtags)
+  endif()
 endif()

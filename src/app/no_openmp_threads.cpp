@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <thread>
+
 #include "app/threads.hpp"
 
 namespace syncbn::app {
+
+int processor_count() {
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
 
 int thread_count() {
   return 1;

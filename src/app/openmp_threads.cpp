@@ -9,6 +9,10 @@
 
 namespace syncbn::app {
 
+int processor_count() {
+  return omp_get_num_procs();
+}
+
 int thread_count() {
   return omp_get_max_threads();
 }

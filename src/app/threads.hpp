@@ -5,6 +5,9 @@
 
 namespace syncbn::app {
 
+/// Processors that this process may run on.
+int processor_count();
+
 /// OpenMP threads that this process works with; 1 in a build without OpenMP.
 int thread_count();
 

@@ -28,6 +28,14 @@ struct Device {
   dnnl::stream stream{engine};
 };
 
+using Arguments = std::unordered_map<int, dnnl::memory>;
+
+/// Returns when it is done: a oneDNN that computes through SYCL, as PyPI's, only begins in execute.
+void run(const Device& device, const dnnl::primitive& primitive, const Arguments& arguments) {
+  primitive.execute(device.stream, arguments);
+  dnnl::stream(device.stream).wait();
+}
+
 // oneDNN 3 folded 2's operation descriptors into the primitive descriptors. Everything that differs
 // between the two is between here and the #endif.
 #if DNNL_VERSION_MAJOR >= 3
@@ -102,7 +110,7 @@ class Operand {
   dnnl::memory input(const Device& device, const float* data) {
     callers_.set_data_handle(const_cast<float*>(data));  // oneDNN's handles know no const
     if (pack_) {
-      pack_->execute(device.stream, callers_, primitives_);
+      run(device, *pack_, {{DNNL_ARG_FROM, callers_}, {DNNL_ARG_TO, primitives_}});
     }
     return primitives_;
   }
@@ -115,7 +123,7 @@ class Operand {
 
   void finish(const Device& device) {
     if (unpack_) {
-      unpack_->execute(device.stream, primitives_, callers_);
+      run(device, *unpack_, {{DNNL_ARG_FROM, primitives_}, {DNNL_ARG_TO, callers_}});
     }
   }
 
@@ -123,8 +131,6 @@ class Operand {
   dnnl::memory callers_, primitives_;
   std::optional<dnnl::reorder> pack_, unpack_;
 };
-
-using Arguments = std::unordered_map<int, dnnl::memory>;
 
 /// A tensor whose layout is the same for both.
 dnnl::memory view(const Device& device, const Desc& desc, const float* data) {
@@ -156,13 +162,14 @@ class Weighted {
     if (b != nullptr) {
       arguments.emplace(DNNL_ARG_BIAS, view(device, descs_.b, b));
     }
-    forward_.execute(device.stream, arguments);
+    run(device, forward_, arguments);
   }
 
   void backward_data(const Device& device, const float* w, const float* dy, float* dx) {
-    backward_data_.execute(device.stream, {{DNNL_ARG_DIFF_DST, view(device, descs_.y, dy)},
-                                           {DNNL_ARG_WEIGHTS, w_backward_.input(device, w)},
-                                           {DNNL_ARG_DIFF_SRC, view(device, descs_.x, dx)}});
+    run(device, backward_data_,
+        {{DNNL_ARG_DIFF_DST, view(device, descs_.y, dy)},
+         {DNNL_ARG_WEIGHTS, w_backward_.input(device, w)},
+         {DNNL_ARG_DIFF_SRC, view(device, descs_.x, dx)}});
   }
 
  private:
@@ -273,7 +280,7 @@ struct Convolution::Impl {
       if (!db.empty()) {
         arguments.emplace(DNNL_ARG_DIFF_BIAS, view(device, b, db.data()));
       }
-      primitive.execute(device.stream, arguments);
+      run(device, primitive, arguments);
       dw_operand.finish(device);
     }
   };
@@ -402,15 +409,16 @@ AveragePool::~AveragePool() = default;
 void AveragePool::forward(std::int64_t n, const float* x, float* y) {
   Impl::Plan& plan = impl_->plan(n);
   const Device& device = impl_->device;
-  plan.forward.execute(device.stream, {{DNNL_ARG_SRC, view(device, plan.x, x)},
-                                       {DNNL_ARG_DST, view(device, plan.y, y)}});
+  run(device, plan.forward,
+      {{DNNL_ARG_SRC, view(device, plan.x, x)}, {DNNL_ARG_DST, view(device, plan.y, y)}});
 }
 
 void AveragePool::backward(std::int64_t n, const float* dy, float* dx) {
   Impl::Plan& plan = impl_->plan(n);
   const Device& device = impl_->device;
-  plan.backward.execute(device.stream, {{DNNL_ARG_DIFF_DST, view(device, plan.y, dy)},
-                                        {DNNL_ARG_DIFF_SRC, view(device, plan.x, dx)}});
+  run(device, plan.backward,
+      {{DNNL_ARG_DIFF_DST, view(device, plan.y, dy)},
+       {DNNL_ARG_DIFF_SRC, view(device, plan.x, dx)}});
 }
 
 namespace {
@@ -463,16 +471,17 @@ Elementwise::~Elementwise() = default;
 void Elementwise::forward(std::int64_t n, const float* x, float* y) {
   Impl::Plan& plan = impl_->plan(n);
   const Device& device = impl_->device;
-  plan.forward.execute(device.stream, {{DNNL_ARG_SRC, view(device, plan.data, x)},
-                                       {DNNL_ARG_DST, view(device, plan.data, y)}});
+  run(device, plan.forward,
+      {{DNNL_ARG_SRC, view(device, plan.data, x)}, {DNNL_ARG_DST, view(device, plan.data, y)}});
 }
 
 void Elementwise::backward(std::int64_t n, const float* y, const float* dy, float* dx) {
   Impl::Plan& plan = impl_->plan(n);
   const Device& device = impl_->device;
-  plan.backward.execute(device.stream, {{DNNL_ARG_DST, view(device, plan.data, y)},
-                                        {DNNL_ARG_DIFF_DST, view(device, plan.data, dy)},
-                                        {DNNL_ARG_DIFF_SRC, view(device, plan.data, dx)}});
+  run(device, plan.backward,
+      {{DNNL_ARG_DST, view(device, plan.data, y)},
+       {DNNL_ARG_DIFF_DST, view(device, plan.data, dy)},
+       {DNNL_ARG_DIFF_SRC, view(device, plan.data, dx)}});
 }
 
 }  // namespace syncbn::trainer::dnn

@@ -12,6 +12,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "app/threads.hpp"
+
 namespace syncbn::app::bench {
 namespace {
 
@@ -64,6 +66,32 @@ memory::desc tensor_desc(DType dtype, const Shape& shape, Layout layout) {
           layout == Layout::channels_first ? memory::format_tag::nchw : memory::format_tag::nhwc};
 }
 
+/// Throws NotConfigured if this oneDNN would use more or fewer threads than this library. PyPI's
+/// has those of TBB, of which there is one for each processor that the process may run on.
+void require_same_threads() {
+#if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_TBB
+  const int processors = processor_count();
+  if (processors != thread_count()) {
+    throw NotConfigured(fmt::format(
+        "oneDNN {} would start a thread on each of the {} processors that this rank may "
+        "run on, not {} (it uses TBB). Give --threads {}, or the rank fewer by taskset.",
+        onednn_version(), processors, thread_count(), processors));
+  }
+#endif
+}
+
+/// Throws NotConfigured if this oneDNN computes through SYCL, as PyPI's, which finds no processor.
+void require_processor() {
+#if DNNL_CPU_RUNTIME == DNNL_RUNTIME_SYCL
+  if (dnnl::engine::get_count(dnnl::engine::kind::cpu) == 0) {
+    throw NotConfigured(
+        fmt::format("oneDNN {} finds no processor (it asks OpenCL for one, through SYCL). Set "
+                    "OCL_ICD_FILENAMES to the libintelocl.so that came with it.",
+                    onednn_version()));
+  }
+#endif
+}
+
 /// oneDNN takes inputs as void* as well.
 void* writable(const void* data) {
   return const_cast<void*>(data);
@@ -109,9 +137,11 @@ struct OneDnnBatchNorm::Primitives {
 };
 
 OneDnnBatchNorm::OneDnnBatchNorm(DType dtype, const Shape& shape, Layout layout, double eps) {
+  require_same_threads();
   try {
     primitives_ = std::make_unique<Primitives>(dtype, shape, layout, static_cast<float>(eps));
   } catch (const dnnl::error& error) {
+    require_processor();
     throw NotConfigured(fmt::format("oneDNN {} has no batch normalization of {} here ({}).",
                                     onednn_version(), to_string(dtype), error.what()));
   }
