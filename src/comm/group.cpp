@@ -131,6 +131,18 @@ PendingSum Group::start(const Descriptor& what, std::span<double> data) {
   return started;
 }
 
+bool Group::arrived(const Descriptor& what, PendingSum& started) {
+  bool answer = true;
+  if (size() > 1) {
+    guarded(what, [&] {
+      const Ticks now = ticks_now();
+      answer = transport_->arrived(started.ticket);
+      started.time += ticks_now() - now;
+    });
+  }
+  return answer;
+}
+
 void Group::finish(const Descriptor& what, const PendingSum& started) {
   if (size() > 1) {
     const bool known = std::ranges::any_of(under_way_, [&](const PendingSum& sum) {

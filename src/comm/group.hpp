@@ -40,6 +40,9 @@ class Group {
   /// be touched until it is finished. The ranks start them in the same order.
   PendingSum start(const Descriptor& what, std::span<double> data);
 
+  /// Whether `finish` would find the sum without waiting. Fails as it does.
+  bool arrived(const Descriptor& what, PendingSum& started);
+
   /// Collective. Waits until the data hold the sum, the same bits on each rank. In any order.
   ///
   /// On failure both throw CommError; the data are lost, and the group is unusable.

@@ -45,6 +45,8 @@ class WithFingerprints final : public Transport {
     return ticket;
   }
 
+  bool arrived(Ticket ticket) override { return sum_->arrived(in_flight_[ticket].started); }
+
   void finish(Ticket ticket) override {
     Sent& sent = in_flight_[ticket];
     sum_->finish(sent.started, sent.values);

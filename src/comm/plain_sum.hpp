@@ -23,6 +23,9 @@ class PlainSum {
   /// used for the first time.
   virtual std::size_t start(const Message& message, std::span<const double> values) = 0;
 
+  /// Whether `finish` would find the sum without waiting.
+  virtual bool arrived(std::size_t started) = 0;
+
   /// Leaves the sum, the same bits on every rank. In any order, each once. Throws CommError if a
   /// rank does not come by the deadline, and whenever the sum may be wrong.
   virtual void finish(std::size_t started, std::span<double> sum) = 0;

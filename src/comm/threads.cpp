@@ -83,6 +83,7 @@ class ThreadTransport final : public Transport {
   Ticket start(const Message& message, std::span<double> data) override {
     return exchange_->start(message, data);
   }
+  bool arrived(Ticket ticket) override { return exchange_->arrived(ticket); }
   void finish(Ticket ticket) override { exchange_->finish(ticket); }
   void give_up(std::string_view why) noexcept override { exchange_->give_up(why); }
   void refuse(std::string_view why) noexcept override { exchange_->refuse(why); }

@@ -41,6 +41,10 @@ class Transport {
   /// the same order.
   virtual Ticket start(const Message& message, std::span<double> data) = 0;
 
+  /// Makes what progress can be made, and tells whether `finish` would find the sum without
+  /// waiting. Throws as `finish` does.
+  virtual bool arrived(Ticket ticket) = 0;
+
   /// Waits until the ticket's data hold the sum, the same bits on every rank. In any order, each
   /// ticket once. Throws CommError, before anything is summed, if the ranks' fingerprints differ
   /// (the text is describe_disagreement's); if a rank does not come by the deadline, has left or

@@ -175,6 +175,39 @@ TEST(Communicator, SumsUnderWayAreFinishedInAnyOrder) {
   });
 }
 
+TEST(Communicator, TellsWithoutWaitingWhetherASumHasArrived) {
+  test::on_ranks([](const Communicator& whole) {
+    const Communicator beside = whole.split(0);
+    comm::Group& group = whole.group();
+    const auto meet = [&] {
+      std::vector<double> one = {1};
+      beside.all_reduce(one);
+    };
+    const comm::Descriptor what{.layer = "bn1", .channels = 1};
+    const bool last = whole.rank() == whole.size() - 1;
+    std::vector<double> first = {1}, second = {2}, before = {0};
+    group.exchange(what, before);  // that of a new length may wait in `start`
+    if (last) {                    // the others ask before it comes
+      meet();
+    }
+    PendingSum one = group.start(what, first);
+    PendingSum two = group.start(what, second);
+    if (!last) {
+      EXPECT_FALSE(group.arrived(what, one));
+      EXPECT_FALSE(group.arrived(what, two));
+      meet();
+    }
+    const auto deadline = std::chrono::steady_clock::now() + test::patience;
+    while (!group.arrived(what, one) || !group.arrived(what, two)) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    }
+    group.finish(what, two);
+    group.finish(what, one);
+    EXPECT_EQ(first[0], whole.size());
+    EXPECT_EQ(second[0], 2 * whole.size());
+  });
+}
+
 TEST(Communicator, OnlyWhatIsUnderWayCanBeFinished) {
   test::on_ranks([](const Communicator& group) {
     if (group.size() == 1) {

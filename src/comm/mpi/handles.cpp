@@ -54,14 +54,18 @@ int OwnedComm::size() const {
   return size;
 }
 
+bool tested(MPI_Request& request) {
+  int done = 0;
+  check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "a collective");
+  return done != 0;
+}
+
 bool finished(MPI_Request& request, std::chrono::milliseconds timeout,
               const std::function<void()>& look_around) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   constexpr int polls_between_yields = 256;
   for (int polls = 1;; ++polls) {
-    int done = 0;
-    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "a collective");
-    if (done != 0) {
+    if (tested(request)) {
       return true;
     }
     if (polls % polls_between_yields == 0) {

@@ -42,6 +42,9 @@ class OwnedComm {
   bool abandoned_ = false;
 };
 
+/// Whether the request is done now.
+bool tested(MPI_Request& request);
+
 /// Whether the request is done by the deadline. If not, MPI keeps it, and the memory it works on;
 /// so too if `look_around` throws, which is called now and then meanwhile.
 bool finished(MPI_Request& request, std::chrono::milliseconds timeout,

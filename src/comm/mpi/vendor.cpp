@@ -88,6 +88,8 @@ class VendorSum final : public PlainSum {
     return place;
   }
 
+  bool arrived(std::size_t started) override { return tested(in_flight_[started].request); }
+
   void finish(std::size_t started, std::span<double> sum) override {
     Sent& sent = in_flight_[started];
     wait(sent.request, sent.message);

@@ -89,11 +89,18 @@ Transport::Ticket Exchange::start(const Message& message, std::span<double> data
   return next_++;
 }
 
+bool Exchange::arrived(Transport::Ticket ticket) {
+  if (ticket >= unfinished_) {
+    advance();
+  }
+  return ticket < unfinished_;
+}
+
 void Exchange::finish(Transport::Ticket ticket) {
-  const auto done = [&] { return ticket < unfinished_; };
-  if (done() || (advance(), done())) {
+  if (arrived(ticket)) {
     return;
   }
+  const auto done = [&] { return ticket < unfinished_; };
   Patience patience(yields_);
   Watch watch;
   std::optional<Watch> reported;  // the first that was

@@ -71,6 +71,7 @@ class Exchange {
   ~Exchange();
 
   Transport::Ticket start(const Message& message, std::span<double> data);
+  bool arrived(Transport::Ticket ticket);
   void finish(Transport::Ticket ticket);
   void give_up(std::string_view why) noexcept;
   void refuse(std::string_view why) noexcept;
