@@ -115,11 +115,14 @@ void BatchNorm::with_backward_steps(const Backward& pass, const Saved& saved, Ta
     bn::ExactBackward exact(group_.group(), what, working, options_.backend, context);
     exact.choose_windows();
     const auto sum = [&](const bn::ChannelRange& channels) { exact.sum(channels); };
-    const auto settle_and_use = [&](const bn::ChannelRange& channels) {
-      exact.settle(channels);
+    const bn::Repeats repeats{
+        [&](const bn::ChannelRange& channels) { return exact.is_settled(channels); },
+        [&](const bn::ChannelRange& channels) { exact.settle(channels); }};
+    const auto remember_and_use = [&](const bn::ChannelRange& channels) {
+      exact.remember_exponents(channels);
       use(channels);
     };
-    bn::StepsOf steps(exact, sum, settle_and_use);
+    bn::StepsOf steps(exact, sum, repeats, remember_and_use);
     take(what, steps);
   } else {
     const auto sum = [&](const bn::ChannelRange& channels) {
@@ -130,7 +133,9 @@ void BatchNorm::with_backward_steps(const Backward& pass, const Saved& saved, Ta
       }
     };
     bn::PlainMessage content(working);
-    bn::StepsOf steps(content, sum, use);
+    const bn::Repeats never{[](const bn::ChannelRange&) { return true; },
+                            [](const bn::ChannelRange&) {}};
+    bn::StepsOf steps(content, sum, never, use);
     take(what, steps);
   }
 }

@@ -67,7 +67,7 @@ class ExactPass {
   Workspace& working_;
   ExactWorkspace& exact_;
   Backend backend_;
-  std::vector<double>& message_ = working_.messages[2];
+  std::vector<double>& message_ = working_.repeated;
 
  private:
   void exchange_message();

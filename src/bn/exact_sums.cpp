@@ -81,7 +81,15 @@ bool ExactForward::needs_another(std::size_t c, bool is_last) const {
   return kernels::is_too_coarse(totals, windows, pivot_[c], eps_, exact_.fine, is_last);
 }
 
-bool ExactForward::settle(const ChannelRange& channels) {
+bool ExactForward::is_settled(const ChannelRange& channels) const {
+  bool settled = true;
+  for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
+    settled = settled && !needs_another(c, false);
+  }
+  return settled;
+}
+
+void ExactForward::settle(const ChannelRange& channels) {
   constexpr int most = 2;
   for (int time = 0; time < most; ++time) {
     bool any = false;
@@ -95,7 +103,7 @@ bool ExactForward::settle(const ChannelRange& channels) {
       }
     }
     if (!any) {
-      return time > 0;
+      return;
     }
     kernels::select(backend_).forward_magnitudes(arguments(channels), magnitudes(),
                                                  {.scratch = working_.scratch});
@@ -104,7 +112,6 @@ bool ExactForward::settle(const ChannelRange& channels) {
     sum(channels);
     exchange(channels);
   }
-  return true;
 }
 
 // --- backward --------------------------------------------------------------------------------
@@ -152,29 +159,39 @@ void ExactBackward::take_own(const ChannelRange& channels) {
   }
 }
 
-void ExactBackward::settle(const ChannelRange& channels) {
-  bool any = false;
+bool ExactBackward::needs_another(std::size_t c) const {
+  return exact_.again[c] != 0 ||
+         kernels::is_too_wide(exact_.first_window[c], exact_.largest_exponent[c]);
+}
+
+bool ExactBackward::is_settled(const ChannelRange& channels) const {
+  bool settled = true;
   for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
-    const bool too_wide = kernels::is_too_wide(exact_.first_window[c], exact_.largest_exponent[c]);
-    exact_.again[c] = exact_.again[c] != 0 || too_wide ? 1 : 0;
-    any = any || exact_.again[c] != 0;
+    settled = settled && !needs_another(c);
   }
-  if (any) {
-    in_parts(channels,
-             [&](const kernels::Kernels& kernels, const kernels::BackwardSums& arguments) {
-               kernels.backward_magnitudes(arguments, magnitudes(), {.scratch = working_.scratch});
-             });
-    find_exponents(channels);
-    fit_windows(exact_, channels);
-    for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
-      // Lanes without an element say NaN then, and how many there are is no property of the batch.
-      if (exact_.again[c] != 0 && !std::isfinite(context_.statistics.mean[c])) {
-        exact_.second_special[c] = std::numeric_limits<double>::quiet_NaN();
-      }
+  return settled;
+}
+
+void ExactBackward::settle(const ChannelRange& channels) {
+  for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
+    exact_.again[c] = needs_another(c) ? 1 : 0;
+  }
+  in_parts(channels, [&](const kernels::Kernels& kernels, const kernels::BackwardSums& arguments) {
+    kernels.backward_magnitudes(arguments, magnitudes(), {.scratch = working_.scratch});
+  });
+  find_exponents(channels);
+  fit_windows(exact_, channels);
+  for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
+    // Lanes without an element say NaN then, and how many there are is no property of the batch.
+    if (exact_.again[c] != 0 && !std::isfinite(context_.statistics.mean[c])) {
+      exact_.second_special[c] = std::numeric_limits<double>::quiet_NaN();
     }
-    sum(channels);
-    exchange(channels);
   }
+  sum(channels);
+  exchange(channels);
+}
+
+void ExactBackward::remember_exponents(const ChannelRange& channels) {
   for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
     const bool is_special = exact_.first_special[c] != 0 || exact_.second_special[c] != 0;
     if (exact_.largest_exponent[c] != kernels::no_exponent && !is_special) {

@@ -68,8 +68,10 @@ class ExactForward : public ExactPass {
   /// For standard deviations about the pivot like these; negative where there are none.
   void choose_windows(std::span<const double> var);
   void sum(const ChannelRange& channels);
-  /// Collective. Takes the group's sums again where they are not good enough. Returns whether any.
-  bool settle(const ChannelRange& channels);
+  /// Whether the group's sums are good enough.
+  bool is_settled(const ChannelRange& channels) const;
+  /// Collective. Takes the group's sums again where they are not.
+  void settle(const ChannelRange& channels);
 
  private:
   kernels::ForwardSums arguments(const ChannelRange& channels) const;
@@ -92,9 +94,14 @@ class ExactBackward : public ExactPass {
 
   void choose_windows();
   void sum(const ChannelRange& channels);
+  /// As in a forward.
+  bool is_settled(const ChannelRange& channels) const;
   void settle(const ChannelRange& channels);
+  /// The next backward's windows are of these.
+  void remember_exponents(const ChannelRange& channels);
 
  private:
+  bool needs_another(std::size_t c) const;
   /// Calls run(kernels, arguments) for all channels, in parts as in_range_of.
   template <class Run>
   void in_parts(const ChannelRange& channels, Run run);

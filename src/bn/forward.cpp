@@ -257,25 +257,30 @@ void BatchNorm::with_forward_steps(comm::Pass kind, const Forward& pass, Take ta
                            options_.eps);
     exact.choose_windows(working.exact->var);
     const auto sum = [&](const bn::ChannelRange& channels) { exact.sum(channels); };
-    const auto settle_and_use = [&](const bn::ChannelRange& channels) {
-      retried = exact.settle(channels) || retried;
-      use(channels);
-    };
-    bn::StepsOf steps(exact, sum, settle_and_use);
+    const bn::Repeats repeats{
+        [&](const bn::ChannelRange& channels) { return exact.is_settled(channels); },
+        [&](const bn::ChannelRange& channels) {
+          exact.settle(channels);
+          retried = true;
+        }};
+    bn::StepsOf steps(exact, sum, repeats, use);
     take(what, steps);
   } else {
     const auto sum = [&](const bn::ChannelRange& channels) {
       bn::forward_sums(pass.x, channels, pass.weight, pivot_, working.sums, options_.backend,
                        working);
     };
-    const auto settle_and_use = [&](const bn::ChannelRange& channels) {
-      retried = bn::repeat_sums(group, what, pass.x, pass.weight, channels, pivot_, options_.eps,
-                                options_.backend, working) ||
-                retried;
-      use(channels);
-    };
+    const bn::Repeats repeats{[&](const bn::ChannelRange& channels) {
+                                return !bn::must_repeat_sums(pass.x.dtype(), channels, pivot_,
+                                                             options_.eps, working);
+                              },
+                              [&](const bn::ChannelRange& channels) {
+                                bn::repeat_sums(group, what, pass.x, pass.weight, channels, pivot_,
+                                                options_.eps, options_.backend, working);
+                                retried = true;
+                              }};
     bn::PlainMessage content(working);
-    bn::StepsOf steps(content, sum, settle_and_use);
+    bn::StepsOf steps(content, sum, repeats, use);
     take(what, steps);
   }
   pivot_retries_ += retried ? 1 : 0;

@@ -4,8 +4,84 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <tuple>
 
 namespace syncbn::bn {
+namespace {
+
+/// A pass of several ranks: which of its blocks are summed, and which of those are used.
+class InBlocks {
+ public:
+  InBlocks(comm::Group& group, const comm::Descriptor& what, std::int64_t channels,
+           std::int64_t blocks, Workspace& working, Steps& steps)
+      : group_(group),
+        what_(what),
+        channels_(channels),
+        blocks_(blocks),
+        working_(working),
+        steps_(steps) {
+    working_.sums.resize(sums_length(channels));
+    working_.unsettled.clear();
+    // The ranks must agree on the number of blocks.
+    what_.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
+  }
+
+  /// Returns the sum of the wishes.
+  double take_all(double wish) {
+    while (posted_ < blocks_) {
+      post(wish);
+      while (used_ < posted_ && (posted_ == 1 || is_full() || has_arrived())) {
+        use();
+      }
+    }
+    while (used_ < blocks_) {
+      use();
+    }
+    for (const std::int64_t k : working_.unsettled) {
+      settle_and_use(steps_, block(channels_, blocks_, k));
+    }
+    return wishes_;
+  }
+
+ private:
+  static constexpr std::size_t most_under_way = std::tuple_size_v<decltype(Workspace::messages)>;
+
+  static std::size_t place(std::int64_t k) { return static_cast<std::size_t>(k) % most_under_way; }
+
+  bool is_full() const { return posted_ - used_ == static_cast<std::int64_t>(most_under_way); }
+  bool has_arrived() { return group_.arrived(what_, started_[place(used_)]); }
+
+  void post(double wish) {
+    const std::int64_t k = posted_++;
+    const ChannelRange now = block(channels_, blocks_, k);
+    steps_.sum(now);
+    steps_.pack(now, wish, working_.messages[place(k)]);
+    started_[place(k)] = group_.start(what_, working_.messages[place(k)]);
+  }
+
+  void use() {
+    const std::int64_t k = used_++;
+    const ChannelRange then = block(channels_, blocks_, k);
+    group_.finish(what_, started_[place(k)]);
+    wishes_ = steps_.unpack(then, working_.messages[place(k)]);
+    if (steps_.is_settled(then)) {
+      steps_.use(then);
+    } else {
+      working_.unsettled.push_back(k);
+    }
+  }
+
+  comm::Group& group_;
+  comm::Descriptor what_;
+  std::int64_t channels_, blocks_;
+  Workspace& working_;
+  Steps& steps_;
+  std::array<PendingSum, most_under_way> started_;
+  std::int64_t posted_ = 0, used_ = 0;  ///< blocks
+  double wishes_ = 0;
+};
+
+}  // namespace
 
 void PlainMessage::pack(const ChannelRange& channels, double wish,
                         std::vector<double>& message) const {
@@ -32,7 +108,7 @@ void exchange_again(comm::Group& group, const comm::Descriptor& what, const Chan
   if (group.size() == 1) {
     return;
   }
-  std::vector<double>& message = working.messages[2];
+  std::vector<double>& message = working.repeated;
   PlainMessage content(working);
   content.pack(channels, 0, message);
   group.exchange(what, message);
@@ -45,7 +121,7 @@ void in_blocks_here(std::int64_t channels, std::int64_t blocks, Workspace& worki
     const ChannelRange now = block(channels, blocks, k);
     steps.sum(now);
     steps.keep(now);
-    steps.use(now);
+    settle_and_use(steps, now);
   }
 }
 
@@ -55,37 +131,12 @@ double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t 
     in_blocks_here(channels, blocks, working, steps);
     return wish;
   }
-  working.sums.resize(sums_length(channels));
-  comm::Descriptor in_so_many = what;  // the ranks must agree on the number of blocks
-  in_so_many.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
-  double wishes = 0;
-  std::array<PendingSum, 2> started;
-  const auto arrive = [&](std::int64_t k) {
-    const auto place = static_cast<std::size_t>(k % 2);
-    const ChannelRange then = block(channels, blocks, k);
-    group.finish(in_so_many, started[place]);
-    wishes = steps.unpack(then, working.messages[place]);
-    steps.use(then);
-  };
   try {
-    for (std::int64_t k = 0; k < blocks; ++k) {
-      const auto place = static_cast<std::size_t>(k % 2);
-      const ChannelRange now = block(channels, blocks, k);
-      steps.sum(now);
-      steps.pack(now, wish, working.messages[place]);
-      started[place] = group.start(in_so_many, working.messages[place]);
-      if (k != 1) {
-        arrive(std::max<std::int64_t>(k - 1, 0));
-      }
-    }
-    if (blocks > 1) {
-      arrive(blocks - 1);
-    }
+    return InBlocks(group, what, channels, blocks, working, steps).take_all(wish) / group.size();
   } catch (const std::exception& error) {
     group.abandon(error.what());
     throw;
   }
-  return wishes / group.size();
 }
 
 }  // namespace syncbn::bn

@@ -67,7 +67,7 @@ void JointMessage::use(const Part& part, Steps& steps, Workspace& working) {
     own.assign(begin, begin + static_cast<std::ptrdiff_t>(part.length));
     steps.unpack(all_of(working), own);
   }
-  steps.use(all_of(working));
+  settle_and_use(steps, all_of(working));
 }
 
 }  // namespace syncbn::bn

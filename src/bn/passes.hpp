@@ -34,7 +34,9 @@ struct Workspace {
   std::vector<double> sums;                          ///< of the group; [2C + 1] as in phases.hpp
   std::vector<double> own_sums;                      ///< of this rank, of a backward
   std::vector<double> no_sums;                       ///< zeros, for one of frozen statistics
-  std::array<std::vector<double>, 3> messages;       ///< under way
+  std::array<std::vector<double>, 8> messages;       ///< under way
+  std::vector<std::int64_t> unsettled;               ///< blocks whose sums are to be taken again
+  std::vector<double> repeated;                      ///< a message of sums taken again
   JointParts joint;                                  ///< of the layer that comes first
   Statistics statistics;
   std::vector<std::uint8_t> in_double;  ///< [C] whether a forward sums a channel in double

@@ -9,19 +9,23 @@
 namespace syncbn::bn {
 namespace {
 
+/// Squares of differences are summed in float.
+bool squares_are_float(DType dtype) {
+  return dtype == DType::bf16;
+}
+
 /// Moves far pivots, and marks channels that are to be summed in double. Returns whether any.
 bool choose_repeats(const ChannelRange& channels, std::span<double> pivot, double eps, DType dtype,
                     Workspace& working) {
   bool any = false;
   const double limit = nearness(working.sums.back(), dtype);
-  const bool squares_are_float = dtype == DType::bf16;
   for (auto c = static_cast<std::size_t>(channels.begin);
        c < static_cast<std::size_t>(channels.end); ++c) {
     if (pivot_is_far(c, working.sums, pivot, eps, limit, dtype)) {
       move_pivot(c, working.sums, pivot, dtype);
       any = true;
     }
-    if (squares_are_float && working.in_double[c] == 0 && left_float(c, working.sums, eps)) {
+    if (squares_are_float(dtype) && working.in_double[c] == 0 && left_float(c, working.sums, eps)) {
       working.in_double[c] = 1;
       any = true;
     }
@@ -31,7 +35,20 @@ bool choose_repeats(const ChannelRange& channels, std::span<double> pivot, doubl
 
 }  // namespace
 
-bool repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTensorView& x,
+bool must_repeat_sums(DType dtype, const ChannelRange& channels, std::span<const double> pivot,
+                      double eps, const Workspace& working) {
+  const double limit = nearness(working.sums.back(), dtype);
+  for (auto c = static_cast<std::size_t>(channels.begin);
+       c < static_cast<std::size_t>(channels.end); ++c) {
+    if (pivot_is_far(c, working.sums, pivot, eps, limit, dtype) ||
+        (squares_are_float(dtype) && left_float(c, working.sums, eps))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTensorView& x,
                  Weight weight, const ChannelRange& channels, std::span<double> pivot, double eps,
                  Backend backend, Workspace& working) {
   working.in_double.assign(pivot.size(), 0);
@@ -51,7 +68,6 @@ bool repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTe
     }
     exchange_again(group, again, channels, working);
   }
-  return repeats > 0;
 }
 
 }  // namespace syncbn::bn

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A rank goes on with further blocks while another is slow, and none takes more of them than there
+// is room for. The slow one waits until it has seen the other ahead, so no clock decides.
+
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "bn/in_blocks.hpp"
+
+namespace syncbn::bn {
+namespace {
+
+constexpr std::int64_t blocks = 30;  // of one channel each
+constexpr std::int64_t ahead = 8;    // as many messages as a workspace has
+constexpr double ranks = 2;
+
+/// How many blocks a rank has summed, for the other to see.
+using Progress = std::atomic<std::int64_t>;
+
+const comm::Descriptor what{.layer = "bn1", .channels = blocks};
+
+/// Block k's sum of rank r is 100 k + r.
+class RecordedSteps : public Steps {
+ public:
+  RecordedSteps(comm::Group& group, std::set<std::int64_t> unsettled, Progress& summed)
+      : group_(group), unsettled_(std::move(unsettled)), summed_(summed) {}
+
+  void sum(const ChannelRange& channels) override {
+    own_ = 100.0 * static_cast<double>(channels.begin) + group_.rank();
+    EXPECT_EQ(++summed_, channels.begin + 1) << "in the order of the blocks";
+    EXPECT_LE(summed_ - unpacked_, ahead);
+  }
+  void pack(const ChannelRange&, double wish, std::vector<double>& message) const override {
+    message = {own_, wish};
+  }
+  double unpack(const ChannelRange& channels, const std::vector<double>& message) override {
+    EXPECT_EQ(unpacked_++, channels.begin);
+    EXPECT_EQ(message[0], ranks * 100 * static_cast<double>(channels.begin) + 1);
+    return message[1];
+  }
+  void keep(const ChannelRange&) override { FAIL() << "not a group of one"; }
+  bool is_settled(const ChannelRange& channels) const override {
+    return !unsettled_.contains(channels.begin);
+  }
+  void settle(const ChannelRange& channels) override {
+    std::vector<double> again = {static_cast<double>(channels.begin)};
+    group_.exchange({.pass = comm::Pass::second_sums, .layer = "bn1", .channels = channels.begin},
+                    again);
+    EXPECT_EQ(again[0], ranks * static_cast<double>(channels.begin));
+    unsettled_.erase(channels.begin);
+  }
+  void use(const ChannelRange& channels) override {
+    EXPECT_TRUE(is_settled(channels));
+    used_.push_back(channels.begin);
+  }
+
+  const std::vector<std::int64_t>& used() const { return used_; }
+
+ private:
+  comm::Group& group_;
+  std::set<std::int64_t> unsettled_;
+  Progress& summed_;
+  double own_ = 0;
+  std::int64_t unpacked_ = 0;
+  std::vector<std::int64_t> used_;
+};
+
+/// Takes the sums of block 1 when the other rank has gone as far ahead as it can.
+class SlowSteps final : public RecordedSteps {
+ public:
+  SlowSteps(comm::Group& group, std::set<std::int64_t> unsettled, Progress& own,
+            const Progress& other)
+      : RecordedSteps(group, std::move(unsettled), own), other_(other) {}
+
+  void sum(const ChannelRange& channels) override {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (channels.begin == 1 && other_ < 1 + ahead) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the other has summed " << other_;
+      std::this_thread::yield();
+    }
+    RecordedSteps::sum(channels);
+  }
+
+ private:
+  const Progress& other_;
+};
+
+/// The blocks in the order in which each of two ranks, the second of them slow, has used them.
+std::vector<std::vector<std::int64_t>> used_by_two_ranks(const std::set<std::int64_t>& unsettled) {
+  const std::vector<Communicator> group =
+      Communicator::threads(2, std::chrono::milliseconds(std::chrono::seconds(20)));
+  Progress quick{0}, slow{0};
+  RecordedSteps quick_steps(group[0].group(), unsettled, quick);
+  SlowSteps slow_steps(group[1].group(), unsettled, slow, quick);
+  const auto take = [](const Communicator& own, Steps& steps) {
+    Workspace working;
+    try {
+      EXPECT_EQ(in_blocks(own.group(), what, blocks, blocks, working, steps, own.rank()), 0.5);
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << error.what();
+    }
+  };
+  std::thread other([&] { take(group[1], slow_steps); });
+  take(group[0], quick_steps);
+  other.join();
+  return {quick_steps.used(), slow_steps.used()};
+}
+
+TEST(RunAhead, ARankGoesOnWhileAnotherIsSlow) {
+  std::vector<std::int64_t> all;
+  for (std::int64_t k = 0; k < blocks; ++k) {
+    all.push_back(k);
+  }
+  for (const std::vector<std::int64_t>& used : used_by_two_ranks({})) {
+    EXPECT_EQ(used, all);
+  }
+}
+
+TEST(RunAhead, SumsAreTakenAgainInOneOrderHoweverFarRanksAre) {
+  std::vector<std::int64_t> all;
+  for (std::int64_t k = 0; k < blocks; ++k) {
+    if (k != 0 && k != 1 && k != 20) {
+      all.push_back(k);
+    }
+  }
+  all.insert(all.end(), {0, 1, 20});
+  for (const std::vector<std::int64_t>& used : used_by_two_ranks({0, 1, 20})) {
+    EXPECT_EQ(used, all);
+  }
+}
+
+}  // namespace
+}  // namespace syncbn::bn
