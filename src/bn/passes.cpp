@@ -31,7 +31,7 @@ const float* data_or_null(Weight weight) {
 /// Writing a tensor that does not fit in the cache there would only push out what is of use.
 kernels::Run run_for(const ConstTensorView& x, const kernels::Kernels& kernels,
                      Workspace& working) {
-  return {.scratch = working.scratch, .stream = bytes_of(x) > kernels.cache_bytes()};
+  return {.scratch = working.scratch, .stream = 2 * bytes_of(x) > kernels.cache_bytes()};
 }
 
 /// gamma * invstd and beta, with the defaults filled in.

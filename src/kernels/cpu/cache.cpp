@@ -23,6 +23,10 @@ struct Shares {
   std::int64_t last = std::int64_t{1} << 20;
 };
 
+/// Most that a processor counts on of the last level. A virtual machine may show a whole machine's
+/// as its own, and not the others that use it.
+constexpr std::int64_t most_of_last = std::int64_t{16} << 20;
+
 // "32768K", "32M" or "0-3,8": the number, and what follows.
 std::int64_t leading_number(const char*& text) {
   char* rest = nullptr;
@@ -82,7 +86,7 @@ Shares read_shares() {
 
 std::int64_t cache_bytes() {
   static const Shares shares = read_shares();
-  return std::max(shares.second, shares.last) * thread_count();
+  return std::max(shares.second, std::min(shares.last, most_of_last)) * thread_count();
 }
 
 }  // namespace syncbn::kernels::cpu
