@@ -14,6 +14,14 @@ target_compile_options(syncbn_flags INTERFACE
   $<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:-std=c++20 --fmad=false --expt-relaxed-constexpr -Xptxas=--warn-on-spills -Xcompiler=-Wall
     -Xcompiler=-Wextra -Xcompiler=-Wnon-virtual-dtor -Xcompiler=-ffp-contract=off>)
 
+# What kernels are compiled with besides, and tests that ask which instruction sets they are for. All
+# else has the same flags in every preset that is not sanitized, so that a compiler cache shares it.
+add_library(syncbn_kernel_flags INTERFACE)
+if(SYNCBN_ONE_TARGET)
+  target_compile_options(syncbn_kernel_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
+  target_compile_definitions(syncbn_kernel_flags INTERFACE HWY_COMPILE_ONLY_STATIC)
+endif()
+
 # syncbn_add_part(NAME source...): one directory of src as an object library syncbn_NAME, whose
 # objects become part of the library syncbn.
 function(syncbn_add_part name)
