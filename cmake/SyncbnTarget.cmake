@@ -13,6 +13,12 @@ target_compile_options(syncbn_flags INTERFACE
   # CMake 3.25 knows no standard of CUDA behind 17.
   $<$<COMPILE_LANG_AND_ID:CUDA,NVIDIA>:-std=c++20 --fmad=false --expt-relaxed-constexpr -Xptxas=--warn-on-spills -Xcompiler=-Wall
     -Xcompiler=-Wextra -Xcompiler=-Wnon-virtual-dtor -Xcompiler=-ffp-contract=off>)
+# One file among others sees names of theirs, and is no header.
+if(SYNCBN_UNITY)
+  target_compile_options(syncbn_flags INTERFACE
+    $<$<COMPILE_LANG_AND_ID:CXX,GNU,Clang>:-Wno-shadow>
+    $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
+endif()
 
 # What kernels are compiled with besides, and tests that ask which instruction sets they are for. All
 # else has the same flags in every preset that is not sanitized, so that a compiler cache shares it.

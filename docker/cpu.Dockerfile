@@ -13,7 +13,7 @@ COPY launcher/install-packages launcher/
 RUN launcher/install-packages build && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN cmake --preset release -DSYNCBN_TOOL=ON -DSYNCBN_ONEDNN=ON -DSYNCBN_MPI=ON \
-      -DSYNCBN_TESTS=OFF -DSYNCBN_DOCS=OFF \
+      -DSYNCBN_TESTS=OFF -DSYNCBN_DOCS=OFF -DSYNCBN_UNITY=ON \
  && cmake --build --preset release \
  && cmake --install build/release --prefix /opt/syncbn --strip
 

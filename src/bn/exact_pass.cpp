@@ -25,10 +25,6 @@ void append(std::vector<double>& message, Integer value) {
   message.push_back(static_cast<double>(value.low));
 }
 
-std::size_t at(std::int64_t c) {
-  return static_cast<std::size_t>(c);
-}
-
 }  // namespace
 
 kernels::FixedPoint ExactPass::fixed_point() {

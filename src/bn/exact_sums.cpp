@@ -13,10 +13,6 @@ namespace {
 using kernels::FixedPointSum;
 using kernels::Windows;
 
-std::size_t at(std::int64_t c) {
-  return static_cast<std::size_t>(c);
-}
-
 void set_windows(ExactWorkspace& exact, std::size_t c, const Windows& windows) {
   exact.first_window[c] = windows.first;
   exact.second_window[c] = windows.second;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -8,6 +9,11 @@
 #include "kernels/fixed_point.hpp"
 
 namespace syncbn::bn {
+
+/// Where the vectors below hold channel c.
+inline std::size_t at(std::int64_t c) {
+  return static_cast<std::size_t>(c);
+}
 
 /// What the mode needs besides a Workspace.
 struct ExactWorkspace {

@@ -14,7 +14,7 @@
 namespace syncbn {
 namespace {
 
-[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& why) {
+[[noreturn]] void refuse_to_read(const std::filesystem::path& path, const std::string& why) {
   throw FileError("cannot read '" + path.string() + "' (" + why + ")");
 }
 
@@ -26,10 +26,10 @@ RegularFile::RegularFile(std::filesystem::path path)
       descriptor_(::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) {
   struct stat status;
   if (!descriptor_ || ::fstat(descriptor_.get(), &status) != 0) {
-    refuse(path_, std::generic_category().message(errno));
+    refuse_to_read(path_, std::generic_category().message(errno));
   }
   if (!S_ISREG(status.st_mode)) {
-    refuse(path_, "it is no regular file");
+    refuse_to_read(path_, "it is no regular file");
   }
   size_ = static_cast<std::uint64_t>(status.st_size);
 }
@@ -38,10 +38,10 @@ void RegularFile::read(std::span<std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t got = ::read(descriptor_.get(), bytes.data(), bytes.size());
     if (got < 0 && errno != EINTR) {
-      refuse(path_, std::generic_category().message(errno));
+      refuse_to_read(path_, std::generic_category().message(errno));
     }
     if (got == 0) {
-      refuse(path_, "it ends " + std::to_string(bytes.size()) + " bytes too early");
+      refuse_to_read(path_, "it ends " + std::to_string(bytes.size()) + " bytes too early");
     }
     bytes = bytes.subspan(static_cast<std::size_t>(got < 0 ? 0 : got));
   }

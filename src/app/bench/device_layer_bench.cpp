@@ -17,7 +17,6 @@
 namespace syncbn::app::bench {
 namespace {
 
-constexpr double eps = 1e-5;
 /// Of clearing four times the L2's size: about a millisecond on an H100.
 constexpr int busy_rounds = 12;
 
@@ -82,11 +81,12 @@ DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, i
       message_(message_memory(channels_)),
       workspace_(kernels::cuda::workspace_bytes(layer.shape, options.dtype, options.layout)),
       busy_(4 * devices.device.cache_bytes),
-      norm_(channels_, devices.all, {.name = layer.text, .eps = eps}),
-      local_norm_(channels_, devices.own, {.name = layer.text, .eps = eps}),
-      exact_norm_(
-          channels_, devices.all,
-          {.name = layer.text + " exact", .eps = eps, .reproducibility = Reproducibility::exact}) {
+      norm_(channels_, devices.all, {.name = layer.text, .eps = bench_eps}),
+      local_norm_(channels_, devices.own, {.name = layer.text, .eps = bench_eps}),
+      exact_norm_(channels_, devices.all,
+                  {.name = layer.text + " exact",
+                   .eps = bench_eps,
+                   .reproducibility = Reproducibility::exact}) {
   pivot_.clear(stream_.get());
   message_.clear(stream_.get());
   add_phases();
@@ -151,7 +151,7 @@ void DeviceBench::put_statistics(const DeviceTensors& tensors) {
                            .sums = sums_.as<double>(),
                            .dtype = pool_.view(tensors.x).dtype(),
                            .pivot = pivot_.as<double>(),
-                           .eps = eps,
+                           .eps = bench_eps,
                            .gamma = nullptr,
                            .beta = nullptr,
                            .mean = array(mean),

@@ -9,8 +9,8 @@
 namespace syncbn::app::bench {
 namespace {
 
-constexpr std::size_t cache_multiple = 4;
-constexpr std::size_t most_sets = 256;
+constexpr std::size_t device_cache_multiple = 4;
+constexpr std::size_t most_device_sets = 256;
 
 }  // namespace
 
@@ -19,7 +19,7 @@ DevicePool::DevicePool(const Shape& shape, DType dtype, Layout layout, int rank,
     : shape_(shape), dtype_(dtype), layout_(layout) {
   const std::size_t bytes = static_cast<std::size_t>(shape.size()) * size_of(dtype);
   const std::size_t sets =
-      std::clamp(cache_multiple * cache_bytes / bytes + 1, std::size_t{1}, most_sets);
+      std::clamp(device_cache_multiple * cache_bytes / bytes + 1, std::size_t{1}, most_device_sets);
   const auto make = [&] { return cuda::DeviceBuffer(bytes); };
   const cuda::Stream stream = cuda::make_stream();
   const auto fill = [&](cuda::DeviceBuffer& tensor, std::uint64_t seed) {

@@ -16,8 +16,6 @@
 namespace syncbn::app::bench {
 namespace {
 
-constexpr double eps = 1e-5;
-
 /// A layer and its phases, ready to run.
 class Bench {
  public:
@@ -54,11 +52,12 @@ Bench::Bench(const LayerShape& layer, const BenchOptions& options, const Communi
       pivot_(static_cast<std::size_t>(layer.shape.c)),
       sums_(sums_length(layer.shape.c)),
       message_(sums_length(layer.shape.c)),
-      norm_(layer.shape.c, world, {.name = layer.text, .eps = eps}),
-      local_norm_(layer.shape.c, Communicator::self(), {.name = layer.text, .eps = eps}),
-      exact_norm_(
-          layer.shape.c, world,
-          {.name = layer.text + " exact", .eps = eps, .reproducibility = Reproducibility::exact}) {
+      norm_(layer.shape.c, world, {.name = layer.text, .eps = bench_eps}),
+      local_norm_(layer.shape.c, Communicator::self(), {.name = layer.text, .eps = bench_eps}),
+      exact_norm_(layer.shape.c, world,
+                  {.name = layer.text + " exact",
+                   .eps = bench_eps,
+                   .reproducibility = Reproducibility::exact}) {
   add_phases(world);
   add_layer(Phase::forward, Phase::backward, norm_, saved_);
   for (const Rival rival : options.rivals) {
@@ -86,7 +85,7 @@ void Bench::add(Phase phase, std::function<void(Tensors&)> body) {
 
 void Bench::add_phases(const Communicator& world) {
   forward_sums(pool_[0].x.view(), pivot_, sums_);
-  finalize(sums_, pivot_, eps, statistics_);
+  finalize(sums_, pivot_, bench_eps, statistics_);
   add(Phase::copy, [](Tensors& t) { t.y.copy_from(t.x); });
   add(Phase::streaming_copy, [](Tensors& t) { t.y.stream_from(t.x); });
   add(Phase::read, [](Tensors& t) { t.x.read(); });
@@ -113,7 +112,7 @@ void Bench::add_layer(Phase forward, Phase backward, BatchNorm& norm, Saved& sav
 void Bench::add_onednn() {
   const TensorView x = pool_[0].x.view();
   try {
-    onednn_ = std::make_unique<OneDnnBatchNorm>(x.dtype(), x.shape(), x.layout(), eps);
+    onednn_ = std::make_unique<OneDnnBatchNorm>(x.dtype(), x.shape(), x.layout(), bench_eps);
   } catch (const NotConfigured& error) {
     rival_text_ = error.what();
     return;

@@ -13,6 +13,8 @@
 
 namespace syncbn::app::bench {
 
+constexpr double bench_eps = 1e-5;  ///< of every layer
+
 struct BenchOptions {
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;

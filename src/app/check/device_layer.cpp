@@ -57,12 +57,12 @@ class DeviceWeight {
 };
 
 /// A rank's tensors of one step. In place, y begins as x and dx as dy.
-struct Tensors {
+struct CaseTensors {
   DeviceTensor x, dy, y, dx;
   DeviceTensor residual, dresidual;  ///< no samples without
   DeviceWeight weight;
 
-  Tensors(const Case& one, const Shard& shard, const Batch& batch, cuda::StreamView stream)
+  CaseTensors(const Case& one, const Shard& shard, const Batch& batch, cuda::StreamView stream)
       : x({one, shard, batch.x}, stream),
         dy({one, shard, batch.dy}, stream),
         y(one.memory == Memory::apart ? Tensor(one, shard) : Tensor(one, shard, batch.x), stream),
@@ -83,7 +83,7 @@ class DeviceLayer final : public Layer {
 
   StepResults train(const Batch& batch) override {
     const cuda::StreamView stream(stream_.get());
-    Tensors tensors(one_, shard_, batch, stream);
+    CaseTensors tensors(one_, shard_, batch, stream);
     layer_.zero_grad(stream);
     forward(tensors);
     backward(tensors);
@@ -98,7 +98,7 @@ class DeviceLayer final : public Layer {
   }
 
  private:
-  void forward(Tensors& tensors) {
+  void forward(CaseTensors& tensors) {
     const TensorView x = one_.memory == Memory::apart ? tensors.x.view() : tensors.y.view();
     if (one_.memory == Memory::recovered) {
       layer_.forward_in_place(x, saved_, stream_.get(), tensors.weight.get());
@@ -110,7 +110,7 @@ class DeviceLayer final : public Layer {
     }
   }
 
-  void backward(Tensors& tensors) {
+  void backward(CaseTensors& tensors) {
     const TensorView dy = one_.memory == Memory::apart ? tensors.dy.view() : tensors.dx.view();
     if (one_.memory == Memory::recovered) {
       layer_.backward_in_place(saved_, tensors.y.view(), dy, tensors.dx.view(), stream_.get(),
