@@ -90,11 +90,16 @@ void run_backward_sums(const BackwardSums& arguments, const Run& run) {
           channel.term[mean] = static_cast<Term<T>>(upstream.mean[c]);
           return channel;
         });
-    visit_way_and_weights(upstream, [&]<Way kWay, bool kWeighted>() {
+    const auto with = [&]<Way kWay, bool kWeighted>() {
       sum_channels(upstream.data, arguments.channels, BackwardTerms<T, kWay, kWeighted>(upstream),
                    upstream.weight, coefficients, arguments.sum_dz, arguments.sum_dz_x,
                    run.scratch);
-    });
+    };
+    if (upstream.weight != nullptr) {  // rare, so for any way
+      with.template operator()<Way::any, true>();
+    } else {
+      visit_way<T>(upstream, [&]<Way kWay>() { with.template operator()<kWay, false>(); });
+    }
   });
 }
 

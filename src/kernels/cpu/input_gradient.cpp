@@ -117,7 +117,7 @@ void run_input_gradient(const InputGradient& arguments, const Run& run) {
     } else if (arguments.dresidual != nullptr) {
       with.template operator()<Way::any, true, false>();
     } else {
-      visit_way(upstream, [&]<Way kWay>() { with.template operator()<kWay, false, false>(); });
+      visit_way<T>(upstream, [&]<Way kWay>() { with.template operator()<kWay, false, false>(); });
     }
   });
 }

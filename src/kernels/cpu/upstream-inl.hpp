@@ -10,6 +10,7 @@
 #endif
 
 #include <cstdint>
+#include <type_traits>
 
 #include <hwy/highway.h>
 
@@ -41,28 +42,23 @@ inline Way way_of(const Upstream& upstream) {
   return linear && upstream.weight == nullptr ? Way::linear : Way::from_x;
 }
 
-/// Calls body<kWay>() for the way that fits.
-template <class Body>
+/// Calls body<kWay>() for the way that fits elements of type T. Of f64, whose steps have the fewest
+/// elements and take the same time either way, for any.
+template <class T, class Body>
 void visit_way(const Upstream& upstream, Body body) {
-  switch (way_of(upstream)) {
-    case Way::linear:
-      return body.template operator()<Way::linear>();
-    case Way::from_y:
-      return body.template operator()<Way::from_y>();
-    case Way::output:
-      return body.template operator()<Way::output>();
-    default:
-      return body.template operator()<Way::from_x>();
-  }
-}
-
-/// Calls body<kWay, kWeighted>() for the way that fits; with weights for any, as these are rare.
-template <class Body>
-void visit_way_and_weights(const Upstream& upstream, Body body) {
-  if (upstream.weight != nullptr) {
-    body.template operator()<Way::any, true>();
+  if constexpr (std::is_same_v<T, double>) {
+    body.template operator()<Way::any>();
   } else {
-    visit_way(upstream, [&]<Way kWay>() { body.template operator()<kWay, false>(); });
+    switch (way_of(upstream)) {
+      case Way::linear:
+        return body.template operator()<Way::linear>();
+      case Way::from_y:
+        return body.template operator()<Way::from_y>();
+      case Way::output:
+        return body.template operator()<Way::output>();
+      default:
+        return body.template operator()<Way::from_x>();
+    }
   }
 }
 
