@@ -40,7 +40,8 @@ class Group {
   /// be touched until it is finished. The ranks start them in the same order.
   PendingSum start(const Descriptor& what, std::span<double> data);
 
-  /// Whether `finish` would find the sum without waiting. Fails as it does.
+  /// Whether `finish` would find the sum without waiting. May fail as it would; what it does not
+  /// notice, `finish` does.
   bool arrived(const Descriptor& what, PendingSum& started);
 
   /// Collective. Waits until the data hold the sum, the same bits on each rank. In any order.

@@ -42,7 +42,7 @@ class Transport {
   virtual Ticket start(const Message& message, std::span<double> data) = 0;
 
   /// Makes what progress can be made, and tells whether `finish` would find the sum without
-  /// waiting. Throws as `finish` does.
+  /// waiting. May throw what `finish` would; what it does not notice, `finish` does.
   virtual bool arrived(Ticket ticket) = 0;
 
   /// Waits until the ticket's data hold the sum, the same bits on every rank. In any order, each

@@ -88,7 +88,14 @@ class VendorSum final : public PlainSum {
     return place;
   }
 
-  bool arrived(std::size_t started) override { return tested(in_flight_[started].request); }
+  bool arrived(std::size_t started) override {
+    try {
+      return tested(in_flight_[started].request);
+    } catch (...) {
+      abandon();
+      throw;
+    }
+  }
 
   void finish(std::size_t started, std::span<double> sum) override {
     Sent& sent = in_flight_[started];
