@@ -30,7 +30,6 @@ enum class Way : std::uint8_t {
   any,  ///< one of these, known when it runs: for what is rare, as every way takes long to compile
 };
 
-/// With weights, linear is taken for from_x.
 inline Way way_of(const Upstream& upstream) {
   const bool linear = upstream.negative_slope == 1;
   if (upstream.source == Source::output) {
@@ -39,7 +38,7 @@ inline Way way_of(const Upstream& upstream) {
   if (upstream.y != nullptr && !linear) {
     return Way::from_y;
   }
-  return linear && upstream.weight == nullptr ? Way::linear : Way::from_x;
+  return linear ? Way::linear : Way::from_x;
 }
 
 /// Calls body<kWay>() for the way that fits elements of type T. Of f64, whose steps have the fewest
