@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -18,7 +19,7 @@ namespace syncbn::bn {
 namespace {
 
 constexpr std::int64_t blocks = 30;  // of one channel each
-constexpr std::int64_t ahead = 8;    // as many messages as a workspace has
+constexpr std::int64_t ahead = std::tuple_size_v<decltype(Workspace::messages)>;
 constexpr double ranks = 2;
 
 /// How many blocks a rank has summed, for the other to see.

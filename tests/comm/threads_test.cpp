@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <clocale>
 #include <cstdlib>
 #include <future>
@@ -17,6 +18,7 @@
 #include "comm/deadlines.hpp"
 #include "comm/flight_files.hpp"
 #include "comm/group.hpp"
+#include "support/on_ranks.hpp"
 
 namespace syncbn {
 namespace {
@@ -111,7 +113,7 @@ TEST(ThreadRanks, OfARankThatWasReportedItIsToldThatItCame) {
   std::vector<Communicator> group =
       Communicator::threads(2, Deadlines(std::chrono::seconds(60), milliseconds(50)));
   std::thread other([&] {
-    reported.get_future().wait();
+    EXPECT_EQ(reported.get_future().wait_for(test::patience), std::future_status::ready);
     EXPECT_EQ(all_reduce_failure(group[1]), "");
   });
   EXPECT_EQ(all_reduce_failure(group[0]), "");
