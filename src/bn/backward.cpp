@@ -133,9 +133,9 @@ void BatchNorm::with_backward_steps(const Backward& pass, const Saved& saved, Ta
       }
     };
     bn::PlainMessage content(working);
-    const bn::Repeats never{[](const bn::ChannelRange&) { return true; },
-                            [](const bn::ChannelRange&) {}};
-    bn::StepsOf steps(content, sum, never, use);
+    const bn::Repeats no_repeats{[](const bn::ChannelRange&) { return true; },
+                                 [](const bn::ChannelRange&) {}};
+    bn::StepsOf steps(content, sum, no_repeats, use);
     take(what, steps);
   }
 }

@@ -44,7 +44,8 @@ class PlainMessage {
   Workspace& working_;
 };
 
-/// A message of its own for a block, the same size for all layers' purposes: summed at once.
+/// Collective. Sums what a block's sums are now, taken again, in a message of their own, and waits
+/// for it.
 void exchange_again(comm::Group& group, const comm::Descriptor& what, const ChannelRange& channels,
                     Workspace& working);
 

@@ -28,7 +28,8 @@ const float* data_or_null(Weight weight) {
   return weight.empty() ? nullptr : weight.data();
 }
 
-/// Writing a tensor that does not fit in the cache there would only push out what is of use.
+/// Where a tensor and what is made of it do not both fit in the cache, writing the latter there
+/// would only push out what is of use.
 kernels::Run run_for(const ConstTensorView& x, const kernels::Kernels& kernels,
                      Workspace& working) {
   return {.scratch = working.scratch, .stream = 2 * bytes_of(x) > kernels.cache_bytes()};

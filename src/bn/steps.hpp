@@ -27,7 +27,7 @@ class Steps {
   virtual void keep(const ChannelRange& channels) = 0;
   /// Whether the group's sums are good enough to be used. The same on every rank.
   virtual bool is_settled(const ChannelRange& channels) const = 0;
-  /// Collective. Takes sums that are not settled again, until they are good enough.
+  /// Collective. Takes the sums again where they are not settled, a limited number of times.
   virtual void settle(const ChannelRange& channels) = 0;
   /// Does what needs the group's sums.
   virtual void use(const ChannelRange& channels) = 0;

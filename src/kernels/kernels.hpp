@@ -35,7 +35,8 @@ struct ChannelRange {
 /// How to go about it; nothing here changes a result.
 struct Run {
   Scratch& scratch;
-  bool stream = false;  ///< write past the cache: for tensors that do not fit in it
+  /// Write past the cache: for tensors that do not fit in it together with what they are made of.
+  bool stream = false;
 };
 
 /// sum[c] = sum(w (x - pivot[c])), sum_sq[c] = sum(w (x - pivot[c])^2), with differences, squares

@@ -33,9 +33,8 @@ constexpr const char* host_legend =
     "          ± half the distance of the quartiles; all: each shape as often as it has layers\n"
     "memory    GB/s as if everything came from memory and went there. Both sums are in % of read,\n"
     "          a plain read of x; the others in % of copy, the faster of the C library's and one\n"
-    "          past the cache. forward counts 2 reads and 1 write, backward 4 and 1, copy 1 and "
-    "1;\n"
-    "          the kernels by themselves: sums 1 read, backward sums 2 reads, normalize 1 and 1,\n"
+    "          past the cache. forward counts 2 reads and 1 write, backward 4 and 1, copy 1\n"
+    "          and 1; the kernels by themselves: sums 1 read, backward sums 2, normalize 1 and 1,\n"
     "          input gradient 2 and 1. Tensors take turns, so that they do come from memory. More\n"
     "          than 100 %: of a layer, its second read came from a cache; of a kernel, it reads\n"
     "          more than it writes, which is faster\n";

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstddef>
-#include <cstdint>
 #include <type_traits>
 
 #include "core/visit_dtype.hpp"

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstddef>
-#include <cstdint>
-
 #include "core/visit_dtype.hpp"
 
 #include "kernels/cpu/cpu.hpp"

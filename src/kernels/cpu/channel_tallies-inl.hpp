@@ -10,6 +10,7 @@
 #define SYNCBN_KERNELS_CPU_CHANNEL_TALLIES_INL
 #endif
 
+#include <algorithm>
 #include <cstdint>
 
 #include <hwy/highway.h>

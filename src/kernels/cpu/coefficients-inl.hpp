@@ -12,7 +12,6 @@
 #define SYNCBN_KERNELS_CPU_COEFFICIENTS_INL
 #endif
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>

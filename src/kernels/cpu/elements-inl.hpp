@@ -22,6 +22,7 @@
 #include "core/float16.hpp"
 
 #include "kernels/cpu/coefficients.hpp"
+#include "kernels/cpu/partition.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
@@ -60,6 +61,11 @@ HWY_INLINE std::int64_t step_of() {
 /// At most.
 template <class T>
 inline constexpr std::size_t max_step = 2 * hn::MaxLanes(LaneTag<T>());
+
+static_assert(max_step<float> <= longest_step);
+static_assert(max_step<float> * sizeof(float) <= longest_step_bytes);
+static_assert(max_step<double> * sizeof(double) <= longest_step_bytes);
+static_assert(hn::MaxLanes(SumTag()) <= most_lanes);
 
 /// Vectors of terms that a step makes.
 template <class T>

@@ -41,7 +41,7 @@ struct ElementwiseSteps {
   using Out = typename Kernel::Out;
   using Weights = WeightsOfRun<Kernel::weighted>;
 
-  static void planes(const void* erased, const Stretch& of, std::int64_t count, bool over,
+  static void planes(const void* erased, const ElementRun& of, std::int64_t count, bool over,
                      const Coefficients& coefficients, std::int64_t c) {
     const Kernel kernel = *static_cast<const Kernel*>(erased);
     const Weights weights(of.weights, of.size, step_of<T>());
@@ -57,7 +57,7 @@ struct ElementwiseSteps {
     }
   }
 
-  static void columns(const void* erased, const Stretch& of, const Coefficients& coefficients,
+  static void columns(const void* erased, const ElementRun& of, const Coefficients& coefficients,
                       std::int64_t column) {
     const Kernel kernel = *static_cast<const Kernel*>(erased);
     const Coefficients table = coefficients;
@@ -76,11 +76,11 @@ struct ElementwiseSteps {
     return of;
   }
 
-  // Writes one stretch of the size of `of` with coefficients k(s) and weights(s) for the step at s.
+  // Writes one run of the size of `of` with coefficients k(s) and weights(s) for the step at s.
   // `over`: the last step may go beyond its end.
   template <class K, class WeightsAt>
   static HWY_INLINE void write_steps(const Kernel& kernel, const In& begin, const Out& destination,
-                                     const Stretch& of, bool over, K k, WeightsAt weights) {
+                                     const ElementRun& of, bool over, K k, WeightsAt weights) {
     const std::int64_t step = step_of<T>();
     const std::int64_t size = of.size;
     const std::int64_t distance = of.distance;

@@ -123,7 +123,7 @@ class ElementsByPlanes {
   }
 
  private:
-  Stretch first_plane(const Planes::Block& block, std::int64_t row) const {
+  ElementRun first_plane(const Planes::Block& block, std::int64_t row) const {
     const std::int64_t i = planes_.index(row, block.channels.begin, block.plane.begin);
     return {i,
             advanced(kernel_, kernel_.out, i),
@@ -137,7 +137,7 @@ class ElementsByPlanes {
   }
 
   // As many planes at a time as there is room for, or pieces of one.
-  void write_staged(Stretch of, const Range& channels, Stages& stages) const {
+  void write_staged(ElementRun of, const Range& channels, Stages& stages) const {
     stages.go_to(of.to);
     of.stream = false;
     const std::int64_t plane = of.size;
@@ -208,7 +208,7 @@ class ElementsByColumns {
     for_weighted_pieces(
         columns_, kernel_.weight, row, range, [&](const Range& piece, const float* weights) {
           const std::int64_t i = columns_.index(row, piece.begin);
-          const Stretch of{
+          const ElementRun of{
               i,      advanced(kernel_, kernel_.out, i), piece.size(), 0, writing_.stream, distance,
               weights};
           if (writing_.direct) {
@@ -219,7 +219,7 @@ class ElementsByColumns {
         });
   }
 
-  void write_staged(Stretch of, std::int64_t column, Stages& stages) const {
+  void write_staged(ElementRun of, std::int64_t column, Stages& stages) const {
     stages.go_to(of.to);
     of.stream = false;
     for (std::int64_t left = of.size; left > 0; left -= of.size) {

@@ -21,7 +21,7 @@ namespace syncbn::kernels::cpu {
 using Destinations = std::array<std::byte*, 2>;
 
 /// Elements that follow each other in memory.
-struct Stretch {
+struct ElementRun {
   std::int64_t i;  ///< index of the first one in the tensors that are read
   Destinations to;
   std::int64_t size;
@@ -41,12 +41,12 @@ struct ElementwiseKernel {
   LineCopy lines;
   std::int64_t prefetch_distance;
   /// Writes planes of channels, the first of which is the c-th that there are coefficients for. The
-  /// stretch is the first plane, the others follow. Where `over`, the last step of a plane may go
+  /// run is the first plane, the others follow. Where `over`, the last step of a plane may go
   /// beyond its end if another step is behind it.
-  void (*planes)(const void* kernel, const Stretch&, std::int64_t count, bool over,
+  void (*planes)(const void* kernel, const ElementRun&, std::int64_t count, bool over,
                  const Coefficients&, std::int64_t c);
   /// Writes columns of a row, from `column` on.
-  void (*columns)(const void* kernel, const Stretch&, const Coefficients&, std::int64_t column);
+  void (*columns)(const void* kernel, const ElementRun&, const Coefficients&, std::int64_t column);
 };
 
 /// Runs `kernel` over all elements of some channels of a tensor like x. The end of it comes first:

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include <hwy/highway.h>
 
@@ -128,6 +129,7 @@ HWY_INLINE void load_weights(D d, const float* from, hn::Vec<D>& a, hn::Vec<D>& 
     b = high;
   }
 }
+
 /// The weights of a run of positions, of which a step's can be read everywhere: zeros follow the
 /// last one. Nothing where a kernel wants none.
 template <bool kWeighted>

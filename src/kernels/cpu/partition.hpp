@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include <hwy/detect_compiler_arch.h>
@@ -31,10 +32,13 @@ Extents extents_of(const ConstTensorView& x);
 /// want no more rows than can be added (fixed_point.hpp).
 enum class Purpose : std::uint8_t { sums, integers, elements };
 
-/// At most as many elements has a kernel's step (elements-inl.hpp).
+/// The most elements that a kernel's step has (elements-inl.hpp).
 inline constexpr std::int64_t longest_step = 128;
 
-/// At most as many lanes of 64 bits have its vectors.
+/// The most bytes that they have.
+inline constexpr std::size_t longest_step_bytes = 512;
+
+/// The most lanes of 64 bits that a vector has.
 inline constexpr std::int64_t most_lanes = HWY_ARCH_X86 ? 8 : 32;
 
 struct Range {

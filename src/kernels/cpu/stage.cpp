@@ -15,7 +15,7 @@ void Stage::go_to(std::byte* to) {
 }
 
 std::byte* Stage::place(std::size_t wanted) {
-  if (room() < std::clamp(wanted, longest_step, capacity / 2)) {
+  if (room() < std::clamp(wanted, longest_step_bytes, capacity / 2)) {
     write_lines();
   }
   return buffer_ + offset_ + count_;

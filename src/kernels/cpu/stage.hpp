@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/partition.hpp"
+
 namespace syncbn::kernels::cpu {
 
 /// How lines are written: `bytes` of them, past the cache if `stream`. `line` is what `from` and
@@ -38,15 +40,14 @@ class Stage {
   void write_lines();
 
   static constexpr std::size_t longest_line = 256;
-  static constexpr std::size_t longest_step = 512;
-  static constexpr std::size_t capacity = 4 * longest_step;
+  static constexpr std::size_t capacity = 4 * longest_step_bytes;
 
   LineCopy lines_;
   bool stream_;
   std::byte* to_ = nullptr;  ///< where the first byte in the buffer belongs
   std::size_t offset_ = 0;   ///< where it is: as far from the beginning of a line as `to_` is
   std::size_t count_ = 0;
-  alignas(longest_line) std::byte buffer_[longest_line + capacity + longest_step];
+  alignas(longest_line) std::byte buffer_[longest_line + capacity + longest_step_bytes];
 };
 
 }  // namespace syncbn::kernels::cpu

@@ -9,8 +9,6 @@
 #define SYNCBN_KERNELS_CPU_TALLIES_INL
 #endif
 
-#include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
