@@ -47,6 +47,8 @@ struct Repeats {
   IsSettled is_settled;
   Settle settle;
 };
+template <class IsSettled, class Settle>
+Repeats(IsSettled, Settle) -> Repeats<IsSettled, Settle>;  // Clang deduces it itself from 17 on
 
 /// Steps out of a message's contents (PlainMessage or an ExactPass) and functions.
 template <class Content, class Sum, class IsSettled, class Settle, class Use>
