@@ -72,26 +72,24 @@ void freed() {
 
 // Rank 1 never comes: rank 0 is told at the deadline, and the communicator stays unusable.
 void absent(bool from_the_start) {
-  const Communicator group =
-      syncbn::mpi_communicator(MPI_COMM_WORLD, std::chrono::milliseconds(300));
+  const Communicator group = syncbn::mpi_communicator(MPI_COMM_WORLD, std::chrono::seconds(1));
   expect(from_the_start || all_reduce_failure(group, 5).empty(), "both ranks come");
   if (group.rank() == 0) {
     const auto start = std::chrono::steady_clock::now();
     const std::string message = all_reduce_failure(group, 5);
     const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
-    expect(message.find("within 0.3 s") != std::string::npos, "the deadline is named: " + message);
+    expect(message.find("within 1 s") != std::string::npos, "the deadline is named: " + message);
     expect(waited.count() < 10, "the deadline is kept");
     expect(all_reduce_failure(group, 5).find("unusable") != std::string::npos, "unusable after");
   } else {
-    std::this_thread::sleep_for(std::chrono::seconds(1));
+    std::this_thread::sleep_for(std::chrono::seconds(3));
   }
   end_without_finalize();
 }
 
 // Known lengths that differ: no wrong sum, no broken heap, but the deadline.
 void lengths() {
-  const Communicator group =
-      syncbn::mpi_communicator(MPI_COMM_WORLD, std::chrono::milliseconds(500));
+  const Communicator group = syncbn::mpi_communicator(MPI_COMM_WORLD, std::chrono::seconds(1));
   expect(all_reduce_failure(group, 5).empty() && all_reduce_failure(group, 5000).empty(),
          "both lengths work");
   const std::string message = all_reduce_failure(group, group.rank() == 0 ? 5 : 5000);

@@ -38,13 +38,12 @@ std::string all_reduce_failure(const Communicator& group) {
 }
 
 TEST(ThreadRanks, AMissingRankIsNamedAtTheDeadline) {
-  std::vector<Communicator> group = Communicator::threads(3, std::chrono::milliseconds(200));
+  std::vector<Communicator> group = Communicator::threads(3, std::chrono::seconds(1));
   std::string first;
   std::thread other([&] { first = all_reduce_failure(group[0]); });
   const std::string second = all_reduce_failure(group[2]);
   other.join();
-  EXPECT_THAT(first,
-              AllOf(HasSubstr("rank 1 did not come within 0.2 s"), HasSubstr("rank 0 of 3")));
+  EXPECT_THAT(first, AllOf(HasSubstr("rank 1 did not come within 1 s"), HasSubstr("rank 0 of 3")));
   EXPECT_THAT(second, HasSubstr("rank 1 did not come"));
 }
 
@@ -126,7 +125,7 @@ TEST(ThreadRanks, OfARankThatWasReportedItIsToldThatItCame) {
 
 TEST(ThreadRanks, ARankThatPostsButDoesNotGoOnIsNamed) {
   // Of 10,000 values each rank sums a slice.
-  std::vector<Communicator> group = Communicator::threads(3, std::chrono::milliseconds(300));
+  std::vector<Communicator> group = Communicator::threads(3, std::chrono::seconds(1));
   std::vector<double> idle(10'000);
   static_cast<void>(group[1].start(idle));
   const auto failure_of = [&](int rank) {
@@ -142,13 +141,13 @@ TEST(ThreadRanks, ARankThatPostsButDoesNotGoOnIsNamed) {
   std::thread other([&] { first = failure_of(0); });
   const std::string last = failure_of(2);
   other.join();
-  EXPECT_THAT(first, HasSubstr("rank 1 did not come within 0.3 s"));
-  EXPECT_THAT(last, HasSubstr("rank 1 did not come within 0.3 s"));
+  EXPECT_THAT(first, HasSubstr("rank 1 did not come within 1 s"));
+  EXPECT_THAT(last, HasSubstr("rank 1 did not come within 1 s"));
 }
 
 TEST(ThreadRanks, NamesOnlyTheRankThatHasNotPostedALongMessage) {
   // Of 30,000 values each of the five ranks sums a slice, which takes all ranks' values.
-  std::vector<Communicator> group = Communicator::threads(5, std::chrono::milliseconds(300));
+  std::vector<Communicator> group = Communicator::threads(5, std::chrono::seconds(1));
   std::vector<std::string> failures(group.size());
   std::vector<std::thread> threads;
   for (std::size_t rank = 0; rank < group.size(); ++rank) {
@@ -167,7 +166,7 @@ TEST(ThreadRanks, NamesOnlyTheRankThatHasNotPostedALongMessage) {
     thread.join();
   }
   for (const std::size_t rank : {0, 1, 2, 4}) {
-    EXPECT_THAT(failures[rank], HasSubstr(": rank 3 did not come within 0.3 s"));
+    EXPECT_THAT(failures[rank], HasSubstr(": rank 3 did not come within 1 s"));
   }
 }
 
