@@ -16,17 +16,6 @@
 
 namespace syncbn {
 
-namespace comm {
-enum class Pass : std::uint8_t;
-}
-namespace bn {
-class JointMessage;
-struct Workspace;
-}  // namespace bn
-namespace kernels {
-struct ChannelRange;
-}
-
 /// Whose parameter gradients a backward adds up.
 enum class GradientScope : std::uint8_t {
   local,  ///< this rank's share: for trainers that reduce all gradients themselves, as DDP does
@@ -131,6 +120,8 @@ struct ForwardCall;
 /// running statistics and `saved` as they were; output tensors may have been written.
 class BatchNorm {
  public:
+  struct Impl;  ///< the library's own
+
   /// Local. gamma = 1, beta = 0, running_mean = 0, running_var = 1. Channels: 1 to
   /// Shape::most_channels.
   BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options = {});
@@ -138,9 +129,9 @@ class BatchNorm {
   BatchNorm& operator=(BatchNorm&&) noexcept;
   ~BatchNorm();
 
-  std::int64_t channels() const { return channels_; }
-  const BatchNormOptions& options() const { return options_; }
-  const Communicator& communicator() const { return group_; }
+  std::int64_t channels() const;
+  const BatchNormOptions& options() const;
+  const Communicator& communicator() const;
 
   /// Collective. Normalizes with the group's batch statistics and updates the running ones (their
   /// variance unbiased, as PyTorch's). y may be x. Fills `saved`. `weight`: see phases.hpp; a
@@ -190,23 +181,23 @@ class BatchNorm {
 
   /// gamma and beta [C], empty without affine. Write through them to update; keep them equal on all
   /// ranks (see BatchNormOptions::compare_parameters). They stay valid as long as the layer.
-  std::span<double> weight() { return weight_; }
-  std::span<double> bias() { return bias_; }
+  std::span<double> weight();
+  std::span<double> bias();
   /// Their gradients [C], summed over backwards since the last zero_grad.
-  std::span<double> weight_grad() { return weight_grad_; }
-  std::span<double> bias_grad() { return bias_grad_; }
+  std::span<double> weight_grad();
+  std::span<double> bias_grad();
   void zero_grad();
 
   /// [C], empty without track_running_stats. The pivot of the sums follows from the mean, so both
   /// must have the same bits on every rank; forward throws CommError where they have not.
-  std::span<double> running_mean() { return running_mean_; }
-  std::span<double> running_var() { return running_var_; }
-  std::int64_t num_batches_tracked() const { return num_batches_tracked_; }
+  std::span<double> running_mean();
+  std::span<double> running_var();
+  std::int64_t num_batches_tracked() const;
 
   /// How many forwards had to take their sums again: usually at most one after a start, and when
   /// activations jump. They do so once, and up to four times where the mean jumps by more than 1e15
   /// standard deviations (16-bit types: 1e6).
-  std::int64_t pivot_retries() const { return pivot_retries_; }
+  std::int64_t pivot_retries() const;
 
   /// Local. Adds `prefix` + weight, bias, running_mean, running_var, num_batches_tracked to
   /// `state`, those which the layer has: the names of PyTorch's state_dict, values as F64. Throws
@@ -226,50 +217,7 @@ class BatchNorm {
   friend void backward_together(std::span<const BackwardCall> calls);
 
  private:
-  struct Forward;
-  struct Backward;
-
-  static Forward forward_of(const ForwardCall& call);
-  static Backward backward_of(const BackwardCall& call);
-  static void forward_into(bn::JointMessage& message, std::span<const ForwardCall> calls);
-  static void backward_into(bn::JointMessage& message, std::span<const BackwardCall> calls);
-
-  void forward_with(const Forward& pass, Saved& saved);
-  void backward_with(const Backward& pass, const Saved& saved);
-  void infer_with(const Forward& pass);
-  void infer_with(const Forward& pass, Saved& saved);
-  void validate_forward(const Forward& pass) const;
-  void end_forward(const Forward& pass, Saved& saved);
-  void save_pass(const Forward& pass, Saved& saved) const;
-  void with_group_statistics(comm::Pass kind, const Forward& pass);
-  template <class Take>
-  void with_forward_steps(comm::Pass kind, const Forward& pass, Take take);
-  template <class Take>
-  void with_backward_steps(const Backward& pass, const Saved& saved, Take take);
-  void add_parameter_gradients(const Saved& saved);
-  bool is_local(const Saved& saved) const;
-  void normalize_channels(const Forward& pass, const kernels::ChannelRange& channels);
-  void require_invertible() const;
-  void prepare_pivot(DType dtype);
-  void choose_next_pivot(DType dtype);
-  std::uint64_t shared_state() const;
-  std::uint64_t compared_parameters() const;
-  void take_running_statistics();
-  void update_running_statistics();
-  Affine affine() const { return {weight_, bias_}; }
-
-  std::int64_t channels_;
-  Communicator group_;
-  BatchNormOptions options_;
-  std::vector<double> weight_, bias_, weight_grad_, bias_grad_;
-  std::vector<double> running_mean_, running_var_;
-  std::int64_t num_batches_tracked_ = 0;
-  std::int64_t forwards_ = 0;
-  std::int64_t pivot_retries_ = 0;
-  std::vector<double> pivot_;                   ///< [C] that the next sums are about
-  std::vector<double> start_mean_, start_var_;  ///< [C] that running statistics started from
-  bool knows_mean_ = false;                     ///< the pivot follows from an earlier batch
-  std::unique_ptr<bn::Workspace> working_;      ///< of the call under way
+  std::unique_ptr<Impl> impl_;
 };
 
 /// A forward to be taken together with others: the arguments of BatchNorm::forward.

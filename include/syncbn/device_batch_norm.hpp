@@ -11,6 +11,9 @@
 
 namespace syncbn {
 
+namespace comm {
+enum class Pass : std::uint8_t;
+}
 namespace bn {
 struct DeviceState;
 struct DeviceStatistics;

@@ -1,51 +1,127 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "syncbn/batch_norm.hpp"
+#include "bn/batch_norm.hpp"
 
 #include <algorithm>
-
-#include "bn/options.hpp"
-#include "bn/passes.hpp"
-#include "comm/group.hpp"
+#include <utility>
 
 namespace syncbn {
 
 BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options)
-    : channels_(bn::validated(channels, options)),
-      group_(std::move(group)),
-      options_(std::move(options)),
-      working_(std::make_unique<bn::Workspace>()) {
-  working_->layer = bn::identify(options_.name, group_.group());
-  options_.name = working_->layer.name;
-  const auto c = static_cast<std::size_t>(channels);
-  if (options_.affine) {
-    weight_.assign(c, 1.0);
-    bias_.assign(c, 0.0);
-    weight_grad_.assign(c, 0.0);
-    bias_grad_.assign(c, 0.0);
-  }
-  if (options_.track_running_stats) {
-    running_mean_.assign(c, 0.0);
-    running_var_.assign(c, 1.0);
-  }
-  pivot_.assign(c, 0.0);
-  start_mean_ = running_mean_;
-  start_var_ = running_var_;
-  working_->options = bn::to_text(options_);
-  if (options_.reproducibility == Reproducibility::exact) {
-    working_->exact.emplace(channels);
-  }
-  working_->statistics = {.mean = std::vector<double>(c),
-                          .var = std::vector<double>(c),
-                          .invstd = std::vector<double>(c)};
-}
+    : impl_(new Impl{bn::Layer(channels, std::move(group), std::move(options))}) {}
 
 BatchNorm::BatchNorm(BatchNorm&&) noexcept = default;
 BatchNorm& BatchNorm::operator=(BatchNorm&&) noexcept = default;
 BatchNorm::~BatchNorm() = default;
 
+std::int64_t BatchNorm::channels() const {
+  return impl_->layer.channels;
+}
+
+const BatchNormOptions& BatchNorm::options() const {
+  return impl_->layer.options;
+}
+
+const Communicator& BatchNorm::communicator() const {
+  return impl_->layer.communicator;
+}
+
+void BatchNorm::forward(ConstTensorView x, TensorView y, Saved& saved, Weight weight) {
+  bn::forward(impl_->layer, {.x = x, .y = y, .weight = weight}, saved);
+}
+
+void BatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
+                        Weight weight) {
+  bn::forward(impl_->layer, {.x = x, .residual = residual, .y = y, .weight = weight}, saved);
+}
+
+void BatchNorm::forward_in_place(TensorView x, Saved& saved, Weight weight) {
+  impl_->layer.require_invertible();
+  bn::forward(impl_->layer, {.x = x, .y = x, .weight = weight, .in_place = true}, saved);
+}
+
+void BatchNorm::infer(ConstTensorView x, TensorView y, Weight weight) {
+  bn::infer(impl_->layer, {.x = x, .y = y, .weight = weight});
+}
+
+void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y, Weight weight) {
+  bn::infer(impl_->layer, {.x = x, .residual = residual, .y = y, .weight = weight});
+}
+
+void BatchNorm::infer(ConstTensorView x, TensorView y, Saved& saved, Weight weight) {
+  bn::infer(impl_->layer, {.x = x, .y = y, .weight = weight}, saved);
+}
+
+void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
+                      Weight weight) {
+  bn::infer(impl_->layer, {.x = x, .residual = residual, .y = y, .weight = weight}, saved);
+}
+
+void BatchNorm::backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
+                         Weight weight) {
+  bn::backward(
+      impl_->layer,
+      {.context = {.x = x, .dy = dy, .statistics = saved.statistics, .weight = weight}, .dx = dx},
+      saved);
+}
+
+void BatchNorm::backward(const Saved& saved, ConstTensorView x, ConstTensorView y,
+                         ConstTensorView dy, TensorView dx, TensorView dresidual, Weight weight) {
+  bn::backward(
+      impl_->layer,
+      {.context = {.x = x, .dy = dy, .statistics = saved.statistics, .y = y, .weight = weight},
+       .dx = dx,
+       .dresidual = dresidual},
+      saved);
+}
+
+void BatchNorm::backward_in_place(const Saved& saved, ConstTensorView y, ConstTensorView dy,
+                                  TensorView dx, Weight weight) {
+  impl_->layer.require_invertible();
+  bn::backward(impl_->layer,
+               {.context = {.x = y,
+                            .dy = dy,
+                            .statistics = saved.statistics,
+                            .weight = weight,
+                            .from_output = true},
+                .dx = dx},
+               saved);
+}
+
+std::span<double> BatchNorm::weight() {
+  return impl_->layer.weight;
+}
+
+std::span<double> BatchNorm::bias() {
+  return impl_->layer.bias;
+}
+
+std::span<double> BatchNorm::weight_grad() {
+  return impl_->layer.weight_grad;
+}
+
+std::span<double> BatchNorm::bias_grad() {
+  return impl_->layer.bias_grad;
+}
+
 void BatchNorm::zero_grad() {
-  std::ranges::fill(weight_grad_, 0.0);
-  std::ranges::fill(bias_grad_, 0.0);
+  std::ranges::fill(weight_grad(), 0.0);
+  std::ranges::fill(bias_grad(), 0.0);
+}
+
+std::span<double> BatchNorm::running_mean() {
+  return impl_->layer.running_mean;
+}
+
+std::span<double> BatchNorm::running_var() {
+  return impl_->layer.running_var;
+}
+
+std::int64_t BatchNorm::num_batches_tracked() const {
+  return impl_->layer.num_batches_tracked;
+}
+
+std::int64_t BatchNorm::pivot_retries() const {
+  return impl_->layer.pivot_retries;
 }
 
 }  // namespace syncbn

@@ -28,7 +28,7 @@
 #include <vector>
 
 #include "bn/exact_workspace.hpp"
-#include "bn/passes.hpp"
+#include "bn/workspace.hpp"
 #include "comm/group.hpp"
 
 namespace syncbn::bn {
@@ -43,7 +43,7 @@ class ExactPass {
     exact_.fine = what.dtype == DType::f64;
   }
 
-  // Called by in_blocks.
+  // What bn/pass.hpp says of them.
   void pack(const ChannelRange& channels, double wish, std::vector<double>& message) const;
   double unpack(const ChannelRange& channels, const std::vector<double>& message);
   void keep(const ChannelRange& channels);

@@ -53,6 +53,7 @@
 #include <span>
 
 #include "bn/exact_pass.hpp"
+#include "bn/passes.hpp"
 
 namespace syncbn::bn {
 

@@ -15,43 +15,64 @@
 // the mean they gave (repeated_sums.hpp): decided from the reduced values, hence alike on every
 // rank.
 
+#include "bn/forward.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 
-#include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
 #include "core/default_arithmetic.hpp"
 
-#include "bn/calls.hpp"
-#include "bn/exact_sums.hpp"
 #include "bn/in_blocks.hpp"
-#include "bn/joint_message.hpp"
+#include "bn/passes.hpp"
 #include "bn/repeated_sums.hpp"
-#include "bn/validate.hpp"
-#include "comm/fingerprint.hpp"
 #include "comm/group.hpp"
-#include "kernels/statistics.hpp"
-#include "kernels/windows.hpp"
 
-namespace syncbn {
-
-struct BatchNorm::Forward {
-  ConstTensorView x;
-  std::optional<ConstTensorView> residual;
-  TensorView y;
-  Weight weight;
-  bool in_place = false;
-
-  comm::Given given() const {
-    return in_place ? comm::Given::in_place : residual ? comm::Given::residual : comm::Given::x;
-  }
-};
-
+namespace syncbn::bn {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+comm::Given given_in(const ForwardArguments& arguments) {
+  return arguments.in_place   ? comm::Given::in_place
+         : arguments.residual ? comm::Given::residual
+                              : comm::Given::x;
+}
+
+/// Checks the weights, and returns what the ranks must agree on.
+comm::Descriptor begin(Layer& layer, comm::Pass operation, const ForwardArguments& arguments) {
+  layer.working.count = count_of(arguments.x, arguments.weight);
+  layer.prepare_pivot(arguments.x.dtype());
+  return {.pass = operation,
+          .layer = layer.identity.label,
+          .channels = layer.channels,
+          .dtype = arguments.x.dtype(),
+          .shared = layer.shared_state(),
+          .options = layer.options_text,
+          .parameters = layer.compared_parameters(),
+          .given = given_in(arguments)};
+}
+
+void normalize(Layer& layer, const ForwardArguments& arguments, const ChannelRange& channels) {
+  normalize(arguments.x, channels, layer.working.statistics, layer.affine(),
+            layer.options.activation, arguments.residual, arguments.y, arguments.weight,
+            layer.options.backend, layer.working);
+}
+
+void save(const Layer& layer, const ForwardArguments& arguments, Saved& saved) {
+  saved.statistics = layer.working.statistics;
+  saved.shape = arguments.x.shape();
+  saved.dtype = arguments.x.dtype();
+  saved.layout = arguments.x.layout();
+  saved.had_residual = arguments.residual.has_value();
+  saved.had_weight = !arguments.weight.empty();
+  saved.in_place = arguments.in_place;
+  saved.frozen = false;
+  saved.layer = layer.options.name;
+  saved.layer_number = layer.identity.number;
+}
 
 /// Blocks must be worth their exchanges: together these may take a twentieth of the pass.
 double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_seconds) {
@@ -59,333 +80,139 @@ double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_sec
   return group.size() == 1 || cheap ? static_cast<double>(blocks) : 1;
 }
 
+/// Collective. Takes the pass in as many blocks as the ranks wished for in the last one.
+void in_wished_blocks(ForwardPass& pass, Layer& layer, const ConstTensorView& x) {
+  Workspace& working = layer.working;
+  comm::Group& group = layer.group();
+  const bool chosen = layer.options.channel_blocks != 0;
+  const std::int64_t wanted = chosen ? std::min(layer.options.channel_blocks, layer.channels)
+                                     : blocks_of(x, layer.options.backend);
+  const std::int64_t blocks = chosen || group.size() == 1 ? wanted : working.blocks;
+  const double wished =
+      chosen ? static_cast<double>(wanted) : worthwhile(wanted, group, working.pass_seconds);
+  const Clock::time_point begin = Clock::now();
+  const double mean_wish = in_blocks(pass, blocks, wished);
+  working.pass_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  // Every new number brings messages of new lengths: change it for a good reason only.
+  const auto next = std::clamp<std::int64_t>(std::llround(mean_wish), 1, layer.channels);
+  if (next >= 2 * working.blocks || 2 * next <= working.blocks) {
+    working.blocks = next;
+  }
+}
+
 }  // namespace
 
-void BatchNorm::forward(ConstTensorView x, TensorView y, Saved& saved, Weight weight) {
-  forward_with({x, std::nullopt, y, weight}, saved);
+CallMemory memory_of(const ForwardArguments& arguments) {
+  return memory_of_forward(arguments.x, arguments.residual, arguments.y, arguments.weight);
 }
 
-void BatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
-                        Weight weight) {
-  forward_with({x, residual, y, weight}, saved);
+void validate(const ForwardArguments& arguments, const Layer& layer) {
+  require_channels(arguments.x, layer.channels, layer.options.name);
+  require_like_x(arguments.x, arguments.y, "y");
+  if (arguments.residual) {
+    require_like_x(arguments.x, *arguments.residual, "residual");
+  }
+  require_sound(memory_of(arguments));
 }
 
-void BatchNorm::forward_in_place(TensorView x, Saved& saved, Weight weight) {
-  require_invertible();
-  forward_with({x, std::nullopt, x, weight, true}, saved);
+ForwardPass::ForwardPass(Layer& layer, comm::Pass operation, const ForwardArguments& arguments)
+    : Pass(layer.group(), begin(layer, operation, arguments), layer.working),
+      layer_(layer),
+      arguments_(arguments) {
+  if (layer.is_exact()) {
+    ExactWorkspace& exact = *layer.working.exact;
+    exact.count = count_exactly(arguments_.x, arguments_.weight);
+    exact_.emplace(group(), what(), working(), layer.options.backend, arguments_.x,
+                   arguments_.weight, layer.pivot, layer.options.eps);
+    exact_->choose_windows(exact.var);
+    set_exact(*exact_);
+  }
 }
 
-void BatchNorm::infer(ConstTensorView x, TensorView y, Weight weight) {
-  infer_with({x, std::nullopt, y, weight});
+void ForwardPass::sum(const ChannelRange& channels) {
+  if (exact_) {
+    exact_->sum(channels);
+  } else {
+    forward_sums(arguments_.x, channels, arguments_.weight, layer_.pivot, working().sums,
+                 layer_.options.backend, working());
+  }
 }
 
-void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y, Weight weight) {
-  infer_with({x, residual, y, weight});
+bool ForwardPass::is_settled(const ChannelRange& channels) const {
+  return exact_ ? exact_->is_settled(channels)
+                : !must_repeat_sums(arguments_.x.dtype(), channels, layer_.pivot,
+                                    layer_.options.eps, working());
 }
 
-void BatchNorm::infer(ConstTensorView x, TensorView y, Saved& saved, Weight weight) {
-  infer_with({x, std::nullopt, y, weight}, saved);
+void ForwardPass::settle(const ChannelRange& channels) {
+  if (exact_) {
+    exact_->settle(channels);
+  } else {
+    repeat_sums(group(), what(), arguments_.x, arguments_.weight, channels, layer_.pivot,
+                layer_.options.eps, layer_.options.backend, working());
+  }
+  repeated_ = true;
 }
 
-void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
-                      Weight weight) {
-  infer_with({x, residual, y, weight}, saved);
+void ForwardPass::use(const ChannelRange& channels) {
+  finalize(channels, working().sums, layer_.pivot, layer_.options.eps, working().statistics);
+  normalize(layer_, arguments_, channels);
 }
 
-void BatchNorm::forward_with(const Forward& pass, Saved& saved) try {
+void ForwardPass::end_forward(Saved& saved) {
+  layer_.update_running_statistics();
+  end_infer();
+  save(layer_, arguments_, saved);
+  saved.blocks = working().blocks;
+  saved.forward = ++layer_.forwards;
+}
+
+void ForwardPass::end_infer() {
+  layer_.choose_next_pivot(arguments_.x.dtype());
+  layer_.pivot_retries += repeated_ ? 1 : 0;
+}
+
+void forward(Layer& layer, const ForwardArguments& arguments, Saved& saved) try {
   const DefaultArithmetic arithmetic;
-  validate_forward(pass);
-  with_group_statistics(comm::Pass::forward, pass);
-  end_forward(pass, saved);
+  validate(arguments, layer);
+  ForwardPass pass(layer, comm::Pass::forward, arguments);
+  in_wished_blocks(pass, layer, arguments.x);
+  pass.end_forward(saved);
 } catch (const InvalidArgument& error) {
-  group_.group().refused(error.what());
+  layer.group().refused(error.what());
   throw;
 }
 
-void BatchNorm::validate_forward(const Forward& pass) const {
-  require_channels(pass.x, channels_, options_.name);
-  require_like_x(pass.x, pass.y, "y");
-  if (pass.residual) {
-    require_like_x(pass.x, *pass.residual, "residual");
-  }
-  require_sound(memory_of_forward(pass.x, pass.residual, pass.y, pass.weight));
-}
-
-void BatchNorm::end_forward(const Forward& pass, Saved& saved) {
-  update_running_statistics();
-  choose_next_pivot(pass.x.dtype());
-  save_pass(pass, saved);
-  saved.blocks = working_->blocks;
-  saved.forward = ++forwards_;
-}
-
-void BatchNorm::save_pass(const Forward& pass, Saved& saved) const {
-  saved.statistics = working_->statistics;
-  saved.shape = pass.x.shape();
-  saved.dtype = pass.x.dtype();
-  saved.layout = pass.x.layout();
-  saved.had_residual = pass.residual.has_value();
-  saved.had_weight = !pass.weight.empty();
-  saved.in_place = pass.in_place;
-  saved.frozen = false;
-  saved.layer = options_.name;
-  saved.layer_number = working_->layer.number;
-}
-
-BatchNorm::Forward BatchNorm::forward_of(const ForwardCall& call) {
-  return {call.x, call.residual, call.y, call.weight};
-}
-
-void BatchNorm::forward_into(bn::JointMessage& message, std::span<const ForwardCall> calls) {
-  if (calls.empty()) {
-    message.exchange();
-    return;
-  }
-  BatchNorm& layer = calls.front().layer;
-  layer.with_forward_steps(comm::Pass::forward, forward_of(calls.front()),
-                           [&](const comm::Descriptor& what, bn::Steps& steps) {
-                             const auto part = message.add(what, steps, *layer.working_);
-                             forward_into(message, calls.subspan(1));
-                             message.use(part, steps, *layer.working_);
-                           });
-}
-
-void forward_together(std::span<const ForwardCall> calls) try {
-  if (calls.empty()) {
-    return;
-  }
+void infer(Layer& layer, const ForwardArguments& arguments) try {
   const DefaultArithmetic arithmetic;
-  bn::require_one_group(calls);
-  for (const ForwardCall& call : calls) {
-    call.layer.validate_forward(BatchNorm::forward_of(call));
-    bn::count_of(call.x, call.weight);
-  }
-  bn::require_calls_apart(calls, [](const ForwardCall& call) {
-    return memory_of_forward(call.x, call.residual, call.y, call.weight);
-  });
-  BatchNorm& first = calls.front().layer;
-  bn::JointMessage message(first.group_.group(), *first.working_);
-  message.guarded([&] { BatchNorm::forward_into(message, calls); });
-  for (const ForwardCall& call : calls) {
-    call.layer.end_forward(BatchNorm::forward_of(call), call.saved);
+  validate(arguments, layer);
+  if (layer.options.track_running_stats) {
+    count_of(arguments.x, arguments.weight);
+    layer.take_running_statistics();
+    normalize(layer, arguments, all_channels(arguments.x));
+  } else {
+    ForwardPass pass(layer, comm::Pass::infer, arguments);
+    in_wished_blocks(pass, layer, arguments.x);
+    pass.end_infer();
   }
 } catch (const InvalidArgument& error) {
-  calls.front().layer.group_.group().refused(error.what());
-  throw;
-}
-
-void BatchNorm::infer_with(const Forward& pass) try {
-  const DefaultArithmetic arithmetic;
-  validate_forward(pass);
-  if (!options_.track_running_stats) {
-    with_group_statistics(comm::Pass::infer, pass);
-    choose_next_pivot(pass.x.dtype());
-    return;
-  }
-  bn::count_of(pass.x, pass.weight);
-  take_running_statistics();
-  normalize_channels(pass, bn::all_channels(pass.x));
-} catch (const InvalidArgument& error) {
-  if (!options_.track_running_stats) {  // else nobody waits for it
-    group_.group().refused(error.what());
+  if (!layer.options.track_running_stats) {  // else nobody waits for it
+    layer.group().refused(error.what());
   }
   throw;
 }
 
-void BatchNorm::infer_with(const Forward& pass, Saved& saved) {
-  if (!options_.track_running_stats) {
-    throw NotConfigured("layer '" + options_.name +
+void infer(Layer& layer, const ForwardArguments& arguments, Saved& saved) {
+  if (!layer.options.track_running_stats) {
+    throw NotConfigured("layer '" + layer.options.name +
                         "' keeps no running statistics to freeze. Use forward, or "
                         "track_running_stats.");
   }
-  infer_with(pass);
-  save_pass(pass, saved);
+  infer(layer, arguments);
+  save(layer, arguments, saved);
   saved.frozen = true;
   saved.blocks = 1;
   saved.forward = -1;  // infers are not counted: ranks may differ in how many they make
 }
 
-void BatchNorm::normalize_channels(const Forward& pass, const kernels::ChannelRange& channels) {
-  bn::normalize(pass.x, channels, working_->statistics, affine(), options_.activation,
-                pass.residual, pass.y, pass.weight, options_.backend, *working_);
-}
-
-void BatchNorm::with_group_statistics(comm::Pass kind, const Forward& pass) {
-  bn::Workspace& working = *working_;
-  comm::Group& group = group_.group();
-  const Clock::time_point begin = Clock::now();
-  const bool chosen = options_.channel_blocks != 0;
-  const std::int64_t wanted = chosen ? std::min(options_.channel_blocks, channels_)
-                                     : bn::blocks_of(pass.x, options_.backend);
-  const std::int64_t blocks = chosen || group.size() == 1 ? wanted : working.blocks;
-  const double wished =
-      chosen ? static_cast<double>(wanted) : worthwhile(wanted, group, working.pass_seconds);
-  double wish = 0;
-  with_forward_steps(kind, pass, [&](const comm::Descriptor& what, bn::Steps& steps) {
-    wish = bn::in_blocks(group, what, channels_, blocks, working, steps, wished);
-  });
-  // Every new number brings messages of new lengths: change it for a good reason only.
-  const auto then = std::clamp<std::int64_t>(std::llround(wish), 1, channels_);
-  if (then >= 2 * working.blocks || 2 * then <= working.blocks) {
-    working.blocks = then;
-  }
-  working.pass_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-template <class Take>
-void BatchNorm::with_forward_steps(comm::Pass kind, const Forward& pass, Take take) {
-  bn::Workspace& working = *working_;
-  comm::Group& group = group_.group();
-  working.count = bn::count_of(pass.x, pass.weight);
-  prepare_pivot(pass.x.dtype());
-  const comm::Descriptor what{.pass = kind,
-                              .layer = working.layer.label,
-                              .channels = channels_,
-                              .dtype = pass.x.dtype(),
-                              .shared = shared_state(),
-                              .options = working.options,
-                              .parameters = compared_parameters(),
-                              .given = pass.given()};
-  bool retried = false;
-  const auto use = [&](const bn::ChannelRange& channels) {
-    bn::finalize(channels, working.sums, pivot_, options_.eps, working.statistics);
-    normalize_channels(pass, channels);
-  };
-  if (working.exact) {
-    working.exact->count = bn::count_exactly(pass.x, pass.weight);
-    bn::ExactForward exact(group, what, working, options_.backend, pass.x, pass.weight, pivot_,
-                           options_.eps);
-    exact.choose_windows(working.exact->var);
-    const auto sum = [&](const bn::ChannelRange& channels) { exact.sum(channels); };
-    const bn::Repeats repeats{
-        [&](const bn::ChannelRange& channels) { return exact.is_settled(channels); },
-        [&](const bn::ChannelRange& channels) {
-          exact.settle(channels);
-          retried = true;
-        }};
-    bn::StepsOf steps(exact, sum, repeats, use);
-    take(what, steps);
-  } else {
-    const auto sum = [&](const bn::ChannelRange& channels) {
-      bn::forward_sums(pass.x, channels, pass.weight, pivot_, working.sums, options_.backend,
-                       working);
-    };
-    const bn::Repeats repeats{[&](const bn::ChannelRange& channels) {
-                                return !bn::must_repeat_sums(pass.x.dtype(), channels, pivot_,
-                                                             options_.eps, working);
-                              },
-                              [&](const bn::ChannelRange& channels) {
-                                bn::repeat_sums(group, what, pass.x, pass.weight, channels, pivot_,
-                                                options_.eps, options_.backend, working);
-                                retried = true;
-                              }};
-    bn::PlainMessage content(working);
-    bn::StepsOf steps(content, sum, repeats, use);
-    take(what, steps);
-  }
-  pivot_retries_ += retried ? 1 : 0;
-}
-
-void BatchNorm::require_invertible() const {
-  try {
-    syncbn::require_invertible(options_.activation, weight_);
-  } catch (const InvalidArgument& error) {
-    const std::string why = "layer '" + options_.name + "': " + error.what();
-    group_.group().refused(why);
-    throw InvalidArgument(why);
-  }
-}
-
-void BatchNorm::prepare_pivot(DType dtype) {
-  if (num_batches_tracked_ == 0) {  // what is there now is what running statistics start from
-    start_mean_ = running_mean_;
-    start_var_ = running_var_;
-  }
-  if (!knows_mean_ && options_.track_running_stats) {
-    const double share = share_of_start(options_.momentum.value_or(1.0), num_batches_tracked_);
-    for (std::size_t c = 0; c < pivot_.size(); ++c) {
-      pivot_[c] = without_start(running_mean_[c], start_mean_[c], share);
-      if (working_->exact && num_batches_tracked_ > 0) {
-        working_->exact->var[c] =
-            std::max(0.0, without_start(running_var_[c], start_var_[c], share));
-      }
-    }
-  }
-  std::ranges::transform(pivot_, pivot_.begin(),
-                         [dtype](double mean) { return to_pivot(mean, dtype); });
-}
-
-void BatchNorm::choose_next_pivot(DType dtype) {
-  const Statistics& statistics = working_->statistics;
-  if (statistics.count == 0) {
-    return;
-  }
-  const bool tracked = options_.track_running_stats;
-  const double share = share_of_start(options_.momentum.value_or(1.0), num_batches_tracked_);
-  const double limit = working_->exact ? nearness_of_exact_sums : nearness(statistics.count, dtype);
-  for (std::size_t c = 0; c < pivot_.size(); ++c) {
-    const ChannelStatistics batch{statistics.mean[c], statistics.var[c]};
-    const double mean =
-        tracked ? without_start(running_mean_[c], start_mean_[c], share) : batch.mean;
-    pivot_[c] = next_pivot(mean, batch, options_.eps, limit, dtype);
-    if (working_->exact) {
-      const double var = tracked ? without_start(running_var_[c], start_var_[c], share) : batch.var;
-      working_->exact->var[c] = next_variance(var, batch.var);
-    }
-  }
-  knows_mean_ = true;
-}
-
-std::uint64_t BatchNorm::shared_state() const {
-  if (group_.size() == 1) {
-    return 0;  // nobody to compare with
-  }
-  comm::Fingerprint print;
-  if (working_->exact) {
-    print.add(std::as_bytes(std::span(working_->exact->var)))
-        .add(std::as_bytes(std::span(working_->exact->gradient_exponent)));
-  }
-  return print.add(std::as_bytes(std::span(pivot_)))
-      .add(std::as_bytes(std::span(running_mean_)))
-      .add(std::as_bytes(std::span(running_var_)))
-      .add(static_cast<std::uint64_t>(forwards_))
-      .value();
-}
-
-std::uint64_t BatchNorm::compared_parameters() const {
-  if (group_.size() == 1 || !options_.affine || !options_.compare_parameters) {
-    return 0;
-  }
-  constexpr std::int64_t parts = 8, least = 8;
-  const std::int64_t cuts = std::clamp<std::int64_t>(channels_ / least, 1, parts);
-  const bn::ChannelRange now = bn::block(channels_, cuts, forwards_ % cuts);
-  const auto of_now = [&](const std::vector<double>& values) {
-    return std::as_bytes(std::span(values).subspan(static_cast<std::size_t>(now.begin),
-                                                   static_cast<std::size_t>(now.size())));
-  };
-  return comm::Fingerprint().add(of_now(weight_)).add(of_now(bias_)).value();
-}
-
-void BatchNorm::take_running_statistics() {
-  Statistics& statistics = working_->statistics;
-  statistics.mean = running_mean_;
-  statistics.var = running_var_;
-  std::ranges::transform(running_var_, statistics.invstd.begin(),
-                         [&](double var) { return inverse_std(var, options_.eps); });
-}
-
-void BatchNorm::update_running_statistics() {
-  const Statistics& statistics = working_->statistics;
-  const double n = statistics.count;
-  if (!options_.track_running_stats || n == 0) {
-    return;
-  }
-  ++num_batches_tracked_;
-  const double newest = options_.momentum.value_or(1.0 / static_cast<double>(num_batches_tracked_));
-  for (std::size_t c = 0; c < running_mean_.size(); ++c) {
-    move_running(running_mean_[c], running_var_[c], {statistics.mean[c], statistics.var[c]}, n,
-                 newest);
-  }
-}
-
-}  // namespace syncbn
+}  // namespace syncbn::bn

@@ -20,43 +20,18 @@
 // at once.
 
 #include <cstdint>
-#include <vector>
 
-#include "bn/passes.hpp"
-#include "bn/steps.hpp"
-#include "comm/group.hpp"
+#include "bn/pass.hpp"
 
 namespace syncbn::bn {
 
-/// A block's message: its sums of either kind, the rank's count, and how many blocks the rank would
-/// cut its next forward into.
-class PlainMessage {
- public:
-  explicit PlainMessage(Workspace& working) : working_(working) {}
+/// Takes the pass for every block, with nobody to exchange with.
+void in_blocks_here(Pass& pass, std::int64_t blocks);
 
-  void pack(const ChannelRange& channels, double wish, std::vector<double>& message) const;
-  /// Takes the group's back into working.sums. Returns the sum of the wishes.
-  double unpack(const ChannelRange& channels, const std::vector<double>& message);
-  /// Of a group of one rank.
-  void keep(const ChannelRange&) { working_.sums.back() = working_.count; }
-
- private:
-  Workspace& working_;
-};
-
-/// Collective. Sums what a block's sums are now, taken again, in a message of their own, and waits
-/// for it.
-void exchange_again(comm::Group& group, const comm::Descriptor& what, const ChannelRange& channels,
-                    Workspace& working);
-
-/// Takes `steps` for every block, with nobody to exchange with.
-void in_blocks_here(std::int64_t channels, std::int64_t blocks, Workspace& working, Steps& steps);
-
-/// Collective. Takes `steps` for every block. Returns the mean of the ranks' wishes, the same on
+/// Collective. Takes the pass for every block. Returns the mean of the ranks' wishes, the same on
 /// every rank.
 ///
 /// If anything throws, the group is unusable.
-double in_blocks(comm::Group& group, const comm::Descriptor& what, std::int64_t channels,
-                 std::int64_t blocks, Workspace& working, Steps& steps, double wish);
+double in_blocks(Pass& pass, std::int64_t blocks, double wish);
 
 }  // namespace syncbn::bn

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bn/repeated_sums.hpp"
 
-#include "bn/in_blocks.hpp"
 #include "bn/pivots.hpp"
+#include "bn/plain_message.hpp"
 #include "comm/fingerprint.hpp"
 #include "kernels/statistics.hpp"
 

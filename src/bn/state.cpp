@@ -8,7 +8,7 @@
 
 #include "core/default_arithmetic.hpp"
 
-#include "bn/passes.hpp"
+#include "bn/batch_norm.hpp"
 #include "bn/saved_values.hpp"
 
 namespace syncbn {
@@ -65,32 +65,34 @@ bool is_a_layers(std::string_view name, const BatchNormOptions& options) {
 }  // namespace
 
 void BatchNorm::save_state(StateDict& state, std::string_view prefix) const {
+  const bn::Layer& layer = impl_->layer;
   const std::string base(prefix);
   const auto save = [&](const char* name, const std::vector<double>& values) {
     state.tensors[base + name] = bn::saved_values(base + name, values);
   };
-  if (options_.affine) {
-    save("weight", weight_);
-    save("bias", bias_);
+  if (layer.options.affine) {
+    save("weight", layer.weight);
+    save("bias", layer.bias);
   }
-  if (options_.track_running_stats) {
-    save("running_mean", running_mean_);
-    save("running_var", running_var_);
-    state.tensors[base + "num_batches_tracked"] = StateTensor::from(num_batches_tracked_);
+  if (layer.options.track_running_stats) {
+    save("running_mean", layer.running_mean);
+    save("running_var", layer.running_var);
+    state.tensors[base + "num_batches_tracked"] = StateTensor::from(layer.num_batches_tracked);
   }
 }
 
 void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
   const DefaultArithmetic arithmetic;
+  bn::Layer& layer = impl_->layer;
   const std::string base(prefix);
-  const auto channels = static_cast<std::size_t>(channels_);
+  const auto channels = static_cast<std::size_t>(layer.channels);
   std::vector<double> weight, bias, mean, var;
   std::int64_t batches = 0;
-  if (options_.affine) {
+  if (layer.options.affine) {
     weight = values_of(state, base + "weight", channels);
     bias = values_of(state, base + "bias", channels);
   }
-  if (options_.track_running_stats) {
+  if (layer.options.track_running_stats) {
     mean = values_of(state, base + "running_mean", channels);
     var = values_of(state, base + "running_var", channels);
     if (std::ranges::any_of(var, [](double value) { return value < 0; })) {
@@ -99,18 +101,18 @@ void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
     batches = batches_of(state, base + "num_batches_tracked");
   }
   // All is known to be right: take it, without moving the spans that were handed out.
-  std::ranges::copy(weight, weight_.begin());
-  std::ranges::copy(bias, bias_.begin());
-  std::ranges::copy(mean, running_mean_.begin());
-  std::ranges::copy(var, running_var_.begin());
-  num_batches_tracked_ = batches;
+  std::ranges::copy(weight, layer.weight.begin());
+  std::ranges::copy(bias, layer.bias.begin());
+  std::ranges::copy(mean, layer.running_mean.begin());
+  std::ranges::copy(var, layer.running_var.begin());
+  layer.num_batches_tracked = batches;
   // What the last batches were is not of this state.
-  std::ranges::fill(start_mean_, 0.0);
-  std::ranges::fill(start_var_, 1.0);
-  std::ranges::fill(pivot_, 0.0);
-  knows_mean_ = false;
-  if (working_->exact) {
-    working_->exact.emplace(channels_);  // what was before is not of this state
+  std::ranges::fill(layer.start_mean, 0.0);
+  std::ranges::fill(layer.start_var, 1.0);
+  std::ranges::fill(layer.pivot, 0.0);
+  layer.knows_mean = false;
+  if (layer.is_exact()) {
+    layer.working.exact.emplace(layer.channels);  // what was before is not of this state
   }
 }
 
@@ -123,7 +125,7 @@ void BatchNorm::save(const std::filesystem::path& file) const {
 void BatchNorm::load(const std::filesystem::path& file) {
   const StateDict state = load_safetensors(file);
   for (const auto& [name, tensor] : state.tensors) {
-    if (!is_a_layers(name, options_)) {
+    if (!is_a_layers(name, options())) {
       throw FileError(
           "'" + file.string() + "' also holds '" + name +
           "' (a layer's own file has nothing else). Write the layer's tensors to a file "

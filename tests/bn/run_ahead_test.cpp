@@ -25,35 +25,30 @@ constexpr double ranks = 2;
 /// How many blocks a rank has summed, for the other to see.
 using Progress = std::atomic<std::int64_t>;
 
-const comm::Descriptor what{.layer = "bn1", .channels = blocks};
+const comm::Descriptor forward_of_bn1{.layer = "bn1", .channels = blocks};
 
-/// Block k's sum of rank r is 100 k + r.
-class RecordedSteps : public Steps {
+/// Block k's sums of rank r are 100 k + r and 0.
+class RecordedPass : public Pass {
  public:
-  RecordedSteps(comm::Group& group, std::set<std::int64_t> unsettled, Progress& summed)
-      : group_(group), unsettled_(std::move(unsettled)), summed_(summed) {}
+  RecordedPass(comm::Group& group, Workspace& working, std::set<std::int64_t> unsettled,
+               Progress& summed)
+      : Pass(group, forward_of_bn1, working), unsettled_(std::move(unsettled)), summed_(summed) {}
 
   void sum(const ChannelRange& channels) override {
-    own_ = 100.0 * static_cast<double>(channels.begin) + group_.rank();
     EXPECT_EQ(++summed_, channels.begin + 1) << "in the order of the blocks";
-    EXPECT_LE(summed_ - unpacked_, ahead);
+    EXPECT_LE(summed_ - static_cast<std::int64_t>(unpacked_.size()), ahead);
+    sum_of(channels) = 100.0 * static_cast<double>(channels.begin) + group().rank();
   }
-  void pack(const ChannelRange&, double wish, std::vector<double>& message) const override {
-    message = {own_, wish};
-  }
-  double unpack(const ChannelRange& channels, const std::vector<double>& message) override {
-    EXPECT_EQ(unpacked_++, channels.begin);
-    EXPECT_EQ(message[0], ranks * 100 * static_cast<double>(channels.begin) + 1);
-    return message[1];
-  }
-  void keep(const ChannelRange&) override { FAIL() << "not a group of one"; }
   bool is_settled(const ChannelRange& channels) const override {
+    EXPECT_EQ(sum_of(channels), ranks * 100 * static_cast<double>(channels.begin) + 1);
+    unpacked_.insert(channels.begin);
+    EXPECT_EQ(*unpacked_.rbegin(), static_cast<std::int64_t>(unpacked_.size()) - 1);
     return !unsettled_.contains(channels.begin);
   }
   void settle(const ChannelRange& channels) override {
     std::vector<double> again = {static_cast<double>(channels.begin)};
-    group_.exchange({.pass = comm::Pass::second_sums, .layer = "bn1", .channels = channels.begin},
-                    again);
+    group().exchange({.pass = comm::Pass::second_sums, .layer = "bn1", .channels = channels.begin},
+                     again);
     EXPECT_EQ(again[0], ranks * static_cast<double>(channels.begin));
     unsettled_.erase(channels.begin);
   }
@@ -65,20 +60,22 @@ class RecordedSteps : public Steps {
   const std::vector<std::int64_t>& used() const { return used_; }
 
  private:
-  comm::Group& group_;
+  double& sum_of(const ChannelRange& channels) const {
+    return working().sums[static_cast<std::size_t>(channels.begin)];
+  }
+
   std::set<std::int64_t> unsettled_;
   Progress& summed_;
-  double own_ = 0;
-  std::int64_t unpacked_ = 0;
+  mutable std::set<std::int64_t> unpacked_;
   std::vector<std::int64_t> used_;
 };
 
 /// Takes the sums of block 1 when the other rank has gone as far ahead as it can.
-class SlowSteps final : public RecordedSteps {
+class SlowPass final : public RecordedPass {
  public:
-  SlowSteps(comm::Group& group, std::set<std::int64_t> unsettled, Progress& own,
-            const Progress& other)
-      : RecordedSteps(group, std::move(unsettled), own), other_(other) {}
+  SlowPass(comm::Group& group, Workspace& working, std::set<std::int64_t> unsettled, Progress& own,
+           const Progress& other)
+      : RecordedPass(group, working, std::move(unsettled), own), other_(other) {}
 
   void sum(const ChannelRange& channels) override {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
@@ -86,7 +83,7 @@ class SlowSteps final : public RecordedSteps {
       ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the other has summed " << other_;
       std::this_thread::yield();
     }
-    RecordedSteps::sum(channels);
+    RecordedPass::sum(channels);
   }
 
  private:
@@ -98,20 +95,20 @@ std::vector<std::vector<std::int64_t>> used_by_two_ranks(const std::set<std::int
   const std::vector<Communicator> group =
       Communicator::threads(2, std::chrono::milliseconds(std::chrono::seconds(20)));
   Progress quick{0}, slow{0};
-  RecordedSteps quick_steps(group[0].group(), unsettled, quick);
-  SlowSteps slow_steps(group[1].group(), unsettled, slow, quick);
-  const auto take = [](const Communicator& own, Steps& steps) {
-    Workspace working;
+  Workspace quick_memory, slow_memory;
+  RecordedPass quick_pass(group[0].group(), quick_memory, unsettled, quick);
+  SlowPass slow_pass(group[1].group(), slow_memory, unsettled, slow, quick);
+  const auto take = [](Pass& pass) {
     try {
-      EXPECT_EQ(in_blocks(own.group(), what, blocks, blocks, working, steps, own.rank()), 0.5);
+      EXPECT_EQ(in_blocks(pass, blocks, pass.group().rank()), 0.5);
     } catch (const std::exception& error) {
       ADD_FAILURE() << error.what();
     }
   };
-  std::thread other([&] { take(group[1], slow_steps); });
-  take(group[0], quick_steps);
+  std::thread other([&] { take(slow_pass); });
+  take(quick_pass);
   other.join();
-  return {quick_steps.used(), slow_steps.used()};
+  return {quick_pass.used(), slow_pass.used()};
 }
 
 TEST(RunAhead, ARankGoesOnWhileAnotherIsSlow) {

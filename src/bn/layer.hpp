@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "syncbn/batch_norm.hpp"
+
+#include "bn/options.hpp"
+#include "bn/workspace.hpp"
+
+namespace syncbn::bn {
+
+/// What a layer is, and what it remembers from step to step.
+struct Layer {
+  /// Of `count` channels. Throws InvalidArgument unless there can be such a layer.
+  Layer(std::int64_t count, Communicator members, BatchNormOptions wanted);
+
+  comm::Group& group() const { return communicator.group(); }
+  bool is_exact() const { return working.exact.has_value(); }
+  Affine affine() const { return {weight, bias}; }
+
+  /// Begins a forward: the pivot is what the running statistics tell of the mean, unless it is
+  /// known from an earlier batch; `dtype` is that of x.
+  void prepare_pivot(DType dtype);
+  /// Ends a forward, whose statistics are in `working`: chooses the next one's pivot.
+  void choose_next_pivot(DType dtype);
+  void update_running_statistics();
+  /// Into working.statistics.
+  void take_running_statistics();
+
+  /// Fingerprint of what decides how the next sums are taken: the ranks compare it.
+  std::uint64_t shared_state() const;
+  /// Fingerprint of gamma and beta, of those channels whose turn it is; 0 if they may differ.
+  std::uint64_t compared_parameters() const;
+
+  /// Tells ranks that miss this one why it refused a call, and throws InvalidArgument, unless the
+  /// input of a forward can be recovered from its output.
+  void require_invertible() const;
+
+  std::int64_t channels;
+  Communicator communicator;
+  BatchNormOptions options;
+  Identity identity;
+  std::string options_text;  ///< for the ranks to compare
+
+  std::vector<double> weight, bias, weight_grad, bias_grad;  ///< [C] gamma and beta
+  std::vector<double> running_mean, running_var;             ///< [C]
+  std::int64_t num_batches_tracked = 0;
+  std::int64_t forwards = 0;
+  std::int64_t pivot_retries = 0;
+
+  std::vector<double> pivot;                  ///< [C] that the next sums are about
+  std::vector<double> start_mean, start_var;  ///< [C] that running statistics started from
+  bool knows_mean = false;                    ///< the pivot follows from an earlier batch
+
+  Workspace working;  ///< of the call under way
+};
+
+}  // namespace syncbn::bn

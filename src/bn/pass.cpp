@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bn/pass.hpp"
+
+#include "bn/plain_message.hpp"
+
+namespace syncbn::bn {
+
+void Pass::pack(const ChannelRange& channels, double wish, std::vector<double>& message) const {
+  if (exact_ != nullptr) {
+    exact_->pack(channels, wish, message);
+  } else {
+    pack_plain(channels, wish, working_, message);
+  }
+}
+
+double Pass::unpack(const ChannelRange& channels, const std::vector<double>& message) {
+  return exact_ != nullptr ? exact_->unpack(channels, message)
+                           : unpack_plain(channels, message, working_);
+}
+
+void Pass::keep(const ChannelRange& channels) {
+  if (exact_ != nullptr) {
+    exact_->keep(channels);
+  } else {
+    working_.sums.back() = working_.count;
+  }
+}
+
+}  // namespace syncbn::bn

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "syncbn/phases.hpp"
+
+#include "bn/exact_workspace.hpp"
+#include "kernels/kernels.hpp"
+
+namespace syncbn::bn {
+
+using kernels::ChannelRange;
+
+class Pass;
+
+/// Passes that are taken together, and what their message is made of.
+struct JointParts {
+  std::vector<Pass*> passes;
+  std::string names, options;
+  std::vector<double> values;
+};
+
+/// Memory of a pass. Once it has the size that the layer needs, no call allocates.
+struct Workspace {
+  kernels::Scratch scratch;
+  std::vector<double> scale, shift, mean_dz, slope;  ///< [C] coefficients of the kernels
+  std::vector<double> sums;                          ///< of the group; [2C + 1] as in phases.hpp
+  std::vector<double> own_sums;                      ///< of this rank, of a backward
+  std::vector<double> no_sums;                       ///< zeros, for one of frozen statistics
+  std::array<std::vector<double>, 8> messages;       ///< under way
+  std::vector<std::int64_t> unsettled;               ///< blocks whose sums are to be taken again
+  std::vector<double> repeated;                      ///< a message of sums taken again
+  JointParts joint;                                  ///< of the layer that comes first
+  Statistics statistics;
+  std::vector<std::uint8_t> in_double;  ///< [C] whether a forward sums a channel in double
+  std::optional<ExactWorkspace> exact;  ///< with Reproducibility::exact
+  double count = 0;         ///< of this rank's elements per channel, or its weights' sum
+  std::int64_t blocks = 1;  ///< how many blocks of channels the next forward takes
+  double pass_seconds = 0;  ///< that the last forward took, exchange included
+};
+
+}  // namespace syncbn::bn
