@@ -18,6 +18,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/cuda/stream_wait.hpp"
+#include "comm/deadline_clock.hpp"
 #include "comm/deadlines.hpp"
 #include "comm/device_sums.hpp"
 #include "comm/group.hpp"
@@ -108,15 +109,18 @@ class StagedSum final : public DeviceSum {
       return "rank " + std::to_string(rank()) + ", " + what() +
              ": its own stream was not done within " + in_seconds(deadline);
     };
-    bool reported = false;
-    wait_(stream, [&](std::chrono::steady_clock::duration waited) {
-      if (waited >= deadlines_.report && !reported && deadlines_.report < deadlines_.fail) {
-        reported = true;
-        report(late(deadlines_.report));
-      }
-      if (waited >= deadlines_.fail) {
-        host_.group().abandon(late(deadlines_.fail));
-        throw CommError(late(deadlines_.fail));
+    DeadlineClock clock(deadlines_);
+    wait_(stream, [&] {
+      switch (clock.look()) {
+        case DeadlineClock::Due::nothing:
+          break;
+        case DeadlineClock::Due::report:
+          clock.report_is_made();
+          report(late(deadlines_.report));
+          break;
+        case DeadlineClock::Due::fail:
+          host_.group().abandon(late(deadlines_.fail));
+          throw CommError(late(deadlines_.fail));
       }
     });
   }

@@ -35,34 +35,28 @@ std::shared_ptr<Watchdog> Watchdog::of_process() {
 
 void Watchdog::run() {
   std::unique_lock lock(mutex_);
-  Clock::time_point last = Clock::now();
   while (!ending_.wait_for(lock, interval_, [this] { return ends_; })) {
-    // Whoever is stopped himself has not waited: the work may have gone on in the meantime.
-    constexpr Clock::duration longest_step = std::chrono::seconds(1);
-    const Clock::time_point now = Clock::now();
-    const Clock::duration step = std::min(now - last, longest_step);
-    last = now;
     for (Entry& entry : entries_) {
-      look_at(entry, step);
+      look_at(entry);
     }
   }
 }
 
-void Watchdog::look_at(Entry& entry, Clock::duration step) {
+void Watchdog::look_at(Entry& entry) {
   if (entry.failed) {
     return;
   }
   const Watched::Progress before = std::exchange(entry.seen, entry.watched->progress());
   const bool under_way = entry.seen.started != entry.seen.finished;
+  DeadlineClock::Due due = DeadlineClock::Due::nothing;
   if (under_way && before.started != before.finished && before.finished == entry.seen.finished) {
-    entry.waited += step;
+    due = entry.clock.look();
   } else {
-    entry.waited = Clock::duration(0);
-    entry.reported = false;
+    entry.clock.restart();
   }
-  const Deadlines& deadlines = entry.deadlines;
+  const Deadlines& deadlines = entry.clock.deadlines();
   std::string why = entry.watched->trouble();
-  if (why.empty() && entry.waited >= deadlines.fail) {
+  if (why.empty() && due == DeadlineClock::Due::fail) {
     why = "not finished within " + in_seconds(deadlines.fail);
   }
   if (!why.empty()) {
@@ -72,9 +66,8 @@ void Watchdog::look_at(Entry& entry, Clock::duration step) {
     } catch (const std::system_error&) {  // no thread to be had
       entry.watched->fail(why);
     }
-  } else if (entry.waited >= deadlines.report && !entry.reported &&
-             deadlines.report < deadlines.fail) {
-    entry.reported = true;
+  } else if (due == DeadlineClock::Due::report) {
+    entry.clock.report_is_made();
     entry.watched->report_late(deadlines.report);
   }
 }
@@ -82,9 +75,7 @@ void Watchdog::look_at(Entry& entry, Clock::duration step) {
 Watch::Watch(std::shared_ptr<Watchdog> watchdog, Watched& watched, Deadlines deadlines)
     : watchdog_(std::move(watchdog)) {
   const std::scoped_lock lock(watchdog_->mutex_);
-  Watchdog::Entry& entry = watchdog_->entries_.emplace_back();
-  entry.watched = &watched;
-  entry.deadlines = deadlines;
+  watchdog_->entries_.push_back({.watched = &watched, .clock = DeadlineClock(deadlines)});
   entry_ = std::prev(watchdog_->entries_.end());
 }
 

@@ -13,6 +13,8 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "comm/deadline_clock.hpp"
+
 namespace syncbn::comm {
 
 /// Work that goes on elsewhere, piece by piece, and that nobody may be waiting for. Its functions
@@ -53,16 +55,14 @@ class Watchdog {
 
   struct Entry {
     Watched* watched;
-    Deadlines deadlines;
-    Watched::Progress seen;
-    Clock::duration waited{0};  ///< for the same piece
-    bool reported = false;
+    DeadlineClock clock;  ///< of the same piece
+    Watched::Progress seen = {};
     bool failed = false;
-    std::thread failing;
+    std::thread failing = {};
   };
 
   void run();
-  static void look_at(Entry& entry, Clock::duration step);
+  static void look_at(Entry& entry);
 
   const std::chrono::milliseconds interval_;
   std::mutex mutex_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/cuda/stream_wait.hpp"
 
+#include <chrono>
 #include <string>
 #include <thread>
 
@@ -19,14 +20,12 @@ void refuse_capture(syncbn::cuda::StreamView stream, const char* doing) {
 }
 
 void StreamWait::operator()(syncbn::cuda::StreamView stream, const Look& look) {
-  using Clock = std::chrono::steady_clock;
   constexpr int yielding_turns = 1000;  // a few ms
   constexpr std::chrono::microseconds nap(50);
 
   end_.record(stream);
-  const Clock::time_point begin = Clock::now();
   for (int turn = 0; !end_.is_done(); ++turn) {
-    look(Clock::now() - begin);
+    look();
     if (turn < yielding_turns) {
       std::this_thread::yield();
     } else {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <functional>
 
 #include "cuda/event.hpp"
@@ -16,7 +15,7 @@ void refuse_capture(syncbn::cuda::StreamView stream, const char* doing);
 class StreamWait {
  public:
   /// Called again and again while waiting, which what it throws ends.
-  using Look = std::function<void(std::chrono::steady_clock::duration waited)>;
+  using Look = std::function<void()>;
 
   /// For what was put on `stream`, which is not being captured, so far. Throws DeviceError if that
   /// failed.

@@ -7,6 +7,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/deadline_clock.hpp"
 #include "comm/deadlines.hpp"
 
 namespace syncbn::comm::mpi {
@@ -95,17 +96,19 @@ OwnedComm duplicate(MPI_Comm comm, Deadlines deadlines) {
     const auto late = [](std::chrono::milliseconds waited) {
       return "making a communicator: not all ranks came within " + in_seconds(waited);
     };
-    const bool reports = deadlines.report < deadlines.fail;
-    if (reports) {
-      if (finished(request, deadlines.report)) {
-        return;
+    DeadlineClock clock(deadlines);
+    while (!finished(request, std::chrono::milliseconds(10))) {
+      switch (clock.look()) {
+        case DeadlineClock::Due::nothing:
+          break;
+        case DeadlineClock::Due::report:
+          clock.report_is_made();
+          report(late(deadlines.report));
+          break;
+        case DeadlineClock::Due::fail:
+          throw CommError(late(deadlines.fail) +
+                          " (one is stuck, has ended, or is elsewhere; MPI does not tell which)");
       }
-      report(late(deadlines.report));
-    }
-    const auto rest = reports ? deadlines.fail - deadlines.report : deadlines.fail;
-    if (!finished(request, rest)) {
-      throw CommError(late(deadlines.fail) +
-                      " (one is stuck, has ended, or is elsewhere; MPI does not tell which)");
     }
   });
 }

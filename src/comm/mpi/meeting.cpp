@@ -11,6 +11,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/deadline_clock.hpp"
 #include "comm/deadlines.hpp"
 
 namespace syncbn::comm::mpi {
@@ -77,46 +78,43 @@ class Meeting::Wait {
  public:
   explicit Wait(Meeting& meeting)
       : meeting_(meeting),
+        clock_(meeting.deadlines_),
         own_name_(meeting.members_.name({meeting.members_.rank()}) +
                   (meeting.what_.empty() ? "" : ", ") + meeting.what_) {}
 
   /// A look at the clock, between looks for messages. `missing` names who has not come.
   template <class Missing>
   void turn(Missing missing) {
-    // Whoever is stopped himself has not waited: the others may have come in the meantime.
-    constexpr Clock::duration longest_step = std::chrono::seconds(1);
-    const Clock::time_point now = Clock::now();
-    waited_ += std::min(now - std::exchange(last_look_, now), longest_step);
-    const Deadlines& deadlines = meeting_.deadlines_;
     const auto late = [&](std::chrono::milliseconds deadline) {
       return missing() + " did not come within " + in_seconds(deadline);
     };
-    if (waited_ >= deadlines.report && !reported_ && deadlines.report < deadlines.fail) {
-      reported_ = true;
-      report(own_name_ + ": " + late(deadlines.report));
-    }
-    if (waited_ >= deadlines.fail) {
-      meeting_.fail(late(deadlines.fail));
+    switch (clock_.look()) {
+      case DeadlineClock::Due::nothing:
+        break;
+      case DeadlineClock::Due::report:
+        clock_.report_is_made();
+        report(own_name_ + ": " + late(clock_.deadlines().report));
+        break;
+      case DeadlineClock::Due::fail:
+        meeting_.fail(late(clock_.deadlines().fail));
     }
     pace_.turn();
   }
   /// Somebody has come: the next may be near.
   void hurry() { pace_ = Pace(); }
 
-  Clock::duration waited() const { return waited_; }
+  Clock::duration waited() const { return clock_.waited(); }
 
   void end() const {
-    if (reported_) {
-      report_end_of_wait(own_name_, waited_);
+    if (clock_.is_reported()) {
+      report_end_of_wait(own_name_, clock_.waited());
     }
   }
 
  private:
   Meeting& meeting_;
+  DeadlineClock clock_;
   std::string own_name_;
-  Clock::time_point last_look_ = Clock::now();
-  Clock::duration waited_{0};
-  bool reported_ = false;
   Pace pace_;
 };
 

@@ -34,6 +34,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/deadline_clock.hpp"
 #include "comm/deadlines.hpp"
 #include "comm/descriptor.hpp"
 #include "comm/fingerprint.hpp"
@@ -171,6 +172,7 @@ class VendorSum final : public PlainSum {
 
   void wait_with_the_others(MPI_Request& request, const Message& message) {
     const Clock::time_point begin = Clock::now() - patience();
+    DeadlineClock clock(deadlines_, patience());
     Packed own;
     pack(message.what, message.sequence, own);
     heard_[static_cast<std::size_t>(rank_)].waits_in = own;
@@ -186,13 +188,14 @@ class VendorSum final : public PlainSum {
       if (now >= answered) {
         throw CommError(table(own));
       }
-      if (now >= begin + deadlines_.report && reported.empty() &&
-          deadlines_.report < deadlines_.fail) {
+      const DeadlineClock::Due due = clock.look(now);
+      if (due == DeadlineClock::Due::report) {
+        clock.report_is_made();
         reported = "rank " + std::to_string(rank_) + ", " +
                    (message.sequence <= 0 ? making : describe(message.what));
         report(reported + ": " + silence(own, deadlines_.report));
       }
-      if (now >= begin + deadlines_.fail) {
+      if (due == DeadlineClock::Due::fail) {
         throw CommError(silence(own, deadlines_.fail));
       }
     }

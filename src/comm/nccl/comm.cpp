@@ -8,6 +8,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/deadline_clock.hpp"
 #include "comm/deadlines.hpp"
 #include "comm/nccl/check.hpp"
 
@@ -99,22 +100,22 @@ ncclResult_t Comm::state(const char* doing) {
 }
 
 void Comm::settle(const char* doing) {
-  using Clock = std::chrono::steady_clock;
   constexpr int yielding_turns = 1000;
   constexpr std::chrono::microseconds nap(100);
 
-  const Clock::time_point begin = Clock::now();
-  bool reported = false;
+  DeadlineClock clock(deadlines_);
   try {
     for (int turn = 0; state(doing) == ncclInProgress; ++turn) {
-      const Clock::duration waited = Clock::now() - begin;
       const std::string what = std::string("NCCL was not done ") + doing + " within ";
-      if (waited >= deadlines_.report && !reported && deadlines_.report < deadlines_.fail) {
-        reported = true;
-        report("rank " + std::to_string(rank_) + ": " + what + in_seconds(deadlines_.report));
-      }
-      if (waited >= deadlines_.fail) {
-        throw CommError(what + in_seconds(deadlines_.fail));
+      switch (clock.look()) {
+        case DeadlineClock::Due::nothing:
+          break;
+        case DeadlineClock::Due::report:
+          clock.report_is_made();
+          report("rank " + std::to_string(rank_) + ": " + what + in_seconds(deadlines_.report));
+          break;
+        case DeadlineClock::Due::fail:
+          throw CommError(what + in_seconds(deadlines_.fail));
       }
       if (turn < yielding_turns) {
         std::this_thread::yield();

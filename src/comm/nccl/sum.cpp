@@ -88,7 +88,7 @@ class NcclSum final : public DeviceSum, private Watched {
   void synchronize(Stream stream) override {
     const syncbn::cuda::OnDevice on_device(device_);
     cuda::refuse_capture(stream, "synchronize with");
-    wait_(stream, [this](auto) {
+    wait_(stream, [this] {
       if (agreement_.failed()) {  // streams may need longer to find out
         agreement_.poll();
       }

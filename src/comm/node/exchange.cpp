@@ -102,7 +102,7 @@ void Exchange::finish(Transport::Ticket ticket) {
   }
   const auto done = [&] { return ticket < unfinished_; };
   Patience patience(yields_);
-  Watch watch;
+  Watch watch(deadlines_);
   std::optional<Watch> reported;  // the first that was
   while (!done()) {
     if (advance()) {
@@ -110,7 +110,7 @@ void Exchange::finish(Transport::Ticket ticket) {
         reported = std::move(watch);
       }
       patience = Patience(yields_);
-      watch = Watch();
+      watch = Watch(deadlines_);
       take_back_word();
       continue;
     }
@@ -312,12 +312,8 @@ Exchange::Blocker Exchange::what_blocks() {
 }
 
 void Exchange::look_around(const Blocker& blocker, Watch& watch) {
-  // Whoever is stopped himself has not waited: the others may have come in the meantime.
-  constexpr Clock::duration longest_step = std::chrono::seconds(1);
-  const Clock::time_point now = Clock::now();
-  watch.waited += std::min(now - watch.last_look, longest_step);
-  watch.last_look = now;
-  const Clock::duration waited = watch.waited;
+  const DeadlineClock::Due due = watch.clock.look();
+  const Clock::duration waited = watch.clock.waited();
   ranks_.require_nobody_gave_up(passed_);
   leave_word(watch);
   if (blocker.signal != nullptr && blocker.rank != ranks_.self()) {
@@ -335,12 +331,12 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
       }
     }
   }
-  if (waited >= deadlines_.report && watch.reported.empty() &&
-      deadlines_.report < deadlines_.fail) {
+  if (due == DeadlineClock::Due::report) {
     const std::string text = missing(deadlines_.report);
     if (text.empty()) {
       return;  // all have come since
     }
+    watch.clock.report_is_made();
     watch.reported =
         ranks_.name(ranks_.self()) + ", " + describe(job_of(passed_, passing_).message.what);
     report(watch.reported + ": " + text);
@@ -348,7 +344,7 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
       network_->tell(text, false);
     }
   }
-  if (waited >= deadlines_.fail) {
+  if (due == DeadlineClock::Due::fail) {
     const std::string text = missing(deadlines_.fail);
     if (!text.empty()) {
       throw CommError(text);
@@ -413,14 +409,15 @@ void Exchange::leave_word(Watch& watch) {
   if (!network_) {
     return;
   }
-  if (reduced_ == summed_ || watch.waited < watch.next_word) {
+  const Clock::duration waited = watch.clock.waited();
+  if (reduced_ == summed_ || waited < watch.next_word) {
     network_->news();  // that another has given up
     return;
   }
   // Before the first of the other ranks looks for it at a deadline of its own.
   const Clock::duration first = std::min(deadlines_.report, deadlines_.fail) / 4;
-  watch.next_word = watch.waited + first;
-  if (watch.waited < first || alone()) {
+  watch.next_word = waited + first;
+  if (waited < first || alone()) {
     return;
   }
   if (const std::string word = whom_we_wait_for(); word != word_) {

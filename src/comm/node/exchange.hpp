@@ -24,6 +24,7 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "comm/deadline_clock.hpp"
 #include "comm/node/cells.hpp"
 #include "comm/node/ranks.hpp"
 #include "comm/node/shared.hpp"
@@ -94,9 +95,10 @@ class Exchange {
   };
   /// What has been done about a long wait.
   struct Watch {
+    explicit Watch(Deadlines deadlines) : clock(deadlines) {}
+
+    DeadlineClock clock;
     Clock::time_point begin = Clock::now();
-    Clock::time_point last_look = begin;
-    Clock::duration waited{0};
     Clock::duration next_health_check{0};
     Clock::duration next_word{0};
     std::string reported;  ///< of what it was reported that somebody is missing
