@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "syncbn/communicator.hpp"
 #include "syncbn/phases.hpp"
@@ -94,9 +93,6 @@ struct Saved {
   std::int64_t forward = 0;        ///< the how many-th; 0: none yet; -1: an infer
 };
 
-struct BackwardCall;
-struct ForwardCall;
-
 /// Batch normalization (Ioffe & Szegedy 2015) with the statistics of the whole group's batch.
 ///
 /// `forward` and `backward` are collective over the group: one all-reduce of 2C + 2 doubles each,
@@ -120,11 +116,13 @@ struct ForwardCall;
 /// running statistics and `saved` as they were; output tensors may have been written.
 class BatchNorm {
  public:
-  struct Impl;  ///< the library's own
+  struct Impl;  ///< defined inside the library
 
   /// Local. gamma = 1, beta = 0, running_mean = 0, running_var = 1. Channels: 1 to
   /// Shape::most_channels.
   BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options = {});
+  /// A layer that was moved from may only be destroyed or assigned to. Spans and references that it
+  /// gave are then the new one's.
   BatchNorm(BatchNorm&&) noexcept;
   BatchNorm& operator=(BatchNorm&&) noexcept;
   ~BatchNorm();
@@ -212,9 +210,6 @@ class BatchNorm {
   /// Local. The same with a safetensors file of this layer alone.
   void save(const std::filesystem::path& file) const;
   void load(const std::filesystem::path& file);
-
-  friend void forward_together(std::span<const ForwardCall> calls);
-  friend void backward_together(std::span<const BackwardCall> calls);
 
  private:
   std::unique_ptr<Impl> impl_;

@@ -16,6 +16,9 @@
 #include "bn/backward.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
 
 #include "syncbn/error.hpp"
 
@@ -28,9 +31,9 @@
 namespace syncbn::bn {
 namespace {
 
-/// Checks the weights, and returns what the ranks must agree on.
-comm::Descriptor begin(Layer& layer, const BackwardArguments& arguments, const Saved& saved) {
-  layer.working.count = count_of(arguments.context.x, arguments.context.weight);
+/// Returns what the ranks must agree on.
+comm::Descriptor descriptor_of(const Layer& layer, const BackwardArguments& arguments,
+                               const Saved& saved) {
   return {.pass = comm::Pass::backward,
           .layer = layer.identity.label,
           .channels = layer.channels,
@@ -46,9 +49,10 @@ CallMemory memory_of(const BackwardArguments& arguments) {
   return memory_of_backward(arguments.context, arguments.dx, arguments.dresidual);
 }
 
-void validate(const BackwardArguments& arguments, const Layer& layer, const Saved& saved) {
+void validate(const BackwardArguments& arguments, Layer& layer, const Saved& saved) {
   require_backward_of(saved, arguments.context, arguments.dx, arguments.dresidual, layer.channels,
                       layer.identity);
+  layer.working.count = count_of(arguments.context.x, arguments.context.weight);
 }
 
 bool is_local(const Layer& layer, const Saved& saved) {
@@ -56,7 +60,7 @@ bool is_local(const Layer& layer, const Saved& saved) {
 }
 
 BackwardPass::BackwardPass(Layer& layer, const BackwardArguments& arguments, const Saved& saved)
-    : Pass(layer.group(), begin(layer, arguments, saved), layer.working),
+    : Pass(layer.group(), descriptor_of(layer, arguments, saved), layer.working),
       layer_(layer),
       arguments_(arguments),
       saved_(saved) {
@@ -71,7 +75,6 @@ BackwardPass::BackwardPass(Layer& layer, const BackwardArguments& arguments, con
     working().exact->count = count_exactly(context().x, context().weight);
     exact_.emplace(group(), what(), working(), layer.options.backend, context());
     exact_->choose_windows();
-    set_exact(*exact_);
   }
 }
 

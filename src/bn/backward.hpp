@@ -12,7 +12,8 @@
 
 namespace syncbn::bn {
 
-/// What a backward is given. Of the context, gamma, beta and the activation come from the layer.
+/// These are the arguments of a backward. The layer fills in the context's gamma, beta and
+/// activation.
 struct BackwardArguments {
   BackwardContext context;
   TensorView dx;
@@ -21,16 +22,18 @@ struct BackwardArguments {
 
 CallMemory memory_of(const BackwardArguments& arguments);
 
-/// Throws InvalidArgument unless they belong to `saved`, a forward of the layer; the weights are
-/// not looked at.
-void validate(const BackwardArguments& arguments, const Layer& layer, const Saved& saved);
+/// Throws InvalidArgument unless they belong to `saved`, a forward of the layer. Counts elements
+/// as a forward's.
+void validate(const BackwardArguments& arguments, Layer& layer, const Saved& saved);
 
-/// Whether nothing of the backward needs the other ranks.
+/// Whether a backward needs no other rank.
 bool is_local(const Layer& layer, const Saved& saved);
 
+/// A BackwardPass computes gradients with the group's sums, or with none where it is local. The
+/// layer, `saved` and what the arguments refer to outlive it.
 class BackwardPass final : public Pass {
  public:
-  /// Checks the weights.
+  /// The arguments have been validated.
   BackwardPass(Layer& layer, const BackwardArguments& arguments, const Saved& saved);
 
   void sum(const ChannelRange& channels) override;
@@ -38,10 +41,11 @@ class BackwardPass final : public Pass {
   void settle(const ChannelRange& channels) override;
   void use(const ChannelRange& channels) override;
 
-  /// Called when all channels have been used: adds to the parameters' gradients.
+  /// Ends a backward whose channels have all been used: adds to the parameters' gradients.
   void end();
 
  private:
+  ExactPass* exact() override { return exact_ ? &*exact_ : nullptr; }
   const BackwardContext& context() const { return arguments_.context; }
 
   Layer& layer_;
@@ -50,7 +54,7 @@ class BackwardPass final : public Pass {
   std::optional<ExactBackward> exact_;
 };
 
-/// Collective, unless it is local.
+/// Collective, unless it is local. A whole backward.
 void backward(Layer& layer, const BackwardArguments& arguments, const Saved& saved);
 
 }  // namespace syncbn::bn

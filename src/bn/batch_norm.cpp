@@ -7,7 +7,7 @@
 namespace syncbn {
 
 BatchNorm::BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options)
-    : impl_(new Impl{bn::Layer(channels, std::move(group), std::move(options))}) {}
+    : impl_(std::make_unique<Impl>(channels, std::move(group), std::move(options))) {}
 
 BatchNorm::BatchNorm(BatchNorm&&) noexcept = default;
 BatchNorm& BatchNorm::operator=(BatchNorm&&) noexcept = default;

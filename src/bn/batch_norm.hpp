@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "syncbn/batch_norm.hpp"
 
@@ -12,12 +14,16 @@
 namespace syncbn {
 
 struct BatchNorm::Impl {
+  Impl(std::int64_t channels, Communicator group, BatchNormOptions options)
+      : layer(channels, std::move(group), std::move(options)) {}
+
   static Impl& of(BatchNorm& layer) { return *layer.impl_; }
 
   bn::Layer layer;
-  // The last passes that were taken together with those of other layers.
-  std::optional<bn::ForwardPass> forward = std::nullopt;
-  std::optional<bn::BackwardPass> backward = std::nullopt;
+  // A pass that is taken together with those of other layers is here during the call, so that no
+  // call allocates.
+  std::optional<bn::ForwardPass> forward;
+  std::optional<bn::BackwardPass> backward;
 };
 
 }  // namespace syncbn

@@ -33,7 +33,7 @@
 
 namespace syncbn::bn {
 
-/// A pass in progress.
+/// An ExactPass takes the exact sums of a pass, and writes and reads their message.
 class ExactPass {
  public:
   /// The workspace's `exact` holds the count.
@@ -43,7 +43,7 @@ class ExactPass {
     exact_.fine = what.dtype == DType::f64;
   }
 
-  // What bn/pass.hpp says of them.
+  // Pass calls these; pass.hpp says what they do.
   void pack(const ChannelRange& channels, double wish, std::vector<double>& message) const;
   double unpack(const ChannelRange& channels, const std::vector<double>& message);
   void keep(const ChannelRange& channels);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "bn/passes.hpp"
 #include "kernels/statistics.hpp"
 #include "kernels/windows.hpp"
 

@@ -53,7 +53,6 @@
 #include <span>
 
 #include "bn/exact_pass.hpp"
-#include "bn/passes.hpp"
 
 namespace syncbn::bn {
 

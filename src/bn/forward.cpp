@@ -18,8 +18,8 @@
 #include "bn/forward.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <cstdint>
 
 #include "syncbn/error.hpp"
 
@@ -33,17 +33,15 @@
 namespace syncbn::bn {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 comm::Given given_in(const ForwardArguments& arguments) {
   return arguments.in_place   ? comm::Given::in_place
          : arguments.residual ? comm::Given::residual
                               : comm::Given::x;
 }
 
-/// Checks the weights, and returns what the ranks must agree on.
-comm::Descriptor begin(Layer& layer, comm::Pass operation, const ForwardArguments& arguments) {
-  layer.working.count = count_of(arguments.x, arguments.weight);
+/// Prepares the layer for a pass, and returns what the ranks must agree on.
+comm::Descriptor begin_forward(Layer& layer, comm::Pass operation,
+                               const ForwardArguments& arguments) {
   layer.prepare_pivot(arguments.x.dtype());
   return {.pass = operation,
           .layer = layer.identity.label,
@@ -80,43 +78,24 @@ double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_sec
   return group.size() == 1 || cheap ? static_cast<double>(blocks) : 1;
 }
 
-/// Collective. Takes the pass in as many blocks as the ranks wished for in the last one.
-void in_wished_blocks(ForwardPass& pass, Layer& layer, const ConstTensorView& x) {
-  Workspace& working = layer.working;
-  comm::Group& group = layer.group();
-  const bool chosen = layer.options.channel_blocks != 0;
-  const std::int64_t wanted = chosen ? std::min(layer.options.channel_blocks, layer.channels)
-                                     : blocks_of(x, layer.options.backend);
-  const std::int64_t blocks = chosen || group.size() == 1 ? wanted : working.blocks;
-  const double wished =
-      chosen ? static_cast<double>(wanted) : worthwhile(wanted, group, working.pass_seconds);
-  const Clock::time_point begin = Clock::now();
-  const double mean_wish = in_blocks(pass, blocks, wished);
-  working.pass_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-  // Every new number brings messages of new lengths: change it for a good reason only.
-  const auto next = std::clamp<std::int64_t>(std::llround(mean_wish), 1, layer.channels);
-  if (next >= 2 * working.blocks || 2 * next <= working.blocks) {
-    working.blocks = next;
-  }
-}
-
 }  // namespace
 
 CallMemory memory_of(const ForwardArguments& arguments) {
   return memory_of_forward(arguments.x, arguments.residual, arguments.y, arguments.weight);
 }
 
-void validate(const ForwardArguments& arguments, const Layer& layer) {
+void validate(const ForwardArguments& arguments, Layer& layer) {
   require_channels(arguments.x, layer.channels, layer.options.name);
   require_like_x(arguments.x, arguments.y, "y");
   if (arguments.residual) {
     require_like_x(arguments.x, *arguments.residual, "residual");
   }
   require_sound(memory_of(arguments));
+  layer.working.count = count_of(arguments.x, arguments.weight);
 }
 
 ForwardPass::ForwardPass(Layer& layer, comm::Pass operation, const ForwardArguments& arguments)
-    : Pass(layer.group(), begin(layer, operation, arguments), layer.working),
+    : Pass(layer.group(), begin_forward(layer, operation, arguments), layer.working),
       layer_(layer),
       arguments_(arguments) {
   if (layer.is_exact()) {
@@ -125,7 +104,6 @@ ForwardPass::ForwardPass(Layer& layer, comm::Pass operation, const ForwardArgume
     exact_.emplace(group(), what(), working(), layer.options.backend, arguments_.x,
                    arguments_.weight, layer.pivot, layer.options.eps);
     exact_->choose_windows(exact.var);
-    set_exact(*exact_);
   }
 }
 
@@ -159,15 +137,36 @@ void ForwardPass::use(const ChannelRange& channels) {
   normalize(layer_, arguments_, channels);
 }
 
+void ForwardPass::take() {
+  const bool chosen = layer_.options.channel_blocks != 0;
+  const std::int64_t wanted = chosen ? std::min(layer_.options.channel_blocks, layer_.channels)
+                                     : blocks_of(arguments_.x, layer_.options.backend);
+  const std::int64_t blocks = chosen || group().size() == 1 ? wanted : working().blocks;
+  const double wish =
+      chosen ? static_cast<double>(wanted) : worthwhile(wanted, group(), working().pass_seconds);
+  const double mean_wish = in_blocks(*this, blocks, wish);
+  // Every new number brings messages of new lengths: change it for a good reason only.
+  const auto next = std::clamp<std::int64_t>(std::llround(mean_wish), 1, layer_.channels);
+  if (next >= 2 * working().blocks || 2 * next <= working().blocks) {
+    working().blocks = next;
+  }
+  working().pass_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+}
+
 void ForwardPass::end_forward(Saved& saved) {
   layer_.update_running_statistics();
-  end_infer();
+  choose_next_pivot();
   save(layer_, arguments_, saved);
   saved.blocks = working().blocks;
   saved.forward = ++layer_.forwards;
 }
 
 void ForwardPass::end_infer() {
+  choose_next_pivot();
+}
+
+void ForwardPass::choose_next_pivot() {
   layer_.choose_next_pivot(arguments_.x.dtype());
   layer_.pivot_retries += repeated_ ? 1 : 0;
 }
@@ -176,7 +175,7 @@ void forward(Layer& layer, const ForwardArguments& arguments, Saved& saved) try 
   const DefaultArithmetic arithmetic;
   validate(arguments, layer);
   ForwardPass pass(layer, comm::Pass::forward, arguments);
-  in_wished_blocks(pass, layer, arguments.x);
+  pass.take();
   pass.end_forward(saved);
 } catch (const InvalidArgument& error) {
   layer.group().refused(error.what());
@@ -187,12 +186,11 @@ void infer(Layer& layer, const ForwardArguments& arguments) try {
   const DefaultArithmetic arithmetic;
   validate(arguments, layer);
   if (layer.options.track_running_stats) {
-    count_of(arguments.x, arguments.weight);
     layer.take_running_statistics();
     normalize(layer, arguments, all_channels(arguments.x));
   } else {
     ForwardPass pass(layer, comm::Pass::infer, arguments);
-    in_wished_blocks(pass, layer, arguments.x);
+    pass.take();
     pass.end_infer();
   }
 } catch (const InvalidArgument& error) {

@@ -25,10 +25,10 @@
 
 namespace syncbn::bn {
 
-/// Takes the pass for every block, with nobody to exchange with.
+/// Takes the pass block by block, with nobody to exchange with.
 void in_blocks_here(Pass& pass, std::int64_t blocks);
 
-/// Collective. Takes the pass for every block. Returns the mean of the ranks' wishes, the same on
+/// Collective. Takes the pass block by block. Returns the mean of the ranks' wishes, the same on
 /// every rank.
 ///
 /// If anything throws, the group is unusable.

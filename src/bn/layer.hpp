@@ -12,9 +12,9 @@
 
 namespace syncbn::bn {
 
-/// What a layer is, and what it remembers from step to step.
+/// A Layer holds its options, its parameters, and what it remembers from step to step.
 struct Layer {
-  /// Of `count` channels. Throws InvalidArgument unless there can be such a layer.
+  /// Makes a layer of `count` channels. Throws InvalidArgument unless there can be such a layer.
   Layer(std::int64_t count, Communicator members, BatchNormOptions wanted);
 
   comm::Group& group() const { return communicator.group(); }
@@ -27,12 +27,13 @@ struct Layer {
   /// Ends a forward, whose statistics are in `working`: chooses the next one's pivot.
   void choose_next_pivot(DType dtype);
   void update_running_statistics();
-  /// Into working.statistics.
+  /// Copies the running statistics into working.statistics.
   void take_running_statistics();
 
-  /// Fingerprint of what decides how the next sums are taken: the ranks compare it.
+  /// Returns a fingerprint of what decides how the next sums are taken: the ranks compare it.
   std::uint64_t shared_state() const;
-  /// Fingerprint of gamma and beta, of those channels whose turn it is; 0 if they may differ.
+  /// Returns a fingerprint of gamma and beta, of those channels whose turn it is; 0 if they may
+  /// differ.
   std::uint64_t compared_parameters() const;
 
   /// Tells ranks that miss this one why it refused a call, and throws InvalidArgument, unless the
@@ -45,7 +46,7 @@ struct Layer {
   Identity identity;
   std::string options_text;  ///< for the ranks to compare
 
-  std::vector<double> weight, bias, weight_grad, bias_grad;  ///< [C] gamma and beta
+  std::vector<double> weight, bias, weight_grad, bias_grad;  ///< [C] gamma, beta
   std::vector<double> running_mean, running_var;             ///< [C]
   std::int64_t num_batches_tracked = 0;
   std::int64_t forwards = 0;
@@ -55,7 +56,7 @@ struct Layer {
   std::vector<double> start_mean, start_var;  ///< [C] that running statistics started from
   bool knows_mean = false;                    ///< the pivot follows from an earlier batch
 
-  Workspace working;  ///< of the call under way
+  Workspace working;  ///< of passes, and what the next one needs of the last
 };
 
 }  // namespace syncbn::bn

@@ -5,22 +5,23 @@
 
 namespace syncbn::bn {
 
-void Pass::pack(const ChannelRange& channels, double wish, std::vector<double>& message) const {
-  if (exact_ != nullptr) {
-    exact_->pack(channels, wish, message);
+void Pass::pack(const ChannelRange& channels, double wish, std::vector<double>& message) {
+  if (const ExactPass* sums = exact()) {
+    sums->pack(channels, wish, message);
   } else {
     pack_plain(channels, wish, working_, message);
   }
 }
 
 double Pass::unpack(const ChannelRange& channels, const std::vector<double>& message) {
-  return exact_ != nullptr ? exact_->unpack(channels, message)
-                           : unpack_plain(channels, message, working_);
+  ExactPass* sums = exact();
+  return sums != nullptr ? sums->unpack(channels, message)
+                         : unpack_plain(channels, message, working_);
 }
 
 void Pass::keep(const ChannelRange& channels) {
-  if (exact_ != nullptr) {
-    exact_->keep(channels);
+  if (ExactPass* sums = exact()) {
+    sums->keep(channels);
   } else {
     working_.sums.back() = working_.count;
   }

@@ -10,11 +10,11 @@
 
 namespace syncbn::bn {
 
-/// A forward or a backward of one layer in progress, cut where its message travels.
+/// A Pass is one layer's forward or backward in progress, cut where its message travels.
 ///
 /// For each range of channels: sum, pack, (all ranks' messages are added up), unpack, settle if
-/// need be, use. In a group of one rank: sum, keep, and so on. Who calls these, and for which
-/// channels, is in_blocks.hpp for one layer and together.hpp for several.
+/// need be, use. In a group of one rank: sum, keep, and so on. in_blocks.hpp calls these for one
+/// layer, together.cpp for several.
 class Pass {
  public:
   virtual ~Pass() = default;
@@ -22,13 +22,15 @@ class Pass {
   Pass& operator=(const Pass&) = delete;
 
   comm::Group& group() const { return group_; }
+  /// What the ranks must agree on.
   const comm::Descriptor& what() const { return what_; }
   Workspace& working() const { return working_; }
+  ChannelRange all_channels() const { return {0, what_.channels}; }
 
   /// Takes this rank's sums.
   virtual void sum(const ChannelRange& channels) = 0;
-  /// Writes the message. `wish` is a number of the rank's that goes with it.
-  void pack(const ChannelRange& channels, double wish, std::vector<double>& message) const;
+  /// Writes the message. `wish` is this rank's vote on how many blocks the next forward takes.
+  void pack(const ChannelRange& channels, double wish, std::vector<double>& message);
   /// Takes the group's sums. Returns the sum of the wishes.
   double unpack(const ChannelRange& channels, const std::vector<double>& message);
   /// Takes this rank's sums as the group's.
@@ -52,14 +54,13 @@ class Pass {
   Pass(comm::Group& group, const comm::Descriptor& what, Workspace& working)
       : group_(group), what_(what), working_(working) {}
 
-  /// The sums are those of `exact`, which says what their message is.
-  void set_exact(ExactPass& exact) { exact_ = &exact; }
-
  private:
+  /// Those that take the sums and say what their message is, if sums are exact; else null.
+  virtual ExactPass* exact() = 0;
+
   comm::Group& group_;
   comm::Descriptor what_;
   Workspace& working_;
-  ExactPass* exact_ = nullptr;
 };
 
 }  // namespace syncbn::bn

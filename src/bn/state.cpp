@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bn/together.hpp"
+//
+// Passes of several layers with one message: each layer sums, the message carries all sums, each
+// layer goes on. Layers are used, and take sums again where they have to, in the order of the
+// calls.
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "syncbn/error.hpp"
 
@@ -13,16 +19,13 @@
 
 #include "bn/batch_norm.hpp"
 #include "comm/fingerprint.hpp"
+#include "comm/group.hpp"
 
 namespace syncbn {
 namespace bn {
 namespace {
 
-ChannelRange all_channels_of(const Pass& pass) {
-  return {0, pass.what().channels};
-}
-
-/// What the ranks must agree on of several passes.
+/// A JointDescriptor says what the ranks must agree on when several passes share a message.
 class JointDescriptor {
  public:
   /// Texts are put into `memory`.
@@ -62,28 +65,46 @@ class JointDescriptor {
   comm::Fingerprint shared_, parameters_;
 };
 
-/// Collective. Sums the passes' messages, one behind the other, which their workspaces hold.
-void exchange_together(std::span<Pass* const> passes, JointParts& memory) {
-  JointDescriptor what(memory);
-  std::vector<double>& values = memory.values;
-  values.clear();
-  for (const Pass* pass : passes) {
+/// Collective. Puts the passes' messages one behind the other, sums them over the ranks, and gives
+/// each pass its part.
+void exchange(JointParts& joint) {
+  JointDescriptor what(joint);
+  joint.values.clear();
+  for (Pass* pass : joint.passes) {
     what.add(pass->what());
     std::vector<double>& own = pass->working().messages[0];
-    pass->pack(all_channels_of(*pass), 0, own);
-    values.insert(values.end(), own.begin(), own.end());
+    pass->pack(pass->all_channels(), 0, own);
+    joint.values.insert(joint.values.end(), own.begin(), own.end());
   }
-  passes.front()->group().exchange(what.all(), values);
-  auto next = values.begin();
-  for (Pass* pass : passes) {
+  joint.passes.front()->group().exchange(what.all(), joint.values);
+  auto next = joint.values.begin();
+  for (Pass* pass : joint.passes) {
     std::vector<double>& own = pass->working().messages[0];
     std::copy_n(next, own.size(), own.begin());
     next += static_cast<std::ptrdiff_t>(own.size());
-    pass->unpack(all_channels_of(*pass), own);
+    pass->unpack(pass->all_channels(), own);
   }
 }
 
-// Calls and their passes, which their layers hold.
+/// Collective. Takes the passes, of one group.
+void take(JointParts& joint) {
+  for (Pass* pass : joint.passes) {
+    pass->working().sums.resize(sums_length(pass->what().channels));
+    pass->sum(pass->all_channels());
+  }
+  if (joint.passes.front()->group().size() > 1) {
+    exchange(joint);
+  } else {
+    for (Pass* pass : joint.passes) {
+      pass->keep(pass->all_channels());
+    }
+  }
+  for (Pass* pass : joint.passes) {
+    pass->settle_and_use(pass->all_channels());
+  }
+}
+
+// These find a call's layer, its arguments, and where its pass is.
 
 ForwardArguments arguments_of(const ForwardCall& call) {
   return {.x = call.x, .residual = call.residual, .y = call.y, .weight = call.weight};
@@ -115,22 +136,28 @@ void validate(const BackwardCall& call) {
   validate(arguments_of(call), layer_of(call), call.saved);
 }
 
+std::optional<ForwardPass>& pass_of(const ForwardCall& call) {
+  return BatchNorm::Impl::of(call.layer).forward;
+}
+
+std::optional<BackwardPass>& pass_of(const BackwardCall& call) {
+  return BatchNorm::Impl::of(call.layer).backward;
+}
+
 Pass& begin(const ForwardCall& call) {
-  return BatchNorm::Impl::of(call.layer)
-      .forward.emplace(layer_of(call), comm::Pass::forward, arguments_of(call));
+  return pass_of(call).emplace(layer_of(call), comm::Pass::forward, arguments_of(call));
 }
 
 Pass& begin(const BackwardCall& call) {
-  return BatchNorm::Impl::of(call.layer)
-      .backward.emplace(layer_of(call), arguments_of(call), call.saved);
+  return pass_of(call).emplace(layer_of(call), arguments_of(call), call.saved);
 }
 
 void end(const ForwardCall& call) {
-  BatchNorm::Impl::of(call.layer).forward->end_forward(call.saved);
+  pass_of(call)->end_forward(call.saved);
 }
 
 void end(const BackwardCall& call) {
-  BatchNorm::Impl::of(call.layer).backward->end();
+  pass_of(call)->end();
 }
 
 /// Throws InvalidArgument unless the calls (ForwardCall or BackwardCall) are of layers of one
@@ -173,8 +200,49 @@ void require_calls_apart(std::span<const Call> calls) {
   }
 }
 
+/// The passes of calls, which are there as long as this is.
 template <class Call>
-void calls_together(std::span<const Call> calls) try {
+class PassesOf {
+ public:
+  PassesOf(std::span<const Call> calls, JointParts& joint) : calls_(calls), joint_(joint) {
+    for (const Call& call : calls_) {
+      joint_.passes.push_back(&begin(call));
+    }
+  }
+  PassesOf(const PassesOf&) = delete;
+  PassesOf& operator=(const PassesOf&) = delete;
+  ~PassesOf() {
+    joint_.passes.clear();
+    for (const Call& call : calls_) {
+      pass_of(call).reset();
+    }
+  }
+
+ private:
+  std::span<const Call> calls_;
+  JointParts& joint_;
+};
+
+/// Collective. Takes calls that have been validated. If anything throws, the group is unusable: the
+/// other ranks would wait for this one in vain.
+template <class Call>
+void take_validated(std::span<const Call> calls) {
+  Layer& first = layer_of(calls.front());
+  try {
+    JointParts& joint = first.working.joint;
+    const PassesOf<Call> passes(calls, joint);
+    take(joint);
+    for (const Call& call : calls) {
+      end(call);
+    }
+  } catch (const std::exception& error) {
+    first.group().abandon(error.what());
+    throw;
+  }
+}
+
+template <class Call>
+void together(std::span<const Call> calls) try {
   if (calls.empty()) {
     return;
   }
@@ -184,53 +252,21 @@ void calls_together(std::span<const Call> calls) try {
     validate(call);
   }
   require_calls_apart(calls);
-  JointParts& memory = layer_of(calls.front()).working.joint;
-  memory.passes.clear();
-  for (const Call& call : calls) {
-    memory.passes.push_back(&begin(call));
-  }
-  together(memory.passes, memory);
-  for (const Call& call : calls) {
-    end(call);
-  }
+  take_validated(calls);
 } catch (const InvalidArgument& error) {
   layer_of(calls.front()).group().refused(error.what());
   throw;
 }
 
 }  // namespace
-
-void together(std::span<Pass* const> passes, JointParts& memory) {
-  comm::Group& group = passes.front()->group();
-  try {
-    for (Pass* pass : passes) {
-      pass->working().sums.resize(sums_length(pass->what().channels));
-      pass->sum(all_channels_of(*pass));
-    }
-    if (group.size() > 1) {
-      exchange_together(passes, memory);
-    } else {
-      for (Pass* pass : passes) {
-        pass->keep(all_channels_of(*pass));
-      }
-    }
-    for (Pass* pass : passes) {
-      pass->settle_and_use(all_channels_of(*pass));
-    }
-  } catch (const std::exception& error) {
-    group.abandon(error.what());
-    throw;
-  }
-}
-
 }  // namespace bn
 
 void forward_together(std::span<const ForwardCall> calls) {
-  bn::calls_together(calls);
+  bn::together(calls);
 }
 
 void backward_together(std::span<const BackwardCall> calls) {
-  bn::calls_together(calls);
+  bn::together(calls);
 }
 
 }  // namespace syncbn

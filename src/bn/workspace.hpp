@@ -18,14 +18,15 @@ using kernels::ChannelRange;
 
 class Pass;
 
-/// Passes that are taken together, and what their message is made of.
+/// JointParts holds the passes that are taken together, and what their message is made of.
 struct JointParts {
   std::vector<Pass*> passes;
   std::string names, options;
   std::vector<double> values;
 };
 
-/// Memory of a pass. Once it has the size that the layer needs, no call allocates.
+/// A Workspace is the memory of passes, and of what the next one needs of the last. Once it has
+/// the size that the layer needs, no call allocates.
 struct Workspace {
   kernels::Scratch scratch;
   std::vector<double> scale, shift, mean_dz, slope;  ///< [C] coefficients of the kernels

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -25,7 +26,8 @@ constexpr double ranks = 2;
 /// How many blocks a rank has summed, for the other to see.
 using Progress = std::atomic<std::int64_t>;
 
-const comm::Descriptor forward_of_bn1{.layer = "bn1", .channels = blocks};
+const comm::Descriptor forward_of_bn1{
+    .pass = comm::Pass::forward, .layer = "bn1", .channels = blocks};
 
 /// Block k's sums of rank r are 100 k + r and 0.
 class RecordedPass : public Pass {
@@ -60,6 +62,7 @@ class RecordedPass : public Pass {
   const std::vector<std::int64_t>& used() const { return used_; }
 
  private:
+  ExactPass* exact() override { return nullptr; }
   double& sum_of(const ChannelRange& channels) const {
     return working().sums[static_cast<std::size_t>(channels.begin)];
   }

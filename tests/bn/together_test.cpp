@@ -251,5 +251,24 @@ TEST(LayersTogether, AreRefusedBeforeAnythingIsSent) {
   EXPECT_EQ(refusal({}), "");
 }
 
+TEST(LayersTogether, AreAsTheyWereWhenOneIsRefused) {
+  const Communicator self = Communicator::self();
+  const auto of = [&](DType dtype, std::int64_t c) {
+    return branch(self, dtype, {2, c, 3}, Layout::channels_first, {});
+  };
+  Branch layer = of(DType::f64, 3), twin = of(DType::f64, 3), other = of(DType::f64, 4);
+  Branch of_floats = of(DType::f32, 3);
+  forward_together(std::vector{layer.forward()});
+  forward_together(std::vector{twin.forward()});
+  // A pivot for x of f32 would have fewer digits.
+  const ForwardCall floats{layer.layer, of_floats.x.view(), of_floats.y.view(), layer.saved};
+  other.weight.assign(6, -1.0F);
+  EXPECT_THAT(refusal({floats, other.forward()}), HasSubstr("weight[0]"));
+  forward_together(std::vector{layer.forward()});
+  forward_together(std::vector{twin.forward()});
+  EXPECT_EQ(values(layer.layer.running_mean()), values(twin.layer.running_mean()));
+  EXPECT_EQ(values(layer.layer.running_var()), values(twin.layer.running_var()));
+}
+
 }  // namespace
 }  // namespace syncbn
