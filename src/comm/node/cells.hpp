@@ -15,10 +15,12 @@ namespace syncbn::comm::node {
 ///
 /// Two ranks that read everything trade their cells. Each writes its next message where it has read
 /// the other's: those cache lines are its own by then, and every line travels once per message. In
-/// cells that stay with their writer a line travels twice, to be read and to be written again. Nor
-/// has a rank to look whether there is room. If it has passed piece e, then the other has posted
-/// it, and has passed e - depth before: the cell of e + depth holds what both have read, and what
-/// is told of e - depth is not looked at any more.
+/// cells that stay with their writer a line travels twice, to be read and to be written again.
+///
+/// Trading also makes it unnecessary to look whether there is room. Once this rank has the sum of
+/// piece e, the other has posted e, and so had the sum of e - depth before. Both have therefore
+/// read the cell that piece e + depth overwrites, and nobody looks at the fingerprint of e - depth
+/// any more.
 class Cells {
  public:
   /// `ranks` outlive it. `trade` is for two ranks that use `add_up` alone.

@@ -84,7 +84,7 @@ Transport::Ticket Exchange::start(const Message& message, std::span<double> data
   post();
   if (network_) {  // it makes progress when it is asked
     reduce();
-    publish();
+    gather();
   }
   return next_++;
 }
@@ -133,9 +133,9 @@ bool Exchange::advance() {
   bool moved = post();
   if (!cells_.trade()) {  // two ranks that do have no slices
     moved |= reduce();
-    moved |= publish();
+    moved |= gather();
   }
-  moved |= pass();
+  moved |= deliver();
   return moved;
 }
 
@@ -166,12 +166,12 @@ void Exchange::announce(Signal& signal, std::uint64_t pieces) {
 
 void Exchange::find_room() {
   if (cells_.trade()) {
-    room_ = passed_ + depth;
+    room_ = delivered_ + depth;
     return;
   }
   std::uint64_t least = posted_;
   for (const Area* area : ranks_.areas()) {
-    const std::uint32_t behind = static_cast<std::uint32_t>(posted_) - area->passed.word.load();
+    const std::uint32_t behind = static_cast<std::uint32_t>(posted_) - area->delivered.word.load();
     least = std::min(least, posted_ - behind);
   }
   room_ = least + depth;
@@ -184,79 +184,79 @@ bool Exchange::all_posted(std::uint64_t piece) const {
 }
 
 bool Exchange::reduce() {
-  const std::uint64_t before = summed_;
-  for (; summed_ < pieces_; ++summed_) {
-    const Job& job = job_of(summed_, reducing_);
-    const std::span<double> values = values_of(job, summed_);
+  const std::uint64_t before = reduced_;
+  for (; reduced_ < pieces_; ++reduced_) {
+    const Job& job = job_of(reduced_, reducing_);
+    const std::span<double> values = values_of(job, reduced_);
     const std::size_t owners = owners_of(values.size());
     if (ranks_.self() >= owners) {
       continue;
     }
-    if (!all_posted(summed_)) {
+    if (!all_posted(reduced_)) {
       break;
     }
-    ranks_.require_agreement(job.message.fingerprint, summed_);
+    ranks_.require_agreement(job.message.fingerprint, reduced_);
     const Slice slice = slice_of(values.size(), owners, ranks_.self());
     const std::span<double> sum =
-        alone() ? values : cells_.add_up_slice(summed_, slice.begin, slice.size);
+        alone() ? values : cells_.add_up_slice(reduced_, slice.begin, slice.size);
     if (network_) {
-      network_->start(job.message, summed_, sum);
+      network_->start(job.message, reduced_, sum);
     }
-  }
-  return summed_ > before;
-}
-
-bool Exchange::publish() {
-  const std::uint64_t before = reduced_;
-  for (; reduced_ < summed_; ++reduced_) {
-    const Job& job = job_of(reduced_, publishing_);
-    const bool has_slice = ranks_.self() < owners_of(values_of(job, reduced_).size());
-    if (has_slice && network_ && !network_->finished()) {
-      break;
-    }
-    // Also without a slice: a counter that is left behind is ahead after 2^31 pieces.
-    announce(ranks_.own().reduced, reduced_ + 1);
   }
   return reduced_ > before;
 }
 
-bool Exchange::pass() {
-  const std::uint64_t before = passed_;
-  while (passed_ < pieces_) {
-    const Job& job = job_of(passed_, passing_);
-    const std::span<double> values = values_of(job, passed_);
+bool Exchange::gather() {
+  const std::uint64_t before = gathered_;
+  for (; gathered_ < reduced_; ++gathered_) {
+    const Job& job = job_of(gathered_, gathering_);
+    const bool has_slice = ranks_.self() < owners_of(values_of(job, gathered_).size());
+    if (has_slice && network_ && !network_->finished()) {
+      break;
+    }
+    // Also without a slice: a counter that is left behind is ahead after 2^31 pieces.
+    announce(ranks_.own().gathered, gathered_ + 1);
+  }
+  return gathered_ > before;
+}
+
+bool Exchange::deliver() {
+  const std::uint64_t before = delivered_;
+  while (delivered_ < pieces_) {
+    const Job& job = job_of(delivered_, delivering_);
+    const std::span<double> values = values_of(job, delivered_);
     const std::size_t owners = owners_of(values.size());
     if (owners == 0) {
-      if (!all_posted(passed_)) {
+      if (!all_posted(delivered_)) {
         break;
       }
-      ranks_.require_agreement(job.message.fingerprint, passed_);
-      cells_.add_up(passed_, values);
+      ranks_.require_agreement(job.message.fingerprint, delivered_);
+      cells_.add_up(delivered_, values);
     } else {
-      const bool all_reduced =
+      const bool all_gathered =
           std::ranges::all_of(ranks_.areas().first(owners), [this](const Area* area) {
-            return beyond(area->reduced.word.load(std::memory_order_acquire), passed_);
+            return beyond(area->gathered.word.load(std::memory_order_acquire), delivered_);
           });
-      if (!all_reduced) {
+      if (!all_gathered) {
         break;
       }
       for (std::size_t owner = 0; !alone() && owner < owners; ++owner) {
         const Slice slice = slice_of(values.size(), owners, owner);
-        const Cell& cell = ranks_[owner].slices[passed_ % depth];
+        const Cell& cell = ranks_[owner].slices[delivered_ % depth];
         std::copy_n(cell.begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.size,
                     values.begin() + static_cast<std::ptrdiff_t>(slice.begin));
       }
     }
-    announce(ranks_.own().passed, ++passed_);
+    announce(ranks_.own().delivered, ++delivered_);
     if (!alone()) {
       cells_.claim(posted_, values.size());
     }
     while (unfinished_ < next_ &&
-           passed_ >= job_at(unfinished_).first + job_at(unfinished_).pieces) {
+           delivered_ >= job_at(unfinished_).first + job_at(unfinished_).pieces) {
       ++unfinished_;
     }
   }
-  return passed_ > before;
+  return delivered_ > before;
 }
 
 void Exchange::give_up(std::string_view why) noexcept {
@@ -286,25 +286,26 @@ Exchange::Blocker Exchange::what_blocks() {
     return true;
   };
   Blocker blocker;
-  if (posted_ <= passed_) {  // for room
+  if (posted_ <= delivered_) {  // for room
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
-      if (waits_for(rank, ranks_[rank].passed, posted_ - depth, blocker)) {
+      if (waits_for(rank, ranks_[rank].delivered, posted_ - depth, blocker)) {
         return blocker;
       }
     }
     return blocker;
   }
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
-    if (waits_for(rank, ranks_[rank].posted, passed_, blocker)) {
+    if (waits_for(rank, ranks_[rank].posted, delivered_, blocker)) {
       return blocker;
     }
   }
-  if (network_ && reduced_ < summed_) {
+  if (network_ && gathered_ < reduced_) {
     return blocker;  // for other nodes, which give no signal
   }
-  const std::size_t owners = owners_of(values_of(job_of(passed_, passing_), passed_).size());
+  const std::size_t owners =
+      owners_of(values_of(job_of(delivered_, delivering_), delivered_).size());
   for (std::size_t rank = 0; rank < owners; ++rank) {
-    if (waits_for(rank, ranks_[rank].reduced, passed_, blocker)) {
+    if (waits_for(rank, ranks_[rank].gathered, delivered_, blocker)) {
       return blocker;
     }
   }
@@ -314,7 +315,7 @@ Exchange::Blocker Exchange::what_blocks() {
 void Exchange::look_around(const Blocker& blocker, Watch& watch) {
   const DeadlineClock::Due due = watch.clock.look();
   const Clock::duration waited = watch.clock.waited();
-  ranks_.require_nobody_gave_up(passed_);
+  ranks_.require_nobody_gave_up(delivered_);
   leave_word(watch);
   if (blocker.signal != nullptr && blocker.rank != ranks_.self()) {
     Area& other = ranks_[blocker.rank];
@@ -338,7 +339,7 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
     }
     watch.clock.report_is_made();
     watch.reported =
-        ranks_.name(ranks_.self()) + ", " + describe(job_of(passed_, passing_).message.what);
+        ranks_.name(ranks_.self()) + ", " + describe(job_of(delivered_, delivering_).message.what);
     report(watch.reported + ": " + text);
     if (network_) {
       network_->tell(text, false);
@@ -354,22 +355,22 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
 
 bool Exchange::behind(std::size_t rank, std::size_t owners, bool all_posted) const {
   const Area& other = ranks_[rank];
-  if (posted_ <= passed_) {  // for room
-    return !beyond(other.passed.word.load(), posted_ - depth);
+  if (posted_ <= delivered_) {  // for room
+    return !beyond(other.delivered.word.load(), posted_ - depth);
   }
   if (!all_posted) {  // without them nobody can have reduced
-    return !beyond(other.posted.word.load(), passed_);
+    return !beyond(other.posted.word.load(), delivered_);
   }
-  return rank < owners && !beyond(other.reduced.word.load(), passed_);
+  return rank < owners && !beyond(other.gathered.word.load(), delivered_);
 }
 
 std::string Exchange::missing(std::chrono::milliseconds waited) {
   std::string who;
   std::string details;
   int ranks = 0;
-  const std::size_t values = values_of(job_of(passed_, passing_), passed_).size();
+  const std::size_t values = values_of(job_of(delivered_, delivering_), delivered_).size();
   const std::size_t owners = owners_ == 0 ? owners_of(values) : 0;  // of this host alone
-  const bool posted = all_posted(passed_);
+  const bool posted = all_posted(delivered_);
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
     if (rank != ranks_.self() && behind(rank, owners, posted)) {
       const std::string name = ranks_.name(rank);
@@ -389,7 +390,7 @@ std::string Exchange::missing(std::chrono::milliseconds waited) {
 }
 
 std::string Exchange::missing_elsewhere(std::chrono::milliseconds waited) {
-  const bool by_ourselves = network_ && reduced_ < summed_;
+  const bool by_ourselves = network_ && gathered_ < reduced_;
   const std::string word = by_ourselves ? whom_we_wait_for() : ranks_[0].waits_for.read();
   if (word.empty()) {
     return ranks_.name(0) +
@@ -410,7 +411,7 @@ void Exchange::leave_word(Watch& watch) {
     return;
   }
   const Clock::duration waited = watch.clock.waited();
-  if (reduced_ == summed_ || waited < watch.next_word) {
+  if (gathered_ == reduced_ || waited < watch.next_word) {
     network_->news();  // that another has given up
     return;
   }

@@ -12,7 +12,7 @@
 // some ranks own a slice each:
 //
 //   owners      add up their slice, over the nodes as well if there are several (Network), and
-//               count it as reduced
+//               count it as gathered
 //   each rank   collects the slices
 
 #include <chrono>
@@ -118,8 +118,8 @@ class Exchange {
   void announce(Signal& signal, std::uint64_t pieces);
   bool all_posted(std::uint64_t piece) const;
   bool reduce();
-  bool publish();
-  bool pass();
+  bool gather();
+  bool deliver();
 
   Blocker what_blocks();
   void look_around(const Blocker& blocker, Watch& watch);
@@ -144,15 +144,17 @@ class Exchange {
 
   std::vector<Job> jobs_;             ///< a ring, its size a power of two
   Transport::Ticket next_ = 0;        ///< the ticket to be given out
-  Transport::Ticket unfinished_ = 0;  ///< the oldest that has pieces to be passed
-  Transport::Ticket posting_ = 0, reducing_ = 0, publishing_ = 0, passing_ = 0;  ///< work at which
+  Transport::Ticket unfinished_ = 0;  ///< the oldest that has pieces to be delivered
+  /// The jobs that the stages are at.
+  Transport::Ticket posting_ = 0, reducing_ = 0, gathering_ = 0, delivering_ = 0;
 
-  std::uint64_t pieces_ = 0;    ///< of all messages started; those below count them as well
-  std::uint64_t posted_ = 0;    ///< in a cell
-  std::uint64_t summed_ = 0;    ///< own slice, over this node
-  std::uint64_t reduced_ = 0;   ///< own slice, over all
-  std::uint64_t passed_ = 0;    ///< the sum is in the data
-  std::uint64_t room_ = depth;  ///< what may be posted as far as we know
+  std::uint64_t pieces_ = 0;  ///< of all messages started
+  // How many pieces each stage has done, counted alike.
+  std::uint64_t posted_ = 0;     ///< are in a cell
+  std::uint64_t reduced_ = 0;    ///< have been added up over this node, if this rank has a slice
+  std::uint64_t gathered_ = 0;   ///< likewise over all nodes
+  std::uint64_t delivered_ = 0;  ///< have their sum in the data
+  std::uint64_t room_ = depth;   ///< what may be posted as far as we know
 };
 
 }  // namespace syncbn::comm::node

@@ -42,7 +42,7 @@ void Ranks::require_nobody_gave_up(std::uint64_t piece) const {
   for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
     const Area& other = *areas_[rank];
     if (rank != self_ && other.state.load(std::memory_order_acquire) == State::gave_up &&
-        !beyond(other.passed.word.load(), piece)) {
+        !beyond(other.delivered.word.load(), piece)) {
       throw CommError(name(rank) + " gave up: " + other.why.data());
     }
   }
@@ -98,7 +98,7 @@ void Ranks::leave() const noexcept {
 }
 
 void Ranks::wake_all() const noexcept {
-  for (Signal* signal : {&own().posted, &own().passed, &own().reduced}) {
+  for (Signal* signal : {&own().posted, &own().delivered, &own().gathered}) {
     signal->wake();
   }
 }

@@ -6,7 +6,8 @@
 //
 // A message travels in pieces of up to `piece_length` values, numbered from 0 through the life of
 // the group; piece e lies in cell e mod `depth`. Counters are numbers of pieces, modulo 2^32. A
-// rank may reuse a cell when every rank has passed its former piece (of two ranks, see Cells).
+// rank may reuse a cell when every rank has the sum of the piece that was there (of two ranks, see
+// Cells).
 
 #include <array>
 #include <atomic>
@@ -24,8 +25,9 @@ namespace syncbn::comm::node {
 
 inline constexpr std::size_t piece_length = 4224;  ///< holds a forward of 2048 channels [doubles]
 inline constexpr std::size_t depth = 3;
-/// What is told of a piece stays for so many: a rank that trades cells posts up to `depth` beyond
-/// what it has passed, which is up to `depth` beyond what the other has.
+/// So many pieces keep their sequence number and fingerprint readable. A rank that trades cells
+/// (Cells) may post `depth` pieces beyond those that it has the sums of, which may be `depth`
+/// beyond those of the other rank.
 inline constexpr std::size_t stamps = 2 * depth;
 inline constexpr std::size_t line = 64;  ///< bytes of a cache line; a cell is made of whole ones
 
@@ -38,8 +40,8 @@ struct alignas(line) Area {
   alignas(line) Signal posted;  ///< pieces
   std::atomic<State> state{State::here};
   std::array<std::uint64_t, stamps> fingerprints{};  ///< of its messages, piece e's at e mod stamps
-  alignas(line) Signal passed;                       ///< pieces whose sum the rank has, from all
-  alignas(line) Signal reduced;                      ///< pieces of which it has summed its slice
+  alignas(line) Signal delivered;                    ///< pieces whose sum the rank has
+  alignas(line) Signal gathered;                     ///< pieces of which its slice is summed
   /// How many ranks sleep on any of these. One that dies asleep leaves it above 0, which costs a
   /// call of the system each time that one of these is set.
   alignas(line) Word sleepers{0};
@@ -58,7 +60,7 @@ struct alignas(line) Area {
   alignas(line) std::array<Cell, depth> slices;  ///< what it has summed for the others
   FlightRecord flight_record;
 };
-static_assert(offsetof(Area, passed) == line);
+static_assert(offsetof(Area, delivered) == line);
 
 /// Whether the counter has gone beyond piece e.
 inline bool beyond(std::uint32_t counter, std::uint64_t piece) {
