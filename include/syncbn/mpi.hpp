@@ -11,11 +11,11 @@ namespace syncbn {
 
 /// Who sums over MPI ranks.
 enum class MpiExchange {
-  service,  ///< this library: shared memory within hosts, point-to-point messages between them
-  vendor    ///< MPI_Iallreduce: for networks that do it in hardware
+  builtin,  ///< this library: shared memory within hosts, point-to-point messages between them
+  mpi       ///< MPI_Iallreduce: for networks that do it in hardware
 };
 
-/// From the environment: SYNCBN_EXCHANGE=service or vendor; else the service. Throws
+/// From the environment: SYNCBN_EXCHANGE=builtin or mpi; else builtin. Throws
 /// InvalidArgument for other values.
 MpiExchange default_mpi_exchange();
 
@@ -28,13 +28,13 @@ MpiExchange default_mpi_exchange();
 /// should end with MPI_Abort.
 ///
 /// Throws CommError at the deadline if a rank does not come; only while MPI duplicates `comm` it
-/// cannot be told which. So do a group's splits, but for the vendor's into groups that differ, for
+/// cannot be told which. So do a group's splits, but for MPI's into groups that differ, for
 /// which MPI has a blocking call only.
 ///
-/// The service takes 0.5 MB of memory, in no file system, for each rank of a host that has several,
-/// which are processes of one user and see each other in /proc; those that do not are taken for
-/// ranks of different hosts. On a single host its exchanges make no MPI calls. Of a group on
-/// several hosts, or with the vendor's sum, MPI keeps a communicator for good.
+/// The built-in exchange takes 0.5 MB of memory, in no file system, for each rank of a host that
+/// has several, which are processes of one user and see each other in /proc; those that do not are
+/// taken for ranks of different hosts. On a single host its exchanges make no MPI calls. Of a group
+/// on several hosts, or with MPI's sum, MPI keeps a communicator for good.
 Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
                               MpiExchange exchange = default_mpi_exchange());
 

@@ -31,9 +31,9 @@ constexpr int style = po::command_line_style::allow_long | po::command_line_styl
                       po::command_line_style::long_allow_adjacent;
 constexpr Range<double> timeout_range{.min = 0, .max = 1e6, .min_excluded = true};
 constexpr Word<Summation> summation_words[] = {
-    {"service", Summation::service}, {"vendor", Summation::vendor}, {"nccl", Summation::nccl}};
-constexpr Word<Summation> cpu_summation_words[] = {{"service", Summation::service},
-                                                   {"vendor", Summation::vendor}};
+    {"builtin", Summation::builtin}, {"mpi", Summation::mpi}, {"nccl", Summation::nccl}};
+constexpr Word<Summation> cpu_summation_words[] = {{"builtin", Summation::builtin},
+                                                   {"mpi", Summation::mpi}};
 constexpr Word<Device> device_words[] = {{"cpu", Device::cpu}, {"cuda", Device::cuda}};
 
 double seconds_of(std::chrono::milliseconds time) {
@@ -202,7 +202,7 @@ struct CommandLine::Description {
   std::set<std::string> given;
   double timeout = seconds_of(default_timeout);
   double report_after = seconds_of(default_report);
-  Summation summation = Summation::service;
+  Summation summation = Summation::builtin;
   Device device = Device::cpu;
   std::filesystem::path flight_record;
 

@@ -119,7 +119,7 @@ class CommandLine {
 };
 
 /// Who sums over the ranks: the library, the MPI library, or NCCL in the devices' memory.
-enum class Summation { service, vendor, nccl };
+enum class Summation { builtin, mpi, nccl };
 
 /// How the ranks exchange: what every subcommand's General options say of it.
 struct ExchangeOptions {

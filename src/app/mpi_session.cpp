@@ -148,7 +148,7 @@ MpiExchange exchange_of(const ExchangeOptions& options) {
   if (!options.summation || *options.summation == Summation::nccl) {
     return default_mpi_exchange();
   }
-  return *options.summation == Summation::vendor ? MpiExchange::vendor : MpiExchange::service;
+  return *options.summation == Summation::mpi ? MpiExchange::mpi : MpiExchange::builtin;
 }
 
 }  // namespace
@@ -201,7 +201,7 @@ World Session::world(const ExchangeOptions& options) const {
   require_known_processes(size(), library_name());
   const MpiExchange exchange = exchange_of(options);
   World world{communicator(options.deadlines, exchange),
-              fmt::format("{} over {}", exchange == MpiExchange::vendor ? "vendor" : "service",
+              fmt::format("{} over {}", exchange == MpiExchange::mpi ? "mpi" : "builtin",
                           library_and_level()),
               nullptr, why_inelastic()};
   if (world.why_inelastic.empty()) {

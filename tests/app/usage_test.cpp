@@ -124,7 +124,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"check --device gpu", {"--device", "'gpu'", "cpu, cuda"}},
         Refused{"check --exchange nccl", {"--exchange nccl", "--device is cpu"}},
         Refused{"bench --device cuda --compare onednn", {"--compare onednn", "--device cuda"}},
-        Refused{"train --exchange nccl", {"--exchange", "'nccl'", "service, vendor"}},
+        Refused{"train --exchange nccl", {"--exchange", "'nccl'", "builtin, mpi"}},
         Refused{"bench --repeat 0", {"--repeat", "from 1 to ", "'0'"}},
         Refused{"bench --min-time -1", {"--min-time", "from 0 to ", "'-1'"}},
         Refused{"bench --threads 1.5", {"--threads", "an integer", "'1.5'"}},

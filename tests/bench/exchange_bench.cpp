@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // mpirun -n W syncbn_exchange_bench [ROUNDS]: the exchange of a forward of C channels by the
-// service and by the vendor's sum, beside MPI_Allreduce of as many doubles, which checks nothing
+// built-in exchange and by MPI's sum, beside MPI_Allreduce of as many doubles, which checks nothing
 // and never gives up. Taken in turns in one run; medians over the rounds, of the slowest rank. [us]
 
 #include <algorithm>
@@ -49,14 +49,14 @@ void run(int rounds) {
   MPI_Comm comm = MPI_COMM_NULL;
   MPI_Comm_dup(MPI_COMM_WORLD, &comm);
   const syncbn::Deadlines deadlines = syncbn::default_deadlines();
-  const std::array groups{syncbn::mpi_communicator(MPI_COMM_WORLD, deadlines, MpiExchange::service),
-                          syncbn::mpi_communicator(MPI_COMM_WORLD, deadlines, MpiExchange::vendor)};
+  const std::array groups{syncbn::mpi_communicator(MPI_COMM_WORLD, deadlines, MpiExchange::builtin),
+                          syncbn::mpi_communicator(MPI_COMM_WORLD, deadlines, MpiExchange::mpi)};
   const bool speaks = groups[0].rank() == 0;
   if (speaks) {
-    std::printf("%d ranks, %d rounds of %d; medians [us]; ratio: MPI_Allreduce / service\n",
+    std::printf("%d ranks, %d rounds of %d; medians [us]; ratio: MPI_Allreduce / builtin\n",
                 groups[0].size(), rounds, calls_in_a_round);
-    std::printf("%6s %8s %10s %14s %8s %10s\n", "C", "doubles", "service", "MPI_Allreduce", "ratio",
-                "vendor");
+    std::printf("%6s %8s %10s %14s %8s %10s\n", "C", "doubles", "builtin", "MPI_Allreduce", "ratio",
+                "mpi");
   }
   for (const std::int64_t channels : {16, 64, 128, 256, 512, 1024, 2048, 4096}) {
     std::vector<double> data(static_cast<std::size_t>(2 * channels + 2), 0.0);
@@ -83,10 +83,10 @@ void run(int rounds) {
       }
     }
     if (speaks) {
-      const double service = median(times[0]);
+      const double builtin = median(times[0]);
       const double all_reduce = median(times[2]);
       std::printf("%6lld %8zu %10.2f %14.2f %8.2f %10.2f\n", static_cast<long long>(channels),
-                  data.size(), service, all_reduce, all_reduce / service, median(times[1]));
+                  data.size(), builtin, all_reduce, all_reduce / builtin, median(times[1]));
       std::fflush(stdout);
     }
   }

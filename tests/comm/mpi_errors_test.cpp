@@ -103,9 +103,8 @@ void mixed() {
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   try {
-    syncbn::mpi_communicator(
-        MPI_COMM_WORLD, syncbn::default_deadlines(),
-        rank == 0 ? syncbn::MpiExchange::service : syncbn::MpiExchange::vendor);
+    syncbn::mpi_communicator(MPI_COMM_WORLD, syncbn::default_deadlines(),
+                             rank == 0 ? syncbn::MpiExchange::builtin : syncbn::MpiExchange::mpi);
     expect(false, "mixed exchanges are refused");
   } catch (const syncbn::InvalidArgument& error) {
     expect(std::string(error.what()).find("SYNCBN_EXCHANGE") != std::string::npos, error.what());
@@ -147,7 +146,7 @@ void forked() {
 void absent_host() {
   const syncbn::Deadlines deadlines(std::chrono::seconds(1), std::chrono::milliseconds(400));
   const Communicator group(
-      std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::service_transport(
+      std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::builtin_transport(
           syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
           deadlines, 2)));
   expect(all_reduce_failure(group, 5).empty(), "all ranks come");
@@ -171,7 +170,7 @@ void no_memory() {
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   memory_is_full = rank == 2;
   try {
-    syncbn::comm::mpi::service_transport(
+    syncbn::comm::mpi::builtin_transport(
         syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
         deadlines, 2);
     expect(false, "no memory is an error");
@@ -188,7 +187,7 @@ void left_early() {
   const syncbn::Deadlines deadlines = std::chrono::seconds(20);
   for (int round = 0; round < 5; ++round) {
     auto group = std::make_unique<Communicator>(
-        std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::service_transport(
+        std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::builtin_transport(
             syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
             deadlines, 1)));
     const int rank = group->rank();

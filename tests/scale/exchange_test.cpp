@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The service exchange among many ranks, each simulated by SMPI: ours is what runs, the machine and
-// its network are made up. Every rank checks every value. Ends with a line of simulated times,
+// The built-in exchange among many ranks, each simulated by SMPI: ours is what runs, the machine
+// and its network are made up. Every rank checks every value. Ends with a line of simulated times,
 // which are the same on whatever machine the simulation runs.
 
 #include <algorithm>
@@ -319,7 +319,7 @@ int ranks_of_this_host() {
 bool passes() {
   Verdict verdict;
   const int per_host = ranks_of_this_host();
-  const Communicator world = mpi_communicator(MPI_COMM_WORLD, none, MpiExchange::service);
+  const Communicator world = mpi_communicator(MPI_COMM_WORLD, none, MpiExchange::builtin);
   const double small = time_of(world, 129);
   const double large = time_of(world, 4105);
   sums_are_exact(world, lengths, verdict);

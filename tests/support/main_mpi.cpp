@@ -21,7 +21,7 @@ namespace {
 /// With SYNCBN_TEST_RANKS_PER_HOST in the environment, as if hosts had no more ranks than that.
 Communicator world_communicator(std::chrono::milliseconds timeout) {
   if (const char* ranks = std::getenv("SYNCBN_TEST_RANKS_PER_HOST")) {
-    return Communicator(std::make_shared<comm::Group>(comm::mpi::service_transport(
+    return Communicator(std::make_shared<comm::Group>(comm::mpi::builtin_transport(
         comm::mpi::Members(comm::mpi::duplicate(MPI_COMM_WORLD, timeout)), timeout,
         std::atoi(ranks))));
   }

@@ -25,7 +25,7 @@ extern "C" {
 syncbn_status syncbn_require_mpi(const char* name);
 
 /* Collective over comm. See syncbn/mpi.hpp. Who sums is as SYNCBN_EXCHANGE in the environment says,
- * service unless set. SYNCBN_INVALID_ARGUMENT in a program that was compiled for another MPI than
+ * builtin unless set. SYNCBN_INVALID_ARGUMENT in a program that was compiled for another MPI than
  * the library: to that end a macro of this name, below, asks syncbn_require_mpi first. Programs
  * that look the function up by its name ask it themselves. */
 syncbn_status syncbn_communicator_mpi(MPI_Comm comm, double timeout_seconds,

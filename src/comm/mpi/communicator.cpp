@@ -23,14 +23,14 @@ namespace syncbn {
 MpiExchange default_mpi_exchange() {
   const char* text = std::getenv("SYNCBN_EXCHANGE");
   const std::string_view chosen = text == nullptr ? "" : text;
-  if (chosen.empty() || chosen == "service") {
-    return MpiExchange::service;
+  if (chosen.empty() || chosen == "builtin") {
+    return MpiExchange::builtin;
   }
-  if (chosen == "vendor") {
-    return MpiExchange::vendor;
+  if (chosen == "mpi") {
+    return MpiExchange::mpi;
   }
   throw InvalidArgument("the environment has SYNCBN_EXCHANGE='" + std::string(chosen) +
-                        "' (accepted: service, vendor)");
+                        "' (accepted: builtin, mpi)");
 }
 
 Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange exchange) {
@@ -47,7 +47,7 @@ Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange ex
   }
   deadlines = comm::validated(deadlines);
   comm::mpi::Members all(comm::mpi::duplicate(comm, deadlines));
-  const std::string mine = exchange == MpiExchange::vendor ? "vendor " : "service ";
+  const std::string mine = exchange == MpiExchange::mpi ? "mpi " : "builtin ";
   const std::vector<std::string> theirs =
       comm::mpi::Meeting(all, "making a communicator", deadlines)
           .exchange(mine + std::to_string(comm::Group::new_number()));
@@ -55,13 +55,13 @@ Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange ex
       theirs, [&](const std::string& record) { return record.starts_with(mine); });
   if (!agree) {
     throw InvalidArgument(
-        "some ranks chose the service exchange and some the vendor's. Give all the same, also "
+        "some ranks chose the builtin exchange and some MPI's. Give all the same, also "
         "SYNCBN_EXCHANGE in the environment of every host.");
   }
   const std::uint64_t number = std::stoull(theirs.front().substr(mine.size()));
   return Communicator(std::make_shared<comm::Group>(
-      exchange == MpiExchange::vendor ? comm::mpi::vendor_transport(std::move(all), deadlines)
-                                      : comm::mpi::service_transport(std::move(all), deadlines),
+      exchange == MpiExchange::mpi ? comm::mpi::mpi_transport(std::move(all), deadlines)
+                                   : comm::mpi::builtin_transport(std::move(all), deadlines),
       number));
 }
 

@@ -11,12 +11,12 @@
 
 namespace syncbn::comm::mpi {
 
-/// Collective. Shared memory within hosts, messages between them (service.cpp). Of a host, groups
+/// Collective. Shared memory within hosts, messages between them (builtin.cpp). Of a host, groups
 /// of at most `ranks_per_host` share memory, as if they were hosts of their own: for tests.
-std::unique_ptr<Transport> service_transport(Members members, Deadlines deadlines,
+std::unique_ptr<Transport> builtin_transport(Members members, Deadlines deadlines,
                                              int ranks_per_host = std::numeric_limits<int>::max());
 
-/// Collective. The MPI library's own all-reduce (vendor.cpp).
-std::unique_ptr<Transport> vendor_transport(Members members, Deadlines deadlines);
+/// Collective. The MPI library's own all-reduce (mpi_sum.cpp).
+std::unique_ptr<Transport> mpi_transport(Members members, Deadlines deadlines);
 
 }  // namespace syncbn::comm::mpi

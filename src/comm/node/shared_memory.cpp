@@ -17,11 +17,10 @@ namespace syncbn::comm::node {
 namespace {
 
 [[noreturn]] void fail(const std::string& doing, std::size_t bytes, const std::string& problem) {
-  throw CommError(
-      doing + " " + std::to_string(bytes) +
-      " bytes of memory that the ranks of a host share: " + problem +
-      " (they take 0.5 MB each, and must be processes of one user; or choose the vendor "
-      "exchange)");
+  throw CommError(doing + " " + std::to_string(bytes) +
+                  " bytes of memory that the ranks of a host share: " + problem +
+                  " (they take 0.5 MB each, and must be processes of one user; or choose MPI's "
+                  "exchange)");
 }
 
 [[noreturn]] void fail(const std::string& doing, std::size_t bytes, int error) {

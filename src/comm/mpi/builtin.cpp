@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The synchronization service over MPI: within a host through shared memory (node/exchange.hpp),
+// The built-in exchange over MPI: within a host through shared memory (node/exchange.hpp),
 // between hosts by messages of one rank of each, the leader (leaders.hpp). MPI starts it, finds out
 // who lives where, and carries the leaders' messages.
 //
@@ -164,9 +164,9 @@ class Memory {
   std::optional<SharedMemory> shared_;
 };
 
-class Service final : public Transport {
+class Builtin final : public Transport {
  public:
-  Service(Members members, std::vector<Home> homes, Deadlines deadlines, int ranks_per_host)
+  Builtin(Members members, std::vector<Home> homes, Deadlines deadlines, int ranks_per_host)
       : members_(std::move(members)),
         homes_(std::move(homes)),
         deadlines_(deadlines),
@@ -218,7 +218,7 @@ class Service final : public Transport {
         homes.push_back(homes_[place]);
       }
     }
-    return std::make_unique<Service>(members_.part(some, free_lane()), std::move(homes), deadlines_,
+    return std::make_unique<Builtin>(members_.part(some, free_lane()), std::move(homes), deadlines_,
                                      ranks_per_host_);
   }
 
@@ -244,10 +244,10 @@ class Service final : public Transport {
 
 }  // namespace
 
-std::unique_ptr<Transport> service_transport(Members members, Deadlines deadlines,
+std::unique_ptr<Transport> builtin_transport(Members members, Deadlines deadlines,
                                              int ranks_per_host) {
   std::vector<Home> homes = homes_of(members, deadlines);
-  return std::make_unique<Service>(std::move(members), std::move(homes), deadlines, ranks_per_host);
+  return std::make_unique<Builtin>(std::move(members), std::move(homes), deadlines, ranks_per_host);
 }
 
 }  // namespace syncbn::comm::mpi

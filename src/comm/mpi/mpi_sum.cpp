@@ -48,9 +48,9 @@
 namespace syncbn::comm::mpi {
 namespace {
 
-class VendorSum final : public PlainSum {
+class MpiSum final : public PlainSum {
  public:
-  VendorSum(Members members, Deadlines deadlines)
+  MpiSum(Members members, Deadlines deadlines)
       : base_(std::move(members)),
         notices_(base_, Kind::notice),
         deadlines_(deadlines),
@@ -60,9 +60,9 @@ class VendorSum final : public PlainSum {
     comm_for(fingerprint_words, set_up());  // of the messages that come before a new length
   }
 
-  VendorSum(const VendorSum&) = delete;
-  VendorSum& operator=(const VendorSum&) = delete;
-  ~VendorSum() override {
+  MpiSum(const MpiSum&) = delete;
+  MpiSum& operator=(const MpiSum&) = delete;
+  ~MpiSum() override {
     base_.abandon();         // notices may still come there (notices.hpp)
     if (in_flight_.any()) {  // a pass ended early
       abandon();
@@ -121,8 +121,8 @@ class VendorSum final : public PlainSum {
   std::unique_ptr<PlainSum> split(std::span<const int> colors) override {
     Meeting(base_, making, deadlines_).exchange("");
     const bool alike = std::ranges::all_of(colors, [&](int color) { return color == colors[0]; });
-    return std::make_unique<VendorSum>(Members(alike ? duplicate_base(set_up()) : part(colors)),
-                                       deadlines_);
+    return std::make_unique<MpiSum>(Members(alike ? duplicate_base(set_up()) : part(colors)),
+                                    deadlines_);
   }
 
  private:
@@ -340,8 +340,8 @@ class VendorSum final : public PlainSum {
 
 }  // namespace
 
-std::unique_ptr<Transport> vendor_transport(Members members, Deadlines deadlines) {
-  return with_fingerprints(std::make_unique<VendorSum>(std::move(members), deadlines));
+std::unique_ptr<Transport> mpi_transport(Members members, Deadlines deadlines) {
+  return with_fingerprints(std::make_unique<MpiSum>(std::move(members), deadlines));
 }
 
 }  // namespace syncbn::comm::mpi
