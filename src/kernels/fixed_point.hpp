@@ -75,6 +75,13 @@ struct FixedPointSum {
   Integer fine;
 };
 
+/// What the two sums of a channel are of, with d = x - K and weights w.
+enum class SumsOf : std::uint8_t {
+  differences,           ///< d and d^2: where the square is in its window, so is the difference
+  weighted_differences,  ///< w d and w d^2
+  gradients,             ///< dz and dz (x - mean), and the largest |dz|
+};
+
 /// How the two sums of a channel are taken in fixed point, and where they go. Arrays are [C].
 struct FixedPoint {
   const int* first_window;  ///< of the terms of either sum

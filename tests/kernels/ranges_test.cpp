@@ -50,9 +50,9 @@ std::int64_t ranges_of(const Problem& problem) {
 // As many as the kernels promise the same sums for.
 std::int64_t ranges_of_sums(const Problem& problem) {
   using kernels::cpu::Columns;
-  const kernels::cpu::Extents extents = kernels::cpu::extents_of(problem.x.view());
+  const kernels::Extents extents = kernels::extents_of(problem.x.shape(), problem.x.layout());
   const bool abreast =
-      extents.size() > 0 && !extents.has_long_planes() &&
+      extents.size() > 0 && !kernels::cpu::has_long_planes(extents) &&
       Columns(extents, problem.channels(), kernels::cpu::Purpose::sums).abreast() > 1;
   return abreast ? 1 : ranges_of(problem);
 }

@@ -48,11 +48,11 @@ void fold(double* sums, const Columns& columns, const VectorOrder& order, double
 void sum_channels(const ConstTensorView& x, const ChannelRange& channels, const SumKernel& kernel,
                   const Coefficients& coefficients, double* first, double* second,
                   Scratch& scratch) {
-  const Extents extents = extents_of(x);
+  const Extents extents = extents_of(x.shape(), x.layout());
   if (extents.size() == 0) {
     std::fill(first + channels.begin, first + channels.end, 0.0);
     std::fill(second + channels.begin, second + channels.end, 0.0);
-  } else if (extents.has_long_planes()) {
+  } else if (has_long_planes(extents)) {
     const Planes planes(extents, channels, Purpose::sums);
     const PartialSums sums(planes.parts(), channels.size(), scratch);
     run_blocks(planes, Order::forward, [&](const Planes::Block& block) {

@@ -143,11 +143,11 @@ void fold(const TallyKernel& kernel, std::int64_t* slots, const Columns& columns
 const std::int64_t* tally_channels(const ConstTensorView& x, const ChannelRange& channels,
                                    const TallyKernel& kernel, const Coefficients& coefficients,
                                    Scratch& scratch) {
-  const Extents extents = extents_of(x);
+  const Extents extents = extents_of(x.shape(), x.layout());
   if (extents.size() == 0) {
     return zeros(channels.size() * total_words, scratch);
   }
-  if (extents.has_long_planes()) {
+  if (has_long_planes(extents)) {
     const Planes planes(extents, channels, Purpose::sums);
     const std::int64_t words = channels.size() * total_words;
     std::int64_t* totals = zeros(planes.parts() * words, scratch);
@@ -159,7 +159,7 @@ const std::int64_t* tally_channels(const ConstTensorView& x, const ChannelRange&
     }
     return totals;
   }
-  const Columns columns(extents, channels, Purpose::integers);
+  const Columns columns(extents, channels, Purpose::tallies);
   const std::int64_t words = kernel.slots.count() * columns.padded_width();
   std::int64_t* totals = zeros(channels.size() * total_words, scratch);
   std::int64_t* slots = zeros(columns.parts() * words, scratch);

@@ -244,11 +244,11 @@ class ElementsByColumns {
 void for_each_element(const ConstTensorView& x, const ChannelRange& channels,
                       const ElementwiseKernel& kernel, const Coefficients& coefficients,
                       const Run& run) {
-  const Extents extents = extents_of(x);
+  const Extents extents = extents_of(x.shape(), x.layout());
   if (extents.size() == 0) {
     return;
   }
-  if (extents.has_long_planes()) {
+  if (has_long_planes(extents)) {
     const Planes planes(extents, channels, Purpose::elements);
     run_blocks(planes, Order::backward, ElementsByPlanes(kernel, planes, run.stream, coefficients));
   } else {

@@ -66,20 +66,9 @@ std::int64_t rows_abreast(std::int64_t columns, std::int64_t rows) {
 
 }  // namespace
 
-Extents extents_of(const ConstTensorView& x) {
-  const Shape& shape = x.shape();
-  if (shape.c == 1) {
-    return {1, 1, shape.size()};
-  }
-  if (x.layout() == Layout::channels_last) {
-    return {shape.n * shape.s, shape.c, 1};
-  }
-  return {shape.n, shape.c, shape.s};
-}
-
 std::int64_t least_channels(const ConstTensorView& x) {
-  const Extents extents = extents_of(x);
-  if (!extents.has_long_planes()) {
+  const Extents extents = extents_of(x.shape(), x.layout());
+  if (!has_long_planes(extents)) {
     return extents.channels;  // rows in pieces cost more than the cache saves, however long a piece
   }
   const auto channel = extents.plane * static_cast<std::int64_t>(size_of(x.dtype()));
@@ -127,7 +116,7 @@ Columns::Columns(const Extents& extents, const ChannelRange& channels, Purpose p
   // Cuts on multiples of the grain are up to that much longer.
   row_cuts_ =
       cuts(rows(),
-           purpose == Purpose::integers ? std::min(longest, addable - 2 * rows_together) : longest);
+           purpose == Purpose::tallies ? std::min(longest, addable - 2 * rows_together) : longest);
   row_grain_ = sums ? rows_together : 1;
 }
 

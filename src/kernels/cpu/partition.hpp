@@ -8,29 +8,22 @@
 
 #include "syncbn/tensor_view.hpp"
 
+#include "kernels/extents.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::kernels::cpu {
 
-/// A tensor of either layout as memory sees it: [rows, channels, plane], dense, in this order.
-/// channels_last is rows = N*S of planes of 1; a single channel is one plane of everything.
-struct Extents {
-  std::int64_t rows;
-  std::int64_t channels;
-  std::int64_t plane;
-
-  std::int64_t size() const { return rows * channels * plane; }
-  /// Long enough for a walk plane by plane, with one channel's coefficients in registers (Planes).
-  /// Shorter ones (dense layers, channels_last, tiny images) are taken across channels (Columns).
-  bool has_long_planes() const { return plane >= 32; }
-};
-
-Extents extents_of(const ConstTensorView& x);
+/// Whether planes are long enough for a walk plane by plane, with one channel's coefficients in
+/// registers (Planes). Shorter ones (dense layers, channels_last, tiny images) are taken across
+/// channels (Columns).
+constexpr bool has_long_planes(const Extents& extents) {
+  return extents.plane >= 32;
+}
 
 /// What blocks are for. Sums want many rows in a block, so that there are few sums; elements want
 /// rows as whole as a block holds, so that memory is written in one go. Sums of integers by columns
 /// want no more rows than can be added (fixed_point.hpp).
-enum class Purpose : std::uint8_t { sums, integers, elements };
+enum class Purpose : std::uint8_t { sums, tallies, elements };
 
 /// The most elements that a kernel's step has (elements-inl.hpp).
 inline constexpr std::int64_t longest_step = 128;

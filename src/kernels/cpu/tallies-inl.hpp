@@ -37,12 +37,6 @@ struct Slots {
   Count &v0, &v1, &v2, &v3, &v4, &v5;
 };
 
-enum class SumsOf : std::uint8_t {
-  differences,           ///< d and d^2: where the square is in its window, so is the difference
-  weighted_differences,  ///< w d and w d^2
-  gradients,             ///< dz and dz (x - mean), and the largest |dz|
-};
-
 /// Both sums in units of their windows; for f64 also in finer ones.
 template <SumsOf kOf, bool kFine>
 struct FixedPointTally {

@@ -22,6 +22,7 @@
 
 #include "core/host_device.hpp"
 
+#include "kernels/extents.hpp"
 #include "kernels/fixed_point.hpp"
 
 namespace syncbn::kernels::cuda {
@@ -50,23 +51,9 @@ constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
 
-struct Extents {
-  std::int64_t rows;
-  std::int64_t channels;
-  std::int64_t plane;
-
-  constexpr bool has_long_planes() const { return plane >= 256; }
-};
-
-/// A single channel is one plane of everything.
-constexpr Extents extents_of(const Shape& shape, Layout layout) {
-  if (shape.c == 1) {
-    return {1, 1, shape.size()};
-  }
-  if (layout == Layout::channels_last) {
-    return {shape.n * shape.s, shape.c, 1};
-  }
-  return {shape.n, shape.c, shape.s};
+/// Whether planes are long enough for blocks of their own (Planes).
+constexpr bool has_long_planes(const Extents& extents) {
+  return extents.plane >= 256;
 }
 
 /// Elements [lo, hi) of the kVector ones from `index` on. They may be none.
@@ -358,7 +345,7 @@ class Columns {
 /// Calls body(walk) with the walk for these extents.
 template <int kVector, class Body>
 void visit_walk(const Extents& extents, Purpose purpose, Body body) {
-  if (extents.has_long_planes()) {
+  if (has_long_planes(extents)) {
     body(Planes<kVector>(extents, purpose));
   } else {
     body(Columns<kVector>(extents, purpose));

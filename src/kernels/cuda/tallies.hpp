@@ -20,12 +20,6 @@
 
 namespace syncbn::kernels::cuda {
 
-enum class SumsOf : std::uint8_t {
-  differences,           ///< d and d^2: where the square is in its window, so is the difference
-  weighted_differences,  ///< w d and w d^2
-  gradients,             ///< dz and dz (x - mean), and the largest |dz|
-};
-
 /// M of both windows, as the half of the bits that is not 0.
 struct Grids {
   std::uint32_t first;
