@@ -10,35 +10,37 @@
 
 namespace syncbn::comm::node {
 
-/// Where the pieces of messages lie, and how they are added up: in rank order, so that all ranks
-/// get the same bits.
+/// Knows in which cell of shared memory each piece of a message lies, and adds pieces up: in rank
+/// order, so that all ranks get the same bits.
 ///
-/// Two ranks that read everything trade their cells. Each writes its next message where it has read
-/// the other's: those cache lines are its own by then, and every line travels once per message. In
-/// cells that stay with their writer a line travels twice, to be read and to be written again.
+/// Two ranks trade their cells if each reads all values. A rank then writes its next message where
+/// it has read the other's: those cache lines are in its cache by then, so every line moves between
+/// the caches once per message. If each rank kept its cells, a line would move twice: to be read,
+/// and to be written again.
 ///
 /// Trading also makes it unnecessary to look whether there is room. Once this rank has the sum of
-/// piece e, the other has posted e, and so had the sum of e - depth before. Both have therefore
-/// read the cell that piece e + depth overwrites, and nobody looks at the fingerprint of e - depth
-/// any more.
+/// piece e, the other rank must have posted e, and so must have had the sum of e - depth. Both have
+/// therefore read the cell that piece e + depth overwrites, and neither reads the fingerprint of
+/// e - depth any more.
 class Cells {
  public:
-  /// `ranks` outlive it. `trade` is for two ranks that use `add_up` alone.
+  /// `ranks` must outlive this object. `trade` is for two ranks that never use `add_up_slice`.
   Cells(const Ranks& ranks, bool trade) : ranks_(ranks), trade_(trade) {}
 
   bool trade() const { return trade_; }
 
-  /// Puts this rank's values into its cell of a piece.
+  /// Copies this rank's values of a piece into the cell for it.
   void put(std::uint64_t piece, std::span<const double> values) const;
 
-  /// `values`, which this rank has put there, become the sum of all ranks'.
+  /// Replaces `values`, which this rank has put, by the sum over all ranks.
   void add_up(std::uint64_t piece, std::span<double> values) const;
 
-  /// The sum of the values from number `begin` on, into this rank's slice of the piece.
+  /// Adds up `size` values of a piece from number `begin` on, and returns the sum, which lies in
+  /// this rank's `slices` for the others to read.
   std::span<double> add_up_slice(std::uint64_t piece, std::size_t begin, std::size_t size) const;
 
-  /// Begins to take the cell of a piece to come back from the caches of those who have read it, so
-  /// that the next message can be written at once.
+  /// Prefetches the cell of a piece that is still to be put, from the caches of the ranks that have
+  /// read it. So the next message can be written at once. Does nothing where cells are traded.
   void claim(std::uint64_t piece, std::size_t values) const;
 
  private:

@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds between_health_checks(100);
 
-// Up to this many values read by a rank, all read everything.
+// If the ranks' values of a piece are at most this many together, every rank reads them all.
 constexpr std::size_t worth_slices = 8192;
 
 struct Slice {
@@ -36,7 +36,7 @@ Exchange::Exchange(Ranks ranks, Deadlines deadlines, int owners, std::unique_ptr
       deadlines_(deadlines),
       owners_(static_cast<std::size_t>(owners)),
       network_(std::move(network)),
-      // Another host's message takes longer than it is worth to spin.
+      // A message from another host takes so long that spinning would waste the processor.
       yields_(owners > 0 || crowded(ranks_.areas())),
       jobs_(8) {}
 
@@ -46,7 +46,8 @@ Exchange::~Exchange() {
 
 // Jobs and pieces
 
-// From the ticket whose piece was worked at before, whose place may have been taken since.
+// Returns the job of a piece, and moves `cursor` to it. The search begins at the job of the piece
+// before, whose place in the ring may hold a later job by now.
 Exchange::Job& Exchange::job_of(std::uint64_t piece, Transport::Ticket& cursor) {
   while (true) {
     Job& job = job_at(cursor);
@@ -82,7 +83,7 @@ Transport::Ticket Exchange::start(const Message& message, std::span<double> data
   job_at(next_) = {message, data, pieces_, pieces};
   pieces_ += pieces;
   post();
-  if (network_) {  // it makes progress when it is asked
+  if (network_) {  // it makes progress only when it is called
     reduce();
     gather();
   }
@@ -103,7 +104,7 @@ void Exchange::finish(Transport::Ticket ticket) {
   const auto done = [&] { return ticket < unfinished_; };
   Patience patience(yields_);
   Watch watch(deadlines_);
-  std::optional<Watch> reported;  // the first that was
+  std::optional<Watch> reported;  // the first wait on which there was a report
   while (!done()) {
     if (advance()) {
       if (!watch.reported.empty() && !reported) {
@@ -127,11 +128,11 @@ void Exchange::finish(Transport::Ticket ticket) {
   }
 }
 
-// Progress. Each of these does what can be done now, and tells whether that was anything.
+// Progress. Each of these does what can be done now, and returns whether that was anything.
 
 bool Exchange::advance() {
   bool moved = post();
-  if (!cells_.trade()) {  // two ranks that do have no slices
+  if (!cells_.trade()) {  // two ranks that trade have no slices
     moved |= reduce();
     moved |= gather();
   }
@@ -214,7 +215,7 @@ bool Exchange::gather() {
     if (has_slice && network_ && !network_->finished()) {
       break;
     }
-    // Also without a slice: a counter that is left behind is ahead after 2^31 pieces.
+    // A rank without a slice counts as well: a counter left 2^31 pieces behind would look ahead.
     announce(ranks_.own().gathered, gathered_ + 1);
   }
   return gathered_ > before;
@@ -286,7 +287,7 @@ Exchange::Blocker Exchange::what_blocks() {
     return true;
   };
   Blocker blocker;
-  if (posted_ <= delivered_) {  // for room
+  if (posted_ <= delivered_) {  // this rank waits for room
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
       if (waits_for(rank, ranks_[rank].delivered, posted_ - depth, blocker)) {
         return blocker;
@@ -300,7 +301,7 @@ Exchange::Blocker Exchange::what_blocks() {
     }
   }
   if (network_ && gathered_ < reduced_) {
-    return blocker;  // for other nodes, which give no signal
+    return blocker;  // this rank waits for other nodes, which give no signal
   }
   const std::size_t owners =
       owners_of(values_of(job_of(delivered_, delivering_), delivered_).size());
@@ -355,10 +356,10 @@ void Exchange::look_around(const Blocker& blocker, Watch& watch) {
 
 bool Exchange::behind(std::size_t rank, std::size_t owners, bool all_posted) const {
   const Area& other = ranks_[rank];
-  if (posted_ <= delivered_) {  // for room
+  if (posted_ <= delivered_) {  // this rank waits for room
     return !beyond(other.delivered.word.load(), posted_ - depth);
   }
-  if (!all_posted) {  // without them nobody can have reduced
+  if (!all_posted) {  // no owner can have added up a slice yet
     return !beyond(other.posted.word.load(), delivered_);
   }
   return rank < owners && !beyond(other.gathered.word.load(), delivered_);
@@ -369,7 +370,7 @@ std::string Exchange::missing(std::chrono::milliseconds waited) {
   std::string details;
   int ranks = 0;
   const std::size_t values = values_of(job_of(delivered_, delivering_), delivered_).size();
-  const std::size_t owners = owners_ == 0 ? owners_of(values) : 0;  // of this host alone
+  const std::size_t owners = owners_ == 0 ? owners_of(values) : 0;  // that wait for this node only
   const bool posted = all_posted(delivered_);
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
     if (rank != ranks_.self() && behind(rank, owners, posted)) {
@@ -412,10 +413,10 @@ void Exchange::leave_word(Watch& watch) {
   }
   const Clock::duration waited = watch.clock.waited();
   if (gathered_ == reduced_ || waited < watch.next_word) {
-    network_->news();  // that another has given up
+    network_->news();  // throws if another node has given up
     return;
   }
-  // Before the first of the other ranks looks for it at a deadline of its own.
+  // Other ranks of this node read the word at a deadline of theirs, so it is written before.
   const Clock::duration first = std::min(deadlines_.report, deadlines_.fail) / 4;
   watch.next_word = waited + first;
   if (waited < first || alone()) {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Messages summed through memory that the ranks of a node share.
+// Messages are summed through memory that the ranks of a node (one host) share, piece by piece:
 //
 //   each rank   copies a piece into a cell and counts it as posted
 //   each rank   waits for all to have posted it, compares the fingerprints beside the values, and
 //               adds the cells up in rank order: the same bits everywhere
 //
-// That is one step of synchronization and nobody waits for anybody to read, since there are `depth`
-// cells. It costs every rank a read of everything, too much for many ranks or long messages. Then
-// some ranks own a slice each:
+// That takes one step of synchronization. As there are `depth` cells, a rank can write the next
+// piece while others still read this one. But every rank reads all values, which is too much for
+// many ranks or long messages. Then some ranks, the owners, each take a slice of every piece:
 //
 //   owners      add up their slice, over the nodes as well if there are several (Network), and
 //               count it as gathered
@@ -32,43 +32,46 @@
 
 namespace syncbn::comm::node {
 
-/// The owners of one slice on all nodes.
+/// Connects an owner with those of the same slice on other nodes, and sums over the nodes.
 class Network {
  public:
   virtual ~Network() = default;
 
-  /// Begins to sum `values` over the nodes in place: those of a slice of piece number `piece`,
-  /// which belongs to `message`. They stay where they are until it is finished.
+  /// Begins to sum over the nodes, in place, the `values` of this slice of piece number `piece`,
+  /// which belongs to `message`. They must stay where they are until the piece is finished.
   virtual void start(const Message& message, std::uint64_t piece, std::span<double> values) = 0;
 
-  /// Makes what progress can be made, and tells whether the oldest piece that was started and not
-  /// told of yet is done. Throws CommError if the nodes disagree on it, or another has given up.
+  /// Makes what progress can be made, and returns whether the oldest unfinished piece is summed; it
+  /// is finished then. Throws CommError if the nodes disagree on it.
   virtual bool finished() = 0;
 
-  /// Those ranks of other nodes that the oldest piece waits for; then lines of what is known of
-  /// them.
+  /// Names the ranks of other nodes that the oldest unfinished piece waits for; then, in lines of
+  /// their own, tells what calls they have refused.
   virtual std::string missing() = 0;
 
-  /// Tells the other nodes something; `final`: that this one has given up.
+  /// Tells the other nodes why this one is late or, if `final`, why it has given up.
   virtual void tell(std::string_view what, bool final) noexcept = 0;
 
-  /// Tells the other nodes why this rank has refused a call after message number `last`.
+  /// Tells the other nodes why this rank has refused a call. Its last message before had the
+  /// sequence number `last`.
   virtual void refuse(std::int64_t last, std::string_view why) noexcept = 0;
 
-  /// What another node has told, "" if nothing.
+  /// Returns what other nodes have told of the oldest unfinished piece's message; "" if nothing.
+  /// Throws CommError if one of them has given up.
   virtual std::string news() = 0;
 };
 
-/// One rank's end of the exchange.
+/// Sums messages over the ranks of a node as one of them, and over other nodes through its Network.
+/// The public functions are those of Transport.
 class Exchange {
  public:
-  /// Where there are other nodes, the first `owners` ranks have a network, and sum over the nodes;
-  /// else it is 0.
+  /// If there are other nodes, the first `owners` ranks of this one sum over the nodes and each has
+  /// a `network`. If there are none, `owners` is 0 and every rank may own slices.
   Exchange(Ranks ranks, Deadlines deadlines, int owners = 0,
            std::unique_ptr<Network> network = nullptr);
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
-  /// Tells ranks that still wait for this one.
+  /// Tells ranks that still wait for this one that it has left.
   ~Exchange();
 
   Transport::Ticket start(const Message& message, std::span<double> data);
@@ -84,16 +87,17 @@ class Exchange {
   struct Job {
     Message message;
     std::span<double> data;
-    std::uint64_t first = 0;  ///< its first piece
-    std::uint64_t pieces = 0;
+    std::uint64_t first = 0;   ///< number of its first piece
+    std::uint64_t pieces = 0;  ///< how many it has
   };
-  /// What a rank waits for: a signal of another, unless it is something that gives none.
+  /// What this rank waits for: the signal of a rank to change, or, where `signal` is null, other
+  /// nodes, of which no signal tells.
   struct Blocker {
     Signal* signal = nullptr;
-    std::uint32_t seen = 0;
-    std::size_t rank = 0;
+    std::uint32_t seen = 0;  ///< value that the signal had
+    std::size_t rank = 0;    ///< whose signal it is
   };
-  /// What has been done about a long wait.
+  /// Keeps, for one wait, how long it is and what has been done about it.
   struct Watch {
     explicit Watch(Deadlines deadlines) : clock(deadlines) {}
 
@@ -101,15 +105,16 @@ class Exchange {
     Clock::time_point begin = Clock::now();
     Clock::duration next_health_check{0};
     Clock::duration next_word{0};
-    std::string reported;  ///< of what it was reported that somebody is missing
+    std::string reported;  ///< the exchange on which a report was made; "" if none
   };
 
-  /// The only rank of its node, whose values go to the network from where they are.
+  /// Returns whether this is the only rank of its node. Its values then go to the network from
+  /// where they are.
   bool alone() const { return ranks_.size() == 1; }
   Job& job_at(Transport::Ticket ticket) { return jobs_[ticket & (jobs_.size() - 1)]; }
   Job& job_of(std::uint64_t piece, Transport::Ticket& cursor);
   static std::span<double> values_of(const Job& job, std::uint64_t piece);
-  /// How many ranks sum a slice each; 0: every rank sums everything.
+  /// Returns how many ranks sum a slice each of a piece; 0 if every rank sums all values.
   std::size_t owners_of(std::size_t values) const;
 
   bool advance();
@@ -123,13 +128,14 @@ class Exchange {
 
   Blocker what_blocks();
   void look_around(const Blocker& blocker, Watch& watch);
-  /// Who is missing, and what is known of them; "" if they have come in the meantime.
+  /// Returns who is missing and what is known of them; "" if they have come in the meantime.
   std::string missing(std::chrono::milliseconds waited);
-  /// Whether a rank of this node has still to do something for the piece that is waited for.
+  /// Returns whether a rank of this node has still to do something for the piece that this one
+  /// waits for.
   bool behind(std::size_t rank, std::size_t owners, bool all_posted) const;
-  /// Likewise, of ranks of other nodes.
+  /// Returns which ranks of other nodes are missing and what is known of them.
   std::string missing_elsewhere(std::chrono::milliseconds waited);
-  /// Leaves word for the ranks of this node: whom this one waits for on other nodes.
+  /// Writes into this rank's area, for the ranks of its node, whom it waits for on other nodes.
   void leave_word(Watch& watch);
   std::string whom_we_wait_for();
   void take_back_word();
@@ -140,21 +146,22 @@ class Exchange {
   std::size_t owners_;
   std::unique_ptr<Network> network_;
   bool yields_;
-  std::string word_;  ///< that this rank has left
+  std::string word_;  ///< what leave_word has written; "" if nothing
 
   std::vector<Job> jobs_;             ///< a ring, its size a power of two
   Transport::Ticket next_ = 0;        ///< the ticket to be given out
-  Transport::Ticket unfinished_ = 0;  ///< the oldest that has pieces to be delivered
-  /// The jobs that the stages are at.
+  Transport::Ticket unfinished_ = 0;  ///< the oldest with pieces that are not delivered
+  /// The jobs that the stages work on.
   Transport::Ticket posting_ = 0, reducing_ = 0, gathering_ = 0, delivering_ = 0;
 
-  std::uint64_t pieces_ = 0;  ///< of all messages started
-  // How many pieces each stage has done, counted alike.
-  std::uint64_t posted_ = 0;     ///< are in a cell
-  std::uint64_t reduced_ = 0;    ///< have been added up over this node, if this rank has a slice
-  std::uint64_t gathered_ = 0;   ///< likewise over all nodes
-  std::uint64_t delivered_ = 0;  ///< have their sum in the data
-  std::uint64_t room_ = depth;   ///< what may be posted as far as we know
+  // These count pieces through the life of the group. A rank without a slice of a piece counts it
+  // as reduced and gathered, too.
+  std::uint64_t pieces_ = 0;     ///< of all messages started
+  std::uint64_t posted_ = 0;     ///< whose values are in a cell
+  std::uint64_t reduced_ = 0;    ///< whose slice of this rank is added up over this node
+  std::uint64_t gathered_ = 0;   ///< whose slice of this rank is added up over all nodes
+  std::uint64_t delivered_ = 0;  ///< whose sum is in the data
+  std::uint64_t room_ = depth;   ///< that may have been posted before the others' counters are read
 };
 
 }  // namespace syncbn::comm::node

@@ -12,11 +12,11 @@
 
 namespace syncbn::comm::node {
 
-/// The ranks of a node as one of them sees them: where their areas are, and what these tell.
+/// Gives one rank of a node access to the areas of all (shared.hpp), and interprets them.
 class Ranks {
  public:
-  /// `areas` in the order of the ranks, at `self` this one's; they outlive it. `names` are the
-  /// ranks' numbers in the group.
+  /// `areas` are in the order of the ranks, this rank's at `self`, and must outlive this object.
+  /// `names` are the ranks' numbers in the group.
   Ranks(std::span<Area* const> areas, int self, std::vector<int> names);
 
   std::size_t size() const { return areas_.size(); }
@@ -24,24 +24,25 @@ class Ranks {
   std::span<Area* const> areas() const { return areas_; }
   Area& operator[](std::size_t rank) const { return *areas_[rank]; }
   Area& own() const { return *areas_[self_]; }
-  /// "rank 3".
+  /// Returns "rank 3", by the rank's number in the group.
   std::string name(std::size_t rank) const;
 
-  /// Throws CommError with what each was doing unless all have this fingerprint beside a piece.
+  /// Throws CommError, with what each rank was doing, unless all have this fingerprint beside a
+  /// piece that all have posted; also throws as the next function does.
   void require_agreement(std::uint64_t fingerprint, std::uint64_t piece) const;
   /// Throws CommError if a rank has given up before it had the sum of a piece.
   void require_nobody_gave_up(std::uint64_t piece) const;
 
-  /// "; the last it did: ..." of a rank, and if it has refused a call since, why.
+  /// Returns "; the last it did: ..." on a rank and, if it has refused a call after that, why.
   std::string last_words(std::size_t rank) const;
 
-  /// Whether it is the rank's and not one that was forked from it.
+  /// Returns whether this process is the rank, and not one that was forked from it.
   bool is_this_process() const noexcept;
 
-  /// For `last_words`.
+  /// Records why this rank has refused a call, for the other ranks' `last_words`.
   void refuse(std::string_view why) const noexcept;
-  /// These tell ranks that wait for this one that it will not come, but in another process nothing:
-  /// the rank goes on.
+  // These tell ranks that wait for this one that it will not come. In a process that was forked
+  // from the rank they do nothing, as the rank itself goes on.
   void give_up(std::string_view why) const noexcept;
   void leave() const noexcept;
 

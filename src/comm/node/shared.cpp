@@ -15,13 +15,15 @@
 namespace syncbn::comm::node {
 namespace {
 
-// The number of this process's PID namespace: containers may share memory without sharing it.
+// Returns the number of this process's PID namespace, which containers need not share although they
+// share memory; 0 if unknown.
 std::uint64_t own_process_space() {
   struct stat found {};
   return stat("/proc/self/ns/pid", &found) == 0 ? found.st_ino : 0;
 }
 
-// "R", "S", "T" (stopped), "Z" (ended, not yet collected), ... of /proc; ' ' where there is none.
+// Returns a process's state by /proc: 'R', 'S', 'T' (stopped), 'Z' (ended, not yet waited for),
+// ...; ' ' if there is none.
 char process_state(std::int64_t process) {
   std::ifstream file("/proc/" + std::to_string(process) + "/stat");
   std::string text;

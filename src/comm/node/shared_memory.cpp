@@ -27,7 +27,7 @@ namespace {
   fail(doing, bytes, std::generic_category().message(error));
 }
 
-/// What tells an open file from all others.
+/// Returns a text that tells an open file from all others: device, inode and size.
 std::string identity(int file) {
   struct stat found {};
   fstat(file, &found);
@@ -88,7 +88,7 @@ SharedMemory::~SharedMemory() {
 }
 
 std::string SharedMemory::address() const {
-  // The number that this /proc knows the process by may not be getpid's.
+  // This /proc may be another PID namespace's and number the process differently from getpid.
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self", error);
   return "/proc/" + (error ? std::to_string(getpid()) : self.string()) + "/fd/" +

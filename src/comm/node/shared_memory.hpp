@@ -8,19 +8,20 @@
 
 namespace syncbn::comm::node {
 
-/// Memory that processes of a node share: the kernel's, not an MPI window, because unmapping it
-/// waits for nobody, neither for a rank that died nor for one that frees its communicators in
-/// another order.
+/// Maps memory that processes of a node share. It comes from the kernel and is no MPI window,
+/// because to unmap it waits for no rank: neither one that died nor one that frees its
+/// communicators in another order.
 ///
-/// It never has a name in a file system (memfd_create), so that nothing is left behind, however and
-/// whenever the processes end. Others open it through /proc, which the kernel lets only processes
-/// of the same user do.
+/// The memory never has a name in a file system (memfd_create), so that nothing is left behind,
+/// however and whenever the processes end. Others open it through /proc, which the kernel lets only
+/// processes of the same user do.
 class SharedMemory {
  public:
-  /// Of zeros. Reserves it, so that a lack of memory shows here and not in the middle of an
-  /// exchange. Throws CommError.
+  /// Makes memory that is zero. All of it is reserved, so that a lack of memory shows here and not
+  /// in the middle of an exchange. Throws CommError.
   static SharedMemory create(std::size_t bytes);
-  /// `address` is the creator's, who has not hidden it yet. Throws CommError.
+  /// Maps memory that another process has made and not hidden yet; `address` is what its address()
+  /// returned. Throws CommError.
   static SharedMemory open(const std::string& address, std::size_t bytes);
 
   SharedMemory(SharedMemory&& other) noexcept;
@@ -29,9 +30,10 @@ class SharedMemory {
 
   std::byte* data() const { return data_; }
 
-  /// Of memory that was created: where the processes find it that see the same /proc.
+  /// Returns a text for `open` in processes that see the same /proc. Only for memory that was
+  /// created and is not hidden.
   std::string address() const;
-  /// From now on nobody opens it any more.
+  /// Ends the time in which others can open the memory. Those who have mapped it keep it.
   void hide();
 
  private:

@@ -10,15 +10,15 @@
 
 namespace syncbn::comm::node {
 
-/// A text in memory that processes share: one writes it, any number of times, and others read it
-/// whenever they like.
+/// Holds a text in memory that processes share. One of them writes it, any number of times, and
+/// others read it at any time. Nobody takes a lock, as a process could die while it holds one.
 ///
-/// A number that is odd while the text is written tells a reader to look once more (a seqlock). The
-/// letters are atomic because a reader may look at them at the same time.
+/// It is a seqlock: a number that is odd while the text is being written tells a reader to try
+/// again. The letters are atomic because a reader may read them at the same time.
 template <std::size_t size>
 class SharedText {
  public:
-  /// Keeps what fits. Waits for nobody.
+  /// Replaces the text; what does not fit is cut off. Waits for nobody.
   void write(std::string_view text) noexcept {
     const std::uint32_t version = version_.load(std::memory_order_relaxed);
     version_.store(version + 1, std::memory_order_relaxed);
@@ -32,7 +32,7 @@ class SharedText {
     version_.store(version + 2, std::memory_order_release);
   }
 
-  /// "" before the first, and of a writer that died while it wrote.
+  /// Returns the text; "" before the first, and if the writer died while it wrote.
   std::string read() const {
     constexpr int tries = 1000;
     for (int i = 0; i < tries; ++i) {

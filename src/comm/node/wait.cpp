@@ -12,8 +12,9 @@
 namespace syncbn::comm::node {
 namespace {
 
-// A turn of spinning takes some 50 ns, one of yielding to nobody 0.5 us: first 10 us, then up to a
-// few hundred. A sleeper is woken within some 5 to 50 us.
+// A turn of spinning takes some 50 ns, one of yielding 0.5 us if no other thread wants to run. So
+// Patience spins for 10 us, then yields for up to a few hundred, and then sleeps; a sleeper is
+// woken within some 5 to 50 us.
 constexpr int spinning_turns = 200;
 constexpr int yielding_turns = 1000;
 constexpr int turns_between_looks = 64;

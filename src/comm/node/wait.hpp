@@ -9,17 +9,17 @@ namespace syncbn::comm::node {
 
 using Word = std::atomic<std::uint32_t>;
 
-/// A word that others wait for to change, in memory that processes may share.
+/// Holds a word, in memory that processes may share, for whose change others wait.
 ///
-/// How many of them are asleep stands elsewhere: the line of the word goes to whoever looks at it
-/// as soon as it is written, and to look there for sleepers would bring it back, some 30 ns for
-/// every exchange.
+/// The number of sleepers is kept in another cache line than the word. Waiting ranks read the word
+/// as soon as it is written; if the writer then looked for sleepers in the same line, the line
+/// would have to come back, which takes some 30 ns in every exchange.
 struct Signal {
   Word word{0};
 
-  /// What was written before is seen by those who see the value. A sleeper that comes at the same
-  /// moment may be missed: putting the store before the load, for all to see, would cost every
-  /// exchange a fence, and a sleep is short.
+  /// Sets the word and wakes sleepers. Whoever sees the value sees also what was written before it.
+  /// A rank that goes to sleep at the same moment may not be woken: to order the store before the
+  /// load would take a fence in every exchange, and a sleep is short (`at_most`).
   void set(std::uint32_t value, const Word& sleepers) {
     word.store(value, std::memory_order_release);
     if (sleepers.load(std::memory_order_relaxed) != 0) {
@@ -27,21 +27,21 @@ struct Signal {
     }
   }
   void wake();
-  /// Sleeps until the word is no longer `seen`, or somebody wakes us, or for `at_most`.
+  /// Sleeps until the word is no longer `seen`, somebody calls `wake`, or `at_most` has passed.
   void sleep(std::uint32_t seen, std::chrono::microseconds at_most, Word& sleepers);
 };
 
-/// How to wait a little longer each time: look again at once, let others run, sleep.
+/// Waits a little longer at each turn: first it spins, then lets other threads run, then sleeps.
 class Patience {
  public:
-  /// `yields`: lets others run from the first turn on, as where there are more ranks than
-  /// processors and the one waited for may need ours.
+  /// If `yields`, lets other threads run from the first turn on. This is for more ranks than
+  /// processors, where the rank that is waited for may need this processor.
   explicit Patience(bool yields) : yields_(yields) {}
 
-  /// One turn of waiting for the signal to leave `seen`. Returns whether so much time has passed
-  /// that it does not matter how long the caller takes for a look at the clock.
+  /// Takes one turn of waiting for the signal to be no longer `seen`. Returns whether so much time
+  /// has passed that the caller can afford to look at the clock.
   bool turn(Signal& signal, std::uint32_t seen, Word& sleepers);
-  /// One turn of waiting for something that no signal tells.
+  /// Takes one turn of waiting for something of which no signal tells. Never sleeps.
   bool turn();
 
  private:
