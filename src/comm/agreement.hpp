@@ -16,34 +16,38 @@
 
 namespace syncbn::comm {
 
-/// What the hosts of a group make of their devices' messages: which there are, and when one failed,
-/// why. Talks over a communicator of the same ranks, at a kind of message's first use and after a
-/// failure only.
+/// Does the host's bookkeeping for messages that are summed on devices: agrees with the other ranks
+/// on each kind of message before its first use and, after a failure, finds out with them what went
+/// wrong. Communicates only then, over a host communicator of the same ranks.
 class Agreement {
  public:
-  /// The board outlives it.
+  /// `bootstrap` has the same ranks as the devices' group. `board` must outlive this object.
   Agreement(Communicator bootstrap, const Board& board);
 
-  /// A kind of message that all ranks know.
+  /// A message of a kind that all ranks have agreed on. A kind is a descriptor, without the value
+  /// of its `shared`, and a length.
   struct Plan {
-    std::uint64_t number = 0;
-    std::uint64_t fingerprint = 0;  ///< of descriptor and length
+    std::uint64_t number = 0;       ///< of the kind: 0, 1, ... in order of first use
+    std::uint64_t fingerprint = 0;  ///< of descriptor, `shared` included, and length
   };
 
-  /// Before a message is put on the device. Collective when it is the first of its descriptor (but
-  /// what `shared` says) and length, which the ranks must have in common; throws CommError if they
-  /// do not.
+  /// Returns the plan of a message that is about to be put on the device. Collective for the first
+  /// message of each kind: throws CommError if the ranks do not begin the same one, or one is
+  /// missing.
   Plan admit(const Descriptor& what, std::size_t length);
 
-  /// Throws CommError if a message has failed: the first time, after a roll call.
+  /// Throws CommError if a message has failed. The first time this is collective: a roll call (an
+  /// all-gather of what each rank is doing, roll_call.hpp) finds out why.
   void poll();
 
-  /// From any thread: what was put on the device will not be finished. The first reason counts.
+  /// Records that what was put on the device will not be finished. The first reason counts. Any
+  /// thread may call this.
   void fail(std::string_view why);
 
-  /// From any thread.
+  /// Returns whether `fail` has been called. Any thread may call this.
   bool failed() const { return failed_.load(std::memory_order_acquire); }
-  /// From any thread: "rank 1 of 4, forward of 'bn1' (C=64, f32)", of the message begun last.
+  /// Describes the message begun last: "rank 1 of 4, forward of 'bn1' (C=64, f32)". Any thread may
+  /// call this.
   std::string describe_started() const;
 
  private:
@@ -63,10 +67,10 @@ class Agreement {
   Communicator bootstrap_;
   const Board& board_;
   std::int64_t calls_ = 0;
-  std::unordered_map<std::uint64_t, std::uint64_t> numbers_;  ///< of plans, by kind
-  std::string failure_;                                       ///< once concluded
+  std::unordered_map<std::uint64_t, std::uint64_t> numbers_;  ///< of plans, by kind's fingerprint
+  std::string failure_;                                       ///< "" until a call has thrown
 
-  mutable std::mutex mutex_;  ///< what follows is for several threads
+  mutable std::mutex mutex_;  ///< guards what follows, which several threads use
   std::deque<Known> plans_;
   std::string reason_;
   std::atomic<bool> failed_{false};

@@ -7,19 +7,20 @@
 
 namespace syncbn::comm {
 
-/// How far a rank's messages are on its device. In pinned memory: written by the device, read by
-/// the host whenever it likes.
+/// Shows the host how far a rank's messages have come on its device. Lies in pinned memory: the
+/// device writes it, and the host reads it at any time without waiting for the device.
 struct Board {
-  std::uint64_t started = 0;          ///< number of the message begun last: 1, 2, ...
-  std::uint64_t started_plan = 0;     ///< and of its plan (agreement.hpp)
-  std::uint64_t finished = 0;         ///< of the message finished last
-  std::uint64_t disagreed = 0;        ///< of the first on which the ranks disagreed; 0: none
-  std::uint64_t disagreed_plan = 0;   ///< and of its plan
-  std::uint64_t disagreed_state = 0;  ///< and of this rank's Descriptor::shared_on_device
-  std::uint64_t cancelled = 0;        ///< 1, written by the host: values are lost from now on
+  std::uint64_t started = 0;          ///< number of the message begun last: 1, 2, ...; 0: none
+  std::uint64_t started_plan = 0;     ///< number of its plan (agreement.hpp)
+  std::uint64_t finished = 0;         ///< number of the message finished last; 0: none
+  std::uint64_t disagreed = 0;        ///< number of the first that the ranks disagreed on; 0: none
+  std::uint64_t disagreed_plan = 0;   ///< number of its plan
+  std::uint64_t disagreed_state = 0;  ///< this rank's value at its Descriptor::shared_on_device
+  std::uint64_t cancelled = 0;        ///< 1 once the host has given up and sums become NaN
 };
 
-/// Writes a word for the other side, which sees what was written before as well.
+/// Writes a word for the other side (host or device), which sees what was written before it as
+/// well.
 SYNCBN_HOST_DEVICE inline void post(std::uint64_t& word, std::uint64_t value) {
 #ifdef __CUDA_ARCH__
   __threadfence_system();
@@ -29,7 +30,7 @@ SYNCBN_HOST_DEVICE inline void post(std::uint64_t& word, std::uint64_t value) {
 #endif
 }
 
-/// Reads one that the other side writes.
+/// Reads a word that the other side writes.
 SYNCBN_HOST_DEVICE inline std::uint64_t look(const std::uint64_t& word) {
 #ifdef __CUDA_ARCH__
   return *static_cast<const volatile std::uint64_t*>(&word);

@@ -14,42 +14,44 @@ struct CUstream_st;
 
 namespace syncbn::comm {
 
-/// cudaStream_t
+/// Is cudaStream_t, named without CUDA's headers.
 using Stream = CUstream_st*;
 
-/// How values in device memory are summed over the ranks of a group, in the caller's stream.
+/// Sums values in device memory over the ranks of a group (an all-reduce), in the caller's stream.
 ///
-/// Made on the device that is current then, whose streams and memory it is given from then on. Its
-/// messages follow each other: in one stream, or in several that wait for each other.
+/// It belongs to the device that is current when it is made: all streams and memory that it is
+/// given are that device's. Its messages follow each other: in one stream, or in several that wait
+/// for each other.
 class DeviceSum {
  public:
-  /// Doubles behind a message's values that belong to the exchange.
+  /// The number of doubles behind a message's values that the exchange overwrites: its fingerprint.
   static constexpr std::size_t own_words = fingerprint_words;
 
   virtual ~DeviceSum() = default;
 
-  /// See LayerNames.
+  /// Returns how many layers of this name were counted before: see LayerNames.
   std::int64_t count_layer(std::string_view name) { return layers_.count(name); }
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
   /// Collective. Puts on `stream` the sum over the ranks of `length` doubles in device memory, in
-  /// place, the same bits on every rank; own_words more behind them are overwritten. All ranks put
-  /// their messages in the same order; the first of a layer, pass and length waits for the other
-  /// ranks' hosts. Throws CommError as `poll` does.
+  /// place, the same bits on every rank; `own_words` more behind them are overwritten. All ranks
+  /// send their messages in the same order. The first message of a layer, pass and length waits for
+  /// the other ranks' hosts. Throws CommError as `poll` does.
   virtual void all_reduce(const Descriptor& what, double* values, std::size_t length,
                           Stream stream) = 0;
 
-  /// Throws CommError if a message has failed so far: to tell who did what, or who is missing, it
-  /// is then collective. Else it looks at memory of the host's and returns.
+  /// Throws CommError if a message has failed so far; it is then collective, to tell who did what
+  /// or who is missing. Otherwise it reads a few words of host memory and returns.
   virtual void poll() = 0;
 
   /// Waits for what was put on `stream`. Throws CommError as `poll` does, as soon as a message has
-  /// failed, by a missing rank's deadline at the latest.
+  /// failed: where a rank is missing, at the deadline.
   virtual void synchronize(Stream stream) = 0;
 
-  /// Collective. That of the ranks with the same color, ordered by rank here.
+  /// Collective. Returns the sum over the ranks that gave the same color, in the order of their
+  /// ranks here.
   virtual std::unique_ptr<DeviceSum> split(int color) = 0;
 
  private:

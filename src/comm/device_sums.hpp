@@ -9,7 +9,8 @@
 
 namespace syncbn::comm {
 
-/// See DeviceCommunicator. Without CUDA, or NCCL, they throw NotConfigured.
+// These make the sums of DeviceCommunicator's functions `self`, `staged` and `nccl`. In a build
+// without CUDA all of them throw NotConfigured, in one without NCCL nccl_sum does.
 std::unique_ptr<DeviceSum> self_sum();
 std::unique_ptr<DeviceSum> staged_sum(Communicator host, Deadlines deadlines);
 std::unique_ptr<DeviceSum> nccl_sum(const Communicator& bootstrap, Deadlines deadlines);

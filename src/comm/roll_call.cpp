@@ -10,7 +10,7 @@
 namespace syncbn::comm {
 namespace {
 
-// A rank's row: its standing, its fingerprint's pieces, its descriptor.
+// A rank's row holds its standing, the four 16-bit pieces of its fingerprint, and its descriptor.
 constexpr std::size_t pieces = fingerprint_words / 2;
 constexpr std::size_t row_length = 1 + pieces + descriptor_words;
 

@@ -9,24 +9,25 @@
 
 namespace syncbn::comm {
 
-/// Why a rank calls the others' roll about a message on its device.
+/// The state of a rank's message on its device.
 enum class Standing : std::uint8_t {
-  begins,     ///< it is about to put one there, of a kind not sent before
-  disagreed,  ///< the ranks' sum there did not add up
-  waited      ///< it was not finished there in time
+  begins,     ///< the rank is about to put it there, the first of its kind
+  disagreed,  ///< the sum shows that the ranks' fingerprints differ
+  waited      ///< the message was not finished within the deadline
 };
 
+/// The state that a rank contributes to a roll call.
 struct Call {
   Standing standing;
   Descriptor what;
-  std::int64_t number;        ///< of the message
-  std::uint64_t fingerprint;  ///< of all of the above but the standing, and of the length
+  std::int64_t number;        ///< of the message: 1, 2, ...
+  std::uint64_t fingerprint;  ///< of `what` and the message's length
 };
 
-/// Collective over `group`, an all-gather. Every rank comes with a message of its own, for a reason
-/// of its own: whoever is in trouble meets those that are about to begin something, and all learn
-/// what all are doing. Returns "" if all begin the same message; else what is wrong. Throws
-/// CommError if a rank does not come by the group's deadline.
+/// Collective over `group`. Gathers the states of all ranks and returns "" if all begin the same
+/// message, or else a text on what is wrong. Ranks call it for different reasons and messages: one
+/// whose message has failed meets others that are about to begin one, and all learn what all are
+/// doing. Throws CommError if a rank does not come by the group's deadline.
 std::string call_roll(Group& group, const Call& own);
 
 }  // namespace syncbn::comm

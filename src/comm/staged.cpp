@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sums of device memory over any communicator of hosts: copied to pinned memory, summed there, and
-// copied back. The group compares the fingerprints. Not for graphs, whose replays the host takes no
-// part in.
+// Sums device memory over any host communicator: values are copied to pinned memory, summed there
+// and copied back. The communicator's group compares the fingerprints. Graphs cannot hold such a
+// sum, because the host takes no part when they are replayed.
 //
-// Not by handing MPI the device's memory either: an Open MPI that takes it makes the same copies,
-// to memory that is not pinned (coll/accelerator's allreduce, coll/cuda's before), and in the
-// blocking call only, which has no deadline.
+// MPI is not handed the device's memory. An Open MPI that takes it makes the same copies, to memory
+// that is not pinned (coll/accelerator's allreduce, coll/cuda's before), and only in the blocking
+// call, which has no deadline.
 
 #include <algorithm>
 #include <chrono>
@@ -74,7 +74,7 @@ class StagedSum final : public DeviceSum {
     copied_back_.record(stream);
   }
 
-  void poll() override {}  // all_reduce has thrown what there was
+  void poll() override {}  // all_reduce throws what fails
 
   void synchronize(Stream stream) override {
     const syncbn::cuda::OnDevice on_device(device_);
@@ -101,8 +101,7 @@ class StagedSum final : public DeviceSum {
                         "copying a message to the host");
   }
 
-  // For our own stream, whatever is on it. Ranks that wait for this one are told if it takes too
-  // long.
+  // Waits for this rank's stream. If that takes too long, tells the ranks that wait for this one.
   template <class What>
   void wait(Stream stream, What what) {
     const auto late = [&](std::chrono::milliseconds deadline) {

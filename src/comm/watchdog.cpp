@@ -63,7 +63,7 @@ void Watchdog::look_at(Entry& entry) {
     entry.failed = true;
     try {
       entry.failing = std::thread([watched = entry.watched, why] { watched->fail(why); });
-    } catch (const std::system_error&) {  // no thread to be had
+    } catch (const std::system_error&) {  // there is no thread to be had
       entry.watched->fail(why);
     }
   } else if (due == DeadlineClock::Due::report) {

@@ -17,28 +17,28 @@
 
 namespace syncbn::comm {
 
-/// Work that goes on elsewhere, piece by piece, and that nobody may be waiting for. Its functions
-/// are called from threads of the watchdog's.
+/// Work that goes on elsewhere, such as on a device, piece by piece, while possibly no thread waits
+/// for it. The watchdog calls these functions from threads of its own.
 class Watched {
  public:
   struct Progress {
-    std::uint64_t started = 0;   ///< pieces
-    std::uint64_t finished = 0;  ///< of them
+    std::uint64_t started = 0;   ///< number of pieces started so far
+    std::uint64_t finished = 0;  ///< number of pieces finished so far
   };
 
   virtual ~Watched() = default;
 
   virtual Progress progress() = 0;
-  /// Why it will not go on; "" if nothing is known.
+  /// Returns why the work will not go on; "" if nothing is known.
   virtual std::string trouble() = 0;
-  /// A piece takes long. Once for each.
+  /// Reports that a piece has taken longer than Deadlines::report. Called once for each.
   virtual void report_late(std::chrono::milliseconds waited) noexcept = 0;
-  /// A piece takes too long, or there is trouble. Once, in a thread of its own: what it does to
-  /// end the work may have to wait for other work that has failed.
+  /// Ends the work, because a piece has taken longer than Deadlines::fail or there is trouble.
+  /// Called once, in a thread of its own, since it may have to wait for other work that has failed.
   virtual void fail(std::string_view why) noexcept = 0;
 };
 
-/// A thread that looks at what it watches every `interval`.
+/// Runs a thread that looks at all that is watched once every `interval`.
 class Watchdog {
  public:
   explicit Watchdog(std::chrono::milliseconds interval);
@@ -46,7 +46,7 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
   ~Watchdog();
 
-  /// The process's, which looks every 100 ms: there while somebody holds it.
+  /// Returns the process's watchdog, which looks every 100 ms. It exists while somebody holds it.
   static std::shared_ptr<Watchdog> of_process();
 
  private:
@@ -55,7 +55,7 @@ class Watchdog {
 
   struct Entry {
     Watched* watched;
-    DeadlineClock clock;  ///< of the same piece
+    DeadlineClock clock;  ///< how long the same piece has been under way
     Watched::Progress seen = {};
     bool failed = false;
     std::thread failing = {};
@@ -69,10 +69,11 @@ class Watchdog {
   std::condition_variable ending_;
   bool ends_ = false;
   std::list<Entry> entries_;
-  std::thread thread_;  ///< last: works on the others
+  std::thread thread_;  ///< last, as it uses the members above
 };
 
-/// Something is watched while one of these exists. Ends when no function of `watched` is running.
+/// Makes the watchdog watch `watched` while this object exists. The destructor waits until no
+/// function of `watched` is running.
 class Watch {
  public:
   Watch(std::shared_ptr<Watchdog> watchdog, Watched& watched, Deadlines deadlines);
