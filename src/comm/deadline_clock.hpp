@@ -9,26 +9,26 @@
 
 namespace syncbn::comm {
 
-/// How long somebody has waited, held against the deadlines. Whoever waits looks at it at least
-/// once a second.
+/// Adds up how long a wait has taken and compares it with the deadlines. The code that waits calls
+/// `look` at least once a second.
 ///
-/// Time in which this process was itself stopped (by SIGSTOP, or a debugger) is not waited time:
-/// the others may have come meanwhile. So what passes between two looks counts as a second at most.
+/// Time in which this process was suspended (SIGSTOP, a debugger) does not count as waiting: other
+/// ranks may have arrived meanwhile. So the time between two looks counts as one second at most.
 class DeadlineClock {
  public:
   using Clock = std::chrono::steady_clock;
 
   enum class Due {
     nothing,
-    report,  ///< the first deadline has passed, and report_is_made has not been called since
-    fail
+    report,  ///< Deadlines::report has passed, and report_is_made has not been called since
+    fail     ///< Deadlines::fail has passed
   };
 
-  /// Of a wait that has taken `waited` so far.
+  /// Begins with a wait that has taken `waited` already.
   explicit DeadlineClock(Deadlines deadlines, Clock::duration waited = {})
       : deadlines_(deadlines), waited_(waited) {}
 
-  /// Tells what is due now. There is no report where it would come with the failure.
+  /// Returns what is due now. No report is due any more once the wait is to fail.
   Due look(Clock::time_point now = Clock::now()) {
     waited_ += std::min<Clock::duration>(now - std::exchange(last_look_, now), longest_step);
     if (waited_ >= deadlines_.fail) {
@@ -40,7 +40,7 @@ class DeadlineClock {
   void report_is_made() { is_reported_ = true; }
   bool is_reported() const { return is_reported_; }
 
-  /// A new wait begins.
+  /// Begins a new wait, with nothing waited and nothing reported.
   void restart(Clock::time_point now = Clock::now()) { *this = DeadlineClock(deadlines_, {}, now); }
 
   const Deadlines& deadlines() const { return deadlines_; }

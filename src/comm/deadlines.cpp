@@ -34,7 +34,8 @@ std::chrono::milliseconds validated(std::chrono::milliseconds time) {
   return std::min(time, longest);
 }
 
-/// As strtod reads it in the C locale, whatever the program's own.
+/// Reads a decimal number that fills the text, but for leading blanks and a '+'; nullopt otherwise.
+/// The locale does not matter: the point is always '.'. What no double holds becomes 0 or infinity.
 std::optional<double> number_in(std::string_view text) {
   text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
   if (text.starts_with('+')) {
@@ -73,8 +74,8 @@ Deadlines validated(Deadlines deadlines) {
 }
 
 std::string in_seconds(std::chrono::milliseconds time) {
-  std::array<char, 32>
-      digits{};  // the same in every locale, for ranks that may have different ones
+  // to_chars writes the same in every locale: ranks may have different ones.
+  std::array<char, 32> digits{};
   const double seconds = std::chrono::duration<double>(time).count();
   char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), seconds,
                                   std::chars_format::general, 6)

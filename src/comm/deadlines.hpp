@@ -9,17 +9,17 @@
 
 namespace syncbn::comm {
 
-/// `deadlines` if they are above 0, at most a year, so that they can be added to any clock. Throws
-/// InvalidArgument for others.
+/// Returns the deadlines, those above a year cut to a year, so that they can be added to any clock.
+/// Throws InvalidArgument for one that is not above 0.
 Deadlines validated(Deadlines deadlines);
 
-/// For messages: "0.5 s".
+/// Writes a time for messages, as "0.5 s", the same in every locale.
 std::string in_seconds(std::chrono::milliseconds time);
 
-/// Hands the line to the program's handler, if there is one. What that throws is its own affair.
+/// Calls the program's report handler, if there is one. What the handler throws is ignored.
 void report(std::string_view line) noexcept;
 
-/// After a report on `what`: it is done.
+/// Reports that the wait for `what`, on which there was a report, is over.
 void report_end_of_wait(std::string_view what, std::chrono::nanoseconds waited) noexcept;
 
 }  // namespace syncbn::comm

@@ -28,8 +28,8 @@ using Json = nlohmann::ordered_json;
 
 struct Place {
   std::mutex mutex;
-  std::optional<std::filesystem::path> directory;  ///< unless it is the environment's
-  int files = 0;                                   ///< of this process
+  std::optional<std::filesystem::path> directory;  ///< if not set: the environment's
+  int files = 0;                                   ///< names given out by this process
 };
 
 Place& place() {
@@ -37,7 +37,7 @@ Place& place() {
   return the_place;
 }
 
-/// Empty if there is no directory of flight records. No two calls give the same file.
+/// Returns a name that no other call returns; empty if there is no directory of flight records.
 std::filesystem::path next_file() {
   const std::scoped_lock lock(place().mutex);
   std::filesystem::path directory;
@@ -53,12 +53,12 @@ std::filesystem::path next_file() {
                       std::to_string(place().files++) + ".json");
 }
 
-// As a text, since many readers of JSON have no integers of 64 bits. Null for none.
+// Returns a text, since many readers of JSON have no integers of 64 bits; null for 0.
 Json in_hexadecimal(std::uint64_t number) {
   if (number == 0) {
     return nullptr;
   }
-  std::array<char, 16> digits{};  // the same in every locale
+  std::array<char, 16> digits{};  // to_chars writes the same in every locale
   char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
   return std::string(digits.data(), end);
 }
@@ -103,7 +103,7 @@ std::string to_json(std::span<const FlightEntry* const> entries, const Member& m
                        {"process", getpid()},
                        {"failure", failure},
                        {"exchanges", std::move(exchanges)}};
-  // A layer may be named in any bytes.
+  // A layer's name need not be valid UTF-8.
   return record.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -15,8 +15,8 @@
 
 namespace syncbn::comm {
 
-/// One message of a rank. Lies in memory that the ranks of a node share, so that they can read what
-/// the others are doing, and what one that died was doing.
+/// Describes one message of a rank. Where ranks share memory it lies there, so that they can read
+/// what the others are doing, and what one that died was doing.
 struct FlightEntry {
   std::int64_t sequence = 0;  ///< 0: not used yet
   std::int64_t channels = 0;
@@ -46,7 +46,7 @@ struct FlightEntry {
 };
 static_assert(std::atomic<std::int64_t>::is_always_lock_free);
 
-/// The last thousand messages of a rank, in a ring. Written by the rank alone.
+/// Keeps the last thousand messages of a rank, in a ring that only this rank writes.
 class FlightRecord {
  public:
   static constexpr std::size_t capacity = 1000;
@@ -54,11 +54,11 @@ class FlightRecord {
   void start(const Message& message, Ticks when);
   void finish(std::int64_t sequence, Ticks when);
 
-  /// The sequence number of the message begun last, 0 before the first.
+  /// Returns the sequence number of the message begun last, 0 before the first.
   std::int64_t last() const { return last_.load(); }
-  /// That of a message among the last thousand.
+  /// Returns the entry of a message, which must be among the last thousand.
   const FlightEntry& entry(std::int64_t sequence) const { return entries_[place(sequence)]; }
-  /// All of them, the oldest first.
+  /// Returns the entries of the last thousand messages, the oldest first.
   std::vector<const FlightEntry*> latest() const;
 
  private:

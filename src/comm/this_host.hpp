@@ -5,7 +5,8 @@
 
 namespace syncbn::comm {
 
-/// The same in all containers and processes of this host, for as long as it runs, and on no other.
+/// Returns a text that is the same in all processes and containers of this host until it is booted
+/// again, and differs from host to host: the kernel's boot id, or without one the host's name.
 std::string this_host();
 
 }  // namespace syncbn::comm

@@ -19,7 +19,7 @@ const Moment beginning;
 }  // namespace
 
 double seconds_per_tick() {
-  constexpr std::chrono::milliseconds enough(1);  // for an error below 1e-3
+  constexpr std::chrono::milliseconds enough(1);  // makes the relative error less than 1e-3
   Moment now;
   while (now.time - beginning.time < enough) {
     std::this_thread::sleep_for(enough);

@@ -11,8 +11,8 @@
 
 namespace syncbn::comm {
 
-/// Time as every exchange needs it twice, from the processor's counter: no call of the system's
-/// clock stands between a message and its exchange. The same for all processes of a host.
+/// Time as the processor's counter gives it. Every exchange reads it twice, and the counter costs
+/// less than the system's clock. It is the same for all processes of a host.
 using Ticks = std::int64_t;
 
 inline Ticks ticks_now() {
@@ -27,7 +27,8 @@ inline Ticks ticks_now() {
 #endif
 }
 
-/// Measured against the system's clock since the program began.
+/// Returns the length of a tick, measured against the system's clock since the program began; waits
+/// until at least 1 ms has passed since. [s]
 double seconds_per_tick();
 
 }  // namespace syncbn::comm
