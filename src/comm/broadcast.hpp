@@ -8,8 +8,8 @@
 
 namespace syncbn::comm {
 
-/// Collective. Rank 0's bytes for all, which give the same number of them. A sum to which the
-/// others add zeros: for things as small as an address.
+/// Collective. Copies rank 0's bytes to all ranks, which must give equally many. Costs an
+/// all-reduce of a double for every 4 bytes: meant for things as small as an address.
 void broadcast(const Communicator& group, std::span<std::byte> bytes);
 
 }  // namespace syncbn::comm

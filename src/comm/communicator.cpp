@@ -37,7 +37,7 @@ void Communicator::finish(const PendingSum& sum) const {
 }
 
 std::vector<double> Communicator::all_gather(std::span<const double> mine) const {
-  // To -0 a sum adds any number without changing it, also -0.
+  // The others' places hold -0, since -0 + x is x for every x, whereas 0 + -0 is 0.
   std::vector<double> all(mine.size() * static_cast<std::size_t>(size()), -0.0);
   std::ranges::copy(mine, all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * rank());
   group_->exchange(

@@ -19,10 +19,10 @@ constexpr std::size_t options_words = longest_options / bytes_per_word;
 struct Unpacked {
   std::string name;
   std::string options;
-  Descriptor what;  // its texts are left empty: see above
+  Descriptor what;  // without its texts, which are above
   std::int64_t sequence = 0;
 
-  /// All that says which exchange it is.
+  /// Ranks that differ in these make different calls; others differ in a layer's options or state.
   auto place() const {
     return std::tuple(sequence, what.pass, what.given, name, what.channels, what.dtype);
   }

@@ -18,7 +18,7 @@ std::uint64_t word_at(const std::byte* bytes) {
 Fingerprint& Fingerprint::add(std::span<const std::byte> bytes) {
   add(bytes.size());
   constexpr std::size_t word = sizeof(std::uint64_t);
-  // Each product waits for the one before: four chains of them are as quick as one.
+  // A product waits for the one before it in its chain, so four chains take the time of one.
   std::array<std::uint64_t, 4> chains{1, 2, 3, 4};
   if (bytes.size() >= chains.size() * word) {
     while (bytes.size() >= chains.size() * word) {

@@ -56,8 +56,8 @@ void Group::guarded(const Descriptor& what, Body body) {
   } catch (...) {
     why = "an exception of unknown type";
   }
-  // The others are told outside of the handler: where ranks are coroutines of one thread, as in a
-  // simulation, another's exception would come into the way of one that is being handled.
+  // The other ranks are told outside of the handler. Where ranks are coroutines of one thread, as
+  // in a simulation, another rank may throw while this one's exception is still being handled.
   fail(why);
   throw CommError("rank " + std::to_string(rank()) + " of " + std::to_string(size()) + ", " +
                   describe(what) + ": " + failure_);
@@ -174,7 +174,7 @@ std::shared_ptr<Group> Group::split(int color) {
   exchange(what, colors);
   const std::vector<int> integers(colors.begin(), colors.end());
   try {
-    // A split of the same group has its own sequence number.
+    // The sequence number tells this split from others of the same group.
     const std::uint64_t number = Fingerprint()
                                      .add(number_)
                                      .add(static_cast<std::uint64_t>(sequence_))

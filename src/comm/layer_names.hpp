@@ -8,13 +8,13 @@
 
 namespace syncbn::comm {
 
-/// How many layers of each name a rank has made over its group.
+/// Counts the layers of each name that a rank has made over its group.
 ///
-/// They stay counted when they are gone: when an object ends may differ from rank to rank (where a
-/// garbage collector decides), the order in which objects are made does not.
+/// Layers stay counted when they are destroyed. Ranks make objects in the same order, but may
+/// destroy them at different times (where a garbage collector decides).
 class LayerNames {
  public:
-  /// 0, 1, 2, ... from call to call of the same name; "" is that of unnamed layers.
+  /// Returns 0, 1, 2, ... from call to call with the same name. Unnamed layers have the name "".
   std::int64_t count(std::string_view name) {
     const auto found = counts_.find(name);
     return found != counts_.end() ? found->second++ : (counts_.emplace(name, 1), 0);

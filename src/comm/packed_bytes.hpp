@@ -6,17 +6,17 @@
 
 namespace syncbn::comm {
 
-/// Doubles that carry that many bytes, four each as an integer: they stay what they are where other
-/// ranks add zeros.
+/// Returns how many doubles carry so many bytes. Each holds four bytes as an integer, so that a sum
+/// in which the other ranks add zeros keeps them.
 constexpr std::size_t words_of_bytes(std::size_t bytes) {
   return (bytes + 3) / 4;
 }
 
-/// Into all of `words`; bytes beyond what they hold are left out, words beyond the bytes are 0.
+/// Packs bytes into `words`. Bytes that do not fit are left out, words that are left over become 0.
 void pack_bytes(std::span<const std::byte> bytes, std::span<double> words);
 
-/// The first `bytes.size()` bytes of those packed. Throws CommError if a word is none that
-/// `pack_bytes` writes.
+/// Unpacks the first `bytes.size()` bytes. Throws CommError if a word is no integer of 32 bits,
+/// which `pack_bytes` writes.
 void unpack_bytes(std::span<const double> words, std::span<std::byte> bytes);
 
 }  // namespace syncbn::comm

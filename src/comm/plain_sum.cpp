@@ -30,7 +30,7 @@ class WithFingerprints final : public Transport {
       sum_->finish(sum_->start(message, words), words);
       require_agreement(message, words);
       if (known_.size() == most_known) {
-        known_.clear();  // on all ranks at the same message
+        known_.clear();  // all ranks do so at the same message
       }
       known_.insert(plan);
     }
@@ -79,12 +79,12 @@ class WithFingerprints final : public Transport {
   struct Sent {
     Message message;
     std::span<double> data;
-    std::vector<double> values;  ///< with the fingerprint's words
+    std::vector<double> values;  ///< of the data, then the fingerprint's
     std::size_t started = 0;
   };
 
   std::unique_ptr<PlainSum> sum_;
-  /// A program that names its layers anew at every step takes no more memory than for so many.
+  /// Bounds the memory where a program gives its layers new names at every step.
   static constexpr std::size_t most_known = 8192;
   std::unordered_set<std::uint64_t> known_;  ///< fingerprints of (layer, channels, length) in use
   InFlight<Sent> in_flight_;

@@ -10,7 +10,8 @@
 
 namespace syncbn::comm {
 
-/// An all-reduce of somebody else's, which adds up whatever it is given and compares nothing.
+/// An all-reduce that is not this library's (MPI's, or the caller's): it adds up whatever the ranks
+/// give it and does not check that they mean the same.
 class PlainSum {
  public:
   virtual ~PlainSum() = default;
@@ -18,31 +19,33 @@ class PlainSum {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// Collective. Begins to sum the ranks' values, which are copied, and returns a number to finish
-  /// it by. All ranks start in the same order; the lengths are known to be equal where they are
-  /// used for the first time.
+  /// Collective. Begins to sum the ranks' values, which are copied, and returns a number by which
+  /// to finish it. All ranks start their sums in the same order, with equal lengths.
   virtual std::size_t start(const Message& message, std::span<const double> values) = 0;
 
-  /// Whether `finish` would find the sum without waiting.
+  /// Returns whether `finish` would find the sum without waiting.
   virtual bool arrived(std::size_t started) = 0;
 
-  /// Leaves the sum, the same bits on every rank. In any order, each once. Throws CommError if a
-  /// rank does not come by the deadline, and whenever the sum may be wrong.
+  /// Waits for the sum and writes it to `sum`, the same bits on every rank. Each is finished once,
+  /// in any order. Throws CommError if a rank does not come by the deadline, and whenever the sum
+  /// may be wrong.
   virtual void finish(std::size_t started, std::span<double> sum) = 0;
 
+  // These do what Transport's functions of the same names promise.
   virtual void give_up(std::string_view why) noexcept = 0;
-  virtual void refuse(std::string_view) noexcept {}  ///< see Transport
+  virtual void refuse(std::string_view) noexcept {}
 
-  /// Collective. See Transport.
+  /// Collective. Returns the all-reduce over the ranks with the same color: see Transport.
   virtual std::unique_ptr<PlainSum> split(std::span<const int> colors) = 0;
 };
 
-/// A transport that sends the fingerprint inside the same sum (fingerprint.hpp), 8 values more, so
-/// that every rank sees a disagreement in the very call. The ranks then exchange their descriptors.
+/// Makes a transport of `sum` that sends each message's fingerprint inside the same sum, as 8 more
+/// values (fingerprint_words.hpp). So every rank notices a disagreement in the call in which it
+/// happens; the ranks then exchange their descriptors to tell who did what.
 ///
-/// Equal lengths cannot be checked inside the sum that needs them. So the first message of a layer
-/// is preceded by one of the fingerprint alone, which has the same length everywhere. After some
-/// thousand layers it begins anew with all of them.
+/// A sum cannot check that its own lengths are equal. So the first message of each layer, number of
+/// channels and length is preceded by a sum of the fingerprint alone, which has the same length
+/// everywhere. After 8192 of these all are forgotten and checked again.
 std::unique_ptr<Transport> with_fingerprints(std::unique_ptr<PlainSum> sum);
 
 }  // namespace syncbn::comm

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ranks as threads of one process: a node (node/exchange.hpp) whose memory is the process's own.
+// The ranks are threads of one process. They exchange as processes of a node do
+// (node/exchange.hpp), but in the process's own memory.
 
 #include <algorithm>
 #include <map>
@@ -22,7 +23,7 @@ namespace syncbn {
 namespace comm {
 namespace {
 
-/// What the threads share.
+/// Holds what the threads of a group share.
 class Team {
  public:
   Team(int ranks, Deadlines deadlines) : deadlines_(deadlines) {
@@ -46,7 +47,8 @@ class Team {
     return std::make_unique<node::Exchange>(node::Ranks(areas, rank, std::move(names)), deadlines_);
   }
 
-  /// The team of the ranks that named this color in the `split`-th split, made by the first to ask.
+  /// Returns the team of the ranks that gave this color in the `split`-th split. The first rank to
+  /// ask makes it, the last of the `members` removes it from the list.
   std::shared_ptr<Team> child(std::int64_t split, int color, int members) {
     const std::scoped_lock lock(mutex_);
     const auto key = std::pair(split, color);
@@ -99,7 +101,7 @@ class ThreadTransport final : public Transport {
 
  private:
   std::shared_ptr<Team> team_;
-  std::unique_ptr<node::Exchange> exchange_;  ///< goes before what it works on
+  std::unique_ptr<node::Exchange> exchange_;  ///< destroyed before team_, which it uses
   int rank_;
   std::int64_t splits_ = 0;
 };

@@ -5,9 +5,10 @@
 
 namespace syncbn::comm {
 
-// On every rank's way, so it is not the chain of Fingerprint: a sum of products with odd constants
-// (digits of pi, made odd), which for a difference in one number is never the same, and for several
-// as likely as for any hash.
+// This runs for every message, so it must be quick. Each number is multiplied by an odd constant of
+// its own (digits of pi, made odd) and the products are added, instead of a chain of Fingerprint's
+// steps. If exactly one number differs, so does the sum; if several do, sums are equal as rarely as
+// those of any hash.
 Message stamped(const Descriptor& what, std::int64_t sequence, std::size_t length) {
   const std::uint64_t numbers = static_cast<std::uint64_t>(what.channels) * 0x243f6a8885a308d3 +
                                 static_cast<std::uint64_t>(length) * 0x13198a2e03707345 +

@@ -9,8 +9,8 @@
 
 namespace syncbn::comm {
 
-/// The integer that a summed double stands for. Throws CommError if it stands for none of this
-/// type: an all-reduce of somebody else's may leave anything, and converting that is undefined.
+/// Returns the integer that a summed double holds. Throws CommError if it holds none of this type:
+/// an all-reduce that is not ours may leave anything, and to convert that would be undefined.
 template <std::integral Integer>
 Integer whole_number(double value) {
   constexpr double least = static_cast<double>(std::numeric_limits<Integer>::min());
