@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Sums of weights without rounding: integers in units of the smallest float, 2^-149, 32 bits a
-// limb; and how many weights are not 0. The same on the host and in a kernel.
+// Weights are added up without rounding: their sum is an integer in units of the smallest float,
+// 2^-149, in limbs of 32 bits; beside it stands how many weights are not 0. All of this is the same
+// on the host and in a kernel.
 
 #include <bit>
 #include <cmath>
@@ -13,13 +14,13 @@
 namespace syncbn::kernels {
 
 inline constexpr int count_limbs = 10;
-/// A count has so many words: its limbs, and behind them the number of weights that are not 0.
+/// The number of words in a count: its limbs, and behind them the number of weights that are not 0.
 inline constexpr int count_words = count_limbs + 1;
 inline constexpr int terms_word = count_limbs;
 inline constexpr int smallest_place = 149;
 
-/// Calls add(word, part) for the parts, below 2^32, of mantissa * 2^place units; the mantissa is
-/// below 2^24.
+/// Splits mantissa * 2^place units into limbs, and calls add(word, part) for each, with parts below
+/// 2^32. The mantissa is below 2^24.
 template <class Add>
 SYNCBN_HOST_DEVICE void split_mantissa_into_limbs(std::uint64_t mantissa, int place, Add add) {
   const std::uint64_t shifted = mantissa << (place % 32);
@@ -27,7 +28,8 @@ SYNCBN_HOST_DEVICE void split_mantissa_into_limbs(std::uint64_t mantissa, int pl
   add(place / 32 + 1, static_cast<std::int64_t>(shifted >> 32));
 }
 
-/// For those of a weight, finite and at least 0, which counts as a term unless it is 0.
+/// Calls add(word, part) for the words of a weight, finite and at least 0. It counts as a term
+/// unless it is 0.
 template <class Add>
 SYNCBN_HOST_DEVICE void split_weight_into_limbs(float weight, Add add) {
   const auto bits = std::bit_cast<std::uint32_t>(weight);
@@ -41,7 +43,7 @@ SYNCBN_HOST_DEVICE void split_weight_into_limbs(float weight, Add add) {
   }
 }
 
-/// For those of a number of weights of 1, which count as terms.
+/// Calls add(word, part) for the words of `positions` weights of 1, each of which is a term.
 template <class Add>
 SYNCBN_HOST_DEVICE void split_positions_into_limbs(std::int64_t positions, Add add) {
   add(terms_word, positions);
@@ -59,8 +61,9 @@ SYNCBN_HOST_DEVICE inline void carry(std::int64_t* limbs) {
   }
 }
 
-/// From limbs that are integers, rounded alike whoever had which share of them. Of a message that
-/// failed they are NaN, and so is the count.
+/// Returns the sum of weights that these limbs stand for; they are integers stored as doubles. The
+/// rounding does not depend on which rank had which weights. Limbs of a message that failed are
+/// NaN, and so is the count.
 SYNCBN_HOST_DEVICE inline double to_count(const double* limbs) {
   if (std::isnan(limbs[0])) {
     return limbs[0];

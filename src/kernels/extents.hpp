@@ -7,8 +7,9 @@
 
 namespace syncbn::kernels {
 
-/// A tensor of either layout as memory sees it: [rows, channels, plane], dense, in this order.
-/// channels_last is rows = N*S of planes of 1; a single channel is one plane of everything.
+/// Describes how a tensor of either layout lies in memory: dense, as [rows, channels, plane]. With
+/// channels_last there are N*S rows, and a plane is 1 element; a tensor of a single channel is one
+/// plane.
 struct Extents {
   std::int64_t rows;
   std::int64_t channels;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What each kernel computes. The arguments have been validated: shapes and types agree, data is
-// there. Sums over the elements of channel c run over all samples and positions.
+// This header says what each kernel computes. The arguments have been validated: shapes and types
+// agree, data is there. Sums over the elements of channel c run over all samples and positions.
 //
 // A kernel does the channels of a range and reads and writes nothing of the others. Arrays marked
 // [C] are indexed by the channel's number in the tensor.
 //
-// Every backend gives a result that depends neither on the number of threads nor on how the
-// channels were cut into ranges (but for sums over channels so few that several rows of them lie
-// abreast, see cpu/partition.hpp; and a NaN may be another NaN): work is cut into parts by the
-// tensor's shape alone, and their sums are added in a fixed order. It may depend on the instruction
-// set, within rounding.
+// Results of any backend do not depend on the number of threads or on how channels are split into
+// ranges: work is cut by the tensor's shape alone and partial sums are added in a fixed order. Two
+// things are excepted: sums over so few channels that several rows share a vector
+// (cpu/partition.hpp), and which NaN a NaN is. Results may depend on the instruction set, within
+// rounding.
 
 #include <cstdint>
 
@@ -32,17 +32,19 @@ struct ChannelRange {
   friend bool operator==(const ChannelRange&, const ChannelRange&) = default;
 };
 
-/// How to go about it; nothing here changes a result.
+/// Says how a kernel goes about its work; nothing here changes a result.
 struct Run {
   Scratch& scratch;
-  /// Write past the cache: for tensors that do not fit in it together with what they are made of.
+  /// Writes go past the cache, for tensors that do not fit in it beside the tensors that they are
+  /// computed from.
   bool stream = false;
 };
 
-/// sum[c] = sum(w (x - pivot[c])), sum_sq[c] = sum(w (x - pivot[c])^2), with differences, squares
-/// and sums in double. Of 16-bit types terms are of float, and added in float until one has been
-/// rounded 13 times, those of forming it included (12 times without weights); sums of these are of
-/// double. Without weights w = 1. Where w = 0, x is not looked at.
+/// Computes sum[c] = sum(w (x - pivot[c])) and sum_sq[c] = sum(w (x - pivot[c])^2), with
+/// differences, squares and sums in double. For f16 and bf16, terms are computed in float and added
+/// in float in short runs, so that a term is rounded at most 13 times (12 without weights),
+/// counting its own computation; runs are added in double. Without weights w = 1. Where w = 0, x
+/// has no influence, even if it is a NaN.
 struct ForwardSums {
   ConstTensorView x;
   ChannelRange channels;
@@ -52,12 +54,13 @@ struct ForwardSums {
   double* sum_sq;       ///< [C] written
 };
 
-/// z = (x - mean[c]) * scale[c] + shift[c] [+ residual],  y = z < 0 ? negative_slope * z : z; with
-/// a slope of 0 exactly 0. y = 0 where the weight is 0.
+/// Computes y from
+///   z = (x - mean[c]) * scale[c] + shift[c] [+ residual],  y = z < 0 ? negative_slope * z : z,
+/// where a slope of 0 gives exactly 0. Where the weight is 0, y is 0.
 ///
-/// f32, f16 and bf16 compute in float with the mean as a pair mean_hi + mean_lo of floats, so that
-/// ((x - mean_hi) - mean_lo) loses nothing to a mean far larger than the spread; f64 in double.
-/// A NaN stays one.
+/// f32, f16 and bf16 are computed in float with the mean as a pair mean_hi + mean_lo of floats, so
+/// that ((x - mean_hi) - mean_lo) loses nothing to a mean far larger than the spread; f64 is
+/// computed in double. A NaN stays one.
 struct Normalize {
   ConstTensorView x;
   ChannelRange channels;
@@ -70,17 +73,17 @@ struct Normalize {
   void* y;  ///< of x's shape, type and layout; may be x or residual
 };
 
-/// Where x comes from that a backward kernel needs.
+/// Says what a backward kernel gets x - mean from.
 enum class Source : std::uint8_t {
   input,   ///< `data` is x
   output,  ///< `data` is y = activation(z) without a residual, and x - mean = (z - shift) / scale,
            ///< 0 with a scale of 0
 };
 
-/// The gradient behind the activation: dz = dy where a value passed the activation unchanged,
-/// negative_slope * dy elsewhere; with a slope of 0 exactly 0. "Unchanged" is !(y <= 0), with y
-/// recomputed from x by the very arithmetic of Normalize where it is not given. dz = 0 where the
-/// weight is 0.
+/// Holds what the gradient dz with respect to z, the activation's input, is computed from: dz = dy
+/// where a value passed the activation unchanged, negative_slope * dy elsewhere (with a slope of 0
+/// exactly 0). "Unchanged" is !(y <= 0); y is recomputed from x by the very arithmetic of Normalize
+/// where it is not given. Where the weight is 0, dz = 0.
 struct Upstream {
   ConstTensorView data;
   Source source;
@@ -93,8 +96,8 @@ struct Upstream {
   double negative_slope;
 };
 
-/// sum_dz[c] = sum(dz), sum_dz_x[c] = sum(dz * (x - mean[c])), products and sums in double, or as
-/// ForwardSums those of 16-bit types.
+/// Computes sum_dz[c] = sum(dz) and sum_dz_x[c] = sum(dz * (x - mean[c])), with products and sums
+/// in double; for f16 and bf16 as in ForwardSums.
 struct BackwardSums {
   Upstream upstream;
   ChannelRange channels;
@@ -102,7 +105,8 @@ struct BackwardSums {
   double* sum_dz_x;  ///< [C] written
 };
 
-/// dx = scale[c] * (dz - w (mean_dz[c] + (x - mean[c]) * slope[c])),  dresidual = dz.
+/// Computes dx = scale[c] * (dz - w (mean_dz[c] + (x - mean[c]) * slope[c])) and dresidual = dz.
+/// `slope` is not the activation's but the factor of x - mean.
 struct InputGradient {
   Upstream upstream;
   ChannelRange channels;
@@ -112,29 +116,30 @@ struct InputGradient {
   void* dresidual;        ///< null, or of x's shape, type and layout; may be dy (then dx may not)
 };
 
-/// One backend.
+/// The functions of one backend.
 struct Kernels {
   void (*forward_sums)(const ForwardSums&, const Run&);
   void (*normalize)(const Normalize&, const Run&);
   void (*backward_sums)(const BackwardSums&, const Run&);
   void (*input_gradient)(const InputGradient&, const Run&);
 
-  // The same sums with terms of double in fixed point: the same bits in whatever order and in
-  // however many parts they are taken. The arguments' own sums are not written.
+  // These take the same sums with terms of double in fixed point: their bits are the same in
+  // whatever order and in however many parts they are taken. The arguments' own sums are not
+  // written.
   void (*forward_in_fixed_point)(const ForwardSums&, const FixedPoint&, const Run&);
   void (*backward_in_fixed_point)(const BackwardSums&, const FixedPoint&, const Run&);
-  // What windows they need.
+  // These find how large the terms are, which tells what windows the sums in fixed point need.
   void (*forward_magnitudes)(const ForwardSums&, const Magnitudes&, const Run&);
   void (*backward_magnitudes)(const BackwardSums&, const Magnitudes&, const Run&);
 
-  /// Bytes that a pass over memory may leave behind in the cache and the next one finds there.
+  /// Returns how many bytes a pass over memory may leave in the cache for the next pass to find.
   std::int64_t (*cache_bytes)();
-  /// The fewest channels worth doing at a time: so many that whole stretches of memory are read,
-  /// or all.
+  /// Returns the fewest channels worth doing at a time: enough that memory is read in long
+  /// stretches, or all channels.
   std::int64_t (*least_channels)(const ConstTensorView& x);
 };
 
-/// The device switch: the only place that looks at a Backend.
+/// Returns the functions of a backend. Nothing else looks at a Backend.
 const Kernels& select(Backend backend);
 
 }  // namespace syncbn::kernels

@@ -17,7 +17,7 @@ void* Scratch::take_bytes(std::size_t bytes) {
   bytes = (bytes + round - 1) / round * round;
   wanted_ += bytes;
   if (used_ + bytes > size_) {
-    // Room for all of it, so that after the next reset one piece is enough.
+    // The new piece has room for all that was taken, so that one is enough after the next reset.
     const std::size_t size = std::max(wanted_, 2 * size_);
     full_.reserve(full_.size() + 1);
     Memory larger(static_cast<std::byte*>(operator new(size, line)));

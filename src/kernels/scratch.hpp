@@ -10,14 +10,14 @@
 
 namespace syncbn::kernels {
 
-/// Memory for the duration of a call, which the next call finds again: once it has grown to what a
-/// step needs, nothing is allocated.
+/// Lends memory for the duration of a call and keeps it for the next one, so that nothing is
+/// allocated once it has grown to what a training step needs.
 class Scratch {
  public:
-  /// What was taken is given back.
+  /// Takes back all memory that `take` has lent.
   void reset();
 
-  /// `count` values, not initialized, from the beginning of a cache line on. Valid until `reset`.
+  /// Returns `count` values, not initialized, which begin a cache line. Valid until `reset`.
   template <class T>
   T* take(std::int64_t count) {
     static_assert(std::is_trivial_v<T>);
@@ -33,11 +33,11 @@ class Scratch {
 
   void* take_bytes(std::size_t bytes);
 
-  Memory memory_;  ///< where there is room
+  Memory memory_;  ///< the piece that is lent from
   std::size_t size_ = 0;
   std::size_t used_ = 0;
-  std::size_t wanted_ = 0;    ///< all that was taken since the last reset
-  std::vector<Memory> full_;  ///< what was taken before memory_ had to be replaced
+  std::size_t wanted_ = 0;    ///< bytes taken since the last reset
+  std::vector<Memory> full_;  ///< smaller pieces, lent until the next reset
 };
 
 }  // namespace syncbn::kernels

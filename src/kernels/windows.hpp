@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What exact sums decide about a channel by itself, from values that all ranks have alike. The same
-// on the host and in a kernel: bn/exact_sums.hpp says what it is for.
+// These functions decide, for one channel at a time, how exact sums are taken and whether they are
+// good enough. They decide from values that are the same on all ranks, and are the same on the host
+// and in a kernel. bn/exact_sums.hpp says what they are for.
 
 #include <algorithm>
 #include <cmath>
@@ -16,10 +17,10 @@
 
 namespace syncbn::kernels {
 
-/// Of what is 0, or not known yet.
+/// Stands for the exponent of 0, or of a value that is not known yet.
 inline constexpr int no_exponent = -100000;
 
-/// As frexp gives it.
+/// Returns the exponent e of std::frexp: 2^(e - 1) <= |value| < 2^e.
 SYNCBN_HOST_DEVICE inline int exponent_of(double value) {
   int exponent = 0;
   std::frexp(value, &exponent);
@@ -28,22 +29,23 @@ SYNCBN_HOST_DEVICE inline int exponent_of(double value) {
 
 // --- windows -----------------------------------------------------------------------------------
 
+/// The windows w of a channel's two sums: |terms| < 2^w (fixed_point.hpp).
 struct Windows {
-  int first;   ///< of the terms of either sum
-  int second;  ///< means nothing, as the other, if they are not known
-  bool known;
+  int first;
+  int second;
+  bool known;  ///< if false, neither window means anything
 };
 
 SYNCBN_HOST_DEVICE inline int in_range(int window) {
   return window < least_window ? least_window : window > most_window ? most_window : window;
 }
 
-/// A forward's, for a variance about the pivot like this; negative if there is none. Where the
-/// square of a difference is in the second window, the difference is in the first: kernels look at
-/// squares alone.
+/// Returns a forward's windows for a batch that varies about the pivot by about `var`, which is
+/// negative if it is not known. If the square of a difference is in the second window, the
+/// difference is in the first, so that kernels check squares alone.
 SYNCBN_HOST_DEVICE inline Windows forward_windows(double var, double eps, double pivot) {
-  constexpr int deviations = 8;  // that a window holds, as a power of 2
-  // A float may be that far from the mean.
+  constexpr int deviations = 8;  // a window holds 2^8 standard deviations
+  // Elements that are floats may be this far from the mean, however small the variance.
   const double rounding = 0x1p-22 * std::fabs(pivot);
   const double spread = std::ldexp(std::sqrt(var + eps), deviations);
   const double width = spread < rounding ? rounding : spread;
@@ -55,11 +57,12 @@ SYNCBN_HOST_DEVICE inline Windows forward_windows(double var, double eps, double
   return {in_range(exponent), in_range(2 * exponent), true};
 }
 
-/// A backward's. `gradient_exponent`: of the last one's largest |dz|.
+/// Returns a backward's windows. `gradient_exponent` is that of the last backward's largest |dz|.
 SYNCBN_HOST_DEVICE inline Windows backward_windows(int gradient_exponent, double mean,
                                                    double invstd) {
-  constexpr int gradients = 6;  // largest ones of the last step that a window holds, likewise
-  // A product of dz and x - mean is rarely as large as both factors' largest.
+  constexpr int gradients = 6;  // a window holds 2^6 times the last step's largest |dz|
+  // The products' window holds that times 2^4 standard deviations: the largest dz rarely meets the
+  // largest x - mean.
   constexpr int deviations_of_products = 4;
   const double deviation = invstd > 0 ? 1 / invstd : std::fabs(0x1p-24 * mean);
   if (gradient_exponent == no_exponent || !std::isfinite(deviation)) {
@@ -70,16 +73,18 @@ SYNCBN_HOST_DEVICE inline Windows backward_windows(int gradient_exponent, double
           true};
 }
 
-/// For largest terms of this exponent: one more, as room for a term that is rounded up, or
-/// otherwise than magnitudes.
+/// Returns the window for terms the largest of which has this exponent. It is one more than the
+/// exponent, because a sum may round a term up, or otherwise than the kernel that found the
+/// largest.
 SYNCBN_HOST_DEVICE inline int fitted_window(int exponent) {
   return exponent == no_exponent ? 0 : in_range(exponent + 1);
 }
+/// Tells whether terms of this exponent fit in no window; they then count as infinite.
 SYNCBN_HOST_DEVICE inline bool is_too_large_to_count(int exponent) {
   return exponent >= most_window;
 }
 
-/// These are a forward's sums of a channel, over the group.
+/// A forward's sums of a channel over the group.
 struct ForwardTotals {
   double sum;
   double sum_sq;
@@ -87,14 +92,14 @@ struct ForwardTotals {
   double terms;  ///< how many weights are not 0
 };
 
-/// Units make a mean and a variance wrong by at most these.
+/// Bounds of how far a mean and a variance are off because terms were rounded to units.
 struct ErrorsOfUnits {
   double mean;
   double var;
 };
 
-/// Follows the derivation in bn/exact_sums.hpp. A term is off by half a unit whatever its weight,
-/// and so a sum by as many halves as it has terms.
+/// Computes these bounds, as derived in bn/exact_sums.hpp, for units of 2^(window - bits). A term
+/// is off by half a unit at most whatever its weight, and so a sum by half a unit for each term.
 SYNCBN_HOST_DEVICE inline ErrorsOfUnits errors_of_units(const ForwardTotals& of,
                                                         const Windows& windows, int bits) {
   const double half_units = of.terms / of.count / 2;
@@ -103,27 +108,27 @@ SYNCBN_HOST_DEVICE inline ErrorsOfUnits errors_of_units(const ForwardTotals& of,
   return {mean, squares + mean * (2 * std::fabs(of.sum / of.count) + mean)};
 }
 
-/// Gives the mean as a pivot of exact sums; `fine`: of f64.
+/// Returns the mean as a pivot of exact sums. `fine` is true for f64.
 SYNCBN_HOST_DEVICE inline double to_exact_pivot(double mean, bool fine) {
   return to_pivot(mean, fine ? DType::f64 : DType::f32);
 }
 
-/// Gives the pivot nearest to the mean that sums about `pivot` say is so far off: 0 where that mean
-/// is less than what x - pivot has lost of it.
+/// Returns the pivot nearest to the mean, which sums about `pivot` put at pivot + offset; 0 where
+/// that mean is smaller than what rounding x - pivot has lost of it.
 SYNCBN_HOST_DEVICE inline double nearest_pivot(double offset, double pivot, bool fine) {
   const double mean = pivot + offset;
   return std::fabs(mean) < 0x1p-48 * std::fabs(offset) ? 0 : to_exact_pivot(mean, fine);
 }
 
-/// Tells whether that pivot is much nearer to the mean than this one is.
+/// Tells whether nearest_pivot() is less than half as far from the mean as `pivot` is.
 SYNCBN_HOST_DEVICE inline bool another_pivot_is_nearer(double offset, double pivot, bool fine) {
   const double nearest = nearest_pivot(offset, pivot, fine);
   return nearest != pivot && 2 * std::fabs(pivot + offset - nearest) < std::fabs(offset);
 }
 
 /// Tells whether a forward's sums, of terms inside these windows, are too coarse for the mean and
-/// the variance and would be finer in others. `fitted`: the windows are those of the largest terms,
-/// which become smaller only about another pivot.
+/// the variance and would be finer in others. `fitted` says that the windows are those of the
+/// largest terms, which become smaller only about another pivot.
 SYNCBN_HOST_DEVICE inline bool is_too_coarse(const ForwardTotals& of, const Windows& windows,
                                              double pivot, double eps, bool fine, bool fitted) {
   if (!(of.count > 0)) {
@@ -141,7 +146,7 @@ SYNCBN_HOST_DEVICE inline bool is_too_coarse(const ForwardTotals& of, const Wind
   return !(error <= tolerance * total && errors.mean <= tolerance * std::sqrt(total));
 }
 
-/// Whether a backward's window holds gradients that are much larger than the largest.
+/// Tells whether a backward's window is more than 2^16 times as wide as the largest |dz| needs.
 SYNCBN_HOST_DEVICE inline bool is_too_wide(int window, int largest_exponent) {
   constexpr int widest = 16;
   return largest_exponent != no_exponent && window - largest_exponent > widest;
@@ -149,14 +154,14 @@ SYNCBN_HOST_DEVICE inline bool is_too_wide(int window, int largest_exponent) {
 
 // --- integers ----------------------------------------------------------------------------------
 
-/// With the halves in order.
+/// Returns the same integer with a low half from 0 to 2^32 - 1.
 SYNCBN_HOST_DEVICE inline Integer carried(Integer value) {
   value.high += value.low >> 32;
   value.low &= 0xFFFFFFFF;
   return value;
 }
 
-/// A sum whose halves are integers, in units of 2^(window - bits).
+/// Returns the value of the integer high * 2^32 + low in units of 2^(window - bits).
 SYNCBN_HOST_DEVICE inline double in_units(double high, double low, int window, int bits) {
   return std::ldexp(std::fma(high, 0x1p32, low), window - bits);
 }
@@ -165,38 +170,42 @@ SYNCBN_HOST_DEVICE inline double in_units(Integer value, int window, int bits) {
   return in_units(static_cast<double>(value.high), static_cast<double>(value.low), window, bits);
 }
 
-/// A sum in units of its window.
+/// Returns the value of a sum of terms in this window.
 SYNCBN_HOST_DEVICE inline double value_of(const FixedPointSum& sum, int window) {
   return in_units(sum.coarse, window, unit_bits) + in_units(sum.fine, window, 2 * unit_bits);
 }
 
 // --- a maximum by addition ---------------------------------------------------------------------
 
-// A rank adds B^digit, B a power of 2. The sum, whatever its rounding, is at least B^max and below
-// B^(max + 1) for fewer than B ranks.
+// An all-reduce that adds finds a maximum over ranks as follows. Each rank adds B^digit, where B is
+// a power of 2. Whatever its rounding, the sum is at least B^max and, for fewer than B ranks, below
+// B^(max + 1).
 
-/// How digits from 1 to `count` become doubles; the middle one becomes 1, and 0, for none, 0.
+/// Turns digits from 1 to `count` into powers of B, and a sum of such powers into the largest
+/// digit. The digit in the middle becomes B^0 = 1; digit 0 stands for no value and becomes 0.
 struct Digits {
-  int bits;  ///< of B
+  int bits;  ///< log2(B)
   int count;
 
   SYNCBN_HOST_DEVICE double power(int digit) const {
     return digit == 0 ? 0 : std::ldexp(1.0, bits * (digit - count / 2));
   }
-  /// Of a sum of powers.
+  /// Returns the largest digit in a sum of powers, 0 if there was none.
   SYNCBN_HOST_DEVICE int largest(double sum) const {
     return sum > 0 ? (exponent_of(sum) - 1 + bits * (count / 2)) / bits : 0;
   }
 };
 
-/// Exponents of doubles, numbered from 1 on; 0 for no term other than 0.
+/// Exponents of doubles are numbered from 1 on. Number 0 stands for a magnitude that is 0 or not
+/// finite.
 inline constexpr int least_exponent = -1100;
 inline constexpr int most_exponent = 1024;
 SYNCBN_HOST_DEVICE inline int exponent_number(double magnitude) {
   return magnitude > 0 && std::isfinite(magnitude) ? exponent_of(magnitude) - least_exponent : 0;
 }
 
-// A backward's largest |dz|, by the exponent's distance from the window, which holds it.
+// A backward's largest |dz| travels as a digit. The window holds it, so its exponent is at most the
+// window w, which is digit `largest_steps`; each digit less is an exponent less, down to digit 1.
 inline constexpr int largest_steps = unit_bits + 1;
 SYNCBN_HOST_DEVICE constexpr Digits largest_digits() {
   return {20, largest_steps};
@@ -210,7 +219,7 @@ SYNCBN_HOST_DEVICE inline int largest_exponent(double powers, int window) {
   return digit == 0 ? no_exponent : window + digit - largest_steps;
 }
 
-/// Which NaN it is depends on the order of terms.
+/// Returns the same NaN for every NaN, because which one a sum gives depends on the order of terms.
 SYNCBN_HOST_DEVICE inline double canonical(double special) {
   return std::isnan(special) ? std::numeric_limits<double>::quiet_NaN() : special;
 }
