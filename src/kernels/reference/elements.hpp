@@ -9,8 +9,8 @@
 
 namespace syncbn::kernels::reference {
 
-/// Calls body(i, w) for every element of channel c whose weight w is not 0, absent(i) for the
-/// others; i is its index in memory. Without weights w = 1.
+/// Calls body(i, w) for every element of channel c whose weight w is not 0, and absent(i) for the
+/// others; i is the element's index in memory. Without weights w = 1.
 template <class Body, class Absent>
 void for_each_element(const ConstTensorView& x, const float* weight, std::int64_t c, Body body,
                       Absent absent) {
@@ -29,7 +29,8 @@ void for_each_element(const ConstTensorView& x, const float* weight, std::int64_
   }
 }
 
-/// The activation: v itself above 0, on the lower side v * slope, with a slope of 0 exactly 0.
+/// Returns v * slope, which is what the activation does on its lower side to a value, or to the
+/// gradient dy of one; exactly 0 with a slope of 0.
 inline double lower_side(double v, double slope) {
   return slope == 0 ? 0 : v * slope;
 }

@@ -42,7 +42,7 @@ const ConstTensorView& tensor(const BackwardSums& arguments) {
   return arguments.upstream.data;
 }
 
-/// Whether a term that became M + v lies outside of its window.
+/// Tells whether a term v lies outside of its window, given sum = M + v and grid = M.
 bool is_far(double sum, double grid) {
   return is_outside(units(sum, grid) + signed_offset);
 }

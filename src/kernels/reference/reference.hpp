@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The kernels written to be read: one thread, one element at a time, in double, sums in long
-// double. The other backends are tested against them.
+// These kernels are written to be read: they run on one thread, one element at a time, in double,
+// with sums in long double (or in fixed point). The other backends are tested against them.
 
 #include "kernels/kernels.hpp"
 

@@ -8,12 +8,13 @@
 
 namespace syncbn::kernels::reference {
 
-/// What a backward kernel needs to know of element i, which belongs to channel c.
+/// Holds what a backward kernel needs to know of an element.
 struct Element {
   double centered;  ///< x - mean
   double dz;
 };
 
+/// Computes this for the element with index i in memory, which belongs to channel c.
 template <class T>
 Element upstream_element(const Upstream& upstream, std::int64_t c, std::int64_t i) {
   const double data = load<T>(upstream.data.data(), i);
