@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The walk across columns, for kernels that add up what there is in each.
+// Walks across the columns of a tensor seen as a matrix (Columns in partition.hpp), for kernels
+// that add up the elements of each column.
 
 #include <algorithm>
 #include <cstdint>
@@ -11,23 +12,24 @@
 
 namespace syncbn::kernels::cpu {
 
-/// The same columns of some rows.
+/// A range of columns in some rows, which lie at equal distances.
 struct PieceOfRows {
   std::int64_t rows;
   std::int64_t i;      ///< index of column 0 of the first row
-  std::int64_t apart;  ///< from a row to the next
+  std::int64_t apart;  ///< elements from a row to the next
   Range columns;
-  const float* weights;  ///< null, or those of the columns, one row's; zeros follow for a step
+  const float* weights;  ///< null, or a single row's weights of the columns, and zeros for a step
 };
 
-/// Rows an even number apart often lie where a cache has the same few places for all.
+/// Returns the largest odd number that is not above `rows`: rows an even number apart often compete
+/// for the same few places in a cache.
 inline std::int64_t odd_at_most(std::int64_t rows) {
   return rows - (rows % 2 == 0 ? 1 : 0);
 }
 
-/// Calls run(piece) for all of a block. Of full rows `together` are taken at a time, as far apart
-/// as can be, while there are as many: what belongs to columns is loaded once for all. `weight`:
-/// null, or the weights of all positions; then rows are taken one at a time.
+/// Calls run(piece) for all of a block. While there are enough full rows, `together` of them are
+/// taken at a time, as far apart as possible: the columns' coefficients are then loaded once for
+/// all of them. `weight` is null or the weights of all positions; with weights, `together` is 1.
 template <class Run>
 void across_columns(const Columns& columns, const Columns::Block& block, const float* weight,
                     std::int64_t together, const Run& run) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Linux tells the sizes, and which processors share a cache, in
+// Linux gives the sizes of caches, and which processors share one, in
 // /sys/devices/system/cpu/cpu0/cache/indexI/{level,type,size,shared_cpu_list}
 // (Documentation/ABI/testing/sysfs-devices-system-cpu). All processors are taken to be like the
 // first one.
@@ -17,17 +17,17 @@
 namespace syncbn::kernels::cpu {
 namespace {
 
-/// Of each processor.
+/// Bytes of the second and of the last level of cache that each processor may count on.
 struct Shares {
-  std::int64_t second = std::int64_t{512} << 10;  ///< unless the system tells
+  std::int64_t second = std::int64_t{512} << 10;  ///< these hold unless Linux gives others
   std::int64_t last = std::int64_t{1} << 20;
 };
 
-/// Most that a processor counts on of the last level. A virtual machine may show a whole machine's
-/// as its own, and not the others that use it.
+/// The most bytes of the last level that a processor counts on. A virtual machine may show the
+/// whole machine's cache as its own, and hide the others that use it.
 constexpr std::int64_t most_of_last = std::int64_t{16} << 20;
 
-// "32768K", "32M" or "0-3,8": the number, and what follows.
+// Reads the number that "32768K", "32M" or "0-3,8" begins with, and moves `text` behind it.
 std::int64_t leading_number(const char*& text) {
   char* rest = nullptr;
   const std::int64_t number = std::strtoll(text, &rest, 10);

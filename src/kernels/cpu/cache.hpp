@@ -5,8 +5,9 @@
 
 namespace syncbn::kernels::cpu {
 
-/// Bytes of cache that this process may count on: its threads' second-level caches, or, where that
-/// is more, their part of the last one, shared evenly by the processors behind it.
+/// Returns the bytes of cache that this process may count on: its threads' second-level caches or,
+/// where that is more, their part of the last level. The processors behind a last level share it
+/// evenly, at most 16 MiB each.
 std::int64_t cache_bytes();
 
 }  // namespace syncbn::kernels::cpu

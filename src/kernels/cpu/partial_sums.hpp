@@ -8,7 +8,7 @@
 
 namespace syncbn::kernels::cpu {
 
-/// Two sums for every part of a partition and every column, at first 0.
+/// Holds two sums for every part of a partition and every column; they begin with 0.
 class PartialSums {
  public:
   PartialSums(std::int64_t parts, std::int64_t columns, Scratch& scratch);
@@ -16,7 +16,7 @@ class PartialSums {
   double* first(std::int64_t part) const { return memory_ + 2 * part * columns_; }
   double* second(std::int64_t part) const { return first(part) + columns_; }
 
-  /// Adds up the parts in the order of their numbers, into those of part 0.
+  /// Adds the sums of all parts, in the order of their numbers, to those of part 0.
   void combine() const;
 
  private:

@@ -10,54 +10,55 @@
 namespace syncbn::kernels::cpu {
 namespace {
 
-// Elements in a block: enough to be worth handing to a thread, few enough to spread a middling
-// tensor over many of them. Large tensors have larger blocks where there are partial sums, to keep
-// these few, and by columns.
+// A block has about min_block elements: enough to be worth handing to a thread, few enough to
+// spread a tensor of middling size over many threads. Large tensors have larger blocks, about as
+// many as said here, for sums (to keep partial sums few) and by columns.
 constexpr std::int64_t min_block = std::int64_t{1} << 16;
 constexpr std::int64_t blocks_by_planes = 256;
 constexpr std::int64_t blocks_by_columns = 64;
 
-// Fewest rows in a block by planes, if it holds as much and the tensor has as many: sums advance in
-// several at once.
+// The fewest rows in a block by planes for sums, if it holds as much and the tensor has as many:
+// sums advance in several rows at once.
 constexpr std::int64_t rows_of_planes = 4;
 
-// Fewest rows over which a block by columns sums, unless the tensor has fewer.
+// The fewest rows over which a block by columns sums, unless the tensor has fewer.
 constexpr std::int64_t rows_per_sum = 64;
 
-// Cuts of rows of a matrix for sums fall on multiples of this: so many at most go together.
+// Cuts between rows of a matrix fall on multiples of this for sums; it is the most rows that
+// kernels take together.
 constexpr std::int64_t rows_together = 8;
 
-// Most columns in a block for elements, whose coefficients are read once a row.
+// The most columns in a block for elements: their coefficients are read once a row.
 constexpr std::int64_t most_columns = 16384;
 
-// Cuts of planes and rows fall on multiples of this, so that steps of any length end there (see
-// elements-inl.hpp).
+// Cuts within planes and within rows fall on multiples of this, so that steps of any length end
+// there (elements-inl.hpp).
 constexpr std::int64_t grain = longest_step;
 
-// As much as should be read before going on to another row. [B]
+// The bytes that should at least be read before going on to another row.
 constexpr std::int64_t stretch = 1024;
 
-// Columns that a row of the matrix should at least have.
+// The number of columns that a row of the matrix should at least have.
 constexpr std::int64_t wide_row = 512;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
 
-// Into how many cuts an extent falls if none may be longer than `longest`.
+// Returns into how many parts an extent is cut if none may be longer than `longest`.
 std::int64_t cuts(std::int64_t extent, std::int64_t longest) {
   return divide_up(extent, std::clamp<std::int64_t>(longest, 1, extent));
 }
 
-// Cut i of `count`, all of the same number of `step`s, give or take one.
+// Returns part i of `count`. All parts have the same number of `step`s, give or take one.
 Range cut(std::int64_t extent, std::int64_t count, std::int64_t i, std::int64_t step = 1) {
   const std::int64_t steps = divide_up(extent, step);
   return {std::min(extent, steps * i / count * step),
           std::min(extent, steps * (i + 1) / count * step)};
 }
 
-// How many rows of `columns` to lay side by side: as many as make a wide row, if possible so many
-// that two vectors of 16 lanes fit evenly.
+// Returns how many rows of `columns` to lay side by side: as many as make a wide row, if possible
+// so many that two vectors of 16 lanes fit evenly.
 std::int64_t rows_abreast(std::int64_t columns, std::int64_t rows) {
   const std::int64_t fit = wide_row / columns;
   const std::int64_t even = 32 / std::gcd(columns, std::int64_t{32});
@@ -113,7 +114,7 @@ Columns::Columns(const Extents& extents, const ChannelRange& channels, Purpose p
   const std::int64_t columns = std::clamp(most, std::min(whole, wide_row), whole);
   column_cuts_ = cuts(width_, columns);
   const std::int64_t longest = block / columns;
-  // Cuts on multiples of the grain are up to that much longer.
+  // Parts cut on multiples of rows_together may be longer by up to twice that.
   row_cuts_ =
       cuts(rows(),
            purpose == Purpose::tallies ? std::min(longest, addable - 2 * rows_together) : longest);

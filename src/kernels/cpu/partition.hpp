@@ -13,22 +13,22 @@
 
 namespace syncbn::kernels::cpu {
 
-/// Whether planes are long enough for a walk plane by plane, with one channel's coefficients in
-/// registers (Planes). Shorter ones (dense layers, channels_last, tiny images) are taken across
-/// channels (Columns).
+/// Tells whether planes are long enough for a walk plane by plane, with one channel's coefficients
+/// in registers (Planes). Where they are shorter (dense layers, channels_last, tiny images), walks
+/// go across channels (Columns).
 constexpr bool has_long_planes(const Extents& extents) {
   return extents.plane >= 32;
 }
 
-/// What blocks are for. Sums want many rows in a block, so that there are few sums; elements want
-/// rows as whole as a block holds, so that memory is written in one go. Sums of integers by columns
-/// want no more rows than can be added (fixed_point.hpp).
+/// Says what blocks are for. Sums want many rows in a block, so that there are few partial sums;
+/// elements want rows as whole as a block holds, so that memory is written in one go. Tallies, sums
+/// of integers, want no more rows by columns than can be added in 64 bits (fixed_point.hpp).
 enum class Purpose : std::uint8_t { sums, tallies, elements };
 
 /// The most elements that a kernel's step has (elements-inl.hpp).
 inline constexpr std::int64_t longest_step = 128;
 
-/// The most bytes that they have.
+/// The most bytes that the elements of a step have.
 inline constexpr std::size_t longest_step_bytes = 512;
 
 /// The most lanes of 64 bits that a vector has.
@@ -41,18 +41,20 @@ struct Range {
   std::int64_t size() const { return end - begin; }
 };
 
-/// How many blocks there are, and how many elements in all. For the same purpose, the same range of
-/// channels of the same shape is always cut into the same blocks, numbered in the order of memory.
+/// Says how many blocks and how many elements there are in all. For the same purpose, the same
+/// range of channels of the same shape is always cut into the same blocks, numbered in the order of
+/// memory.
 struct Work {
   std::int64_t blocks;
   std::int64_t elements;
 };
 
-/// Some channels of extents with long planes, cut along every axis. For sums, rows and planes are
-/// cut alike whatever the channels: a channel's sums are made of the same parts.
+/// Cuts a range of channels with long planes into blocks, along every axis. For sums, rows and
+/// planes are cut alike whatever the range, so that a channel's sums are always made of the same
+/// parts.
 class Planes {
  public:
-  /// Most channels in a block for sums.
+  /// The most channels in a block for sums.
   static constexpr std::int64_t max_channels = 128;
 
   struct Block {
@@ -73,7 +75,7 @@ class Planes {
   std::int64_t parts() const { return row_cuts_ * plane_cuts_; }
   Block block(std::int64_t i) const;
 
-  /// Index of an element.
+  /// Returns the index of an element in the tensor.
   std::int64_t index(std::int64_t row, std::int64_t channel, std::int64_t s) const {
     return (row * extents_.channels + channel) * extents_.plane + s;
   }
@@ -86,11 +88,12 @@ class Planes {
   std::int64_t plane_cuts_;
 };
 
-/// Some channels of extents with short planes as a matrix, cut into blocks.
+/// Views a range of channels with short planes as a matrix, and cuts it into blocks.
 ///
-/// Column j belongs to the (j / plane % channels)-th of them. Where all channels are taken and are
-/// few, a row of the matrix is several rows of the tensor, so that vectors are filled whatever
-/// their number; then the last row may be shorter. Else rows are cut alike whatever the channels.
+/// Column j belongs to the (j / plane % channels)-th channel of the range. Where the range is all
+/// channels and they are few, a row of the matrix is several rows of the tensor side by side, so
+/// that vectors are filled however few channels there are; then the last row may be shorter.
+/// Otherwise rows are cut alike whatever the range.
 class Columns {
  public:
   struct Block {
@@ -111,22 +114,23 @@ class Columns {
   Block block(std::int64_t i) const;
 
   std::int64_t width() const { return width_; }
-  /// The width with room for two whole vectors of any length at the end.
+  /// Returns the width rounded up so that whole steps of any length fit.
   std::int64_t padded_width() const;
-  /// Rows of full width.
+  /// Returns the number of rows of full width.
   std::int64_t full_rows() const { return extents_.rows / abreast_; }
-  /// Columns in the last row, if it is shorter; else 0.
+  /// Returns the number of columns in the last row if it is shorter, else 0.
   std::int64_t rest() const {
     return extents_.rows % abreast_ * extents_.channels * extents_.plane;
   }
-  /// Rows of the tensor in a row of the matrix. More than 1 only if all channels are taken.
+  /// Returns how many rows of the tensor are in a row of the matrix; 1 unless the range is all
+  /// channels.
   std::int64_t abreast() const { return abreast_; }
 
-  /// Index of an element.
+  /// Returns the index of an element in the tensor.
   std::int64_t index(std::int64_t row, std::int64_t column) const {
     return (row * abreast_ * extents_.channels + channels_.begin) * extents_.plane + column;
   }
-  /// From an element to the one below.
+  /// Returns the distance from an element to the one below, in elements.
   std::int64_t stride() const { return abreast_ * extents_.channels * extents_.plane; }
 
  private:
@@ -137,7 +141,7 @@ class Columns {
   std::int64_t abreast_;
   std::int64_t width_;
   std::int64_t row_cuts_;
-  std::int64_t row_grain_;  ///< of their cuts
+  std::int64_t row_grain_;  ///< cuts between rows fall on its multiples
   std::int64_t column_cuts_;
 };
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The walk plane by plane, in the order of memory but for strands, for kernels that add up what
-// there is in each channel.
+// Walks over a block plane by plane, for kernels that add up the elements of each channel.
 //
 // One stream of loads does not keep memory busy: the processor's prefetching stops at the end of
-// every page. The walk therefore advances at several places of a block by turns.
+// every page. The walk therefore advances by turns at several places of a block, its strands, and
+// apart from that goes in the order of memory.
 
 #include <cstdint>
 
@@ -13,29 +13,29 @@
 
 namespace syncbn::kernels::cpu {
 
-/// Most strands that go together.
+/// The most strands that a kernel takes together.
 inline constexpr std::int64_t most_strands = 4;
 
-/// Runs of elements, all of the same size: some of one channel, and as many of each channel behind
-/// it.
+/// Runs of elements, all of the same size: `count` runs of one channel, and as many of each channel
+/// behind it. Distances and sizes are in elements.
 struct Strands {
-  std::int64_t count;  ///< of a channel
-  std::int64_t i;      ///< index of the first one's first element
-  std::int64_t apart;  ///< from one to the next
-  std::int64_t size;   ///< of each
+  std::int64_t count;  ///< strands of a channel
+  std::int64_t i;      ///< index of the first strand's first element
+  std::int64_t apart;  ///< from a strand to the next
+  std::int64_t size;   ///< of each strand
   std::int64_t channels;
   std::int64_t plane;    ///< from a channel to the next
-  const float* weights;  ///< null, or the first one's
+  const float* weights;  ///< null, or the first strand's
   std::int64_t weights_apart;
 
-  /// Whether `elements` can be read at the end of a channel's strands.
+  /// Tells whether `elements` more can be read behind the end of a channel's strands.
   bool has_behind(std::int64_t channel, std::int64_t elements) const {
     return (channels - 1 - channel) * plane >= elements;
   }
 };
 
-/// Calls run(strands) for all of a block: for `together` strands of its channels as far as
-/// possible, and for what remains one by one. `weight`: null, or the weights of all positions.
+/// Calls run(strands) for all of a block: for `together` strands at a time as far as possible, and
+/// one by one for what remains. `weight` is null or the weights of all positions.
 template <class Run>
 void plane_by_plane(const Planes& planes, const Planes::Block& block, const float* weight,
                     std::int64_t step, std::int64_t together, const Run& run) {
@@ -48,7 +48,7 @@ void plane_by_plane(const Planes& planes, const Planes::Block& block, const floa
                 block.channels.size(), plane,
                 weight == nullptr ? nullptr : weight + row * plane + begin, weights_apart});
   };
-  // Strands share out the rows evenly, and those that remain each plane.
+  // The strands share the rows evenly, and then each plane of the rows that remain.
   const std::int64_t rows = block.rows.size() / together;
   std::int64_t row = block.rows.begin;
   for (; row < block.rows.begin + rows; ++row) {

@@ -6,7 +6,7 @@
 namespace syncbn::kernels::cpu {
 namespace {
 
-// About what takes as long as a parallel region costs, some microseconds.
+// Work on this many elements takes about as long as starting a parallel region, some microseconds.
 constexpr std::int64_t elements_worth_threads = std::int64_t{1} << 16;
 
 }  // namespace

@@ -7,14 +7,15 @@
 
 namespace syncbn::kernels::cpu {
 
-/// Which of its blocks a thread does first.
+/// Says in which order a thread does its blocks.
 enum class Order : std::uint8_t {
   forward,
-  backward,  ///< first the memory that a pass forward has just left in the cache
+  backward,  ///< begins with memory that a pass forward has just left in the cache
 };
 
 /// Calls body(context, i) once for every block i, from several threads if there is enough to do.
-/// Blocks i of the same number of blocks always go to the same thread. `body` must not throw.
+/// Which of them does block i depends only on how many blocks and threads there are. `body` must
+/// not throw.
 void run_blocks(const Work& work, Order order, void (*body)(const void* context, std::int64_t i),
                 const void* context);
 

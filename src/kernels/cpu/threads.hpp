@@ -3,9 +3,9 @@
 
 namespace syncbn::kernels::cpu {
 
-/// How many threads `on_threads` would use: as many as OpenMP says, which by default is a thread
-/// for each processor, then no more than the CPU quota of the process's control groups is worth. 1
-/// in a build without OpenMP.
+/// Returns how many threads `on_threads` would use: as many as OpenMP says, but if that is its
+/// default of a thread for each processor, no more than the CPU quota of the process's control
+/// groups is worth. Returns 1 in a build without OpenMP.
 int thread_count();
 
 /// Calls body(context, t, n) for t = 0 ... n-1, each on a thread of its own.

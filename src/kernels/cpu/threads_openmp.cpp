@@ -12,7 +12,7 @@ namespace syncbn::kernels::cpu {
 
 namespace {
 
-/// What OpenMP starts unless it is told otherwise, and what is better where there is a quota.
+/// The number of threads that OpenMP starts by default, and the number that fits the CPU quota.
 struct DefaultThreads {
   int of_openmp = omp_get_num_procs();
   int within_quota = std::getenv("OMP_NUM_THREADS") == nullptr

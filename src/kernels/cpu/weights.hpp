@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Weights of positions where a walk goes across columns: a row's are first laid out as its columns
-// are.
+// Lays out the weights of a row's positions in the order of its columns, for walks across columns.
 
 #include <algorithm>
 #include <cstdint>
@@ -11,20 +10,20 @@
 
 namespace syncbn::kernels::cpu {
 
-/// Columns whose weights are laid out at a time.
+/// The number of columns whose weights are laid out at a time.
 inline constexpr std::int64_t weighted_columns = 1024;
 
-/// to[j - range.begin] becomes the weight of column j, with zeros behind for a step.
+/// Sets to[j - range.begin] to the weight of each column j, with zeros behind for a longest step.
 void lay_out_weights(const Columns& columns, const float* weight, std::int64_t row, Range range,
                      float* to);
 
-/// Room for them.
+/// Room for these weights and zeros.
 struct WeightsOfColumns {
   float values[weighted_columns + longest_step];
 };
 
-/// Calls body(piece, weights) for pieces of a row's columns, with their weights; without weights of
-/// positions for all of them at once.
+/// Calls body(piece, weights) for pieces of a row's columns, with their weights. If `weight` is
+/// null, calls it once for all columns, with null.
 template <class Body>
 void for_weighted_pieces(const Columns& columns, const float* weight, std::int64_t row, Range range,
                          const Body& body) {
