@@ -22,7 +22,7 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-/// Of terms.
+/// The only coefficient of terms, and how many there are.
 enum : std::size_t { mean, terms };
 
 template <class T>
@@ -75,7 +75,7 @@ struct BackwardTerms {
   }
 
  private:
-  /// Terms can be centered more exactly than lanes are.
+  /// True if terms can be centered more exactly than lanes: those of f32 are double.
   static constexpr bool terms_are_finer = !std::is_same_v<Term<T>, Lane<T>>;
 };
 
@@ -95,7 +95,7 @@ void run_backward_sums(const BackwardSums& arguments, const Run& run) {
                    upstream.weight, coefficients, arguments.sum_dz, arguments.sum_dz_x,
                    run.scratch);
     };
-    if (upstream.weight != nullptr) {  // rare, so for any way
+    if (upstream.weight != nullptr) {  // rare, so compiled once
       with.template operator()<Way::any, true>();
     } else {
       visit_way<T>(upstream, [&]<Way kWay>() { with.template operator()<kWay, false>(); });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Two sums per channel, in double; of 16-bit types in short runs of float first: what is done at
-// each step of the walks in channel_sums.cpp.
+// Adds up two sums per channel, in double; for 16-bit types first in short runs of float. This is
+// what is done at each step of the walks in channel_sums.cpp.
 
 #if defined(SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_CHANNEL_SUMS_INL
@@ -31,27 +31,27 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 //   weighted                        whether it wants weights
 //   in                              its Inputs, at their first element
 //   (in, i, k, weights, extent, sums)
-//                                   adds the terms of what counts of the step at index i of `in`;
-//                                   `weights` are those of the step
+//                                   adds the terms of the step at index i of `in` to `sums`, as far
+//                                   as `extent` says; `weights` are those of the step
 
-/// Whether terms are of float.
+/// True if terms are of float.
 template <class T>
 inline constexpr bool float_terms = std::is_same_v<Term<T>, float>;
 
-/// Most terms of float that are added one after the other in a lane. Then two additions bring
-/// together four vectors at most, and double takes over.
+/// The most terms of float that are added one after the other in a lane. Two more additions in
+/// float bring together at most four vectors; what follows is added in double.
 inline constexpr std::int64_t terms_in_run = 8;
 
-/// The vectors that a step's terms are added to, of either kind as many as term_vectors says:
-/// several, which hides the latency of additions. By reference, as there are machines whose vectors
-/// cannot be members.
+/// The vectors that a step's terms are added to: term_vectors for each of the two sums, as several
+/// hide the latency of additions. They are references because on some machines vectors cannot be
+/// members.
 template <class V>
 struct StepSums {
   V &a0, &b0, &a1, &b1, &a2, &b2, &a3, &b3;
 
   template <int kVector>
   HWY_INLINE void add(std::integral_constant<int, kVector>, V a, V b, V c) const {
-    // a and b * c
+    // The first sum gets a, the second b * c.
     if constexpr (kVector == 0) {
       a0 = hn::Add(a0, a);
       b0 = hn::MulAdd(b, c, b0);
@@ -115,7 +115,7 @@ struct SumSteps {
   }
 
  private:
-  // The strands of one channel. `more`: a step can be read at the end of each.
+  // Adds up the strands of one channel. `more` says that a whole step can be read where each ends.
   static HWY_INLINE void add_strands(const Kernel& kernel, const Strands& of,
                                      const Broadcast<Channel>& k,
                                      const WeightsOfStrands<Kernel::weighted>& weights, bool more,
@@ -124,8 +124,8 @@ struct SumSteps {
     using V = hn::Vec<TermTag<T>>;
     const std::int64_t step = step_of<T>();
     const std::int64_t whole = of.size / step * step;
-    // Strands add their terms to two sets of sums by turns where a step does not fill them all: of
-    // float, each gets terms_in_run from a run of as many strands as there can be.
+    // Where a step fills only two of the four vectors, strands take turns between the two pairs. A
+    // run of float is so short that a vector gets at most terms_in_run terms from all strands.
     const std::int64_t longest =
         float_terms<T> ? terms_in_run * 2 / strands_together * step : of.size;
     Rest<T, In::count> rest;
@@ -171,7 +171,7 @@ struct SumSteps {
     }
   }
 
-  // A step of each row, at the columns from j on.
+  // Adds up a step of each row, at the columns from j on.
   template <class Extent>
   static HWY_INLINE void add_rows(const Kernel& kernel, const PieceOfRows& of,
                                   const OfColumns<Channel>& k, std::int64_t j, const float* weights,
@@ -224,7 +224,8 @@ struct SumSteps {
   }
 };
 
-/// Sums over channels of a tensor like x.
+/// Takes the sums first[c] and second[c] of a range of channels of a tensor with x's shape, type
+/// and layout.
 template <class Kernel>
 void sum_channels(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
                   const float* weight, const Coefficients& coefficients, double* first,

@@ -9,8 +9,8 @@
 namespace syncbn::kernels::cpu {
 namespace {
 
-/// Each channel has a vector for either sum, which is added up across its lanes when the block is
-/// done.
+/// Sums over one block. Each channel has a vector for either sum, which is added up across its
+/// lanes when the block is done.
 void sum_block(const SumKernel& kernel, const Coefficients& coefficients, const Planes& planes,
                const Planes::Block& block, const PartialSums& sums) {
   alignas(64) double first[Planes::max_channels * most_lanes];

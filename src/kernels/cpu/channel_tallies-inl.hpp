@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Tallies over the channels of a tensor: what is done at each step of the walks in
-// channel_tallies.cpp.
+// Takes the terms of a tensor's channels into tallies. This is what is done at each step of the
+// walks in channel_tallies.cpp.
 
 #if defined(SYNCBN_KERNELS_CPU_CHANNEL_TALLIES_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_CHANNEL_TALLIES_INL
@@ -82,7 +82,7 @@ struct TallySteps {
  private:
   static std::int64_t lanes() { return static_cast<std::int64_t>(hn::Lanes(CountTag())); }
 
-  // The strands of one channel. `more`: a step can be read at the end of each.
+  // Tallies the strands of one channel. `more` says that a whole step can be read where each ends.
   static HWY_INLINE void add_strands(const Kernel& kernel, const Strands& of,
                                      const Broadcast<Channel>& k,
                                      const WeightsOfStrands<Kernel::weighted>& weights, bool more,
@@ -123,8 +123,9 @@ struct TallySteps {
     });
   }
 
-  // Half of the terms of each row's step, at the columns from j on, so that their slots stay in
-  // registers. What the kernel does for the other half is not used, and left out by the compiler.
+  // Tallies half of the terms of each row's step, at the columns from j on, so that their slots
+  // stay in registers. What the kernel does for the other half is unused, and the compiler drops
+  // it.
   template <int kHalf>
   static HWY_INLINE void add_half(const Kernel& kernel, const PieceOfRows& of,
                                   const OfColumns<Channel>& k, std::int64_t j, std::int64_t* slots,
@@ -152,7 +153,8 @@ struct TallySteps {
   }
 };
 
-/// Tallies over channels of a tensor like x; Tally::write is told about each.
+/// Tallies a range of channels of a tensor with x's shape, type and layout, and calls Tally::write
+/// with the totals of each.
 template <class Tally, class Kernel, class To>
 void tally_channels(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
                     const float* weight, const Coefficients& coefficients, Scratch& scratch,

@@ -30,7 +30,7 @@ void merge_word(Merge how, std::int64_t word, std::int64_t& total) {
 
 namespace {
 
-/// Takes a lane of slots, `apart` from each other, into a channel's totals.
+/// Merges one lane of all slots, which are `apart` words from each other, into a channel's totals.
 void take_lane(const TallySlots& slots, const std::int64_t* lane, std::int64_t apart,
                std::int64_t* totals) {
   for (std::size_t k = 0; k < most_slots; ++k) {
@@ -61,7 +61,7 @@ std::int64_t* zeros(std::int64_t words, Scratch& scratch) {
   return memory;
 }
 
-/// Each channel has a vector for every slot.
+/// Tallies one block. Each channel has a vector for every slot.
 class TallyOfBlock {
  public:
   TallyOfBlock(const TallyKernel& kernel, const Coefficients& coefficients, const Planes& planes,
@@ -79,7 +79,7 @@ class TallyOfBlock {
   }
 
  private:
-  /// As much at a time as can be added.
+  /// Takes strands into the slots, as much at a time as integers of 64 bits can hold.
   void take(const Strands& all) {
     const std::int64_t step = kernel_.order.step;
     const std::int64_t terms_of_step = all.count * kernel_.vectors;
@@ -112,7 +112,7 @@ class TallyOfBlock {
 
   const TallyKernel& kernel_;
   const Coefficients& coefficients_;
-  std::int64_t first_;  ///< the block's first channel, of those that there are coefficients for
+  std::int64_t first_;  ///< number of the block's first channel among those with coefficients
   const Planes::Block& block_;
   std::int64_t apart_;
   std::int64_t* totals_;
@@ -120,7 +120,7 @@ class TallyOfBlock {
   alignas(64) std::int64_t slots_[most_slots * Planes::max_channels * most_lanes];
 };
 
-/// Takes the columns of each channel into its totals.
+/// Merges the slots of each channel's columns into its totals.
 void fold(const TallyKernel& kernel, std::int64_t* slots, const Columns& columns,
           std::int64_t* totals) {
   const std::int64_t width = columns.padded_width();

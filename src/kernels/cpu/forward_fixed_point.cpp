@@ -20,8 +20,8 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-enum : std::size_t { absent };         // of lanes: the pivot, where there is no element
-enum : std::size_t { pivot = grids };  // of terms
+enum : std::size_t { absent };         // of lanes: the pivot, where no element counts
+enum : std::size_t { pivot = grids };  // of terms, behind the grids
 
 template <class T>
 using DifferenceChannel = OneChannel<T, 1, grids + 1, double>;
@@ -61,7 +61,7 @@ struct DifferenceTerms {
   }
 };
 
-/// The grids are 0 without windows.
+/// Lays out the coefficients of all channels. Without windows (`to` is null) the grids are 0.
 template <class T>
 Coefficients coefficients_for(const ForwardSums& arguments, const FixedPoint* to,
                               Scratch& scratch) {
@@ -73,7 +73,7 @@ Coefficients coefficients_for(const ForwardSums& arguments, const FixedPoint* to
   });
 }
 
-/// Calls body<T, kWeighted>(terms).
+/// Calls body<T, kWeighted>(terms) for the element type and for whether there are weights.
 template <class Body>
 void visit_terms(const ForwardSums& arguments, Body body) {
   visit_dtype(arguments.x.dtype(), [&]<class T>() {

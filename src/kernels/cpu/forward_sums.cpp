@@ -20,7 +20,7 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-/// The pivot, for lanes and for terms.
+/// The only coefficient, of lanes as of terms, is the pivot.
 enum : std::size_t { pivot };
 
 template <class T>

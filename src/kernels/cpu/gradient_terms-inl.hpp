@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The terms of a backward's sums, for tallies.
+// Forms the terms of a backward's sums for tallies.
 
 #if defined(SYNCBN_KERNELS_CPU_GRADIENT_TERMS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_GRADIENT_TERMS_INL
@@ -20,12 +20,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-enum : std::size_t { mean = grids };  // of terms
+enum : std::size_t { mean = grids };  // of terms, behind the grids
 
 template <class T>
 using GradientChannel = OneChannel<T, upstream_coefficients, grids + 1, double>;
 
-/// The grids are 0 without windows.
+/// Lays out the coefficients of all channels. Without windows (`to` is null) the grids are 0.
 template <class T>
 Coefficients coefficients_for(const BackwardSums& arguments, const FixedPoint* to,
                               Scratch& scratch) {
@@ -36,13 +36,13 @@ Coefficients coefficients_for(const BackwardSums& arguments, const FixedPoint* t
     set_upstream(channel, upstream, c);
     channel.term[first_grid] = to == nullptr ? 0 : grid(to->first_window[c]);
     channel.term[second_grid] = to == nullptr ? 0 : grid(to->second_window[c]);
-    // x - mean is taken once more, more exactly than in lanes; from the output there is no x.
+    // Terms are centered once more, more exactly than lanes. Way::output has no x, only x - mean.
     channel.term[mean] = way_of(upstream) == Way::output ? 0 : upstream.mean[c];
     return channel;
   });
 }
 
-/// dz and dz (x - mean).
+/// Forms the terms dz and dz (x - mean).
 template <class T, bool kWeighted>
 struct GradientTerms {
   using Element = T;

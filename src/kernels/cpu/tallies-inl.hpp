@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What terms are taken into when their order does not matter: integers, maxima, bits.
+// Defines the tallies, which terms are taken into when their order does not matter: integers,
+// maxima, bits (channel_tallies.hpp).
 
 #if defined(SYNCBN_KERNELS_CPU_TALLIES_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_TALLIES_INL
@@ -23,21 +24,21 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-// A Tally says what becomes of terms: which slots there are, how a vector of terms is added to
-// them, and what a channel's totals mean. One that is rare is walked with less code.
+// A Tally says which slots there are, how a vector of terms is added to them, and what a channel's
+// totals mean. Where is_rare, less code is compiled for its walk.
 
 using CountTag = hn::RebindToSigned<SumTag>;
 using Count = hn::Vec<CountTag>;
 
 enum : std::size_t { first_grid, second_grid, grids };
 
-/// The slots of a vector of terms. By reference, as there are machines whose vectors cannot be
-/// members.
+/// The slots that a vector of terms is added to. They are references because on some machines
+/// vectors cannot be members.
 struct Slots {
   Count &v0, &v1, &v2, &v3, &v4, &v5;
 };
 
-/// Both sums in units of their windows; for f64 also in finer ones.
+/// Adds up both sums in units of their windows, for f64 also in finer ones.
 template <SumsOf kOf, bool kFine>
 struct FixedPointTally {
   static constexpr bool backward = kOf == SumsOf::gradients;
@@ -92,8 +93,8 @@ struct FixedPointTally {
   }
 };
 
-/// The largest magnitudes, and what infinities and NaNs add up to: the scale keeps finite terms
-/// from becoming one.
+/// Finds the largest magnitudes, and what infinities and NaNs add up to. Terms are scaled down so
+/// that finite ones do not add up to an infinity.
 struct MagnitudeTally {
   static constexpr TallySlots slots{
       {Merge::larger, Merge::larger, Merge::plus, Merge::plus, Merge::plus, Merge::plus},
@@ -145,7 +146,7 @@ HWY_INLINE Count merged(Count a, Count b) {
   }
 }
 
-/// Merges the slots of a vector into those in memory, which are `apart` from each other.
+/// Merges the slots of a vector into those in memory, which are `apart` words from each other.
 template <class Tally>
 HWY_INLINE void merge_into(std::int64_t* memory, std::int64_t apart, const Slots& slots) {
   const CountTag d;
@@ -164,7 +165,7 @@ HWY_INLINE void merge_into(std::int64_t* memory, std::int64_t apart, const Slots
   one(at_vector<5>, slots.v5);
 }
 
-/// Takes all lanes of a vector of each slot, `apart` from the next, into a channel's totals.
+/// Merges all lanes of a vector of each slot, `apart` words from the next, into a channel's totals.
 template <class Tally>
 void take_vectors(const std::int64_t* memory, std::int64_t apart, std::int64_t* totals) {
   const SumTag d;
