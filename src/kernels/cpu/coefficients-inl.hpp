@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Coefficients as vectors: one channel's in every lane, or each column's own.
+// Loads coefficients as vectors: one channel's in every lane (Broadcast), or each column's own
+// (OfColumns).
 //
 // lane<kIndex, kVector>(d) is coefficient kIndex for vector a (kVector 0) or b (1) of a step,
 // term<kIndex, kVector>() for the kVector-th vector of terms of a step.
@@ -28,7 +29,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-/// One channel's, for elements of type T: kLane of Lane<T> and kTerm of Of.
+/// One channel's coefficients for elements of type T: kLane of type Lane<T> and kTerm of type Of.
 template <class T, std::size_t kLane, std::size_t kTerm, class Of = Term<T>>
 struct OneChannel {
   using LaneType = Lane<T>;
@@ -40,7 +41,7 @@ struct OneChannel {
   std::array<TermType, kTerm> term;
 };
 
-/// The value rounded to F. All NaNs become the same one, see round_to_upper.
+/// Returns the value rounded to F. All NaNs become the same one, which round_to_upper needs.
 template <class F>
 F narrowed(double value) {
   return std::isnan(value) ? std::numeric_limits<F>::quiet_NaN() : static_cast<F>(value);
@@ -59,7 +60,7 @@ struct Pair {
   }
 };
 
-/// Those of all channels of a range: of(c) gives channel c's, a OneChannel.
+/// Lays out the coefficients of a range of channels; of(c) gives channel c's as a OneChannel.
 template <class Of>
 Coefficients coefficients_of(const ChannelRange& channels, Scratch& scratch, const Of& of) {
   using C = decltype(of(channels.begin));
@@ -80,7 +81,7 @@ Coefficients coefficients_of(const ChannelRange& channels, Scratch& scratch, con
           width};
 }
 
-/// A single channel's, the c-th that there are.
+/// Gives the coefficients of a single channel, the c-th that there are.
 template <class C>
 class Broadcast {
  public:
@@ -108,7 +109,7 @@ class Broadcast {
   C channel_;
 };
 
-/// Those of a step's columns, from `column` on in [count][width].
+/// Gives the coefficients of a step's columns, from `column` on in [count][width].
 template <class C>
 class OfColumns {
  public:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What a kernel computes with beside its elements: a few numbers of each channel.
+// Coefficients are the few numbers of each channel that a kernel computes with beside its elements.
 
 #include <algorithm>
 #include <cstdint>
@@ -11,13 +11,14 @@
 
 namespace syncbn::kernels::cpu {
 
-/// In which order the elements of a step lie in vectors: in memory's, or first those of even index,
-/// then those of odd index, which is how pairs of 16 bits unpack fastest.
+/// Says in which order the elements of a step lie in vectors: in that of memory, or (interleaved)
+/// first those of even index, then those of odd index, which is how pairs of 16 bits unpack
+/// fastest.
 struct VectorOrder {
-  std::int64_t step;
+  std::int64_t step;  ///< elements in a step
   bool interleaved;
 
-  /// Copies a row of whole steps, which is in the order of memory, into that of vectors.
+  /// Copies a row of whole steps from the order of memory into that of vectors, interleaved.
   template <class F>
   void to_vectors(const F* row, std::int64_t width, F* to) const {
     for (std::int64_t j = 0; j < width; j += step) {
@@ -27,7 +28,8 @@ struct VectorOrder {
       }
     }
   }
-  /// The way back, in place; nothing to do unless they are interleaved.
+  /// Puts a row of whole steps back into the order of memory, in place. Unless interleaved, the row
+  /// stays as it is.
   template <class F>
   void to_memory(F* row, std::int64_t width) const {
     F copy[longest_step];
@@ -48,14 +50,14 @@ struct Numbers {
   bool of_double = false;
 };
 
-/// Those that kernels compute elements with, and those that they form terms of sums with.
+/// All coefficients of a kernel.
 struct Coefficients {
-  Numbers lane;
-  Numbers term;
+  Numbers lane;  ///< what elements are computed with
+  Numbers term;  ///< what terms of sums are formed with
   std::int64_t width = 0;
 };
 
-/// Those of channels by columns, each row in the order of vectors.
+/// Copies the coefficients of channels to each of their columns, in the order of vectors.
 Coefficients by_columns(const Coefficients& of_channels, const Columns& columns,
                         const VectorOrder& order, Scratch& scratch);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The kernels in the vector instructions of the machine they run on, spread over OpenMP threads.
+// These kernels use the vector instructions of the machine that they run on, and OpenMP threads.
 
 #include "kernels/kernels.hpp"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Loads and stores: elements of any type as lanes of float (double for f64) and back. A kernel's
-// step is two vectors of lanes, a and b: of a 16-bit type they are one vector of elements.
+// Loads elements of any type as lanes of float (double for f64), and stores them. A step is what a
+// kernel does at a time: two vectors of lanes, a and b, which for a 16-bit type are one vector of
+// elements.
 
 #if defined(SYNCBN_KERNELS_CPU_ELEMENTS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_ELEMENTS_INL
@@ -29,36 +30,36 @@ namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// What elements of type T are computed with.
+/// The type in which elements of type T are computed.
 template <class T>
 using Lane = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// The cap bounds buffers on machines with very long vectors; others do not notice it.
+// Vectors are capped at 256 bytes, which bounds buffers on machines with longer ones.
 
-/// Full vectors of Lane<T>.
+/// Tag, which is Highway's name for a vector's type, of full vectors of Lane<T>.
 template <class T>
 using LaneTag = hn::CappedTag<Lane<T>, 256 / sizeof(Lane<T>)>;
-/// What terms of sums over elements of type T are computed with, and added up in a run. Short runs
-/// in float lose nothing that a 16-bit type would show.
+/// The type in which terms of sums over elements of type T are computed, and added up within a run.
+/// Short runs in float lose nothing that a 16-bit type would show.
 template <class T>
 using Term = std::conditional_t<std::is_same_v<T, float>, double, Lane<T>>;
 template <class T>
 using TermTag = LaneTag<Term<T>>;
-/// Full vectors of double, for sums of runs.
+/// Tag of full vectors of double, for sums of runs.
 using SumTag = LaneTag<double>;
 using Sum = hn::Vec<SumTag>;
 #if HWY_TARGET != HWY_SCALAR
-/// A step's elements of a 16-bit type.
+/// Tag of the vector that holds a step's elements of a 16-bit type.
 template <class T>
 using WordTag = hn::Repartition<std::uint16_t, LaneTag<T>>;
 #endif
 
-/// Elements in a step.
+/// Returns how many elements a step has.
 template <class T>
 HWY_INLINE std::int64_t step_of() {
   return 2 * static_cast<std::int64_t>(hn::Lanes(LaneTag<T>()));
 }
-/// At most.
+/// The most elements that a step has.
 template <class T>
 inline constexpr std::size_t max_step = 2 * hn::MaxLanes(LaneTag<T>());
 
@@ -67,15 +68,15 @@ static_assert(max_step<float> * sizeof(float) <= longest_step_bytes);
 static_assert(max_step<double> * sizeof(double) <= longest_step_bytes);
 static_assert(hn::MaxLanes(SumTag()) <= most_lanes);
 
-/// Vectors of terms that a step makes.
+/// The number of vectors of terms that a step makes.
 template <class T>
 inline constexpr int term_vectors = HWY_TARGET != HWY_SCALAR&& std::is_same_v<T, float> ? 4 : 2;
-/// If they are of double whatever T is.
+/// The number of vectors of terms that a step makes if terms are double whatever T is.
 template <class T>
 inline constexpr int vectors_of_terms =
     HWY_TARGET != HWY_SCALAR && !std::is_same_v<T, double> ? 4 : 2;
 
-/// Whether a has the elements of even index and b those of odd: what unpacks fastest.
+/// True if a has the elements of even index and b those of odd index, which unpacks fastest.
 template <class T>
 inline constexpr bool interleaved = HWY_TARGET != HWY_SCALAR&& std::is_same_v<T, BFloat16>;
 
@@ -84,15 +85,15 @@ VectorOrder vector_order() {
   return {step_of<T>(), interleaved<T>};
 }
 
-// How much of a step counts.
+// Whole and First say how many elements of a step count.
 
 struct Whole {};
-/// The first `count` elements. The others can be read, but mean nothing.
+/// The first `count` elements count. The others can be read, but mean nothing.
 struct First {
   std::int64_t count;
 };
 
-/// a and b where they count, the others elsewhere.
+/// Keeps a and b where they count, and puts other_a and other_b elsewhere.
 template <class T, class D, class V>
 HWY_INLINE void keep(D, V&, V&, V, V, Whole) {}
 template <class T, class D, class V>
@@ -111,8 +112,8 @@ HWY_INLINE void keep_or_zero(D d, V& a, V& b, Extent extent) {
   keep<T>(d, a, b, hn::Zero(d), hn::Zero(d), extent);
 }
 
-// Whether the target converts binary16 itself. Where it does not, Highway 1.0 truncates and takes
-// infinities and NaNs for numbers.
+// native_float16 says whether the target converts binary16 itself. Where it does not, Highway 1.0
+// truncates, and takes infinities and NaNs for numbers.
 #if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)) || HWY_ARCH_ARM_A64
 inline constexpr bool native_float16 = true;
 #else
@@ -126,7 +127,8 @@ HWY_INLINE hn::Vec<D> decode_by_hand(D d, hn::Vec<hn::Rebind<std::uint16_t, D>> 
   const auto wide = hn::PromoteTo(du, bits);
   const auto sign = hn::ShiftLeft<16>(hn::And(wide, hn::Set(du, 0x8000)));
   const auto magnitude = hn::BitCast(di, hn::And(wide, hn::Set(du, 0x7FFF)));
-  // The exponent's bias is 15 here, 127 there; infinity and NaN have 31 here, 255 there.
+  // The exponent's bias is 15 in binary16 and 127 in float; infinities and NaNs have the exponent
+  // 31 in binary16 and 255 in float.
   const auto rebiased = hn::Add(hn::ShiftLeft<13>(magnitude), hn::Set(di, (127 - 15) << 23));
   const auto special = hn::Add(rebiased, hn::Set(di, ((255 - 127) - (31 - 15)) << 23));
   const auto is_special = hn::Gt(magnitude, hn::Set(di, 0x7BFF));
@@ -144,12 +146,12 @@ HWY_INLINE hn::Vec<hn::Rebind<std::uint16_t, D>> encode_by_hand(D d, hn::Vec<D> 
   const auto sign = hn::ShiftRight<16>(hn::And(hn::BitCast(du, v), hn::Set(du, 0x80000000u)));
   const auto absolute = hn::Abs(v);
   const auto bits = hn::BitCast(di, absolute);
-  // Just under half of the last place that stays, and a tie goes up only from an odd one; a carry
-  // may run into the exponent, up to infinity.
+  // What is added is just under half of the last place that stays, and 1 more if that place is odd:
+  // a tie goes to even. A carry may run into the exponent, up to infinity.
   const auto odd = hn::And(hn::ShiftRight<13>(bits), hn::Set(di, 1));
   const auto rebias = hn::Set(di, 0xFFF - ((127 - 15) << 23));
   const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(bits, rebias), odd));
-  // The last place of 0.5f is 2^-24, that of a subnormal: the addition rounds.
+  // The last place of 0.5f is 2^-24, like that of a subnormal in binary16, so the addition rounds.
   const auto half = hn::Set(d, 0.5f);
   const auto subnormal = hn::Sub(hn::BitCast(di, hn::Add(absolute, half)), hn::BitCast(di, half));
   const auto is_subnormal = hn::Lt(bits, hn::Set(di, (127 - 14) << 23));
@@ -203,8 +205,8 @@ HWY_INLINE void decode(D d, W words, hn::Vec<D>& a, hn::Vec<D>& b, BFloat16) {
   b = hn::BitCast(d, hn::And(pairs, hn::Set(du, 0xFFFF0000u)));
 }
 
-// Rounded to nearest, a tie to even, in the upper 16 bits. A NaN stays one if the lower ones are 0:
-// those of elements are, and coefficients are made so (see Coefficients).
+// Rounds to nearest, ties to even, into the upper 16 bits. A NaN stays one if its lower 16 bits are
+// 0: those of elements are, and `narrowed` makes those of coefficients so.
 template <class DU, class V>
 HWY_INLINE V round_to_upper(DU du, V bits) {
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
@@ -223,7 +225,7 @@ HWY_INLINE auto encode(D, hn::Vec<D> a, hn::Vec<D> b, BFloat16) {
 
 #endif
 
-/// A step's elements.
+/// Loads a step's elements.
 template <class D, class T>
 HWY_INLINE void load(D d, const T* from, hn::Vec<D>& a, hn::Vec<D>& b) {
   if constexpr (std::is_same_v<T, hn::TFromD<D>>) {
@@ -264,12 +266,12 @@ HWY_INLINE void store(D d, hn::Vec<D> a, hn::Vec<D> b, T* to, bool stream) {
   }
 }
 
-/// How many elements ahead of its use memory is asked for: processors do it by themselves, but stop
-/// at the end of a page, and begin late.
+/// The number of elements by which memory is prefetched ahead of its use. Processors prefetch by
+/// themselves, too, but stop at the end of a page and begin late.
 template <class T>
 inline constexpr std::int64_t prefetch_distance = 2048 / sizeof(T);
 
-/// Asks for a step's elements to be brought into the cache. Any address will do.
+/// Asks for a step's elements to be brought into the cache. The address need not be valid.
 template <class T>
 HWY_INLINE void prefetch_step(const T* from) {
   constexpr std::size_t line = 64;
@@ -279,7 +281,7 @@ HWY_INLINE void prefetch_step(const T* from) {
   }
 }
 
-/// The halves of a vector of float, as double.
+/// Returns the lower half of a vector of float, as double; upper_half() returns the upper one.
 template <class V>
 HWY_INLINE Sum lower_half(V v) {
 #if HWY_TARGET == HWY_SCALAR
@@ -318,14 +320,14 @@ HWY_INLINE void widen(V a, V b, V other_a, V other_b, Body body) {
   }
 }
 
-/// Calls body(k, v) likewise, for one thing.
+/// Calls body(k, v) for vectors v of double that together are a and b, with k = 0, 1, ...
 template <class V, class Body>
 HWY_INLINE void widen(V a, V b, Body body) {
   widen(a, b, a, b, [&](auto at, auto v, auto) HWY_ATTR { body(at, v); });
 }
 
-/// Calls body(k, v, w) for vectors v and w of Term<T> that together are a step of either thing,
-/// with k = 0, 1, ...
+/// Calls body(k, v, w) for vectors v and w of Term<T> that together are a and b, or other_a and
+/// other_b, with k = 0, 1, ...
 template <class T, class V, class Body>
 HWY_INLINE void for_terms(V a, V b, V other_a, V other_b, Body body) {
   if constexpr (std::is_same_v<hn::TFromV<V>, Term<T>>) {
@@ -336,7 +338,7 @@ HWY_INLINE void for_terms(V a, V b, V other_a, V other_b, Body body) {
   }
 }
 
-/// Calls body(k, v) likewise, for one thing.
+/// Calls body(k, v) for vectors v of Term<T> that together are a and b, with k = 0, 1, ...
 template <class T, class V, class Body>
 HWY_INLINE void for_terms(V a, V b, Body body) {
   for_terms<T>(a, b, a, b, [&](auto at, auto v, auto) HWY_ATTR { body(at, v); });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Kernels that write an element for every element: what is done at each step of the walks in
-// elementwise.cpp.
+// Runs kernels that write an element for every element. This is what is done at each step of the
+// walks in elementwise.cpp.
 
 #if defined(SYNCBN_KERNELS_CPU_ELEMENTWISE_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_ELEMENTWISE_INL
@@ -77,7 +77,7 @@ struct ElementwiseSteps {
   }
 
   // Writes one run of the size of `of` with coefficients k(s) and weights(s) for the step at s.
-  // `over`: the last step may go beyond its end.
+  // `over` says that the last step may go beyond the run's end.
   template <class K, class WeightsAt>
   static HWY_INLINE void write_steps(const Kernel& kernel, const In& begin, const Out& destination,
                                      const ElementRun& of, bool over, K k, WeightsAt weights) {
@@ -91,7 +91,7 @@ struct ElementwiseSteps {
     Out to = destination;
     bool stream = of.stream;
     std::int64_t end = size - rest;
-    // In a second turn the rest, by way of copies: so that there is one loop only to compile.
+    // The rest is done in a second turn by way of copies, so that only one loop is compiled.
     for (std::int64_t s = 0, first = 0; s < size; end = size) {
       for (; s < end; s += step) {
         from.prefetch(s - first + distance);
@@ -120,7 +120,8 @@ inline void copy_lines(const std::byte* from, std::byte* to, std::size_t bytes, 
   }
 }
 
-/// Runs `kernel` over all elements of some channels of a tensor like x.
+/// Runs `kernel` over all elements of a range of channels of a tensor with x's shape, type and
+/// layout.
 template <class Kernel>
 void for_each_element(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
                       const float* weight, const Coefficients& coefficients, const Run& run) {

@@ -13,13 +13,13 @@
 namespace syncbn::kernels::cpu {
 namespace {
 
-/// How blocks reach memory.
+/// Says how blocks are written to memory.
 struct Writing {
-  bool direct;  ///< without stages
+  bool direct;  ///< without stages (stage.hpp)
   bool stream;  ///< past the cache
 };
 
-/// Afterwards other threads see what was written.
+/// Makes what was written past the cache visible to other threads.
 void flush(const Writing& writing) {
   if (writing.stream) {
     hwy::FlushStream();
@@ -33,7 +33,7 @@ Destinations advanced(const ElementwiseKernel& kernel, Destinations to, std::int
   return to;
 }
 
-/// Whether vectors can be written past the cache from this index on.
+/// Tells whether vectors can be written past the cache from this index on.
 bool is_aligned(const ElementwiseKernel& kernel, std::int64_t first_index) {
   const Destinations to = advanced(kernel, kernel.out, first_index);
   return std::all_of(to.begin(), to.end(), [&](const std::byte* each) {
@@ -41,7 +41,7 @@ bool is_aligned(const ElementwiseKernel& kernel, std::int64_t first_index) {
   });
 }
 
-/// The destinations' stages. Counts are of elements.
+/// Holds a stage for each destination. Counts are in elements.
 class Stages {
  public:
   Stages(const ElementwiseKernel& kernel, bool stream)
@@ -58,12 +58,12 @@ class Stages {
     }
   }
 
-  /// Where the next elements go, if possible `wanted`.
+  /// Returns where the next elements go, if possible with room for `wanted`.
   Destinations place(std::int64_t wanted) {
     const auto bytes = static_cast<std::size_t>(wanted) * kernel_.element;
     return {first_.place(bytes), second_ ? second_->place(bytes) : nullptr};
   }
-  /// How many there is room for.
+  /// Returns how many elements there is room for.
   std::int64_t room() const {
     const std::size_t room = second_ ? std::min(first_.room(), second_->room()) : first_.room();
     return static_cast<std::int64_t>(room / kernel_.element);
@@ -97,12 +97,13 @@ class ElementsByPlanes {
       : kernel_(kernel), planes_(planes), coefficients_(coefficients) {
     const std::int64_t plane = planes.extents().plane;
     const bool whole_steps = plane % kernel.order.step == 0;
-    const bool long_planes = plane >= 32 * kernel.order.step;  // an end now and then costs little
+    const bool long_planes = plane >= 32 * kernel.order.step;  // few ends, so they cost little
     const bool apart = !kernel.in_place;
     writing_.stream = stream;
     writing_.direct =
         stream ? whole_steps && is_aligned(kernel, 0) : whole_steps || long_planes || apart;
-    // In place, what is behind a plane is still to be read, and only a stage keeps it.
+    // If a tensor is written in place, what is behind a plane has yet to be read, and steps may go
+    // beyond the plane's end only in a stage.
     over_ = apart || !writing_.direct;
   }
 
@@ -136,7 +137,7 @@ class ElementsByPlanes {
                 : kernel_.weight + row * planes_.extents().plane + block.plane.begin};
   }
 
-  // As many planes at a time as there is room for, or pieces of one.
+  // Writes as many planes at a time as there is room for, or pieces of one.
   void write_staged(ElementRun of, const Range& channels, Stages& stages) const {
     stages.go_to(of.to);
     of.stream = false;
@@ -200,7 +201,8 @@ class ElementsByColumns {
     if (range.size() <= 0) {
       return;
     }
-    // Memory goes on behind the row, or some rows below it.
+    // What is read next follows the row in memory or, where a row is only part of the matrix's,
+    // lies some rows below.
     const std::int64_t distance =
         range.size() == columns_.stride()
             ? kernel_.prefetch_distance

@@ -26,7 +26,7 @@ enum : std::size_t { mean_dz_hi = upstream_coefficients, mean_dz_lo, slope, grad
 template <class T>
 using GradientChannel = OneChannel<T, gradient_coefficients, 0>;
 
-/// kResidual: the residual's gradient may be wanted.
+/// Writes dx and, with kResidual, the residual's gradient where it is wanted.
 template <class T, Way kWay, bool kResidual, bool kWeighted>
 struct GradientElements {
   using Element = T;
@@ -85,7 +85,7 @@ struct GradientElements {
       rest = hn::NegMulAdd(x_centered, bend, hn::Sub(hn::Sub(dz, high), low));
     }
     const auto dx = hn::Mul(k.template lane<scale, kVector>(d), rest);
-    if constexpr (kWeighted) {  // whatever the sums hold
+    if constexpr (kWeighted) {  // even if the sums are not finite
       return hn::IfThenZeroElse(hn::Eq(weight_of, hn::Zero(d)), dx);
     } else {
       return dx;

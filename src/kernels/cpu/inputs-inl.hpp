@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The tensors that a kernel reads and writes, the weights that it reads, and copies of their ends:
-// a step reads and writes whole vectors, and behind the last elements there may be no memory.
+// These are the tensors that a kernel reads and writes, the weights that it reads, and copies of
+// their ends. Ends are copied because a step reads and writes whole vectors, and behind the last
+// elements there may be no memory.
 
 #if defined(SYNCBN_KERNELS_CPU_INPUTS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_INPUTS_INL
@@ -25,7 +26,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-/// Tensors of one type, read at the same indices.
+/// The tensors that a kernel reads, all of one type and at the same indices.
 template <class T, std::size_t kCount>
 struct Inputs {
   static constexpr std::size_t count = kCount;
@@ -47,7 +48,8 @@ struct Inputs {
   }
 };
 
-/// Tensors of one type, written at the same indices. Those behind the first may be null.
+/// The tensors that a kernel writes, all of one type and at the same indices. All but the first may
+/// be null.
 template <class T, std::size_t kCount>
 struct Outputs {
   static constexpr std::size_t count = kCount;
@@ -63,7 +65,7 @@ struct Outputs {
   }
 };
 
-/// Copies of fewer elements than a step has, with zeros behind them.
+/// Holds copies of fewer elements than a step has, with zeros behind them.
 template <class T, std::size_t kCount>
 class Rest {
  public:
@@ -83,11 +85,11 @@ class Rest {
   HWY_ALIGN T values_[kCount][max_step<T>];
 };
 
-/// Room for a step of which fewer elements belong into the tensors.
+/// Holds a whole step's output of which only the first elements belong into the tensors.
 template <class T, std::size_t kCount>
 class RestOfOutputs {
  public:
-  /// Where to write instead of `to`.
+  /// Returns where to write instead of `to`.
   Outputs<T, kCount> instead_of(const Outputs<T, kCount>& to) {
     Outputs<T, kCount> room;
     for (std::size_t k = 0; k < kCount; ++k) {
@@ -96,7 +98,7 @@ class RestOfOutputs {
     return room;
   }
 
-  /// Copies the first `size` elements there.
+  /// Copies the first `size` elements to `to`.
   void copy(const Outputs<T, kCount>& to, std::int64_t size) const {
     for (std::size_t k = 0; k < kCount; ++k) {
       if (to.of[k] != nullptr) {
@@ -110,7 +112,7 @@ class RestOfOutputs {
   HWY_ALIGN T values_[kCount][max_step<T>];
 };
 
-/// The weights of a step's elements of type T.
+/// Loads the weights of a step's elements of type T.
 template <class T, class D>
 HWY_INLINE void load_weights(D d, const float* from, hn::Vec<D>& a, hn::Vec<D>& b) {
   const hn::Rebind<float, D> df;
@@ -130,8 +132,8 @@ HWY_INLINE void load_weights(D d, const float* from, hn::Vec<D>& a, hn::Vec<D>& 
   }
 }
 
-/// The weights of a run of positions, of which a step's can be read everywhere: zeros follow the
-/// last one. Nothing where a kernel wants none.
+/// Gives the weights of a run of positions, a step at a time; zeros follow the last one. It is
+/// empty if the kernel wants no weights.
 template <bool kWeighted>
 class WeightsOfRun {
  public:
@@ -143,7 +145,7 @@ class WeightsOfRun {
     }
   }
 
-  /// Those of the step at s.
+  /// Returns the weights of the step at s.
   HWY_INLINE const float* at(std::int64_t s) const { return s < whole_ ? weights_ + s : rest_; }
 
  private:
@@ -158,7 +160,7 @@ class WeightsOfRun<false> {
   HWY_INLINE const float* at(std::int64_t) const { return nullptr; }
 };
 
-/// The weights of each strand.
+/// Gives the weights of each strand.
 template <bool kWeighted>
 class WeightsOfStrands {
  public:

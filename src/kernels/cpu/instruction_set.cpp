@@ -9,7 +9,7 @@
 namespace syncbn {
 
 std::string_view instruction_set() {
-  // The choice HWY_DYNAMIC_DISPATCH makes: a lower bit is a better target.
+  // HWY_DYNAMIC_DISPATCH makes the same choice: a lower bit is a better target.
   const std::int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
   return hwy::TargetName(usable == 0 ? HWY_STATIC_TARGET : usable & -usable);
 }

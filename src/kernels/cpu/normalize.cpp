@@ -20,12 +20,12 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-/// What may be there besides x.
+/// Says what goes into y besides x.
 enum class With : std::uint8_t {
   nothing,
   activation,
-  residual,  ///< and an activation, or one with a slope of 1
-  weights,   ///< and any of the above, known when it runs
+  residual,  ///< and an activation, perhaps with a slope of 1
+  weights,   ///< and any of the above, found out when it runs
 };
 
 template <class T>
@@ -83,12 +83,12 @@ struct NormalizeElements {
   HWY_INLINE hn::Vec<D> value(D d, hn::Vec<D> of_x, hn::Vec<D> of_residual, const K& k) const {
     auto z = normalized<kVector>(d, centered<kVector>(d, of_x, k), k);
     if constexpr (with_residual) {
-      if (kWith == With::residual || has_residual) {  // else -0 would become 0
+      if (kWith == With::residual || has_residual) {  // adding 0 would make 0 of -0
         z = hn::Add(z, of_residual);
       }
     }
     if constexpr (kWith != With::nothing) {
-      z = hn::IfThenElse(hn::Lt(z, hn::Zero(d)), lower(d, z), z);  // a NaN is not below
+      z = hn::IfThenElse(hn::Lt(z, hn::Zero(d)), lower(d, z), z);  // a NaN is not below 0
     }
     return z;
   }

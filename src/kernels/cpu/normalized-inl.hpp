@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// (x - mean) * scale + shift and the activation, for the kernel that writes it and for those that
-// need to know again which side a value was on.
+// Computes (x - mean) * scale + shift and the activation, for the kernel that writes them and for
+// those of the backward, which find out again on which side of the activation a value was.
 
 #if defined(SYNCBN_KERNELS_CPU_NORMALIZED_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_NORMALIZED_INL
@@ -19,7 +19,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-/// Places of the coefficients in a kernel's; further ones follow.
+/// Numbers of these coefficients among a kernel's; a kernel's further ones follow.
 enum : std::size_t { mean_hi, mean_lo, scale, shift, normalized_coefficients };
 
 template <class C>
@@ -32,28 +32,28 @@ void set_normalized(C& channel, double mean, double scale_value, double shift_va
   channel.lane[shift] = narrowed<F>(shift_value);
 }
 
-/// x - mean
+/// Returns x - mean.
 template <int kVector, class D, class K>
 HWY_INLINE hn::Vec<D> centered(D d, hn::Vec<D> x, const K& k) {
   return hn::Sub(hn::Sub(x, k.template lane<mean_hi, kVector>(d)),
                  k.template lane<mean_lo, kVector>(d));
 }
 
-/// From x - mean.
+/// Returns (x - mean) * scale + shift, given x - mean.
 template <int kVector, class D, class K>
 HWY_INLINE hn::Vec<D> normalized(D d, hn::Vec<D> x_centered, const K& k) {
   return hn::MulAdd(x_centered, k.template lane<scale, kVector>(d),
                     k.template lane<shift, kVector>(d));
 }
 
-/// What an activation does to values on its lower side.
+/// Applies the activation to values on its lower side.
 template <class F>
 struct LowerSide {
   F slope;
 
   explicit LowerSide(double negative_slope) : slope(static_cast<F>(negative_slope)) {}
 
-  /// v * slope; with a slope of 0 exactly 0, for infinities too.
+  /// Returns v * slope; with a slope of 0 exactly 0, for infinities too.
   template <class D>
   HWY_INLINE hn::Vec<D> operator()(D d, hn::Vec<D> v) const {
     const hn::RebindToUnsigned<D> du;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The gradient behind the activation.
+// Computes dz, the gradient with respect to the activation's input, and x - mean (kernels.hpp).
 
 #if defined(SYNCBN_KERNELS_CPU_UPSTREAM_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef SYNCBN_KERNELS_CPU_UPSTREAM_INL
@@ -21,13 +21,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-/// How dz and x - mean are found.
+/// Says how dz and x - mean are found, and with them the side of the activation: whether it passed
+/// a value unchanged.
 enum class Way : std::uint8_t {
   linear,  ///< dz = dy
-  from_x,  ///< the side from y recomputed
+  from_x,  ///< the side from y, recomputed from x
   from_y,  ///< the side from y
-  output,  ///< the side from y, and x - mean from it too
-  any,  ///< one of these, known when it runs: for what is rare, as every way takes long to compile
+  output,  ///< the side and x - mean from y
+  any,     ///< found out when it runs: for what is rare, as each way takes long to compile
 };
 
 inline Way way_of(const Upstream& upstream) {
@@ -41,8 +42,8 @@ inline Way way_of(const Upstream& upstream) {
   return linear ? Way::linear : Way::from_x;
 }
 
-/// Calls body<kWay>() for the way that fits elements of type T. Of f64, whose steps have the fewest
-/// elements and take the same time either way, for any.
+/// Calls body<kWay>() for the way that fits; for f64, whose steps have the fewest elements and take
+/// the same time either way, body<Way::any>().
 template <class T, class Body>
 void visit_way(const Upstream& upstream, Body body) {
   if constexpr (std::is_same_v<T, double>) {
@@ -61,24 +62,24 @@ void visit_way(const Upstream& upstream, Body body) {
   }
 }
 
-/// Further coefficients behind the normalized ones.
+/// Numbers of further coefficients, behind those of normalized-inl.hpp.
 enum : std::size_t { inverse_scale = normalized_coefficients, upstream_coefficients };
 
 template <class C>
 void set_upstream(C& channel, const Upstream& upstream, std::int64_t c) {
   set_normalized(channel, upstream.mean[c], upstream.scale[c], upstream.shift[c]);
   channel.lane[inverse_scale] = narrowed<typename C::LaneType>(
-      upstream.scale[c] == 0 ? 0 : 1 / upstream.scale[c]);  // a channel without any spread
+      upstream.scale[c] == 0 ? 0 : 1 / upstream.scale[c]);  // then x - mean is 0
 }
 
-/// Two vectors, a and b of a step. By reference, as there are machines whose vectors cannot be
+/// The vectors a and b of a step. They are references because on some machines vectors cannot be
 /// members.
 template <class V>
 struct Vectors {
   V &a, &b;
 };
 
-/// How to find dz and x - mean of a step from its data, dy and y.
+/// Finds dz and x - mean of a step from its data, dy and y.
 template <class T, Way kWay, bool kWeighted>
 struct TypedUpstream {
   using In = Inputs<T, kWay == Way::from_y || kWay == Way::any ? 3 : 2>;
@@ -105,7 +106,7 @@ struct TypedUpstream {
 
   HWY_INLINE bool is(Way other) const { return (kWay == Way::any ? way : kWay) == other; }
 
-  /// A step's data in, their x - mean and dz out. Where a weight is 0, data become 0 too.
+  /// Loads a step's data, and computes x - mean and dz. Where a weight is 0, data and dz become 0.
   template <class D, class K, class V = hn::Vec<D>>
   HWY_INLINE void operator()(D d, const In& from, std::int64_t i, const K& k, Vectors<V> weight,
                              Vectors<V> data, Vectors<V> x_centered, Vectors<V> dz) const {
