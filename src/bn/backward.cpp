@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // clang-format off
-// backward  sums      a = sum(dz), b = sum(dz * (x - mean)), dz = dy behind the activation
-//                                                                 one read of x, dy
-//           exchange  (a, b, n) summed over the group             one all-reduce of 2C + 2 doubles
+// backward  sums      a = sum(dz), b = sum(dz * (x - mean)), dz = dy through the activation
+//                                                                one read of x, dy
+//           exchange  (a, b, n) summed over the group            one all-reduce of 2C + 2 doubles
 //           gradient  dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n)
-//                                                                 one read of x, dy, one write of dx
-//           dgamma += b * invstd, dbeta += a, of this rank's share or of the group's sums
+//                                                                one read of x, dy, one write of dx
+//           dgamma += b * invstd, dbeta += a, with a and b of this rank or of the group
 // clang-format on
 //
-// Each block of channels goes through these by itself (see in_blocks.hpp). With a residual, the
-// activation's side comes from y, which both passes read then. Behind an infer, whose statistics
-// are no function of x, a and b are gradients of the parameters only: dx = gamma * invstd * dz.
+// Each block of channels goes through these steps by itself (in_blocks.hpp). With a residual, y
+// tells the side of the activation that a value was on, and both reads are of y too. After an
+// infer, whose statistics are no function of x, a and b are gradients of the parameters only:
+// dx = gamma * invstd * dz.
 
 #include "bn/backward.hpp"
 

@@ -22,14 +22,16 @@ struct BackwardArguments {
 
 CallMemory memory_of(const BackwardArguments& arguments);
 
-/// Throws InvalidArgument unless they belong to `saved`, a forward of the layer. Counts elements
-/// as a forward's.
+/// Throws InvalidArgument unless the arguments belong to `saved`, which a forward or infer of
+/// `layer` has filled. Counts the elements of a channel, or adds up its weights, into
+/// layer.working.count.
 void validate(const BackwardArguments& arguments, Layer& layer, const Saved& saved);
 
-/// Whether a backward needs no other rank.
+/// Returns whether a backward needs no other rank: the statistics are frozen and the parameters'
+/// gradients are this rank's own.
 bool is_local(const Layer& layer, const Saved& saved);
 
-/// A BackwardPass computes gradients with the group's sums, or with none where it is local. The
+/// A BackwardPass computes gradients from the group's sums, or without them if is_local(). The
 /// layer, `saved` and what the arguments refer to outlive it.
 class BackwardPass final : public Pass {
  public:
@@ -54,7 +56,7 @@ class BackwardPass final : public Pass {
   std::optional<ExactBackward> exact_;
 };
 
-/// Collective, unless it is local. A whole backward.
+/// Validates the arguments and runs a whole backward. Collective unless is_local().
 void backward(Layer& layer, const BackwardArguments& arguments, const Saved& saved);
 
 }  // namespace syncbn::bn

@@ -2,12 +2,12 @@
 //
 // clang-format off
 // backward  backward_sums      one read of x, dy
-//           all_reduce         of 2C + 1 doubles and the exchange's own
+//           all_reduce         of 2C + 1 doubles and the exchange's own words
 //           finalize_backward  coefficients, parameter gradients
 //           input_gradient     one read of x, dy, one write of dx
 // clang-format on
 //
-// With exact sums these are those of device_exact.hpp in place of the first two steps.
+// With exact sums, the steps of device_exact.hpp take the place of the first two.
 
 #include <optional>
 

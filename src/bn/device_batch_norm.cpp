@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The steps of forward.cpp and backward.cpp (there are the formulas) as work on a stream, with all
-// that is known per channel in device memory.
+// A DeviceBatchNorm puts the steps of forward.cpp and backward.cpp, where the formulas are, on a
+// stream. All that it knows per channel is in device memory.
 
 #include "syncbn/device_batch_norm.hpp"
 

@@ -16,7 +16,7 @@ std::size_t bytes_of(std::int64_t count, std::size_t bytes) {
   return static_cast<std::size_t>(count) * bytes;
 }
 
-/// The longest message.
+/// Returns the length of the longest message, in doubles.
 std::int64_t message_words(std::int64_t channels, const ExponentCode& code) {
   return std::max(kernels::cuda::sums_words(channels, true, true), code.message_words(channels));
 }

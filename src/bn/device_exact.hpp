@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Exact sums on a device: the windows, the integers and the decisions of exact_sums.hpp, taken
-// there (kernels/cuda/exact.hpp), so that the host need not wait to know which channels' sums are
-// to be taken again. What may be necessary is put on the stream each time:
+// DeviceExact takes exact sums on a device. Windows, integers and decisions are those of
+// exact_sums.hpp, but made on the device (kernels/cuda/exact.hpp), so that the host need not wait
+// to learn which channels' sums are to be taken again. Every step that may be needed is put on the
+// stream each time:
 //
 // clang-format off
 // forward   tally x, all_reduce the sums                                   one read of x
@@ -12,15 +13,17 @@
 //           once: as in a forward
 // clang-format on
 //
-// In the repeats kernels read what belongs to channels that need them, nothing as a rule; the
-// messages travel in any case. They are, beside the exchange's own words, in doubles
+// Repeats are always put on the stream, whether they turn out to be needed or not. Their kernels
+// read only channels that need one (usually none), but their all-reduces always run: a forward has
+// 5 messages and a backward 3. Lengths in doubles, without the exchange's own words
+// (comm::DeviceSum::own_words):
 //
 // clang-format off
 //   sums        4C + 11, backward 5C + 11, f64 4C more      integers below 2^53 (exact_pass.hpp)
 //   exponents   2C (w + 1), w = 2 for one rank, 5 for 8, 12 for 1024               (exponent_code)
 // clang-format on
 //
-// and so a forward has 5 messages and a backward 3.
+// Here w is the number of doubles in which one largest exponent travels (ExponentCode::words).
 
 #include <cstdint>
 
@@ -30,28 +33,30 @@
 
 namespace syncbn::bn {
 
-/// What a layer keeps for them, in device memory.
+/// Takes a layer's exact sums, and keeps what they need in device memory.
 class DeviceExact {
  public:
-  /// For groups of so many ranks. Local; waits for the device.
+  /// Makes room for a layer of `channels` in a group of `ranks` ranks. Local; waits for the device.
   DeviceExact(std::int64_t channels, int ranks);
 
-  /// The windows of the steps so far. Waits for the stream.
+  /// Forgets what windows would follow from: the variances and gradients of earlier steps. Waits
+  /// for the stream.
   void forget(comm::Stream stream);
 
-  /// [C] of the last batch, to be written where no running variance is kept.
+  /// Returns [C] the variances expected of the next batch, which finalize writes; negative before
+  /// the first batch.
   double* var() const { return of_.var; }
 
   struct Forward {
     ConstTensorView x;
-    const float* weight;         ///< null, or [N, S]
-    const double* running_mean;  ///< null, or [C]
-    const double* running_var;   ///< with it
-    const std::int64_t* batches;
-    double momentum;  ///< 1 for a cumulative average
+    const float* weight;          ///< null, or [N, S]
+    const double* running_mean;   ///< [C] if pivot and windows follow from it, else null
+    const double* running_var;    ///< [C], null with running_mean
+    const std::int64_t* batches;  ///< [1] how many the running statistics hold
+    double momentum;              ///< 1 for a cumulative average
     double eps;
-    double* pivot;  ///< [C], moved
-    double* sums;   ///< [2C + 1] written: the group's
+    double* pivot;  ///< [C], moved where sums are taken again
+    double* sums;   ///< [2C + 1] written: the group's sums
   };
   /// Collective. Puts the sums of x on `stream`.
   void sum(comm::DeviceSum& group, const comm::Descriptor& what, const Forward& arguments,
@@ -60,8 +65,8 @@ class DeviceExact {
   struct Backward {
     kernels::Upstream upstream;
     const double* invstd;  ///< [C]
-    double* sums;          ///< [2C + 1] written: the group's
-    double* own_sums;      ///< [2C + 1] written, but for the count: this rank's
+    double* sums;          ///< [2C + 1] written: the group's sums
+    double* own_sums;      ///< [2C + 1] this rank's sums; all but the count are written
   };
   /// Collective. Puts the sums of dz on `stream`.
   void sum(comm::DeviceSum& group, const comm::Descriptor& what, const Backward& arguments,
@@ -75,9 +80,9 @@ class DeviceExact {
 
   kernels::cuda::ExponentCode code_;
   cuda::DeviceBuffer exponents_;  ///< [4, C] ints
-  cuda::DeviceBuffer words_;      ///< tallies, magnitudes and the count, of 64 bits
+  cuda::DeviceBuffer words_;      ///< 64 bits each: tallies, magnitudes and the count
   cuda::DeviceBuffer values_;     ///< [3, C] doubles
-  cuda::DeviceBuffer message_;    ///< and the exchange's own words
+  cuda::DeviceBuffer message_;    ///< doubles, behind them the exchange's own words
   kernels::cuda::ExactChannels of_;
 };
 

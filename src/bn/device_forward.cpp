@@ -2,12 +2,12 @@
 //
 // clang-format off
 // forward   forward_sums       one read of x
-//           all_reduce         of 2C + 1 doubles and the exchange's own
+//           all_reduce         of 2C + 1 doubles and the exchange's own words
 //           finalize           statistics, running statistics, the next pivot
 //           normalize          one read of x, one write of y
 // clang-format on
 //
-// With exact sums these are those of device_exact.hpp in place of the first two steps.
+// With exact sums, the steps of device_exact.hpp take the place of the first two.
 
 #include <optional>
 
@@ -86,7 +86,7 @@ void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, Cuda
   working_->reserve(pass.x, !working_->exact);
   reserve(saved);
   const bool knows_enough = knows_mean_ || working_->exact;
-  if (!knows_enough) {  // to find it
+  if (!knows_enough) {  // one more read of x finds the mean
     sum_over_group(comm::Pass::forward, pass, stream);
     finalize(*saved.statistics_, pass.x.dtype(), Moves::pivot, stream);
   }

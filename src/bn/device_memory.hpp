@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What a layer keeps in device memory.
+// These structs hold what a layer keeps in device memory.
 
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +21,7 @@
 
 namespace syncbn::bn {
 
-/// Arrays of C doubles in device memory.
+/// Holds kCount arrays of C doubles in device memory.
 template <std::size_t kCount>
 class Arrays {
  public:
@@ -39,7 +39,7 @@ class Arrays {
     cuda::StreamView(stream).synchronize();
     return values;
   }
-  /// Array k becomes the j-th of others.
+  /// Copies the j-th array of `others` into array k.
   template <std::size_t kOther>
   void copy(std::size_t k, const Arrays<kOther>& others, std::size_t j, CudaStream stream) {
     memory_.copy(others.memory_, bytes_of_one(), stream, k * bytes_of_one(), j * bytes_of_one());
@@ -89,8 +89,8 @@ struct DeviceWorkspace {
         own_sums(sums_length(channels) * sizeof(double)),
         history(sizeof(std::uint64_t)) {}
 
-  /// Memory for the kernels' partial sums of tensors like x, if it `needs` any, as exact ones do
-  /// not. What was too small is kept: a graph may have been captured with it.
+  /// Makes room for the partial sums that kernels take of tensors like x, if it `needs` any: exact
+  /// sums do not. A buffer that was too small is kept, as a captured graph may use it.
   void reserve(const ConstTensorView& x, bool needs) {
     if (!needs) {
       return;
@@ -102,14 +102,14 @@ struct DeviceWorkspace {
   }
 
   Arrays<count> arrays;
-  cuda::DeviceBuffer sums;  ///< of the group, and the exchange's own words
-  cuda::DeviceBuffer own_sums;
-  cuda::DeviceBuffer history;  ///< one std::uint64_t: see kernels::cuda::History
+  cuda::DeviceBuffer sums;      ///< [2C + 1] the group's, behind them the exchange's own words
+  cuda::DeviceBuffer own_sums;  ///< [2C + 1] this rank's, in a backward
+  cuda::DeviceBuffer history;   ///< one std::uint64_t: kernels::cuda::History::print
   cuda::DeviceBuffer partial;
   std::vector<cuda::DeviceBuffer> outgrown;
   std::optional<DeviceExact> exact;  ///< with Reproducibility::exact
-  Identity layer;                    ///< whose memory it is
-  std::string options;               ///< of the layer, for the ranks to compare
+  Identity layer;                    ///< the layer that owns this memory
+  std::string options;               ///< the layer's, for the ranks to compare
 };
 
 }  // namespace syncbn::bn

@@ -35,7 +35,7 @@ void DeviceBatchNorm::save_state(StateDict& state, CudaStream stream,
 void DeviceBatchNorm::load_state(const StateDict& state, CudaStream stream,
                                  std::string_view prefix) {
   BatchNorm host(channels_, Communicator::self(), options_);
-  host.load_state(state, prefix);  // finds out whether it is right
+  host.load_state(state, prefix);  // throws if the state is wrong
   take_state(host, stream);
 }
 

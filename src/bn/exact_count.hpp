@@ -16,7 +16,7 @@ using CountWords = std::array<double, kernels::count_words>;
 /// Sums and counts the weights, without rounding.
 CountWords count_exactly(const ConstTensorView& x, Weight weight);
 double to_count(const CountWords& words);
-/// The number of weights that are not 0.
+/// Returns the number of weights that are not 0.
 double to_terms(const CountWords& words);
 
 }  // namespace syncbn::bn

@@ -17,7 +17,7 @@ using kernels::Integer;
 
 constexpr int fine_exponents = 32;
 constexpr Digits fine_digits{20, fine_exponents};
-constexpr Digits coarse_digits{20, 69};  ///< that many times 32 hold all exponents
+constexpr Digits coarse_digits{20, 69};  ///< 69 * 32 numbers cover all exponents
 
 void append(std::vector<double>& message, Integer value) {
   value = carried(value);

@@ -1,29 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The messages of exact sums.
+// An ExactPass takes exact sums: the same bits however the batch lies on the ranks.
 //
-// Both sums of a channel are integers in units of a window (kernels/fixed_point.hpp), which all
-// ranks choose alike from what they know of earlier steps. On the wire an integer of up to 2^84 is
-// two doubles, high and low half, and doubles add integers below 2^53 exactly in any order: for up
-// to 2^20 ranks and 2^34 elements per channel, whatever they hold.
+// Both sums of a channel are integers in units of a window, which is a power of 2 that bounds the
+// terms (kernels/fixed_point.hpp). All ranks choose windows alike, from what they know of earlier
+// steps. On the wire an integer of up to 2^84 is two doubles, its high and its low half. Doubles
+// add integers below 2^53 exactly in any order: this holds for up to 2^20 ranks and 2^34 elements
+// per channel, whatever the elements are.
 //
 //   message   first high, first low, second high, second low     4C doubles; f64: as much again, in
 //                                                                finer units
 //             backward: largest |dz|                             C
 //             count, number of terms, a wish                     12
 //
-// A rank with a term outside of its window sends a NaN in place of the first sum. Then, and where
-// the reduced sums show that a window was far too wide, the channel's sums are taken once more: in
-// windows of the largest terms, of which two further messages find the exponents:
+// A rank with a term outside of its window sends a NaN in place of the first sum's high half. The
+// channel's sums are then taken again, and also where the reduced sums show that a window was far
+// too wide. The new windows follow from the largest terms, whose exponents two further messages
+// find:
 //
 //   message   coarse exponents of both, their infinities and NaNs      4C
 //   message   fine exponents of both                                   2C
 //   message   sums as above
 //
-// A largest exponent from an all-reduce that only adds: each rank adds B^e with B = 2^20; the sum,
-// whatever its rounding, lies in [B^max, P B^max], so its exponent tells max for P < 2^19 ranks.
-// Infinities and NaNs add up to what IEEE 754 makes of them, in any order, and become the sums.
+// An all-reduce that only adds finds the largest of the ranks' exponents e like this: each rank
+// adds B^e with B = 2^20. The sum, whatever its rounding, lies in [B^max, P B^max], so its exponent
+// tells max for P < 2^19 ranks. Infinities and NaNs add up to what IEEE 754 makes of them, in any
+// order, and become the sums.
 
 #include <vector>
 
@@ -36,7 +39,7 @@ namespace syncbn::bn {
 /// An ExactPass takes the exact sums of a pass, and writes and reads their message.
 class ExactPass {
  public:
-  /// The workspace's `exact` holds the count.
+  /// working.exact holds this rank's count.
   ExactPass(comm::Group& group, comm::Descriptor what, Workspace& working, Backend backend)
       : group_(group), what_(what), working_(working), exact_(*working.exact), backend_(backend) {
     what_.pass = comm::Pass::second_sums;
@@ -49,17 +52,18 @@ class ExactPass {
   void keep(const ChannelRange& channels);
 
  protected:
-  /// The units' places in memory.
+  /// Returns the arrays in which kernels find windows and leave integers.
   kernels::FixedPoint fixed_point();
   kernels::Magnitudes magnitudes();
-  /// Whether any channel has a window: else the sums are not worth taking.
+  /// Returns whether any of these channels has a window; if not, the sums are not worth taking.
   bool any_known(const ChannelRange& channels) const;
-  /// Channels without one are outside of it.
+  /// Marks channels without a window as having a term outside of it.
   void mark_unknown(const ChannelRange& channels);
-  /// Collective. The exponents of the largest terms of channels to be taken again, from each rank's
-  /// magnitudes: into first_exponent and second_exponent. Fills the specials, too.
+  /// Collective. Finds the group's largest terms of channels to be taken again, from each rank's
+  /// magnitudes: writes their exponents to first_exponent and second_exponent, and the sums of
+  /// infinities and NaNs to first_special and second_special.
   void find_exponents(const ChannelRange& channels);
-  /// Collective. The sums of all ranks.
+  /// Collective. Adds up the ranks' integers, and writes working.sums.
   void exchange(const ChannelRange& channels);
 
   comm::Group& group_;

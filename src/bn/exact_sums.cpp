@@ -20,7 +20,7 @@ void set_windows(ExactWorkspace& exact, std::size_t c, const Windows& windows) {
   exact.known[c] = windows.known ? 1 : 0;
 }
 
-/// Windows of the largest terms, for channels to be taken again.
+/// Fits the windows of channels to be taken again to their largest terms.
 void fit_windows(ExactWorkspace& exact, const ChannelRange& channels) {
   for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
     if (exact.again[c] == 0) {
@@ -179,7 +179,8 @@ void ExactBackward::settle(const ChannelRange& channels) {
   find_exponents(channels);
   fit_windows(exact_, channels);
   for (std::size_t c = at(channels.begin); c < at(channels.end); ++c) {
-    // Lanes without an element say NaN then, and how many there are is no property of the batch.
+    // With such a mean, lanes without an element yield a NaN too. How many lanes those are is no
+    // property of the batch, so the sum is a NaN in any case.
     if (exact_.again[c] != 0 && !std::isfinite(context_.statistics.mean[c])) {
       exact_.second_special[c] = std::numeric_limits<double>::quiet_NaN();
     }

@@ -12,8 +12,7 @@
 // K is the expected mean: the running mean, corrected for its start (next_pivot in
 // kernels/statistics.hpp), or the last batch's mean where that is far from it or none is tracked.
 // If the reduced sums show that K was too far from the mean, the first two steps are repeated about
-// the mean they gave (repeated_sums.hpp): decided from the reduced values, hence alike on every
-// rank.
+// the mean they gave (repeated_sums.hpp). Every rank decides that alike, from the reduced values.
 
 #include "bn/forward.hpp"
 
@@ -72,7 +71,8 @@ void save(const Layer& layer, const ForwardArguments& arguments, Saved& saved) {
   saved.layer_number = layer.identity.number;
 }
 
-/// Blocks must be worth their exchanges: together these may take a twentieth of the pass.
+/// Returns `blocks` if so many exchanges take at most a twentieth of the last forward's time, or if
+/// there is nobody to exchange with; else 1.
 double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_seconds) {
   const bool cheap = static_cast<double>(blocks) * group.fastest() <= 0.05 * pass_seconds;
   return group.size() == 1 || cheap ? static_cast<double>(blocks) : 1;
@@ -145,7 +145,8 @@ void ForwardPass::take() {
   const double wish =
       chosen ? static_cast<double>(wanted) : worthwhile(wanted, group(), working().pass_seconds);
   const double mean_wish = in_blocks(*this, blocks, wish);
-  // Every new number brings messages of new lengths: change it for a good reason only.
+  // Another number of blocks means messages of new lengths, so it changes by a factor of 2 or not
+  // at all.
   const auto next = std::clamp<std::int64_t>(std::llround(mean_wish), 1, layer_.channels);
   if (next >= 2 * working().blocks || 2 * next <= working().blocks) {
     working().blocks = next;
@@ -194,7 +195,7 @@ void infer(Layer& layer, const ForwardArguments& arguments) try {
     pass.end_infer();
   }
 } catch (const InvalidArgument& error) {
-  if (!layer.options.track_running_stats) {  // else nobody waits for it
+  if (!layer.options.track_running_stats) {  // otherwise no rank waits for it
     layer.group().refused(error.what());
   }
   throw;

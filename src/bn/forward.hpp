@@ -24,8 +24,8 @@ struct ForwardArguments {
 
 CallMemory memory_of(const ForwardArguments& arguments);
 
-/// Throws InvalidArgument unless they fit the layer and each other. Counts the elements of a
-/// channel, or adds up its weights, into layer.working.count.
+/// Throws InvalidArgument unless the arguments fit the layer and each other. Counts the elements of
+/// a channel, or adds up its weights, into layer.working.count.
 void validate(const ForwardArguments& arguments, Layer& layer);
 
 /// A ForwardPass normalizes with the group's statistics. The layer and what the arguments refer to
@@ -40,12 +40,13 @@ class ForwardPass final : public Pass {
   void settle(const ChannelRange& channels) override;
   void use(const ChannelRange& channels) override;
 
-  /// Collective. Takes all channels, in as many blocks as the ranks wished for in the last forward.
+  /// Collective. Takes all channels, in options.channel_blocks blocks, or if that is 0 in as many
+  /// as the ranks voted for in earlier forwards.
   void take();
   /// Ends a forward whose channels have all been used: updates the running statistics and the next
   /// pivot, and fills `saved`.
   void end_forward(Saved& saved);
-  /// Ends an infer likewise: updates the next pivot.
+  /// Ends an infer whose channels have all been used: updates the next pivot.
   void end_infer();
 
  private:
@@ -59,12 +60,13 @@ class ForwardPass final : public Pass {
   bool repeated_ = false;
 };
 
-/// Collective. A whole forward.
+/// Collective. Validates the arguments, runs a whole forward, and fills `saved`.
 void forward(Layer& layer, const ForwardArguments& arguments, Saved& saved);
 
-/// A whole infer: local, but collective without track_running_stats.
+/// Validates the arguments and runs a whole infer. Local with track_running_stats, else collective.
 void infer(Layer& layer, const ForwardArguments& arguments);
-/// Local. As above, for a backward to follow. Throws NotConfigured without track_running_stats.
+/// Local. Runs an infer that a backward may follow, and fills `saved`. Throws NotConfigured without
+/// track_running_stats.
 void infer(Layer& layer, const ForwardArguments& arguments, Saved& saved);
 
 }  // namespace syncbn::bn

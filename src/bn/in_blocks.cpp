@@ -12,7 +12,7 @@
 namespace syncbn::bn {
 namespace {
 
-/// A pass of several ranks: which of its blocks are summed, and which of those are used.
+/// Takes a pass of several ranks, and counts the blocks that are posted and those that are used.
 class InBlocks {
  public:
   InBlocks(Pass& pass, std::int64_t blocks)

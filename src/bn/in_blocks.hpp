@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A pass, block by block of channels: sums, exchange, and what needs the group's sums.
+// A pass goes block by block of channels through sums, exchange, and use of the group's sums.
 //
 //   block 0: sums, exchange, use | sums of block 1, post them; use what has arrived | sums of block
 //   2, post them; use what has arrived | ...
 //
-// Channels do not depend on each other. A block whose exchange is done is used at once, while what
-// its sums have read is still in the nearest cache. A rank whose next result is not there yet does
-// not wait: it goes on with the sums of further blocks, up to `Workspace::messages` of them, which
-// a larger cache holds. So moments in which one rank is slow do not stop the others, and even out
-// where ranks are slow in turn. Messages are posted in the order of the blocks on every rank,
-// whenever it comes to use them; blocks whose sums have to be taken again are left for the end,
-// where that is the same on all ranks, too.
+// Channels do not depend on each other, so a block whose exchange is done is used at once, while
+// what its sums have read is still in the nearest cache. A rank whose next result is not there yet
+// does not wait: it goes on with the sums of further blocks, as many as `Workspace::messages` has
+// places, and a larger cache still holds those. So a rank that is slow for a moment does not stop
+// the others, and delays even out where ranks are slow in turn. Every rank posts messages in the
+// order of the blocks, whenever it comes to use them. Blocks whose sums have to be taken again are
+// left for the end, so that their messages, too, come in the same order on all ranks.
 //
-// Block 0 does not wait for block 1: ranks that disagree find out when none has anything else under
-// way, and can compare what they are doing. The sums do not depend on the blocks, beyond rounding
-// where few channels lie abreast (kernels/cpu/partition.hpp). A group of one rank uses each block
-// at once.
+// Block 0 is used before block 1 is summed: ranks that disagree find out while no other message of
+// theirs is under way, and can compare what they are doing. The sums do not depend on the blocks,
+// beyond rounding where a vector holds several rows of few channels (kernels/cpu/partition.hpp). A
+// group of one rank uses each block at once.
 
 #include <cstdint>
 
@@ -25,7 +25,7 @@
 
 namespace syncbn::bn {
 
-/// Takes the pass block by block, with nobody to exchange with.
+/// Local. Takes the pass block by block, with this rank's sums as the group's.
 void in_blocks_here(Pass& pass, std::int64_t blocks);
 
 /// Collective. Takes the pass block by block. Returns the mean of the ranks' wishes, the same on

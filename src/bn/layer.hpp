@@ -21,8 +21,8 @@ struct Layer {
   bool is_exact() const { return working.exact.has_value(); }
   Affine affine() const { return {weight, bias}; }
 
-  /// Begins a forward: the pivot is what the running statistics tell of the mean, unless it is
-  /// known from an earlier batch; `dtype` is that of x.
+  /// Begins a forward of `dtype`: sets the pivot to the mean that the running statistics predict,
+  /// unless it is known from an earlier batch.
   void prepare_pivot(DType dtype);
   /// Ends a forward, whose statistics are in `working`: chooses the next one's pivot.
   void choose_next_pivot(DType dtype);
@@ -36,8 +36,8 @@ struct Layer {
   /// differ.
   std::uint64_t compared_parameters() const;
 
-  /// Tells ranks that miss this one why it refused a call, and throws InvalidArgument, unless the
-  /// input of a forward can be recovered from its output.
+  /// Throws InvalidArgument unless the input of a forward can be recovered from its output, and
+  /// tells why to ranks that wait for this one.
   void require_invertible() const;
 
   std::int64_t channels;
@@ -46,17 +46,17 @@ struct Layer {
   Identity identity;
   std::string options_text;  ///< for the ranks to compare
 
-  std::vector<double> weight, bias, weight_grad, bias_grad;  ///< [C] gamma, beta
+  std::vector<double> weight, bias, weight_grad, bias_grad;  ///< [C] gamma, beta, their gradients
   std::vector<double> running_mean, running_var;             ///< [C]
   std::int64_t num_batches_tracked = 0;
   std::int64_t forwards = 0;
   std::int64_t pivot_retries = 0;
 
-  std::vector<double> pivot;                  ///< [C] that the next sums are about
-  std::vector<double> start_mean, start_var;  ///< [C] that running statistics started from
+  std::vector<double> pivot;                  ///< [C] the next sums are about this
+  std::vector<double> start_mean, start_var;  ///< [C] the running statistics' first values
   bool knows_mean = false;                    ///< the pivot follows from an earlier batch
 
-  Workspace working;  ///< of passes, and what the next one needs of the last
+  Workspace working;  ///< memory of passes, and what one leaves for the next
 };
 
 }  // namespace syncbn::bn

@@ -42,7 +42,7 @@ std::string to_text(const BatchNormOptions& options) {
   std::ostringstream text;
   text.imbue(std::locale::classic());  // the same on ranks of different locales
   const auto number = [&](double value) {
-    std::array<char, 32> digits{};  // the fewest that mean this number
+    std::array<char, 32> digits{};  // the fewest that read back as this number
     text << std::string_view(digits.data(), std::to_chars(digits.begin(), digits.end(), value).ptr);
   };
   text << "eps ";

@@ -8,20 +8,20 @@
 
 namespace syncbn::bn {
 
-/// The number of channels. Throws InvalidArgument unless it and the options can be had.
+/// Returns `channels`. Throws InvalidArgument unless a layer can have so many, and these options.
 std::int64_t validated(std::int64_t channels, const BatchNormOptions& options);
 
-/// What a layer is known by.
+/// An Identity tells layers apart.
 struct Identity {
   std::string name;          ///< BatchNormOptions::name, or what takes its place
-  std::string label;         ///< among the layers of a group: the name, and which of that name
-  std::uint64_t number = 0;  ///< among the layers of this process
+  std::string label;         ///< one of a kind in its group: the name, and which of that name
+  std::uint64_t number = 0;  ///< one of a kind in this process
 };
 
-/// A number that is given out once in this process.
+/// Returns a number that no other layer of this process has been given.
 std::uint64_t new_layer_number();
 
-/// Of a new layer over `group` (a comm::Group or comm::DeviceSum).
+/// Identifies a new layer over `group` (a comm::Group or comm::DeviceSum), which counts its layers.
 template <class Group>
 Identity identify(const std::string& name, Group& group) {
   const std::int64_t before = group.count_layer(name);
@@ -34,7 +34,8 @@ Identity identify(const std::string& name, Group& group) {
   return {name, name + which, new_layer_number()};
 }
 
-/// What the ranks must have in common, each difference to be seen; in 96 bytes as a rule.
+/// Returns the options that ranks must have in common as text that shows each difference; it has at
+/// most 96 bytes as a rule.
 std::string to_text(const BatchNormOptions& options);
 
 }  // namespace syncbn::bn

@@ -12,9 +12,9 @@ namespace syncbn::bn {
 
 /// A Pass is one layer's forward or backward in progress, cut where its message travels.
 ///
-/// For each range of channels: sum, pack, (all ranks' messages are added up), unpack, settle if
-/// need be, use. In a group of one rank: sum, keep, and so on. in_blocks.hpp calls these for one
-/// layer, together.cpp for several.
+/// Its caller is in_blocks.hpp for one layer, together.cpp for several. For each range of channels
+/// that calls sum, pack, (all ranks' messages are added up), unpack, settle if need be, and use. In
+/// a group of one rank, keep takes the place of pack and unpack.
 class Pass {
  public:
   virtual ~Pass() = default;
@@ -22,7 +22,7 @@ class Pass {
   Pass& operator=(const Pass&) = delete;
 
   comm::Group& group() const { return group_; }
-  /// What the ranks must agree on.
+  /// Returns what the ranks must agree on.
   const comm::Descriptor& what() const { return what_; }
   Workspace& working() const { return working_; }
   ChannelRange all_channels() const { return {0, what_.channels}; }
@@ -35,7 +35,8 @@ class Pass {
   double unpack(const ChannelRange& channels, const std::vector<double>& message);
   /// Takes this rank's sums as the group's.
   void keep(const ChannelRange& channels);
-  /// Whether the group's sums are good enough to be used. The same on every rank.
+  /// Returns whether the group's sums are good enough to be used ("settled"), the same on every
+  /// rank.
   virtual bool is_settled(const ChannelRange& channels) const = 0;
   /// Collective. Takes the sums again where they are not settled, a limited number of times.
   virtual void settle(const ChannelRange& channels) = 0;
@@ -55,7 +56,7 @@ class Pass {
       : group_(group), what_(what), working_(working) {}
 
  private:
-  /// Those that take the sums and say what their message is, if sums are exact; else null.
+  /// Returns what takes the sums and handles their message, if sums are exact; else null.
   virtual ExactPass* exact() = 0;
 
   comm::Group& group_;

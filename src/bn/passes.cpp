@@ -28,14 +28,15 @@ const float* data_or_null(Weight weight) {
   return weight.empty() ? nullptr : weight.data();
 }
 
-/// Where a tensor and what is made of it do not both fit in the cache, writing the latter there
-/// would only push out what is of use.
+/// Returns how to run a kernel that writes a tensor like x. It writes past the cache if x and its
+/// result do not both fit there: the result would only push out what is of use.
 kernels::Run run_for(const ConstTensorView& x, const kernels::Kernels& kernels,
                      Workspace& working) {
   return {.scratch = working.scratch, .stream = 2 * bytes_of(x) > kernels.cache_bytes()};
 }
 
-/// gamma * invstd and beta, with the defaults filled in.
+/// Sets working.scale to gamma * invstd and working.shift to beta, without affine with gamma 1 and
+/// beta 0.
 void set_coefficients(const ChannelRange& channels, const Statistics& statistics,
                       const Affine& affine, Workspace& working) {
   working.scale.resize(statistics.invstd.size());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The phases on some channels, with memory of their own and arguments that have been validated.
-// What they compute is in syncbn/phases.hpp.
+// These functions take the phases on a range of channels, with memory of the layer's and arguments
+// that have been validated. What they compute is in syncbn/phases.hpp.
 
 #include <cstdint>
 #include <optional>
@@ -19,15 +19,15 @@ inline ChannelRange all_channels(const ConstTensorView& x) {
   return {0, x.shape().c};
 }
 
-/// Elements per channel of this shard: N * S, or the sum of the weights, which it checks: throws
-/// InvalidArgument unless there are N * S of them, all finite and at least 0.
+/// Returns the elements per channel of this shard: N * S, or the sum of the weights. Throws
+/// InvalidArgument unless there are N * S weights, all finite and at least 0.
 double count_of(const ConstTensorView& x, Weight weight);
 
-/// Into how many blocks to cut the channels, so that what the sums have read of a tensor and its
-/// gradient is still in the cache when the second pass comes. 1: not at all.
+/// Returns into how many blocks to cut the channels, so that what the sums have read of a tensor
+/// and its gradient is still in the cache when the second pass comes. 1 is not to cut them at all.
 std::int64_t blocks_of(const ConstTensorView& x, Backend backend);
 
-/// The k-th of `blocks` blocks of `channels` channels.
+/// Returns the k-th of `blocks` blocks of `channels` channels.
 ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k);
 
 /// Fills sums[c] and sums[C + c].
@@ -35,7 +35,7 @@ void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight
                   std::span<const double> pivot, std::span<double> sums, Backend backend,
                   Workspace& working);
 
-/// `out` has room for all channels.
+/// Computes these channels' statistics from the group's sums. `out` has room for all channels.
 void finalize(const ChannelRange& channels, std::span<const double> sums,
               std::span<const double> pivot, double eps, Statistics& out);
 
@@ -44,17 +44,19 @@ void normalize(const ConstTensorView& x, const ChannelRange& channels, const Sta
                const std::optional<ConstTensorView>& residual, const TensorView& y, Weight weight,
                Backend backend, Workspace& working);
 
-/// What a backward kernel needs to know of these channels. Valid until the next call.
+/// Returns what a backward kernel needs to know of these channels. It is valid until the next call.
 kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange& channels,
                               Workspace& working);
 
-/// Whether the elements of a channel are to be computed in double, since for this standard
-/// deviation (or gamma) the differences, coefficients or products may leave the range of float: a
-/// channel whose values lie near its ends, without an eps that is above them. Needs working.scale.
+/// Returns whether the elements of a channel are to be computed in double, because with this
+/// standard deviation (or gamma) the differences, coefficients or products may leave the range of
+/// float. That happens to values near the ends of that range, unless eps is above them. Needs
+/// working.scale.
 bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& working);
 
-/// Calls run(kernels, channels) for `channels` with `backend`, and in parts with the reference
-/// kernels, which compute in double, for channels that leave the range of float.
+/// Calls run(kernels, part) for one part of the channels after the other. Channels that leave the
+/// range of float get the reference kernels, which compute in double, the others those of
+/// `backend`.
 template <class Run>
 void in_range_of(DType dtype, Backend backend, const ChannelRange& channels,
                  const Statistics& statistics, const Workspace& working, Run run) {

@@ -42,7 +42,7 @@ void move_pivot(std::size_t channel, std::span<const double> sums, std::span<dou
 }
 
 bool left_float(std::size_t channel, std::span<const double> sums, double eps) {
-  // Where squares of differences have all their digits in float.
+  // Squares of differences that are no smaller than this have all their digits in float.
   constexpr double least = 0x1p-100;
   const double n = sums.back();
   const double sum_sq = sums[sums.size() / 2 + channel];

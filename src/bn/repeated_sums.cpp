@@ -9,12 +9,14 @@
 namespace syncbn::bn {
 namespace {
 
-/// Squares of differences are summed in float.
+/// Returns whether squares of differences may leave the range of the floats that they are added in.
+/// Those of f16 are added in float, too, but stay inside its range.
 bool squares_are_float(DType dtype) {
   return dtype == DType::bf16;
 }
 
-/// Moves far pivots, and marks channels that are to be summed in double. Returns whether any.
+/// Moves far pivots, and marks channels that are to be summed in double. Returns whether there are
+/// any of either.
 bool choose_repeats(const ChannelRange& channels, std::span<double> pivot, double eps, DType dtype,
                     Workspace& working) {
   bool any = false;

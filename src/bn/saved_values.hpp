@@ -8,8 +8,9 @@
 
 namespace syncbn::bn {
 
-/// `values` as the tensor that is saved under `name`. Throws FileError if one is not finite: a
-/// layer that has diverged must not replace a file that can be loaded, and its own could not be.
+/// Returns `values` as the tensor that is saved under `name`. Throws FileError if one is not
+/// finite: the file of a layer that has diverged could not be loaded, and must not replace one that
+/// can be.
 StateTensor saved_values(const std::string& name, const std::vector<double>& values);
 
 }  // namespace syncbn::bn

@@ -41,7 +41,7 @@ std::vector<double> values_of(const StateDict& state, const std::string& name,
   return values;
 }
 
-/// 0 if there is none, as PyTorch has it: files from before its version 0.4.1 lack it.
+/// Returns 0 if there is none, as PyTorch does: files from before its version 0.4.1 lack it.
 std::int64_t batches_of(const StateDict& state, const std::string& name) {
   const auto entry = state.tensors.find(name);
   if (entry == state.tensors.end()) {
@@ -56,7 +56,7 @@ std::int64_t batches_of(const StateDict& state, const std::string& name) {
   return batches;
 }
 
-/// Whether the file of a layer with these options may hold a tensor of that name.
+/// Returns whether the file of a layer with these options may hold a tensor of that name.
 bool is_a_layers(std::string_view name, const BatchNormOptions& options) {
   const bool parameter = name == "weight" || name == "bias";
   const bool statistic =
@@ -102,19 +102,19 @@ void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
     }
     batches = batches_of(state, base + "num_batches_tracked");
   }
-  // All is known to be right: take it, without moving the spans that were handed out.
+  // Everything has been checked. Copying keeps the spans valid that were handed out.
   std::ranges::copy(weight, layer.weight.begin());
   std::ranges::copy(bias, layer.bias.begin());
   std::ranges::copy(mean, layer.running_mean.begin());
   std::ranges::copy(var, layer.running_var.begin());
   layer.num_batches_tracked = batches;
-  // What the last batches were is not of this state.
+  // A state does not say what the last batches were, so the layer forgets them.
   std::ranges::fill(layer.start_mean, 0.0);
   std::ranges::fill(layer.start_var, 1.0);
   std::ranges::fill(layer.pivot, 0.0);
   layer.knows_mean = false;
   if (layer.is_exact()) {
-    layer.working.exact.emplace(layer.channels);  // what was before is not of this state
+    layer.working.exact.emplace(layer.channels);  // its windows start anew
   }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Passes of several layers with one message: each layer sums, the message carries all sums, each
-// layer goes on. Layers are used, and take sums again where they have to, in the order of the
-// calls.
+// Takes passes of several layers with one message: each layer sums, the message carries all sums,
+// and each layer goes on. In the order of the calls, layers take sums again where they have to, and
+// use them.
 
 #include <algorithm>
 #include <cstddef>
@@ -86,7 +86,7 @@ void exchange(JointParts& joint) {
   }
 }
 
-/// Collective. Takes the passes, of one group.
+/// Collective. Takes the passes, which are of one group.
 void take(JointParts& joint) {
   for (Pass* pass : joint.passes) {
     pass->working().sums.resize(sums_length(pass->what().channels));
@@ -200,7 +200,7 @@ void require_calls_apart(std::span<const Call> calls) {
   }
 }
 
-/// The passes of calls, which are there as long as this is.
+/// Makes the passes of the calls, which live as long as this object.
 template <class Call>
 class PassesOf {
  public:

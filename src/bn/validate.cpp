@@ -20,7 +20,8 @@ std::string describe(const ConstTensorView& tensor) {
 
 enum class Overlap : std::uint8_t { none, whole };
 
-/// Whether the two share bytes in a way that is not allowed. Memory of no bytes overlaps nothing.
+/// Returns whether the two share bytes in a way that is not allowed. Memory of no bytes overlaps
+/// nothing.
 bool overlap(const Memory& written, const Memory& other, Overlap allowed) {
   const auto a = reinterpret_cast<std::uintptr_t>(written.data);
   const auto b = reinterpret_cast<std::uintptr_t>(other.data);

@@ -17,30 +17,33 @@
 
 namespace syncbn {
 
-// Each throws InvalidArgument naming the argument, what it is and what was expected.
+// Each `require` function throws InvalidArgument naming the argument, what it is and what was
+// expected.
 
 void require_like_x(const ConstTensorView& x, const ConstTensorView& other, std::string_view name);
 void require_length(std::size_t length, std::size_t expected, std::string_view name,
                     const ConstTensorView& x);
-/// eps is finite and at least 0. `whose` begins the message.
+/// Requires that eps is finite and at least 0. `whose` begins the message.
 void require_eps(double eps, std::string_view whose = {});
-/// The slope is finite and at least 0.
+/// Requires that the slope is finite and at least 0.
 void require_slope(Activation activation);
-/// A forward's input can be recovered from its output: a slope above 0, no gamma of 0.
+/// Requires that a forward's input can be recovered from its output: the slope and each |gamma| are
+/// at least the smallest normal float, so that their inverses are floats.
 void require_invertible(Activation activation, std::span<const double> gamma);
 void require_channels(const ConstTensorView& x, std::int64_t channels, std::string_view layer);
-/// `saved` is of a forward of the layer, and the arguments of its backward belong to that.
+/// Requires that a forward or infer of the layer has filled `saved`, and that the arguments of the
+/// backward belong to it.
 void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
                          const std::optional<TensorView>& dresidual, std::int64_t channels,
                          const bn::Identity& layer);
 
-/// What the forward was given, and so its backward.
+/// Returns what kind of arguments the forward was given, and so its backward.
 comm::Given given_in(const Saved& saved);
 
-/// `weight` has as many values as x has positions; null: none.
+/// Returns the N * S values at `weight`, where x has as many positions; none if it is null.
 Weight as_span(const float* weight, const ConstTensorView& x);
 
-/// Memory that a call is given, and its name in messages.
+/// A Memory is memory that a call is given, and its name in messages.
 struct Memory {
   std::string_view name;
   const void* data = nullptr;
@@ -53,7 +56,8 @@ Memory memory_of(std::string_view name, std::span<T> values) {
   return {name, values.data(), values.size_bytes(), alignof(T)};
 }
 
-/// Memory of a pass. What is written may be what is read by the first `replaceable`.
+/// A CallMemory is what a pass writes and reads. An argument that is written may be exactly the
+/// same memory as any of the first `replaceable` that are read.
 struct CallMemory {
   std::array<Memory, 2> written;
   std::array<Memory, 4> read;
@@ -66,11 +70,12 @@ CallMemory memory_of_backward(const BackwardContext& context, const TensorView& 
                               const std::optional<TensorView>& dresidual);
 
 void require_aligned(const Memory& memory);
-/// `written` shares no byte with any of the others.
+/// Requires that `written` shares no byte with any of the others.
 void require_apart(const Memory& written, std::initializer_list<Memory> others);
-/// All is aligned, and what is written apart from all else, or exactly what it may replace.
+/// Requires that what is read is aligned, and that what is written shares no byte with anything
+/// else, except that it may be exactly what it may replace.
 void require_sound(const CallMemory& call);
-/// One call writes nothing that another is given.
+/// Requires that `one` writes nothing that `other` is given.
 void require_apart(const CallMemory& one, std::string_view layer, const CallMemory& other,
                    std::string_view other_layer);
 
