@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What blocks do to the same words, in whatever order: integers, so that the order does not show.
-// On the host a thread is alone.
+// Blocks do these operations to the same words, in whatever order. The words are integers, so the
+// order does not show. On the host one thread runs at a time, and nothing need be atomic.
 
 #include <cstdint>
 

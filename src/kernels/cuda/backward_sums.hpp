@@ -14,7 +14,7 @@ struct BackwardTerms {
   using Element = T;
   using Coefficients = typename TypedUpstream<T>::Coefficients;
   using Loaded = typename TypedUpstream<T>::Loaded;
-  static constexpr int batch = 2;  ///< of two tensors
+  static constexpr int batch = 2;  ///< vectors of two tensors
 
   TypedUpstream<T> upstream;
 

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Two sums per channel, of terms and products, in two kernels: blocks sum parts of a tensor into
-// memory, then others add up the parts.
+// Two kernels take two sums per channel, of terms and of products: the blocks of SumParts sum parts
+// of a tensor into memory, then AddParts adds up the parts.
 //
-// Terms are of Lane<T>. For f64 they are added in double all along. Else a thread adds at most 8 of
-// them in float, one behind the other, with Planes at most 4, and these of a vector's elements in
-// 3 more steps; everything further in double. So a term is rounded 11 times at most, those of
-// forming it included (3 of x in forward sums with weights, 2 without), and a sum is off by no more
-// than (11 * 2^-24 + n 2^-53) sum|terms|.
+// Terms are of Lane<T>. For f64 they are added in double. Otherwise a thread adds short runs of
+// them in float, and the runs in double. With Columns a run is at most 8 terms, one behind the
+// other. With Planes it is at most 4 terms for each element of a vector, and these are added up in
+// at most 3 more steps. So a term is rounded 11 times at most, counting its own computation (3
+// times in forward sums with weights, 2 without), and a sum is off by no more than
+// (11 * 2^-24 + n 2^-53) sum|terms|.
 //
-// Everything is added in an order that the shape alone decides: results have the same bits on every
-// device and in every run.
+// Everything is added in an order that shape and type alone decide, so results have the same bits
+// on every device and in every run.
 
 #include <cmath>
 #include <cstdint>
@@ -34,9 +35,9 @@ struct alignas(16) SumPair {
   }
 };
 
-/// A thread's sums: of the one channel of its vectors (kSets 1), or of each of their columns. Of
-/// short runs in registers; the others are at sums[0], sums[block_threads] and so on, which no
-/// other thread uses meanwhile.
+/// A RunningSums holds a thread's sums: one pair for the one channel of its vectors (kSets 1), or
+/// one for each column of them. Short runs are added in registers. The sums of runs are at sums[0],
+/// sums[block_threads] and so on, which no other thread uses meanwhile.
 template <class T, int kSets, int kBatch>
 class RunningSums {
  public:
@@ -50,7 +51,7 @@ class RunningSums {
     }
   }
 
-  /// For a vector's i-th element `first` and q * r.
+  /// Adds `first` and q * r to the two sums of a vector's i-th element.
   SYNCBN_HOST_DEVICE void add(int i, F first, F q, F r) {
     run_first_[i] += first;
     run_second_[i] = std::fma(q, r, run_second_[i]);
@@ -92,7 +93,7 @@ class RunningSums {
   int batches_ = 0;
 };
 
-/// Of sums[block_threads / width][width], adds all rows to the first one, as a tree.
+/// Adds all rows of sums[block_threads / width][width] to the first row, as a tree.
 template <class Block>
 SYNCBN_HOST_DEVICE void add_rows(const Block& block, SumPair* sums, int width) {
   for (int half = block_threads / 2; half >= width; half /= 2) {
@@ -104,7 +105,7 @@ SYNCBN_HOST_DEVICE void add_rows(const Block& block, SumPair* sums, int width) {
   }
 }
 
-/// Kernel: every block's part of its channels' sums.
+/// This kernel sums each block's part of its channels.
 ///
 /// Terms has `Element`, `Coefficients`, batch (2 or 4), coefficients(c), load(step,
 /// aligned, there), which gives what has been read of a vector, and add(loaded, i, coefficients,
@@ -166,15 +167,16 @@ struct SumParts {
     sums.end_run();
   }
 
-  /// Sums that several threads add up of one, so that none has many to add.
+  /// At most so many threads add up one column or channel, so that none has many sums to add.
   static constexpr int most_strands = 16;
 
-  /// Of a tile, column j.
+  /// Returns the sum of column j of the tile.
   SYNCBN_HOST_DEVICE SumPair& column(Shared& shared, int j) const {
     return shared.sums[place(j / vector, j % vector)];
   }
 
-  /// First the groups' sums of a column, then those of a channel's columns.
+  /// Adds up the groups' sums of each column, then those of each channel's columns, and writes the
+  /// block's part.
   template <class Block>
   SYNCBN_HOST_DEVICE void add_columns(const Block& block, Shared& shared) const {
     const int plane = walk.plane();
@@ -223,7 +225,7 @@ struct SumParts {
   }
 };
 
-/// Kernel: every block's part of the weights' sum.
+/// This kernel sums each block's part of the weights.
 struct SumWeights {
   static constexpr int threads = block_threads;
   static constexpr int at_once = 2;
@@ -262,11 +264,11 @@ struct SumWeights {
   }
 };
 
-/// Kernel: adds up the parts. sums = {first [C], second [C], count}.
+/// This kernel adds up the parts: sums = {first [C], second [C], count}.
 struct AddParts {
   static constexpr int threads = block_threads;
   static constexpr int at_once = 2;
-  static constexpr int side_by_side = 4;  ///< channels of a block: as many as a line of cache holds
+  static constexpr int side_by_side = 4;  ///< channels of a block: a cache line holds as many
   static constexpr int strands = block_threads / side_by_side;
   struct Shared {
     SumPair sums[block_threads];
@@ -323,14 +325,14 @@ struct AddParts {
   }
 };
 
-/// Memory for the parts.
+/// Returns the bytes that the parts need.
 constexpr std::size_t bytes_of_parts(std::int64_t parts, std::int64_t channels) {
   return static_cast<std::size_t>(SumWeights::most_parts) * sizeof(double) +
          static_cast<std::size_t>(parts * channels) * sizeof(SumPair);
 }
 
-/// Launches what sums `terms` over x, by launch(blocks, kernel, what we are doing). `workspace` has
-/// bytes_of_parts and is aligned to 16 bytes.
+/// Sums `terms` over x with kernels that it starts by launch(blocks, kernel, what we are doing).
+/// `workspace` has bytes_of_parts and is aligned to 16 bytes.
 template <class Terms, class Launcher>
 void sum_channels(const ConstTensorView& x, const Terms& terms, const float* weight, bool aligned,
                   double* sums, void* workspace, const Launcher& launch) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Tallies over the channels of a tensor: blocks take parts of it and add what they found to words
-// in memory.
+// Blocks tally the channels of a tensor: each takes a part of it, and adds what it found to words
+// in memory that all share.
 
 #include <cstdint>
 #include <type_traits>
@@ -17,11 +17,11 @@
 
 namespace syncbn::kernels::cuda {
 
-/// Kernel. Does nothing for channels that are not wanted.
+/// This kernel tallies the terms of the wanted channels.
 ///
 /// Terms has `Element`, `Coefficients`, batch, coefficients(c), load(step, aligned, there), and
-/// add(loaded, i, coefficients, there, tally), which calls tally(p, q, r) for an element of it if
-/// it is there.
+/// add(loaded, i, coefficients, there, tally), which calls tally(p, q, r) for the i-th element if
+/// it is there: the terms of the two sums are p and q * r.
 template <class Tally, class Terms, class Walk>
 struct TallyChannels {
   static constexpr int threads = block_threads;
@@ -30,7 +30,7 @@ struct TallyChannels {
   using Mark = typename Tally::Mark;
 
   struct Shared {
-    std::uint64_t sums[Tally::fields][block_threads * sets];  ///< of each thread's sets
+    std::uint64_t sums[Tally::fields][block_threads * sets];  ///< or maxima, of threads' sets
     Mark marks[block_threads * sets];
     Integer strands[block_threads];
     int any;
@@ -116,7 +116,7 @@ struct TallyChannels {
       return walk.first_channel(block.index());
     }
   }
-  /// How many of the threads' sets are a channel's.
+  /// Returns how many of the threads' sets are one channel's.
   SYNCBN_HOST_DEVICE int sets_of_channel() const {
     if constexpr (sets == 1) {
       return block_threads;
@@ -124,7 +124,7 @@ struct TallyChannels {
       return walk.plane() * walk.groups();
     }
   }
-  /// Where the k-th of these is.
+  /// Returns where in `Shared` the k-th set of channel c is.
   SYNCBN_HOST_DEVICE int place(int c, int k) const {
     if constexpr (sets == 1) {
       return k;
@@ -167,7 +167,7 @@ struct TallyChannels {
     }
   }
 
-  /// Threads that go through the sets of a channel.
+  /// Returns how many threads go through the sets of one channel.
   template <class Block>
   SYNCBN_HOST_DEVICE int strands(const Block& block) const {
     constexpr int most = 16;
@@ -175,8 +175,9 @@ struct TallyChannels {
     return fit < 1 ? 1 : fit < most ? fit : most;
   }
 
-  /// For the wanted channels: take(total, place) for every set of theirs, then join(total, other)
-  /// of what the strands have, then put(c, total). Totals begin with 0.
+  /// Calls take(total, place) for every set of a channel, one strand of sets for each of several
+  /// threads, then join(total, other) for the strands' totals, then put(c, total) if the channel is
+  /// wanted. Totals begin with 0.
   template <class Block, class Take, class Join, class Put>
   SYNCBN_HOST_DEVICE void merge(const Block& block, Shared& shared, Take take, Join join,
                                 Put put) const {
@@ -229,7 +230,7 @@ struct TallyChannels {
     }
   }
 
-  /// As bits of a double.
+  /// Returns the mark as bits of a double, or all ones as they are.
   SYNCBN_HOST_DEVICE static std::uint64_t widened(Mark mark) {
     if constexpr (std::is_same_v<Mark, std::uint64_t>) {
       return mark;
@@ -240,8 +241,8 @@ struct TallyChannels {
   }
 };
 
-/// Launches the tally of x's terms by launch(blocks, kernel, what we are doing). TallyOf<sets> is
-/// the Tally.
+/// Tallies the terms of x with a kernel that it starts by launch(blocks, kernel, what we are
+/// doing). TallyOf<sets> is the Tally.
 template <template <int> class TallyOf, class Terms, class Launcher>
 void tally_channels(const ConstTensorView& x, const Terms& terms, const float* weight, bool aligned,
                     const ExactChannels& of, std::uint64_t* words, const Launcher& launch,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Elements as vectors of 16 bytes, and as the numbers that kernels compute with.
+// Kernels read and write elements in vectors of 16 bytes, and compute with them in float or double.
 
 #include <bit>
 #include <cstdint>
@@ -15,14 +15,14 @@
 
 namespace syncbn::kernels::cuda {
 
-/// What elements of type T are computed in.
+/// A Lane<T> is the type that elements of type T are computed in.
 template <class T>
 using Lane = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 template <class T>
 inline constexpr int vector_size = 16 / static_cast<int>(sizeof(T));
 
-/// What a vector access moves.
+/// Words are the 16 bytes that a vector access moves.
 struct alignas(16) Words {
   std::uint32_t word[4];
 };
@@ -46,7 +46,7 @@ SYNCBN_HOST_DEVICE inline float to_lane(Float16 element) {
 #endif
 }
 
-/// Rounded to nearest, ties to even.
+/// Rounds to nearest, ties to even.
 template <class T>
 SYNCBN_HOST_DEVICE T from_lane(Lane<T> value) {
   if constexpr (sizeof(T) != 2) {
@@ -78,7 +78,7 @@ SYNCBN_HOST_DEVICE T element(const Words& words, int i) {
   }
 }
 
-/// The i-th element, of words in which it is 0 so far.
+/// Sets the i-th element of words, in which its bits are 0 so far.
 template <class T>
 SYNCBN_HOST_DEVICE void set_element(Words& words, int i, T value) {
   if constexpr (sizeof(T) == 8) {
@@ -97,7 +97,7 @@ inline bool is_aligned(const void* p) {
   return reinterpret_cast<std::uintptr_t>(p) % sizeof(Words) == 0;
 }
 
-/// In one access; `from` is aligned to 16 bytes.
+/// Loads a vector in one access; `from` is aligned to 16 bytes.
 template <class T>
 SYNCBN_HOST_DEVICE Words load_words(const T* from) {
 #ifdef __CUDA_ARCH__
@@ -119,7 +119,7 @@ SYNCBN_HOST_DEVICE void store_words(T* to, const Words& words) {
 #endif
 }
 
-/// The elements that a step has, 0 for the others.
+/// Loads the elements that a step has; the others are 0.
 template <class T>
 SYNCBN_HOST_DEVICE Words load_step(const T* from, const Step<vector_size<T>>& step, bool aligned) {
   if (aligned && step.whole()) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// An element written for every element read.
+// An elementwise kernel writes an element for every element that it reads.
 
 #include <cstdint>
 
@@ -12,11 +12,12 @@
 
 namespace syncbn::kernels::cuda {
 
-/// Kernel. `Of` has `Element`, `Coefficients`, batch, coefficients(c), load(step, aligned,
-/// there), and write(step, aligned, loaded, there, coefficients of an element).
+/// This kernel loads and writes every vector. `Of` has `Element`, `Coefficients`, batch,
+/// coefficients(c), load(step, aligned, there), and write(step, aligned, loaded, there,
+/// coefficients_of), where coefficients_of(i) is for a vector's i-th element.
 ///
-/// No block waits for another, and each thread reads a vector before it writes it: outputs may be
-/// inputs.
+/// No block waits for another, and each thread reads a vector before it writes it, so outputs may
+/// be inputs.
 template <class Of, class Walk>
 struct Elementwise {
   static constexpr int threads = block_threads;

@@ -6,7 +6,7 @@
 namespace syncbn::kernels::cuda {
 
 ExponentCode exponent_code(int ranks) {
-  // Powers, and sums of as many as there are ranks, stay normal numbers.
+  // Powers, and the sum of one power from each rank, stay normal numbers.
   constexpr int exponents_of_powers = 1960;
   const int bits = static_cast<int>(std::bit_width(static_cast<unsigned>(ranks)));
   const Digits digits{bits, exponents_of_powers / bits};

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Exact sums on a CUDA device: the steps of bn/exact_sums.hpp, with all that they decide decided
-// there, as the host does not wait to see it.
+// These functions take exact sums on a CUDA device, in the steps of bn/exact_sums.hpp. All
+// decisions are made on the device, as the host does not wait to see them.
 //
-//   choose_windows -> tally -> pack_sums -> (added over the group) -> settle, which finds the
-//   channels whose sums are to be taken again, and for these as often as it may be necessary
-//   tally_magnitudes -> pack_exponents -> (added) -> fit_windows -> tally -> pack_sums -> (added)
-//   -> settle
+//   choose_windows -> tally -> pack_sums -> (added over the group) -> settle
 //
-// Blocks in which no channel is wanted return at once. As in cuda.hpp: pointers are of
-// device memory, work is put on `stream`, DeviceError is thrown if it cannot be launched.
+// settle finds the channels whose sums are to be taken again. For these the following steps are put
+// on the stream, too, as often as they may be necessary:
 //
-// Integers are added in whatever order blocks come in, and what is computed of them is computed as
-// on the host (kernels/windows.hpp): the same bits as there, of backend cpu with fused
+//   tally_magnitudes -> pack_exponents -> (added over the group) -> fit_windows
+//     -> tally -> pack_sums -> (added over the group) -> settle
+//
+// A channel is wanted if the next steps have something to do for it. Blocks in which no channel is
+// wanted return at once. As in cuda.hpp, pointers are to device memory, work is put on `stream`,
+// and DeviceError is thrown if it cannot be launched.
+//
+// Integers are added in whatever order blocks come in, and what follows from them is computed as on
+// the host (kernels/windows.hpp). So the bits are the same as those of backend cpu with fused
 // multiplication and addition.
 
 #include <array>
@@ -26,36 +30,36 @@
 
 namespace syncbn::kernels::cuda {
 
-/// Words of a rank's tally of a channel: halves of the first and of the second sum, likewise in
-/// finer units, and the mark: the bits of the largest |dz|, or all ones if a term was outside of
-/// its window.
+/// A rank's tally of a channel has so many words: two halves each of the first sum, of the second
+/// sum, and of the same in finer units, and the mark. The mark is the bits of the largest |dz|, or
+/// all ones if a term was outside of its window.
 inline constexpr int tally_words = 9;
-/// Of magnitudes: bits of the largest term of either sum, and which special values there were.
+/// A rank's magnitudes of a channel have so many words: the bits of the largest term of either sum,
+/// and which special values (infinities and NaNs) there were.
 inline constexpr int magnitude_words = 3;
 
-/// What is kept of every channel, in arrays of [C], or [words, C].
+/// An ExactChannels points to what is kept of every channel, in arrays of [C] or [words, C].
 struct ExactChannels {
   std::int64_t channels;
-  int* first_window;       ///< of the pass under way
-  int* second_window;      ///< likewise
-  int* wanted;             ///< 1 where the next tally has something to do
-  std::uint64_t* tallies;  ///< [tally_words, C] of this rank
-  std::uint64_t*
-      magnitudes;          ///< [magnitude_words, C] of this rank, where the last ones were wanted
-  std::int64_t* count;     ///< [count_words] of this rank
-  double* first_special;   ///< the group's infinities and NaNs; 0: none
-  double* second_special;  ///< likewise
-  int* gradient_exponent;  ///< of the last backward's
-  double* var;             ///< of the last batch; negative: none yet
+  int* first_window;          ///< of the pass under way
+  int* second_window;         ///< of the pass under way
+  int* wanted;                ///< 1 where the next tally has something to do
+  std::uint64_t* tallies;     ///< [tally_words, C] of this rank
+  std::uint64_t* magnitudes;  ///< [magnitude_words, C] of this rank, from when last wanted
+  std::int64_t* count;        ///< [count_words] of this rank
+  double* first_special;      ///< sum of the group's infinities and NaNs; 0: none
+  double* second_special;     ///< the same of the second sum
+  int* gradient_exponent;     ///< of the last backward's largest |dz|
+  double* var;                ///< expected of the next batch; negative: not known yet
 };
 
-/// Doubles of a message of sums. `fine`: f64.
+/// Returns the number of doubles in a message of sums. `fine` is for f64.
 SYNCBN_HOST_DEVICE constexpr std::int64_t sums_words(std::int64_t channels, bool backward,
                                                      bool fine) {
   return channels * ((fine ? 8 : 4) + (backward ? 1 : 0)) + count_words;
 }
 
-/// Which pass it is, and of what.
+/// A TalliedPass says which kind of pass is under way, and on which channels.
 struct TalliedPass {
   ExactChannels of;
   bool backward;
@@ -64,7 +68,8 @@ struct TalliedPass {
   SYNCBN_HOST_DEVICE std::int64_t words() const { return sums_words(of.channels, backward, fine); }
 };
 
-/// How largest exponents travel: in `words` doubles, each for digits.count of them.
+/// An ExponentCode says how a largest exponent travels: in `words` doubles, each for digits.count
+/// of the possible exponents.
 struct ExponentCode {
   Digits digits;
   int words;
@@ -73,18 +78,20 @@ struct ExponentCode {
     return channels * 2 * (words + 1);
   }
 };
-/// For so many ranks, below 2^20.
+/// Returns the code for so many ranks, which are fewer than 2^20.
 ExponentCode exponent_code(int ranks);
 
-/// Words of the number of elements of a channel, where there are no weights.
+/// Returns the words that count the elements of a channel, where there are no weights.
 std::array<std::int64_t, count_words> limbs_of(std::int64_t positions);
 
-/// For the first tally of a pass; sets the count to `limbs`, 0 for weights that are counted next.
+/// Chooses the windows of a pass's first tally, and sets the count to `limbs`, which are 0 for
+/// weights that are counted next.
 struct ChooseForward {
   TalliedPass pass;
   std::array<std::int64_t, count_words> limbs;
-  /// Null, or what the pivot and the variance follow from in a layer's first forward, and in that
-  /// after a load; else they are what the last one left.
+  /// The pivot and the variance follow from these in a layer's first forward, and in the first
+  /// after a load. Otherwise running_mean and running_var are null, and both are what the last
+  /// forward left.
   const double* running_mean;
   const double* running_var;
   const std::int64_t* batches;
@@ -93,6 +100,7 @@ struct ChooseForward {
   double* pivot;  ///< [C]
 };
 void choose_windows(const ChooseForward& arguments, Stream stream);
+/// Does the same for a backward, whose windows follow from the last backward's largest |dz|.
 struct ChooseBackward {
   TalliedPass pass;
   std::array<std::int64_t, count_words> limbs;
@@ -109,7 +117,8 @@ struct CountWeights {
 };
 void count_weights(const CountWeights& arguments, Stream stream);
 
-/// Terms of ForwardSums, of double. One read of x, or none.
+/// Tallies the terms of ForwardSums, computed in double. One read of x, or none if no channel is
+/// wanted.
 struct ForwardTally {
   TalliedPass pass;
   ConstTensorView x;
@@ -119,8 +128,8 @@ struct ForwardTally {
 void tally(const ForwardTally& arguments, Stream stream);
 void tally_magnitudes(const ForwardTally& arguments, Stream stream);
 
-/// Terms of BackwardSums, of double: x - mean too, while dz is as there. One read of x and dy (and
-/// y), or none.
+/// Tallies the terms of BackwardSums, with x - mean and the product in double, while dz is computed
+/// as there. One read of x and dy (and y), or none if no channel is wanted.
 struct BackwardTally {
   TalliedPass pass;
   Upstream upstream;
@@ -128,12 +137,12 @@ struct BackwardTally {
 void tally(const BackwardTally& arguments, Stream stream);
 void tally_magnitudes(const BackwardTally& arguments, Stream stream);
 
-/// A rank's message: pass.words() doubles that are integers, but for a NaN where it has a term
-/// outside of its window.
+/// Writes a rank's message: pass.words() doubles that are integers, except for a NaN where a
+/// channel has a term outside of its window.
 void pack_sums(const TalliedPass& pass, double* message, Stream stream);
 
-/// The group's sums from that of all; then the channels to be taken again are wanted. `round`:
-/// 0, 1, ... of the pass, the last of which decides nothing.
+/// Reads the group's sums from the message of all ranks, and makes the channels wanted whose sums
+/// are to be taken again. `round` is 0, 1, ... in the pass; the last round decides nothing.
 struct SettleForward {
   static constexpr int rounds = 3;
 
@@ -152,15 +161,17 @@ struct SettleBackward {
   const double* message;
   int round;
   double* sums;      ///< [2C + 1] written
-  double* own_sums;  ///< [2C + 1] written, but for the count: of this rank
+  double* own_sums;  ///< [2C + 1] this rank's sums; all but the count are written
 };
 void settle(const SettleBackward& arguments, Stream stream);
 
-/// A rank's message: message_words, of the wanted channels' magnitudes.
+/// Writes a rank's message: code.message_words(C) doubles, which tell the wanted channels'
+/// magnitudes.
 void pack_exponents(const TalliedPass& pass, const ExponentCode& code, double* message,
                     Stream stream);
 
-/// Windows of the largest terms, for the wanted channels.
+/// Fits the windows of the wanted channels to the largest terms that the message of all ranks
+/// tells.
 struct FitWindows {
   TalliedPass pass;
   ExponentCode code;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Messages of exact sums: from what a rank has tallied, and what the group's say. Words are
-// [word, C], with the count behind them.
+// These kernels write the messages of exact sums from what a rank has tallied, and read the
+// group's. Messages are [words, C]; behind the sums comes the count.
 
 #include <bit>
 #include <cmath>
@@ -18,7 +18,7 @@
 
 namespace syncbn::kernels::cuda {
 
-/// What a rank has tallied of a channel.
+/// An OwnTally is what this rank has tallied of a channel.
 struct OwnTally {
   FixedPointSum first;
   FixedPointSum second;
@@ -82,11 +82,11 @@ struct SumsPacking {
   }
 };
 
-/// The group's sums of a channel.
+/// A GroupSums is the group's sums of a channel, as its message has them.
 struct GroupSums {
   double first;
   double second;
-  double powers;  ///< of a backward's largest |dz|
+  double powers;  ///< a backward's: added powers that tell the largest |dz|
   bool outside;
 
   SYNCBN_HOST_DEVICE GroupSums(const TalliedPass& pass, const double* message, std::int64_t c) {
@@ -120,7 +120,7 @@ SYNCBN_HOST_DEVICE inline double count_of(const TalliedPass& pass, const double*
   return to_count(count_words_of(pass, message));
 }
 
-/// Whether a channel's sums are taken again, for which its magnitudes are cleared.
+/// Makes a channel wanted if its sums are to be taken again, and clears its magnitudes then.
 SYNCBN_HOST_DEVICE inline void want(const ExactChannels& of, std::int64_t c, bool again) {
   of.wanted[c] = again ? 1 : 0;
   for (int k = 0; k < magnitude_words && again; ++k) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The terms that exact sums are of, in double.
+// These are the terms of exact sums, in double.
 
 #include <cstdint>
 #include <type_traits>
@@ -14,7 +14,7 @@
 
 namespace syncbn::kernels::cuda {
 
-/// w (x - pivot) and w (x - pivot)^2.
+/// ExactForwardTerms are w (x - pivot) and w (x - pivot)^2.
 template <class T>
 struct ExactForwardTerms {
   using Element = T;
@@ -46,7 +46,7 @@ struct ExactForwardTerms {
   }
 };
 
-/// dz and dz (x - mean).
+/// ExactBackwardTerms are dz and dz (x - mean).
 template <class T>
 struct ExactBackwardTerms {
   using Element = T;
@@ -55,7 +55,7 @@ struct ExactBackwardTerms {
     typename TypedUpstream<T>::Coefficients upstream;
     double mean;
   };
-  static constexpr int batch = 2;  ///< of two tensors
+  static constexpr int batch = 2;  ///< vectors of two tensors
 
   TypedUpstream<T> upstream;
   const double* mean;
@@ -78,7 +78,7 @@ struct ExactBackwardTerms {
       return;
     }
     const auto element = upstream.element(loaded, i, k.upstream, weight);
-    // x - mean is taken once more, more exactly than in lanes. From an output there is no x.
+    // x - mean is taken once more, in double. Where the data is the output, there is no x.
     const double centered = upstream.is_from_output()
                                 ? static_cast<double>(element.centered)
                                 : static_cast<double>(upstream.data(loaded, i)) - k.mean;
@@ -87,7 +87,7 @@ struct ExactBackwardTerms {
   }
 };
 
-/// Kinds of tallies of T, by the sets of a thread.
+/// Names the tally for elements of type T, given the number of a thread's sets.
 template <class T, SumsOf kOf>
 struct FixedPointTallies {
   template <int kSets>

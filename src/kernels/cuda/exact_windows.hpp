@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Windows and counts of exact sums: what is done before channels are tallied.
+// These kernels make windows and counts of exact sums, before channels are tallied.
 
 #include <array>
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 namespace syncbn::kernels::cuda {
 
-/// Kernel: Of has `pass` and of_channel(c), and once(), for what is done once.
+/// This kernel calls of.of_channel(c) for each channel, and of.once() once. Of has `pass`, too.
 template <class Of>
 struct EachChannel {
   static constexpr int threads = block_threads;
@@ -47,14 +47,15 @@ void for_each_channel(const Of& of, const Launcher& launch, const char* doing) {
   launch(kernel.blocks(), kernel, doing);
 }
 
-/// Empties a tally, in which there is nothing yet.
+/// Sets all words of a channel's tally to 0.
 SYNCBN_HOST_DEVICE inline void clear_tally(const ExactChannels& of, std::int64_t c) {
   for (int k = 0; k < tally_words; ++k) {
     of.tallies[k * of.channels + c] = 0;
   }
 }
 
-/// A pass's first windows. Channels without one are outside of it.
+/// Sets a channel's first windows in a pass. If they are not known, the channel is marked as having
+/// a term outside of its window.
 SYNCBN_HOST_DEVICE inline void set_windows(const ExactChannels& of, std::int64_t c,
                                            const Windows& windows) {
   of.first_window[c] = windows.first;
@@ -96,7 +97,8 @@ struct BackwardChoice : ChooseBackward {
   }
 };
 
-/// Kernel. Limbs of a block are below 2^32 when they are added to the others'.
+/// This kernel adds the weights to the count. Each block carries its limbs, so that they are below
+/// 2^32 when they are added to those of the others.
 struct WeightCount {
   static constexpr int threads = block_threads;
   static constexpr int at_once = 2;
@@ -122,7 +124,7 @@ struct WeightCount {
       for (std::int64_t i = begin + thread; i < end; i += threads) {
         split_weight_into_limbs(arguments.weight[i], [&](int limb, std::int64_t part) {
           SYNCBN_UNROLL
-          for (int k = 0; k < count_words; ++k) {  // registers have no index
+          for (int k = 0; k < count_words; ++k) {  // registers cannot be indexed
             limbs[k] += k == limb ? part : 0;
           }
         });
@@ -157,7 +159,7 @@ struct WeightCount {
   }
 };
 
-/// For the wanted channels, from the group's message.
+/// Fits the windows of wanted channels to the group's largest terms, which its message tells.
 struct WindowFit : FitWindows {
   SYNCBN_HOST_DEVICE void once() const {}
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What is done once per channel, with the arithmetic of kernels/statistics.hpp.
+// These kernels do what is done once per channel, with the arithmetic of kernels/statistics.hpp.
 
 #include <cstdint>
 
@@ -14,7 +14,7 @@
 
 namespace syncbn::kernels::cuda {
 
-/// gamma * invstd and beta, with the defaults filled in.
+/// Sets scale to gamma * invstd and shift to beta; gamma is 1 and beta 0 where they are null.
 struct AffineArrays {
   const double* gamma;
   const double* beta;
@@ -27,13 +27,14 @@ struct AffineArrays {
   }
 };
 
-/// Kernel, of a single block: all of its threads must see the number of batches before it grows.
+/// This kernel finalizes a forward in a single block: one thread counts the batch, and all need to
+/// know what follows from the number of batches.
 struct FinalizeForward {
   static constexpr int threads = 512;
   static constexpr int at_once = 1;
   struct Shared {
-    double newest;  ///< share of this batch in running statistics
-    double start;   ///< what they then hold of their start
+    double newest;  ///< share of this batch in the running statistics
+    double start;   ///< share of their start in them, after this batch
     bool begins;    ///< whether there has been no batch before
   };
 
@@ -46,12 +47,12 @@ struct FinalizeForward {
   double* var;
   double* invstd;
   DType dtype;
-  double* next_var;       ///< null: none
-  double* running_mean;   ///< likewise
-  double* running_var;    ///< with it
-  double* start_mean;     ///< with it
-  double* start_var;      ///< with it
-  std::int64_t* batches;  ///< with it
+  double* next_var;       ///< null, or [C]
+  double* running_mean;   ///< null, or [C]
+  double* running_var;    ///< null with running_mean
+  double* start_mean;     ///< null with running_mean
+  double* start_var;      ///< null with running_mean
+  std::int64_t* batches;  ///< null with running_mean
   double momentum;
   bool cumulative;
 
@@ -116,7 +117,8 @@ struct FinalizeForward {
   }
 
  private:
-  /// Running statistics and what the next sums start from, after a batch of any element.
+  /// Moves the running statistics and what the next sums start from, after a batch that has
+  /// elements.
   SYNCBN_HOST_DEVICE void move(std::int64_t c, const ChannelStatistics& of, double n,
                                const Shared& shared) const {
     ChannelStatistics next = of;
@@ -137,14 +139,15 @@ struct FinalizeForward {
     }
   }
 
-  /// Terms of other types than f64 are of float, whose share of k^2 (see nearness) is not to exceed
-  /// what they are off by themselves.
+  /// Returns the limit of nearness for the next pivot. Terms of other types than f64 are of float.
+  /// With a limit of 1, the share of k^2 in a sum's error (see nearness) does not exceed what such
+  /// terms are off by themselves.
   SYNCBN_HOST_DEVICE double near_enough(double n) const {
     return dtype == DType::f64 ? nearness(n, dtype) : 1;
   }
 };
 
-/// Kernel, of a single block.
+/// This kernel takes the fingerprint, in a single block.
 struct StateFingerprint {
   static constexpr int threads = 512;
   static constexpr int at_once = 1;

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Which thread of which block does which elements. By the tensor's shape and type alone: not by the
-// device, nor by where in memory a tensor lies, so that sums have the same bits everywhere.
+// A walk says which thread of which block takes which elements. It follows from the tensor's shape
+// and type and from the purpose alone, not from the device, nor from where in memory a tensor lies,
+// so that sums have the same bits everywhere.
 //
 // A thread goes through vectors of 16 bytes. Memory is [rows, channels, plane], dense, and there
 // are two walks over it:
 //
-//   Planes    planes of 256 elements and more: a block has one channel and some of its vectors, one
-//             behind the other over all rows, a thread every 256th. Sums are of one channel.
-//   Columns   shorter ones, down to 1 (dense layers and channels last): rows are cut into tiles of
-//             whole channels, at best 64 vectors wide; a block has a tile and some rows, a thread
-//             the same vector of every so many rows. Sums are of one column each.
+//   Planes    for planes of 256 elements and more: a block takes one channel and some of its
+//             vectors, one behind the other over all rows, a thread every 256th of these. A
+//             thread's sums are of the one channel.
+//   Columns   for shorter planes, down to 1 (dense layers and channels last): rows are cut into
+//             tiles of whole channels, at best 64 vectors wide. A block takes a tile and some rows,
+//             a thread the same vector of every so many rows. Each of a thread's sums is of one
+//             column, which is an element of the row.
 //
 // Indices of elements have 64 bits, also the product of all sizes of a tensor.
 
@@ -29,38 +32,38 @@ namespace syncbn::kernels::cuda {
 
 inline constexpr int block_threads = 256;
 
-/// Blocks that sums are taken in, if there are elements enough: some for every multiprocessor, but
-/// not so many that to add up what they found takes long.
+/// Sums are taken in so many blocks, if there are elements enough: some for every multiprocessor,
+/// but not so many that it takes long to add up what they found.
 inline constexpr std::int64_t blocks_for_sums = 1024;
 
 enum class Purpose : std::uint8_t {
   sums,
-  tallies,   ///< sums of integers, of which a thread adds at most `addable`
-  elements,  ///< elementwise kernels, which prepare more
+  tallies,   ///< sums of integers; a thread adds at most `addable` terms to each
+  elements,  ///< elementwise kernels, whose threads prepare more, and so take more vectors
 };
 
-/// Fewest vectors of a thread, unless the tensor has fewer.
+/// Returns the fewest vectors of a thread, unless the tensor has fewer.
 constexpr std::int64_t fewest_vectors(Purpose purpose) {
   return purpose == Purpose::elements ? 16 : 8;
 }
 
-/// Vectors of a thread by which work is cut.
+/// A thread's share of vectors is a multiple of this, but for the rest at the end.
 inline constexpr std::int64_t grain = 4;
 
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
 
-/// Whether planes are long enough for blocks of their own (Planes).
+/// Returns whether planes are long enough for blocks of their own (Planes).
 constexpr bool has_long_planes(const Extents& extents) {
   return extents.plane >= 256;
 }
 
-/// Elements [lo, hi) of the kVector ones from `index` on. They may be none.
+/// A Step is the elements [lo, hi) of the kVector ones from `index` on. It may have none.
 template <int kVector>
 struct Step {
   std::int64_t index;     ///< in the tensor, a multiple of kVector if the walk is even()
-  std::int64_t position;  ///< where to look for their weights, see weight_place
+  std::int64_t position;  ///< where their weights begin, see weight_place
   int lo;
   int hi;
 
@@ -71,16 +74,16 @@ template <int kVector>
 class Planes {
  public:
   static constexpr int vector = kVector;
-  /// Channels in a thread's vector.
+  /// A thread has so many sets of sums: one, as all of its elements are of one channel.
   static constexpr int sets = 1;
-  /// Blocks for which a multiprocessor must have registers: enough for as many bytes under way as
+  /// A multiprocessor must have registers for so many blocks: enough for as many bytes under way as
   /// keep its memory busy.
   static constexpr int at_once = 3;
 
   /// The extents have long planes, or no element.
   constexpr Planes(const Extents& extents, Purpose purpose)
       : extents_(extents),
-        // A plane that is no multiple of vectors begins and ends somewhere in one.
+        // A plane that is not made of whole vectors begins and ends somewhere in one.
         vectors_((extents.plane + (extents.plane % kVector == 0 ? 0 : 2 * kVector - 2)) / kVector) {
     constexpr std::int64_t unit = grain * block_threads;
     const std::int64_t fewest = fewest_vectors(purpose) * block_threads;
@@ -108,14 +111,14 @@ class Planes {
   SYNCBN_HOST_DEVICE std::int64_t part(std::int64_t block) const {
     return block / extents_.channels;
   }
-  /// Of the i-th element of a thread's vectors.
+  /// Returns the channel of the i-th element of a thread's vectors.
   SYNCBN_HOST_DEVICE std::int64_t channel(std::int64_t block, int, int) const {
     return block % extents_.channels;
   }
-  /// Whether all whole steps begin on multiples of vectors.
+  /// Returns whether all whole steps begin at multiples of kVector elements.
   constexpr bool even() const { return true; }
 
-  /// A thread's way.
+  /// Steps go through a thread's vectors, one behind the other.
   class Steps {
    public:
     static constexpr int vector = kVector;
@@ -135,22 +138,23 @@ class Planes {
 
     SYNCBN_HOST_DEVICE bool any() const { return left_ > 0; }
 
-    /// Whether there are `count` more and it is known beforehand that they are whole.
+    /// Returns whether there are `count` more and it is known beforehand that they are whole.
     SYNCBN_HOST_DEVICE bool are_whole(int count) const { return left_ >= count && !planes_.cut(); }
 
-    /// The next one of these.
+    /// Returns the next step, of which are_whole has said that it is whole.
     SYNCBN_HOST_DEVICE Step<kVector> next_whole() {
       const Step<kVector> step{index_, 0, 0, kVector};
       advance();
       return step;
     }
 
-    /// The next one of any; behind the last, one of no element.
+    /// Returns the next step, whole or not; behind the last one, a step of no element.
     SYNCBN_HOST_DEVICE Step<kVector> next() {
       if (left_ <= 0) {
         return {0, 0, 0, 0};
       }
-      // A plane's first vector begins in front of it if that is no multiple of vectors.
+      // A plane's first vector begins before the plane, unless that begins at a multiple of
+      // kVector.
       const std::int64_t plane = planes_.extents_.plane;
       const std::int64_t ahead = (index_ - vector_ * kVector) & (kVector - 1);
       const std::int64_t from = vector_ * kVector - ahead;
@@ -162,7 +166,7 @@ class Planes {
       return step;
     }
 
-    /// Index of the weight of a step's i-th element.
+    /// Returns the index of the weight of a step's i-th element.
     SYNCBN_HOST_DEVICE std::int64_t weight_place(const Step<kVector>& step, int i) const {
       return step.position + i;
     }
@@ -184,33 +188,33 @@ class Planes {
     int left_;
     std::int64_t row_;
     std::int64_t vector_;  ///< in its plane
-    std::int64_t index_;   ///< of the plane's first element, and kVector for each vector
+    std::int64_t index_;   ///< of the plane's first element, plus vector_ * kVector
   };
   SYNCBN_HOST_DEVICE Steps steps(std::int64_t block, int thread) const {
     return {*this, block, thread};
   }
 
  private:
-  /// Of a channel.
+  /// Returns the number of a channel's vectors.
   SYNCBN_HOST_DEVICE constexpr std::int64_t vectors() const { return extents_.rows * vectors_; }
-  /// Whether planes are not made of whole vectors.
+  /// Returns whether planes are not made of whole vectors.
   SYNCBN_HOST_DEVICE bool cut() const { return extents_.plane % kVector != 0; }
 
   Extents extents_;
-  std::int64_t vectors_;             ///< of a plane
+  std::int64_t vectors_;             ///< vectors of a plane
   std::int64_t chunk_ = 1;           ///< vectors of a block
-  std::int64_t parts_ = 0;           ///< of a channel
+  std::int64_t parts_ = 0;           ///< blocks of a channel
   std::int64_t row_ = 0;             ///< elements of a row
-  std::int64_t stride_rows_ = 0;     ///< from a thread's vector to its next:
-  std::int64_t stride_vectors_ = 0;  ///< so many planes and so many vectors,
-  std::int64_t stride_ = 0;          ///< which are so many elements
+  std::int64_t stride_rows_ = 0;     ///< planes from a thread's vector to its next,
+  std::int64_t stride_vectors_ = 0;  ///< vectors to go beyond these planes,
+  std::int64_t stride_ = 0;          ///< and both in elements
 };
 
 template <int kVector>
 class Columns {
  public:
   static constexpr int vector = kVector;
-  static constexpr int sets = kVector;
+  static constexpr int sets = kVector;  ///< one for each column of a thread's vectors
   static constexpr int at_once = 2;
   static constexpr int wide = 64;  ///< vectors of a tile, if there are as many
 
@@ -220,7 +224,7 @@ class Columns {
       return;
     }
     const auto plane = static_cast<int>(extents.plane);
-    // Tiles of so many channels begin with a vector.
+    // Tiles of a multiple of so many channels begin with a vector.
     const std::int64_t unit = kVector / std::gcd(kVector, plane);
     const std::int64_t fit = wide * kVector / plane / unit * unit;
     const std::int64_t most = fit > unit ? fit : unit;
@@ -257,14 +261,14 @@ class Columns {
   }
   SYNCBN_HOST_DEVICE std::int64_t channel(std::int64_t block, int thread, int i) const {
     const std::int64_t c = first_channel(block) + (thread % lanes_ * kVector + i) / plane();
-    return c < extents_.channels ? c : extents_.channels - 1;  // no element
+    return c < extents_.channels ? c : extents_.channels - 1;  // has no element there
   }
   constexpr bool even() const { return width() % kVector == 0; }
 
   SYNCBN_HOST_DEVICE int plane() const { return static_cast<int>(extents_.plane); }
-  /// Threads side by side, each with a vector of columns of the tile.
+  /// Returns the number of threads side by side, each with a vector of columns of the tile.
   SYNCBN_HOST_DEVICE int lanes() const { return lanes_; }
-  /// Such rows of threads; threads left over do nothing.
+  /// Returns the number of such rows of threads; threads left over do nothing.
   SYNCBN_HOST_DEVICE int groups() const { return groups_; }
 
   class Steps {
@@ -335,8 +339,8 @@ class Columns {
   Extents extents_;
   std::int64_t tiles_ = 0;
   std::int64_t chunk_ = 1;   ///< rows of a block
-  std::int64_t parts_ = 0;   ///< of the rows
-  std::int64_t stride_ = 0;  ///< from a thread's vector to its next
+  std::int64_t parts_ = 0;   ///< blocks of a tile
+  std::int64_t stride_ = 0;  ///< elements from a thread's vector to its next
   int tile_ = 1;             ///< channels of a tile
   int lanes_ = 1;
   int groups_ = 1;

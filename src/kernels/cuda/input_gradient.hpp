@@ -22,7 +22,7 @@ struct GradientElements {
     Pair<F> mean_dz;
     F slope;
   };
-  static constexpr int batch = 2;  ///< of two tensors
+  static constexpr int batch = 2;  ///< vectors of two tensors
 
   TypedUpstream<T> upstream;
   const double* scale;
@@ -62,7 +62,7 @@ struct GradientElements {
   }
 
  private:
-  /// What is left of dz; rounded as on the host, to the same bits.
+  /// Returns dz - w (mean_dz + (x - mean) * slope), rounded as on the host, to the same bits.
   SYNCBN_HOST_DEVICE static F rest(const Coefficients& k,
                                    const typename TypedUpstream<T>::Element& element, F weight,
                                    bool weighted) {

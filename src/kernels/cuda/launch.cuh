@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How a kernel of these headers runs on the device. A kernel is a small object, copied to it, whose
+// This header runs a kernel on the device. A kernel is a small object, copied there, whose
 // operator()(block, shared) is what a block does: phases one after the other, in each of which
 // every thread does body(thread). Threads hand over to each other between phases only, through
 // `shared`. Tests run the same objects on the host, a thread at a time.
@@ -13,7 +13,7 @@
 
 namespace syncbn::kernels::cuda {
 
-/// The calling thread's block.
+/// A DeviceBlock is the calling thread's block.
 class DeviceBlock {
  public:
   __device__ std::int64_t index() const { return blockIdx.x; }

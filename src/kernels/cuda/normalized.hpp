@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// (x - mean) * scale + shift and the activation, for the kernel that writes it and for those that
-// need to know again which side a value was on.
+// This header computes (x - mean) * scale + shift and the activation, for the kernel that writes
+// the result and for those that need to know again on which side of the activation a value was.
 
 #include <cmath>
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace syncbn::kernels::cuda {
 
-/// A number as two hi + lo of type F. In double, lo is 0.
+/// A Pair is a number as the sum hi + lo of two of type F. In double, lo is 0.
 template <class F>
 struct Pair {
   F hi;
@@ -25,29 +25,29 @@ struct Pair {
   }
 };
 
-/// One channel's.
+/// A Normalization is one channel's coefficients.
 template <class F>
 struct Normalization {
   Pair<F> mean;
   F scale;
   F shift;
 
-  /// x - mean
+  /// Returns x - mean.
   SYNCBN_HOST_DEVICE F centered(F x) const { return (x - mean.hi) - mean.lo; }
-  /// From x - mean.
+  /// Returns (x - mean) * scale + shift from x - mean.
   SYNCBN_HOST_DEVICE F normalized(F x_centered) const { return std::fma(x_centered, scale, shift); }
 };
 
-/// What an activation does to values on its lower side.
+/// A LowerSide is what an activation does to values below 0.
 template <class F>
 struct LowerSide {
   F slope;
 
-  /// v * slope; with a slope of 0 exactly 0, for infinities too.
+  /// Returns v * slope; with a slope of 0 exactly 0, for infinities too.
   SYNCBN_HOST_DEVICE F operator()(F v) const { return slope == 0 ? F{0} : v * slope; }
 };
 
-/// Arrays [C] of the coefficients.
+/// A NormalizationArrays points to arrays [C] of the coefficients.
 struct NormalizationArrays {
   const double* mean;
   const double* scale;

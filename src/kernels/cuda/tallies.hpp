@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What terms are taken into when their order does not matter, by a thread, for each of its sets;
-// the arithmetic of kernels/cpu/tallies-inl.hpp.
+// A Tally is what a thread takes terms into when their order must not matter, with room for each of
+// its sets. The arithmetic is that of kernels/cpu/tallies-inl.hpp.
 //
 // A Tally has `Mark`, fields (sums of 64 bits, or maxima), Grids for a channel, add(set, grids, p,
 // q, r) for terms p and q * r, sum(field, set) and mark(set).
@@ -20,7 +20,8 @@
 
 namespace syncbn::kernels::cuda {
 
-/// M of both windows, as the half of the bits that is not 0.
+/// Grids hold M (kernels/fixed_point.hpp) of both windows, as the upper half of its bits; the lower
+/// half is 0.
 struct Grids {
   std::uint32_t first;
   std::uint32_t second;
@@ -37,14 +38,15 @@ struct Grids {
   }
 };
 
-/// Both sums in units of their windows; for f64 also in finer ones. At most `addable` terms a set.
+/// A FixedPointTally holds both sums in units of their windows; for f64 also in finer units. A set
+/// takes at most `addable` terms.
 template <class T, SumsOf kOf, int kSets>
 class FixedPointTally {
  public:
   static constexpr bool fine = std::is_same_v<T, double>;
-  static constexpr int fields = fine ? 4 : 2;  ///< first, second, and of finer units
+  static constexpr int fields = fine ? 4 : 2;  ///< first, second; for f64 both in finer units, too
   static constexpr bool maxima = false;
-  /// The largest first term's bits, or all ones.
+  /// A Mark is the bits of the largest |dz| (0 in a forward), or all ones if a term was outside.
   using Mark = std::conditional_t<fine, std::uint64_t, std::uint32_t>;
 
   SYNCBN_HOST_DEVICE void add(int set, const Grids& k, double p, double q, double r) {
@@ -95,11 +97,12 @@ class FixedPointTally {
   Lane<T> largest_[kSets] = {};
 };
 
-/// Special values that a sum has among its terms.
+/// These bits say which special values a sum has among its terms.
 enum : std::uint32_t { has_plus_infinity = 1, has_minus_infinity = 2, has_nan = 4 };
-inline constexpr int special_bits = 3;  ///< of the first sum; then those of the second
+inline constexpr int special_bits = 3;  ///< bits of the first sum; those of the second follow
 
-/// The largest magnitudes, and special values.
+/// A MagnitudeTally holds the largest magnitudes of both sums' terms, and which special values
+/// there are.
 template <int kSets>
 class MagnitudeTally {
  public:
@@ -133,7 +136,7 @@ class MagnitudeTally {
   std::uint32_t special_[kSets] = {};
 };
 
-/// What the special values of a sum add up to; 0 if there are none.
+/// Returns what the special values of a sum add up to; 0 if there are none.
 SYNCBN_HOST_DEVICE inline double special_of(std::uint64_t mark, int field) {
   const auto bits = static_cast<std::uint32_t>(mark >> (field * special_bits)) & 7U;
   const bool plus = (bits & has_plus_infinity) != 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The gradient behind the activation.
+// A TypedUpstream finds dz: the gradient dy, taken back through the activation.
 
 #include <cmath>
 #include <cstdint>
@@ -15,17 +15,19 @@
 
 namespace syncbn::kernels::cuda {
 
-/// Upstream with its pointers typed. Ways to find dz are told apart as the kernel runs: they are
-/// the same for all of its threads, and memory is slower than what it takes to look.
+/// A TypedUpstream is an Upstream with pointers of the elements' type. Which of the ways to find dz
+/// is taken is looked at as the kernel runs: it is the same for all threads, and memory is slower
+/// than looking.
 template <class T>
 class TypedUpstream {
  public:
   using F = Lane<T>;
 
-  /// Of the normalization; where x - mean is found from the output, of the way back: `mean` is the
-  /// shift then and `scale` one over the scale.
+  /// These are the normalization's coefficients. Where x - mean is found from the output, they are
+  /// those of the way back: `mean` is the shift and `scale` is 1 over the scale, or 0 where that is
+  /// not finite.
   using Coefficients = Normalization<F>;
-  /// What has been read of a vector.
+  /// A Loaded is what has been read of a vector.
   struct Loaded {
     Words data;
     Words dy;
@@ -65,13 +67,13 @@ class TypedUpstream {
             y_ != nullptr ? load_vector(y_, step, aligned, there) : Words{}};
   }
 
-  /// The data of a vector's i-th element, x or the output.
+  /// Returns the data of a vector's i-th element, x or the output.
   SYNCBN_HOST_DEVICE static F data(const Loaded& loaded, int i) {
     return to_lane(cuda::element<T>(loaded.data, i));
   }
   SYNCBN_HOST_DEVICE bool is_from_output() const { return from_output_; }
 
-  /// Where the weight is 0, both are 0.
+  /// Returns x - mean and dz of a vector's i-th element. Where the weight is 0, both are 0.
   SYNCBN_HOST_DEVICE Element element(const Loaded& loaded, int i, const Coefficients& k,
                                      float weight) const {
     const F data = TypedUpstream::data(loaded, i);

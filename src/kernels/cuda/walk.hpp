@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How a thread goes through its vectors.
+// This header takes a thread through its vectors.
 
 #include <cstdint>
 
@@ -11,14 +11,15 @@
 
 namespace syncbn::kernels::cuda {
 
-/// A vector of which every element is there, and without weights.
+/// An AllThere stands for a vector of which every element is there, without weights.
 struct AllThere {
   static constexpr bool all = true;
   SYNCBN_HOST_DEVICE static constexpr bool weighted() { return false; }
   SYNCBN_HOST_DEVICE float weight(int) const { return 1; }
 };
 
-/// A vector of which any element may be missing, in the tensor or because its weight is 0.
+/// A SomeThere stands for a vector of which any element may be missing, in the tensor or because
+/// its weight is 0.
 template <class Steps>
 struct SomeThere {
   static constexpr bool all = false;
@@ -35,7 +36,7 @@ struct SomeThere {
   }
 };
 
-/// The elements of a step, 0 for those that the tensor does not have there.
+/// Loads the elements of a step; those that the tensor does not have there are 0.
 template <class T, class There>
 SYNCBN_HOST_DEVICE Words load_vector(const T* from, const Step<vector_size<T>>& step, bool aligned,
                                      const There&) {
@@ -55,11 +56,11 @@ SYNCBN_HOST_DEVICE void store_vector(T* to, const Step<vector_size<T>>& step, bo
   }
 }
 
-/// For every vector of a thread load(step, there), and with what that gives take(step, loaded,
-/// there). `kBatch` vectors are under way at a time; behind each batch comes end_batch().
+/// Calls load(step, there) for every vector of a thread, and take(step, loaded, there) with what
+/// that returns. Each `kBatch` vectors are a batch, after which it calls end_batch().
 ///
-/// A batch that is whole, aligned and without weights, as nearly all are, is loaded in as many
-/// accesses, back to back.
+/// A batch that is whole, aligned and without weights, as nearly all are, is loaded by kBatch calls
+/// of load, back to back, before any of it is taken.
 template <int kBatch, class Walk, class Load, class Take, class EndBatch>
 SYNCBN_HOST_DEVICE void for_each_vector(const Walk& walk, std::int64_t block, int thread,
                                         bool aligned, const float* weights, Load load, Take take,
