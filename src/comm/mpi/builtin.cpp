@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The built-in exchange over MPI: within a host through shared memory (node/exchange.hpp),
-// between hosts by messages of one rank of each, the leader (leaders.hpp). MPI starts it, finds out
-// who lives where, and carries the leaders' messages.
+// The built-in exchange over MPI sums within a host through shared memory (node/exchange.hpp), and
+// between hosts by messages of one rank of each host, the leader (leaders.hpp). MPI is used to set
+// up the shared memory, to find out which ranks live on which host, and to carry the leaders'
+// messages.
 //
-// All of it goes over one duplicate of the caller's communicator, also what sub-groups send
-// (members.hpp), and nothing waits without a deadline (meeting.hpp).
+// All messages, also those of sub-groups (members.hpp), travel over one duplicate of the caller's
+// communicator, and every wait has a deadline (meeting.hpp).
 
 #include <algorithm>
 #include <array>
@@ -44,14 +45,15 @@ using node::SharedMemory;
 
 constexpr const char* making = "making a communicator";
 
-/// Where a rank lives.
+/// Says with which other ranks a rank can share memory.
 struct Home {
   std::uint64_t key = 0;  ///< the same for ranks that can share memory, and for no others
   std::string host;       ///< name
 };
 
-/// MPI's name for the host, for simulated ones; and what tells apart hosts of one name, and
-/// containers that do not see each other's processes.
+/// Returns this rank's home. The key is a hash of MPI's name for the host, in which simulated hosts
+/// differ; of this_host(), which tells apart hosts of one name; and of the PID namespace, which
+/// tells apart containers that do not see each other's processes.
 Home own_home() {
   std::array<char, MPI_MAX_PROCESSOR_NAME> processor{};
   int length = 0;
@@ -67,7 +69,7 @@ Home own_home() {
   return {key, host_name()};
 }
 
-/// Collective. Every member's.
+/// Collective. Returns every member's home.
 std::vector<Home> homes_of(Members& members, Deadlines deadlines) {
   const Home own = own_home();
   std::string record(reinterpret_cast<const char*>(&own.key), sizeof own.key);
@@ -81,7 +83,8 @@ std::vector<Home> homes_of(Members& members, Deadlines deadlines) {
   return homes;
 }
 
-/// The members that live together, at most so many, in the order of their first.
+/// Puts members with the same home into nodes of at most `ranks_per_host`. Nodes are ordered by
+/// their first members.
 std::vector<Node> nodes_of(const std::vector<Home>& homes, int ranks_per_host) {
   std::vector<Node> nodes;
   std::map<std::uint64_t, std::size_t> latest;  // node of each home
@@ -98,12 +101,13 @@ std::vector<Node> nodes_of(const std::vector<Home>& homes, int ranks_per_host) {
   return nodes;
 }
 
-/// The areas of a node's ranks.
+/// Holds the areas of a node's ranks (node/shared.hpp), in shared memory if there are several.
 class Memory {
  public:
-  /// Of a rank that is its node's only one.
+  /// Makes the area of a rank in a group where every rank is alone on its node. Local.
   Memory() : ranks_(1) { introduce(0); }
-  /// Collective over the members, of which the node's are some; `place` is this one's among them.
+  /// Collective over `members`, which include those of other nodes. `place` is this rank's index in
+  /// `node.ranks`.
   Memory(Members& members, const Node& node, std::size_t place, Deadlines deadlines)
       : ranks_(node.ranks.size()) {
     const std::size_t bytes = ranks_ * sizeof(Area);
@@ -137,7 +141,7 @@ class Memory {
   }
 
  private:
-  // What goes wrong on one rank is told to all.
+  // Runs `body`. If it throws, all members learn why, and all throw CommError.
   template <class Body>
   static void guarded(Meeting& meeting, Body body) {
     std::string problem;
@@ -223,7 +227,8 @@ class Builtin final : public Transport {
   }
 
  private:
-  /// Collective. Of the lanes that none of the ranks has used in another group.
+  /// Collective. Returns a lane (a range of tags, members.hpp) that no member has used in another
+  /// group.
   int free_lane() {
     int lane = 0;
     for (const std::string& next :
@@ -234,12 +239,12 @@ class Builtin final : public Transport {
   }
 
   Members members_;
-  std::vector<Home> homes_;  ///< the members'
+  std::vector<Home> homes_;  ///< one for each member
   Deadlines deadlines_;
   int ranks_per_host_;
   std::optional<Memory> memory_;
   Area* own_ = nullptr;
-  std::unique_ptr<node::Exchange> exchange_;  ///< goes before what it works on
+  std::unique_ptr<node::Exchange> exchange_;  ///< destroyed first, as it works on the memory
 };
 
 }  // namespace

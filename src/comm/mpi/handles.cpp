@@ -85,7 +85,7 @@ OwnedComm duplicate(MPI_Comm comm, const std::function<void(MPI_Request&)>& wait
   auto owned = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
   MPI_Request request = MPI_REQUEST_NULL;
   check(MPI_Comm_idup(comm, owned.get(), &request), "MPI_Comm_idup");
-  MPI_Comm* const copy = owned.release();  // MPI's for as long as the request is not done
+  MPI_Comm* const copy = owned.release();  // MPI writes here until the request is done
   wait(request);
   owned.reset(copy);
   return OwnedComm(*owned);

@@ -15,10 +15,11 @@ namespace syncbn::comm::mpi {
 /// Throws CommError unless the code is MPI_SUCCESS.
 void check(int code, const char* doing);
 
-/// A communicator of ours, freed with its owner if it is usable then.
+/// Owns a communicator and frees it, unless it was abandoned or MPI can no longer be called.
 class OwnedComm {
  public:
-  /// Sets it to return errors.
+  /// Sets the communicator's error handler to MPI_ERRORS_RETURN, without which `check` never sees
+  /// one.
   explicit OwnedComm(MPI_Comm comm);
   OwnedComm(OwnedComm&& other) noexcept
       : comm_(std::exchange(other.comm_, MPI_COMM_NULL)),
@@ -30,10 +31,10 @@ class OwnedComm {
   MPI_Comm get() const { return comm_; }
   int rank() const;
   int size() const;
-  /// Whether MPI can be called: it is not finalized, and this is not a process that was forked from
-  /// the rank's.
+  /// Tells whether MPI can be called: it is not finalized, and this is not a process that was
+  /// forked from the rank's.
   bool usable() const;
-  /// Leaves the communicator to MPI in the end: a collective on it never finished.
+  /// Never frees the communicator, because a collective on it did not finish.
   void abandon() { abandoned_ = true; }
 
  private:
@@ -42,20 +43,22 @@ class OwnedComm {
   bool abandoned_ = false;
 };
 
-/// Whether the request is done now.
+/// Tests the request once, and returns whether it is done.
 bool tested(MPI_Request& request);
 
-/// Whether the request is done by the deadline. If not, MPI keeps it, and the memory it works on;
-/// so too if `look_around` throws, which is called now and then meanwhile.
+/// Polls the request for at most `timeout`, and returns whether it is done. Calls `look_around` now
+/// and then meanwhile. If the request is not done, or `look_around` throws, MPI keeps the request
+/// and the memory that it works on.
 bool finished(MPI_Request& request, std::chrono::milliseconds timeout,
               const std::function<void()>& look_around = {});
 
-/// Begins to duplicate a communicator, and has `wait` wait for the request. If that throws, MPI
-/// keeps what it works on.
+/// Collective. Begins to duplicate a communicator, and calls `wait` to wait for the request. If
+/// that throws, MPI keeps the memory that the request works on.
 OwnedComm duplicate(MPI_Comm comm, const std::function<void(MPI_Request&)>& wait);
 
-/// Collective. A duplicate of the caller's communicator, on which we cannot ask who is missing.
-/// Throws CommError at the deadline.
+/// Collective. Returns a duplicate of the caller's communicator. Throws CommError at the deadline;
+/// it cannot name the missing ranks, as we send no messages of our own on the caller's
+/// communicator.
 OwnedComm duplicate(MPI_Comm comm, Deadlines deadlines);
 
 }  // namespace syncbn::comm::mpi

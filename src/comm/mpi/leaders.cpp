@@ -23,10 +23,10 @@ namespace {
 struct Header {
   std::uint64_t fingerprint;
   std::uint64_t length;
-  std::uint64_t agreed;  ///< all whose values are in here
+  std::uint64_t agreed;  ///< 1 if all whose values are in here agree, else 0
 };
 
-/// A message as it travels.
+/// Holds one piece of a message as it travels between leaders: a header, then the values.
 class Packet {
  public:
   Packet() : bytes_(sizeof(Header) + node::piece_length * sizeof(double)) {}
@@ -57,23 +57,24 @@ inline constexpr std::size_t most_partners = 2;
 const std::array<MPI_Request, 2 * most_partners> no_requests{MPI_REQUEST_NULL, MPI_REQUEST_NULL,
                                                              MPI_REQUEST_NULL, MPI_REQUEST_NULL};
 
-/// A piece on its way.
+/// Holds the state of one piece that the leaders are summing.
 struct Sum {
   Message message;
   int tag = 0;
-  std::span<double> values;        ///< where the sum is wanted
-  std::span<const double> so_far;  ///< `values`, or from the first addition on `partial`
+  std::span<double> values;        ///< this node's values, and the sum in the end
+  std::span<const double> so_far;  ///< the sum so far, in `values` or `partial`
   std::vector<double> partial = std::vector<double>(node::piece_length);
   bool agreed = true;
   std::size_t step = 0;
   bool step_begun = false;
   Packet out;
   std::array<Packet, most_partners> in;
-  /// Of the step: partner k's message is received by the k-th; those to them follow.
+  /// Requests of the current step: the k-th receives from partner k, and that behind by
+  /// most_partners sends to it.
   std::array<MPI_Request, 2 * most_partners> requests = no_requests;
 };
 
-/// The sum of two or three arrays, of which it may be one.
+/// Adds two or three arrays. The sum may take the place of one of them.
 void add(std::span<const double* const> operands, std::span<double> sum) {
   if (operands.size() == 2) {
     for (std::size_t i = 0; i < sum.size(); ++i) {
@@ -86,10 +87,10 @@ void add(std::span<const double* const> operands, std::span<double> sum) {
   }
 }
 
-// Kinds of notices: of a rank that is late, that the sender has given up, what it has refused.
-constexpr char late = 'l';
-constexpr char gone = 'g';
-constexpr char refused = 'r';
+// Kinds of notices between leaders. Each has the number of a message, a blank, and a text:
+constexpr char late = 'l';     // whom the sender misses in that message
+constexpr char gone = 'g';     // why the sender has given up in that message
+constexpr char refused = 'r';  // why the sender has refused a call after that message
 
 class Leaders final : public node::Network {
  public:
@@ -167,7 +168,7 @@ class Leaders final : public node::Network {
     if (final && all_know_) {
       return;
     }
-    // Only the sum that it is about makes it news to others.
+    // Receivers ignore the notice unless they wait in the message of the same number.
     const std::int64_t sequence = oldest_ < next_ ? at(oldest_).message.sequence : 0;
     notices_.tell_all(final ? gone : late, std::to_string(sequence) + ' ' + std::string(what));
   }
@@ -207,8 +208,8 @@ class Leaders final : public node::Network {
     return list_ranks(node.ranks) + " on " + node.host;
   }
 
-  // Those of whom nothing was heard, if something was of others; else those that the step waits
-  // for.
+  // Returns the leaders that may be missing. If some have sent notices about the message, these are
+  // the others; if none or all have, those that the current step waits for.
   std::vector<int> silent_leaders() {
     std::vector<int> silent;
     if (std::ranges::count(heard_, true) > 0) {
@@ -224,7 +225,8 @@ class Leaders final : public node::Network {
     const Sum& sum = at(oldest_);
     const Step& step = steps_[std::min(sum.step, steps_.size() - 1)];
     for (std::size_t k = 0; k < step.partners.size(); ++k) {
-      // Who takes no message is as missing as who sends none: one that died after it had sent.
+      // A partner that does not take our message is missing too: it may have died after sending its
+      // own.
       if (sum.requests[k] != MPI_REQUEST_NULL ||
           sum.requests[most_partners + k] != MPI_REQUEST_NULL || !step.receives()) {
         silent.push_back(step.partners[k]);
@@ -233,7 +235,7 @@ class Leaders final : public node::Network {
     return silent;
   }
 
-  // Goes on with the sum for as far as messages have come.
+  // Takes the sum through as many steps as the messages that have come allow.
   void advance(Sum& sum) {
     while (sum.step < steps_.size()) {
       const Step& step = steps_[sum.step];
@@ -270,7 +272,8 @@ class Leaders final : public node::Network {
     sum.step_begun = true;
   }
 
-  // One look for all of them, as each costs a call of the system. Those left tell who is missing.
+  // Tests all requests in one call, as each call of MPI's costs a system call. The requests that
+  // are left tell who is missing (silent_leaders).
   static bool arrived(Sum& sum) {
     int done = 0;
     std::array<int, 2 * most_partners> which{};
@@ -308,14 +311,15 @@ class Leaders final : public node::Network {
     for (std::size_t k = 0; k < step.partners.size(); ++k) {
       operands[k < own ? k : k + 1] = sum.in[k].values(length).data();
     }
-    // The values are written only when all are known to agree.
+    // `values` is written only in the last step that receives, when all are known to agree.
     const bool last = &step == last_to_receive_;
     const std::span<double> to = last ? sum.values : std::span(sum.partial).first(length);
     add(std::span(operands).first(step.partners.size() + 1), to);
     sum.so_far = to;
   }
 
-  // All leaders are here, each with what its node agreed on.
+  // Collective over the leaders, who all know by now that they disagree. Throws CommError with the
+  // table of what each node's ranks agreed on.
   [[noreturn]] void throw_disagreement(const Message& message) {
     std::array<double, descriptor_words> own{};
     pack(message.what, message.sequence, own);
@@ -336,8 +340,8 @@ class Leaders final : public node::Network {
     throw CommError(describe_disagreement(packed, ranks));
   }
 
-  // The communicator, on which notices may come for as long as others live (notices.hpp), and the
-  // memory of sums that were not finished.
+  // Leaves to MPI the communicator, on which notices may come for as long as others live
+  // (notices.hpp), and the memory of sums that were not finished.
   void leave_to_mpi() {
     members_.abandon();
     for (std::uint64_t number = oldest_; number < next_; ++number) {
@@ -352,15 +356,16 @@ class Leaders final : public node::Network {
   int size_;
   std::vector<Node> nodes_;
   std::vector<Step> steps_;
-  const Step* last_to_receive_ = nullptr;  ///< of the steps
+  const Step* last_to_receive_ = nullptr;  ///< the last of the steps that receives
   std::array<std::unique_ptr<Sum>, node::depth> sums_;
-  std::uint64_t oldest_ = 0;  ///< sum under way, by number
-  std::uint64_t next_ = 0;    ///< number
-  bool all_know_ = false;     ///< that it is over: a notice to each of many would be one too many
-  std::vector<bool> heard_;   ///< from which leaders there was news
-  /// By leader: the number of the last message before, a blank, and why.
+  std::uint64_t oldest_ = 0;  ///< number of the oldest sum under way
+  std::uint64_t next_ = 0;    ///< number of the next sum
+  bool all_know_ = false;     ///< all leaders know of the failure, so this one need not tell them
+  std::vector<bool> heard_;   ///< by leader: whether it has sent a notice about the oldest sum
+  /// By leader: what it refused last. The text has the number of the last message before, a blank,
+  /// and the reason.
   std::vector<std::string> refusal_of_;
-  static constexpr int most_refusals = 100;  ///< told, as nobody reads them before it has to wait
+  static constexpr int most_refusals = 100;  ///< sent; they lie unread until a receiver waits
   int refusals_ = 0;
   std::string news_;
 };

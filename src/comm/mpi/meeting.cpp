@@ -21,16 +21,17 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int first = 0;
 
-// What a message to the first is about, ...
-constexpr char brings = 'b';   // a record
-constexpr char refuses = 'r';  // why there will be none
-// ... and one of its answers.
-constexpr char waits = 'w';  // for whom
-constexpr char fails = 'f';  // why
-constexpr char part = 'p';   // of the records
-constexpr char last_part = 'l';
+// Kinds of messages from a member to the first ...
+constexpr char brings = 'b';   // its record
+constexpr char refuses = 'r';  // why it will send no record
+// ... and from the first to a member.
+constexpr char waits = 'w';      // names of those that the first waits for
+constexpr char fails = 'f';      // why there will be no records
+constexpr char part = 'p';       // part of the packed records
+constexpr char last_part = 'l';  // the last such part
 
-/// How to wait a little longer each time, for ranks that may be many, or come much later.
+/// Spaces out polls, as ranks may be many, or come much later: yields 100 times, then sleeps, from
+/// 10 us up to 1 ms.
 class Pace {
  public:
   void turn() {
@@ -50,7 +51,7 @@ class Pace {
   int sleep_ = 10;  ///< us
 };
 
-/// Records one after the other, each behind its length.
+/// Joins the records, each behind its length in 32 bits.
 std::string packed(const std::vector<std::string>& records) {
   std::string bytes;
   for (const std::string& record : records) {
@@ -73,7 +74,7 @@ std::vector<std::string> unpacked(std::string_view bytes) {
 
 }  // namespace
 
-/// A wait for others, up to the deadline.
+/// Waits for other members, and reports and fails at the deadlines.
 class Meeting::Wait {
  public:
   explicit Wait(Meeting& meeting)
@@ -82,7 +83,8 @@ class Meeting::Wait {
         own_name_(meeting.members_.name({meeting.members_.rank()}) +
                   (meeting.what_.empty() ? "" : ", ") + meeting.what_) {}
 
-  /// A look at the clock, between looks for messages. `missing` names who has not come.
+  /// Looks at the clock and pauses, to be called between polls for messages. `missing` returns the
+  /// names of those that have not come. Throws CommError at the deadline.
   template <class Missing>
   void turn(Missing missing) {
     const auto late = [&](std::chrono::milliseconds deadline) {
@@ -100,7 +102,7 @@ class Meeting::Wait {
     }
     pace_.turn();
   }
-  /// Somebody has come: the next may be near.
+  /// Polls quickly again, because somebody has come and the next may be near.
   void hurry() { pace_ = Pace(); }
 
   Clock::duration waited() const { return clock_.waited(); }
@@ -129,7 +131,7 @@ std::vector<std::string> Meeting::exchange(std::string_view record) {
   return members_.rank() == first ? collect(record) : ask(record);
 }
 
-// The first's part.
+// Runs on the first member: gathers the records and sends them to all.
 std::vector<std::string> Meeting::collect(std::string_view own) {
   std::vector<std::optional<std::string>> came(static_cast<std::size_t>(members_.size()));
   came[first] = own;
@@ -142,9 +144,10 @@ std::vector<std::string> Meeting::collect(std::string_view own) {
     }
     return members;
   };
-  std::vector<std::string> told(came.size());  // whom each knows to be missing
+  std::vector<std::string> told(came.size());  // by member: the names that it was told last
   Wait wait(*this);
-  // Those who have come before the first hear at once that it is here, all well before they report.
+  // Members that came before the first hear at once that it is here. Others hear well before their
+  // deadlines to report.
   Clock::duration next_word{0};
   while (true) {
     while (const std::optional<Notices::Notice> notice = asked_.next()) {
@@ -180,7 +183,7 @@ std::vector<std::string> Meeting::collect(std::string_view own) {
   return records;
 }
 
-// The others' part.
+// Runs on all other members: sends the record and waits for all records.
 std::vector<std::string> Meeting::ask(std::string_view own) {
   asked_.tell(first, brings, own);
   std::string missing = members_.name({first});
@@ -220,7 +223,7 @@ void Meeting::send_to_all(const std::vector<std::string>& records) {
     }
     answers_.tell(member, last_part, rest);
   }
-  push(deadlines_.fail);  // who does not take it is missing at the next wait
+  push(deadlines_.fail);  // a member that does not take it is missing in the next wait
 }
 
 void Meeting::push(std::chrono::milliseconds at_most) {

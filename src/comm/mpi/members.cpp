@@ -14,7 +14,7 @@ namespace {
 
 constexpr int tags_of_lane = 16;
 
-/// The highest tag that MPI has, at least 32767.
+/// Returns the highest tag that MPI has, at least 32767.
 int highest_tag(MPI_Comm comm) {
   void* value = nullptr;
   int known = 0;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sum of the MPI library itself: MPI_Iallreduce, polled, on duplicates of the user's
-// communicator.
+// Messages are summed by the MPI library's own all-reduce: MPI_Iallreduce, polled, on duplicates of
+// the user's communicator.
 //
-// Non-blocking, because MPI has no other way to give up waiting. One duplicate for each message
-// length, because MPI does not check that lengths agree: with Open MPI 4.1 ranks of different
-// lengths get MPI_SUCCESS with wrong numbers, or a broken heap. Kept apart, such ranks wait for
-// each other. So a rank that has waited for a while tells all others what it is doing, and hears
-// who is doing something else, and who is silent. Messages are staged in memory of ours, which
-// outlives an abandoned request.
+// The call is non-blocking, because MPI has no other way to give up waiting. Each message length
+// has a duplicate of its own, because MPI does not check that lengths agree: with Open MPI 4.1
+// ranks of different lengths get MPI_SUCCESS with wrong numbers, or a broken heap. On separate
+// communicators such ranks wait for each other instead. So a rank that has waited for a while tells
+// all others what it is doing, and hears who is doing something else, and who is silent. Messages
+// are staged in memory of ours, which outlives an abandoned request.
 //
-// One wait has no deadline: a communicator of some ranks MPI makes in a call that blocks, so that a
-// rank which is stopped in the middle of a split into several groups holds the others.
+// One wait has no deadline: MPI makes a communicator of some ranks in a call that blocks, so a rank
+// that is stopped in the middle of a split into several groups holds the others.
 
 #include <algorithm>
 #include <array>
@@ -57,7 +57,7 @@ class MpiSum final : public PlainSum {
         rank_(base_.rank()),
         size_(base_.size()),
         heard_(static_cast<std::size_t>(size_)) {
-    comm_for(fingerprint_words, set_up());  // of the messages that come before a new length
+    comm_for(fingerprint_words, set_up());  // for the fingerprints that precede new lengths
   }
 
   MpiSum(const MpiSum&) = delete;
@@ -134,25 +134,28 @@ class MpiSum final : public PlainSum {
   using Packed = std::array<double, descriptor_words>;
   using Clock = std::chrono::steady_clock;
 
-  // Kinds of notices: what the sender is waiting in, that it has given up, what it has refused.
-  static constexpr char waiting = 'w';
-  static constexpr char gone = 'g';
-  static constexpr char refused = 'r';
+  // Kinds of notices between ranks. A refusal is told with the number of the last message before
+  // and a blank in front.
+  static constexpr char waiting = 'w';  // what the sender waits in: its packed descriptor
+  static constexpr char gone = 'g';     // why the sender has given up
+  static constexpr char refused = 'r';  // why the sender has refused a call
 
-  /// What is known of a rank.
+  /// Holds what a rank has told in its notices.
   struct Heard {
     std::optional<Packed> waits_in;
-    std::string refused;  ///< the last message before, a blank, and why
+    std::string refused;  ///< text of its last notice of that kind
   };
 
   static constexpr const char* making = "making a communicator";
 
-  // How long ranks wait before they talk, and for each other's answers.
+  // Returns how long a rank waits before it tells the others what it waits in, and then for their
+  // answers.
   std::chrono::milliseconds patience() const {
     return std::min<std::chrono::milliseconds>(std::chrono::milliseconds(200), deadlines_.fail / 4);
   }
 
-  // What stands for the message where a group is set up: the ranks do so in the same order.
+  // Returns what stands for the message while a group is set up. Its number is 0, -1, ..., the same
+  // on every rank, as all ranks set up groups in the same order.
   Message set_up() {
     Message none;
     none.sequence = -set_ups_++;
@@ -220,7 +223,7 @@ class MpiSum final : public PlainSum {
     }
   }
 
-  // Whether that rank is waiting in a message of the same number.
+  // Tells whether a rank is waiting in a message of the same number as this rank's.
   bool is_here(int rank, const Packed& own) const {
     const std::optional<Packed>& other = heard_[static_cast<std::size_t>(rank)].waits_in;
     return other && other->front() == own.front();
@@ -248,7 +251,8 @@ class MpiSum final : public PlainSum {
     return describe_disagreement(packed, ranks);
   }
 
-  // Who has not said that it waits, too.
+  // Returns an error's text: which ranks have not told that they wait in this message, and what
+  // those have refused since the message before.
   std::string silence(const Packed& own, std::chrono::milliseconds waited) const {
     std::vector<int> ranks;
     std::string refusals;
@@ -273,9 +277,10 @@ class MpiSum final : public PlainSum {
     return who + " did not come within " + in_seconds(waited) + refusals;
   }
 
-  // Made at a length's first message, for which the fingerprints have just been compared.
-  // MPI has communicators for some thousand lengths; the longest unused one makes room, the same on
-  // every rank.
+  // Returns the communicator for messages of this length. It is made at the length's first message,
+  // for which the fingerprints have just been compared, so all ranks make it together. MPI has
+  // communicators for some thousand lengths; above max_lengths the one that was not used for
+  // longest is freed, the same on every rank.
   OwnedComm& comm_for(std::size_t length, const Message& message) {
     auto known = by_length_.find(length);
     if (known == by_length_.end()) {
@@ -293,10 +298,10 @@ class MpiSum final : public PlainSum {
     return duplicate(base_.comm(), [&](MPI_Request& request) { wait(request, message); });
   }
 
-  // Collective. The ranks of the same color, where there are several colors. All have just been
-  // here, as this has no deadline.
+  // Collective. Returns a communicator of the ranks with this rank's color, where there are several
+  // colors. The call has no deadline, so the caller has just made sure that all ranks are here.
   OwnedComm part(std::span<const int> colors) {
-    // MPI takes no negative colors, and one that means none: give it the color's place among all.
+    // MPI takes no negative colors, and MPI_UNDEFINED is none: it gets the color's place among all.
     const std::set<int> distinct(colors.begin(), colors.end());
     const auto own = distinct.find(colors[static_cast<std::size_t>(rank_)]);
     MPI_Comm made = MPI_COMM_NULL;
@@ -306,8 +311,8 @@ class MpiSum final : public PlainSum {
     return OwnedComm(made);
   }
 
-  // Leaves to MPI what it may still be working with: no rank has anything to do with these
-  // communicators and messages any more.
+  // Leaves to MPI what it may still be working with. No rank uses these communicators and messages
+  // any more.
   void abandon() {
     base_.abandon();
     for (auto& [length, channel] : by_length_) {
@@ -322,7 +327,7 @@ class MpiSum final : public PlainSum {
     std::int64_t last_use;
   };
 
-  static constexpr int most_refusals = 100;  ///< told, as nobody reads them before it has to wait
+  static constexpr int most_refusals = 100;  ///< sent; they lie unread until a receiver waits
 
   Members base_;
   Notices notices_;
@@ -334,7 +339,7 @@ class MpiSum final : public PlainSum {
   InFlight<Sent> in_flight_;
   std::vector<Heard> heard_;  ///< by rank
   int refusals_ = 0;
-  std::int64_t last_ = 0;  ///< message that was started
+  std::int64_t last_ = 0;  ///< number of the message started last
   std::int64_t set_ups_ = 0;
 };
 

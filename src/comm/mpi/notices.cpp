@@ -20,7 +20,7 @@ Notices::~Notices() {
 
 bool Notices::all_sent() {
   int sent = 1;
-  while (!letters_.empty() && sent != 0) {  // one look for all that MPI has not sent yet
+  while (!letters_.empty() && sent != 0) {  // ends at the first that MPI has not sent
     MPI_Test(&letters_.front().sending, &sent, MPI_STATUS_IGNORE);
     if (sent != 0) {
       letters_.pop_front();
@@ -38,7 +38,7 @@ void Notices::tell_all(char about, std::string_view text) noexcept {
 }
 
 void Notices::tell(int member, char about, std::string_view text) noexcept {
-  if (!members_.usable()) {  // as after MPI_Finalize
+  if (!members_.usable()) {  // after MPI_Finalize, for example
     return;
   }
   try {
@@ -46,10 +46,10 @@ void Notices::tell(int member, char about, std::string_view text) noexcept {
     *whole += cut_to(text, longest - 1);
     Letter& letter = letters_.emplace_back();
     letter.text = std::move(whole);
-    // Refused for a rank that is lost; the rest are told all the same.
+    // An error is ignored: MPI refuses to send to a lost rank, and the rest are told all the same.
     MPI_Isend(letter.text->data(), static_cast<int>(letter.text->size()), MPI_CHAR,
               members_.in_comm(member), tag_, members_.comm(), &letter.sending);
-  } catch (...) {  // they will see at their deadlines
+  } catch (...) {  // without memory for it; the others fail at their deadlines
   }
 }
 

@@ -13,21 +13,21 @@
 
 namespace syncbn::comm::mpi {
 
-/// Short texts that members send each other. Sending waits for nobody, and nobody has to listen.
-/// But the communicator must not be freed by a rank to which notices may be on their way: Open MPI
-/// 4.1 then gives its number to another and delivers them there, which was seen to hang
-/// MPI_Comm_idup.
+/// Sends short texts between members. Sending waits for nobody, and nobody has to listen. But the
+/// communicator must not be freed by a rank to which notices may be on their way: Open MPI 4.1 then
+/// gives its number to another and delivers them there, which was seen to hang MPI_Comm_idup.
 class Notices {
  public:
-  /// `members` outlive them.
+  /// `members` must outlive the notices.
   Notices(const Members& members, Kind kind) : members_(members), tag_(members.tag(kind)) {}
   Notices(const Notices&) = delete;
   Notices& operator=(const Notices&) = delete;
   ~Notices();
 
-  static constexpr std::size_t longest = 2000;  ///< such that it is sent whether received or not
+  static constexpr std::size_t longest = 2000;  ///< [B], sent even if not received
 
-  /// To every other member; what is beyond `longest` bytes is cut off.
+  /// Sends a text to every other member. `about` says what kind of text it is; both together are
+  /// cut to `longest` bytes.
   void tell_all(char about, std::string_view text) noexcept;
   void tell(int member, char about, std::string_view text) noexcept;
 
@@ -38,7 +38,8 @@ class Notices {
   };
   std::optional<Notice> next();
 
-  /// Whether MPI has sent all of them: it may do so only while it is called.
+  /// Lets MPI send, which it may do only while it is called, and returns whether it has sent all
+  /// texts.
   bool all_sent();
 
  private:

@@ -6,7 +6,7 @@
 namespace syncbn::comm::mpi {
 namespace {
 
-/// The largest number 2^a 3^b up to `size`.
+/// Returns the largest number 2^a 3^b up to `size`.
 int core_of(int size) {
   int core = 1;
   for (std::int64_t threes = 1; threes <= size; threes *= 3) {
@@ -19,7 +19,8 @@ int core_of(int size) {
   return core;
 }
 
-/// With the ranks whose digit at `stride`, of a number in which it runs up to `radix`, is another.
+/// Returns the trade of `rank` with the ranks that differ from it only in the digit at `stride`,
+/// which runs up to `radix`.
 Step trade(int rank, int stride, int radix) {
   const int digit = rank / stride % radix;
   Step step{Act::trade, {}};

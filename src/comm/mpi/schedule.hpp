@@ -6,7 +6,7 @@
 
 namespace syncbn::comm::mpi {
 
-/// What a leader does in a step.
+/// Says what a leader does in a step.
 enum class Act : std::uint8_t {
   give,          ///< sends its values
   take_and_add,  ///< receives values, and adds them to its own
@@ -16,17 +16,17 @@ enum class Act : std::uint8_t {
 
 struct Step {
   Act act;
-  std::vector<int> partners;  ///< ascending; one, in a trade up to two
+  std::vector<int> partners;  ///< ascending; one, or two in a trade by threes
 
   bool sends() const { return act == Act::give || act == Act::trade; }
   bool receives() const { return act != Act::give; }
 };
 
-/// The steps of leader `rank` of `size` to a sum over all, the same bits on each: recursive
-/// multiplying (Ruefenacht, Bull & Booth, Parallel Computing 69, 2017). Where their number is
-/// 2^a 3^b, they trade by twos in a steps and by threes in b, after which every one has the sum. Of
-/// another number, those beyond the last such give theirs to one below before, and get the sum
-/// after.
+/// Returns the steps of leader `rank` of `size` in a sum over all leaders that ends with the same
+/// bits on each: recursive multiplying (Ruefenacht, Bull & Booth, Parallel Computing 69, 2017). If
+/// `size` is 2^a 3^b, leaders trade by twos in a steps and by threes in b, after which each has the
+/// sum. If not, let `core` be the largest such number below it: before the trades, leader core + i
+/// gives its values to leader i, and after them it gets the sum from there.
 std::vector<Step> schedule(int rank, int size);
 
 }  // namespace syncbn::comm::mpi
