@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What surrounds a sum on the device, so that ranks which do not sum the same are noticed there:
+// Two kernels surround a sum on the device, so that ranks which do not sum the same are noticed
+// there:
 //
 //   Stamp    counts the message, and writes its fingerprint behind the values     1 thread
-//   (sum)    of the values and the fingerprint's words, somebody else's
+//   (sum)    adds up values and fingerprint words over the ranks: NCCL's all-reduce
 //   Verify   compares the words' sum with what equal words have; if it differs,   1 block
 //            the values become NaN, on every rank, and so do those of later messages
 //
@@ -24,23 +25,24 @@ struct CUstream_st;
 
 namespace syncbn::comm::cuda {
 
-/// What a rank's device knows of its messages, in its memory. Zeros at first.
+/// Counts a rank's messages, in device memory. Both fields start as 0.
 struct Tally {
-  std::uint64_t messages;  ///< begun
+  std::uint64_t messages;  ///< how many were begun
   std::uint64_t failed;    ///< 1 once the ranks have disagreed
 };
 
-/// What both need to know of a message, in device memory but for the board.
+/// Describes a message to both kernels. The pointers are to device memory, but the board is in
+/// pinned memory.
 struct Stamped {
   std::uint64_t what;  ///< fingerprint of its descriptor and length
-  std::uint64_t plan;  ///< number of those, for the board
-  double* words;       ///< [fingerprint_words]
+  std::uint64_t plan;  ///< number of that pair (Agreement::Plan), for the board
+  double* words;       ///< [fingerprint_words], behind the values
   Tally* tally;
   Board* board;
   const std::uint64_t* shared = nullptr;  ///< see Descriptor::shared_on_device
 
   SYNCBN_HOST_DEVICE std::uint64_t state() const { return shared != nullptr ? *shared : 0; }
-  /// Of descriptor, length, count and that state.
+  /// Returns the fingerprint of descriptor, length, message count and state().
   SYNCBN_HOST_DEVICE std::uint64_t fingerprint() const {
     return scrambled(what + tally->messages * 0x9e3779b97f4a7c15 + scrambled(state()));
   }
@@ -68,7 +70,7 @@ struct Verify {
   std::size_t length;
   int ranks;
 
-  /// What one thread does. None waits for another.
+  /// Does the part of one thread. No thread waits for another.
   SYNCBN_HOST_DEVICE void operator()(std::size_t thread) const {
     Tally& tally = *message.tally;
     Board& board = *message.board;
@@ -83,7 +85,7 @@ struct Verify {
       return;
     }
     if (!equal && !cancelled && tally.failed == 0) {
-      tally.failed = 1;  // whichever thread sees it has seen the words as well
+      tally.failed = 1;  // a thread that reads it has seen the words, too
       board.disagreed_plan = message.plan;
       board.disagreed_state = message.state();
       post(board.disagreed, tally.messages);
@@ -92,7 +94,7 @@ struct Verify {
   }
 };
 
-/// On the stream. Throw DeviceError if the work cannot be launched.
+/// Put the kernel on the stream. They throw DeviceError if it cannot be launched.
 void launch(const Stamp& kernel, CUstream_st* stream);
 void launch(const Verify& kernel, CUstream_st* stream);
 

@@ -8,17 +8,18 @@
 
 namespace syncbn::comm::cuda {
 
-/// Throws DeviceError if the stream is being captured: `doing` says what cannot be done then.
+/// Throws DeviceError if the stream is being captured. `doing` says in the message what cannot be
+/// done then.
 void refuse_capture(syncbn::cuda::StreamView stream, const char* doing);
 
-/// Waits for streams of the device that is current when it is made, looking around.
+/// Waits for streams of the device that was current when this was made. Calls a function meanwhile.
 class StreamWait {
  public:
-  /// Called again and again while waiting, which what it throws ends.
+  /// Is called again and again during a wait. An exception that it throws ends the wait.
   using Look = std::function<void()>;
 
-  /// For what was put on `stream`, which is not being captured, so far. Throws DeviceError if that
-  /// failed.
+  /// Waits for the work put on `stream` so far. The stream must not be in capture. Throws
+  /// DeviceError if the work failed.
   void operator()(syncbn::cuda::StreamView stream, const Look& look);
 
  private:

@@ -8,13 +8,13 @@
 
 namespace syncbn::comm::nccl {
 
-/// Throws CommError unless the code is ncclSuccess, or ncclInProgress: then what was called is to
-/// be asked for (Comm does). The message is what we were doing, what NCCL says, and where in our
-/// code.
+/// Throws CommError unless the code is ncclSuccess, or ncclInProgress, after which the caller has
+/// to ask NCCL for the outcome (Comm does). The message is what we were doing, what NCCL says, and
+/// where in our code.
 void check(ncclResult_t code, const char* doing,
            std::source_location where = std::source_location::current());
 
-/// What NCCL has to say of a failure, on this thread.
+/// Returns what NCCL says of a failure on this thread.
 std::string explain(ncclResult_t code);
 
 }  // namespace syncbn::comm::nccl

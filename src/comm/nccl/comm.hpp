@@ -14,12 +14,12 @@ struct CUstream_st;
 
 namespace syncbn::comm::nccl {
 
-/// A non-blocking communicator of NCCL's. One thread calls it; others may ask for errors and abort
-/// it meanwhile. What takes longer than the deadlines is reported, and then aborted with a
-/// CommError.
+/// Owns a non-blocking communicator of NCCL's. One thread calls it; others may ask for errors and
+/// abort it meanwhile. A call that takes longer than the deadlines is reported, and then aborted
+/// with a CommError.
 class Comm {
  public:
-  /// Collective, each rank with its own current device.
+  /// Collective. Each rank takes part with the device that is current for it.
   Comm(const ncclUniqueId& id, int rank, int size, Deadlines deadlines);
   Comm(const Comm&) = delete;
   Comm& operator=(const Comm&) = delete;
@@ -29,32 +29,34 @@ class Comm {
   /// Collective. Puts the sum of `values` over the ranks on the stream, in place.
   void all_reduce(double* values, std::size_t length, CUstream_st* stream);
 
-  /// Collective. That of the ranks with the same color, at least 0, ordered by rank.
+  /// Collective. Returns a communicator of the ranks with the same color, at least 0, ordered by
+  /// rank.
   std::unique_ptr<Comm> split(int color);
 
-  /// From any thread. Ends what was put on streams, whose values are lost, and every later call.
-  /// Returns when NCCL is done with them.
+  /// Ends the work that was put on streams, whose values are lost; every later call fails. May be
+  /// called from any thread. Returns when NCCL is done with that work.
   void abort() noexcept;
 
-  /// From any thread: what went wrong in the background, "" if nothing.
+  /// Returns what went wrong in the background, "" if nothing did. May be called from any thread.
   std::string trouble();
 
  private:
   Comm(ncclComm_t comm, Deadlines deadlines);
 
-  /// With the lock held. Throws CommError if it has been aborted.
+  /// Returns the communicator, or throws CommError if it has been aborted. The caller holds the
+  /// lock.
   ncclComm_t usable(const char* doing);
-  /// What NCCL says of the call made last.
+  /// Returns whether the call made last is done or in progress; throws CommError if it failed.
   ncclResult_t state(const char* doing);
-  /// Waits until NCCL is through with that (not the stream with its work), or aborts.
+  /// Waits until NCCL is done with the call made last (its work may still be on the stream). Aborts
+  /// and throws CommError at the deadline or if the call failed.
   void settle(const char* doing);
 
   int rank_ = 0;
   Deadlines deadlines_;
   std::mutex mutex_;           ///< held in calls to NCCL, which return at once
   ncclComm_t comm_ = nullptr;  ///< null once aborted
-  ncclComm_t part_ =
-      nullptr;  ///< of a split: NCCL writes it in the background, until it is aborted
+  ncclComm_t part_ = nullptr;  ///< a split's result, which NCCL writes until it is aborted
 };
 
 }  // namespace syncbn::comm::nccl

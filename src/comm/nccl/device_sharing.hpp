@@ -5,11 +5,11 @@
 
 namespace syncbn::comm::nccl {
 
-/// Whether NCCL lets ranks have the same device: from 2.30.3 on, where the environment's
+/// Tells whether NCCL lets ranks have the same device: from 2.30.3 on, where the environment's
 /// NCCL_MULTI_RANK_GPU_ENABLE is 1.
 bool ranks_may_share_a_device();
 
-/// Of the NCCL that is loaded: "2.28.9".
+/// Returns the version of the NCCL that is loaded: "2.28.9".
 std::string version();
 
 }  // namespace syncbn::comm::nccl

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sums over NCCL, between a stamp and a verification (cuda/stamp.hpp) on the same stream. The host
-// looks at the board they leave: in every call, and every 100 ms from the watchdog.
+// NCCL's all-reduce is put on the stream between two small kernels, Stamp and Verify
+// (cuda/stamp.hpp). They write to the board (board.hpp) how far the messages are. The host reads it
+// in every call, and the watchdog every 100 ms.
 
 #include <algorithm>
 #include <chrono>
@@ -89,7 +90,7 @@ class NcclSum final : public DeviceSum, private Watched {
     const syncbn::cuda::OnDevice on_device(device_);
     cuda::refuse_capture(stream, "synchronize with");
     wait_(stream, [this] {
-      if (agreement_.failed()) {  // streams may need longer to find out
+      if (agreement_.failed()) {  // the host may know before the stream ends
         agreement_.poll();
       }
     });
@@ -101,7 +102,7 @@ class NcclSum final : public DeviceSum, private Watched {
     const syncbn::cuda::OnDevice on_device(device_);
     const double own = color;
     const std::vector<double> colors = bootstrap_.all_gather({&own, 1});
-    const auto first = std::ranges::find(colors, own) - colors.begin();  // NCCL takes none below 0
+    const auto first = std::ranges::find(colors, own) - colors.begin();  // at least 0, as NCCL asks
     Communicator part = bootstrap_.split(color);
     return std::make_unique<NcclSum>(std::move(part), comm_->split(static_cast<int>(first)),
                                      deadlines_);
@@ -109,7 +110,7 @@ class NcclSum final : public DeviceSum, private Watched {
 
  private:
   Progress progress() override {
-    const std::uint64_t finished = look(board_.finished);  // first, lest it is ahead of the other
+    const std::uint64_t finished = look(board_.finished);  // first, so as not to be ahead
     return {look(board_.started), finished};
   }
 
@@ -125,7 +126,8 @@ class NcclSum final : public DeviceSum, private Watched {
 
   void fail(std::string_view why) noexcept override { give_up(why); }
 
-  // The order matters: those that see the end of what was put on streams are to know why.
+  // The reason is recorded before the streams' work is ended, so that whoever sees the end finds
+  // it.
   void give_up(std::string_view why) noexcept {
     agreement_.fail(why);
     post(board_.cancelled, 1);
@@ -137,10 +139,10 @@ class NcclSum final : public DeviceSum, private Watched {
   int device_;
   syncbn::cuda::PinnedBuffer board_memory_;
   Board& board_;
-  syncbn::cuda::DeviceBuffer tally_;  ///< goes before the board: to free it waits for the device
+  syncbn::cuda::DeviceBuffer tally_;  ///< freed before the board, after waiting for the device
   Agreement agreement_;
   cuda::StreamWait wait_;
-  std::unique_ptr<nccl::Comm> comm_;  ///< goes before what its messages work on
+  std::unique_ptr<nccl::Comm> comm_;  ///< destroyed before the memory its messages use
   std::unique_ptr<Watch> watch_;
 };
 

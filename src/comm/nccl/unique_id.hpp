@@ -7,7 +7,7 @@
 
 namespace syncbn::comm::nccl {
 
-/// Collective. An id of rank 0's making, for all. Throws CommError on every rank if it cannot.
+/// Collective. Returns an id that rank 0 made. Throws CommError on every rank if it cannot.
 ncclUniqueId share_unique_id(const Communicator& bootstrap);
 
 }  // namespace syncbn::comm::nccl
