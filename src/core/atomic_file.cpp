@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A temporary file is locked (flock) by its writer while it has its own name. So one that is not
-// locked, and old, was left by a writer that is dead, and may be removed by whoever finds it.
+// A writer locks its temporary file (flock) until it has renamed it. So a temporary file that is
+// not locked, and old, was left by a writer that is dead, and may be removed by whoever finds it.
 
 #include "core/atomic_file.hpp"
 
@@ -41,7 +41,7 @@ constexpr std::string_view temporary_end = ".tmp";
   throw FileError("cannot write '" + file.string() + "' (" + why + ")." + std::string(suggestion));
 }
 
-/// Takes errno as it is when called.
+/// Throws FileError with the text of errno.
 [[noreturn]] void throw_errno(const char* doing, const fs::path& file) {
   const int error = errno;
   throw FileError(std::string("cannot ") + doing + " '" + file.string() + "' (" +
@@ -63,9 +63,9 @@ fs::path directory_of(const fs::path& file) {
   return file.has_parent_path() ? file.parent_path() : fs::path(".");
 }
 
-/// What is at the end of symbolic links, whether it exists or not.
+/// Follows symbolic links to their end, whether a file exists there or not.
 fs::path without_links(fs::path file) {
-  constexpr int most_links = 40;  // that Linux follows
+  constexpr int most_links = 40;  // as many as Linux follows
   for (int links = 0; links <= most_links; ++links) {
     struct stat status;
     if (::lstat(file.c_str(), &status) != 0 || !S_ISLNK(status.st_mode)) {
@@ -82,7 +82,7 @@ fs::path without_links(fs::path file) {
   refuse(file, "its symbolic links lead on without end");
 }
 
-/// A name in a directory. The directory is held open, so that all is done in the same one.
+/// Names a file in a directory, and holds the directory open, so that all is done in the same one.
 struct Place {
   fs::path file;
   FileDescriptor directory;
@@ -116,7 +116,8 @@ std::optional<struct statx> status_of(const Place& place) {
   return std::nullopt;
 }
 
-/// Others' files in a sticky directory can be replaced by the directory's owner and root alone.
+/// Tells whether the file is another user's in a sticky directory, where only the directory's owner
+/// and root may replace it.
 bool protected_by_directory(const Place& place, const struct statx& old) {
   struct stat around;
   const uid_t self = ::geteuid();
@@ -144,8 +145,8 @@ void require_replaceable(const Place& place, const struct statx& old) {
   }
 }
 
-/// The file's own name, cut at the end of a UTF-8 character if the whole would be too long, with a
-/// random number.
+/// Returns a temporary file's name: the file's own name, cut at the end of a UTF-8 character if the
+/// whole would be too long, with a random number.
 std::string temporary_name(const Place& place) {
   const long limit = ::fpathconf(place.directory.get(), _PC_NAME_MAX);
   const std::size_t longest = limit > 0 ? static_cast<std::size_t>(limit) : NAME_MAX;
@@ -169,15 +170,15 @@ bool is_temporary(std::string_view name) {
          });
 }
 
-/// Whether nobody has written to a file for so long that its writer is dead, on whatever host: a
-/// lock may be known to its own host alone (NFS with local_lock, Lustre with localflock).
+/// Tells whether nobody has written to a file for so long that its writer is dead, on whatever
+/// host. Its lock may be known to its own host alone (NFS with local_lock, Lustre with localflock).
 bool is_old(const struct stat& status) {
   constexpr std::time_t age = 600;  // s
   return std::time(nullptr) - status.st_mtime > age;
 }
 
-/// Removes the temporary files in the directory whose writers are dead. Finds none where it cannot
-/// be read, and leaves them where the file system has no locks.
+/// Removes the temporary files in the directory whose writers are dead. Does nothing where the
+/// directory cannot be read, or the file system has no locks.
 void sweep(const Place& place) {
   std::error_code failed;
   for (fs::directory_iterator entry(directory_of(place.file), failed), end; !failed && entry != end;
@@ -196,8 +197,8 @@ void sweep(const Place& place) {
   }
 }
 
-/// Locks a new file for its writer. Fails if somebody sweeps it away meanwhile, holding the lock or
-/// having removed the file.
+/// Locks a new file for its writer. Returns false if somebody sweeps it away meanwhile, and so
+/// holds the lock or has removed the file.
 bool lock(int fd) {
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     return errno != EWOULDBLOCK;  // a file system without locks, where nobody sweeps
@@ -206,10 +207,11 @@ bool lock(int fd) {
   return ::fstat(fd, &status) == 0 && status.st_nlink > 0;
 }
 
-/// A new file beside `place`, removed on the way out unless it has taken the name there.
+/// Makes a file beside `place`, and removes it at the end of its scope unless it has taken the name
+/// there.
 class Temporary {
  public:
-  /// `mode`: its permissions, less what umask takes away.
+  /// `mode` is the file's permissions, less what umask takes away.
   Temporary(const Place& place, mode_t mode) : place_(place) {
     do {
       name_ = temporary_name(place);
@@ -240,8 +242,8 @@ class Temporary {
     }
   }
 
-  /// Takes owner, group and permissions of the file to be replaced. If it may not have its group,
-  /// its own is permitted no more than everybody was.
+  /// Takes over owner, group and permissions of the file to be replaced. If the group cannot be
+  /// had, the new file's group is permitted no more than everybody was.
   void resemble(const struct statx& old) {
     mode_t mode = old.stx_mode & 0777;
     if (::fchown(fd_.get(), old.stx_uid, old.stx_gid) != 0 &&
@@ -253,7 +255,7 @@ class Temporary {
     }
   }
 
-  /// Puts it on the disk.
+  /// Flushes the file to the disk.
   void flush() {
     if (::fsync(fd_.get()) != 0) {
       throw_errno("write", place_.file);
@@ -268,7 +270,7 @@ class Temporary {
     keep();
   }
 
-  /// Does so if the name is free, and returns whether it was.
+  /// Renames it as take_the_name does, but only if the name is free. Returns whether it was.
   bool take_a_free_name() {
     if (renamed(RENAME_NOREPLACE)) {
       keep();
@@ -280,7 +282,8 @@ class Temporary {
     if (errno != EINVAL && errno != ENOSYS) {
       throw_errno("create", place_.file);
     }
-    // The file system has no such renames: an empty file keeps the name meanwhile.
+    // The file system has no renames that spare an existing file: an empty file keeps the name
+    // meanwhile.
     const int directory = place_.directory.get();
     const FileDescriptor keeper(::openat(directory, place_.name.c_str(),
                                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
@@ -322,8 +325,8 @@ class Temporary {
   bool kept_ = false;
 };
 
-/// Permissions of a temporary file: nobody else's until it resembles the file that it replaces; as
-/// umask says if there is none.
+/// Returns the permissions that a temporary file is made with: the user's alone where it will
+/// replace a file, until it resembles that one; else everybody's, less what umask takes away.
 mode_t first_mode(const std::optional<struct statx>& old) {
   return old ? 0600 : 0666;
 }

@@ -27,7 +27,7 @@ std::string first_line(const fs::path& file) {
   return line;
 }
 
-/// None for "max", for -1 and for anything else that is no number above 0.
+/// Returns the number, or none for "max", for -1 and for anything else that is no number above 0.
 std::optional<double> microseconds(std::string_view text) {
   long value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -51,7 +51,7 @@ std::optional<double> quota_of_1(const fs::path& group) {
   return ratio(first_line(group / "cpu.cfs_quota_us"), first_line(group / "cpu.cfs_period_us"));
 }
 
-/// The least quota of a group, given as a path below `mount`, and its ancestors.
+/// Returns the least quota of a group, given as a path below `mount`, and its ancestors.
 template <class QuotaOf>
 std::optional<double> least_quota(const fs::path& mount, const fs::path& group,
                                   const QuotaOf& quota_of) {
@@ -77,7 +77,8 @@ bool has_cpu(std::string_view controllers) {
   return false;
 }
 
-/// Where hierarchies are mounted: version 2 alone, or beside version 1.
+/// Returns where a hierarchy may be mounted: version 2, which has no controllers, alone or beside
+/// version 1.
 std::vector<fs::path> mounts_of(std::string_view controllers, const fs::path& root) {
   const fs::path all = root / "sys/fs/cgroup";
   if (controllers.empty()) {

@@ -12,7 +12,8 @@
 namespace syncbn {
 namespace {
 
-// `settings` are bits of the control register that are 0 by default, or all that fesetround takes.
+// `settings` are the bits of the control register that are 0 by default. Without a known register
+// they are all bits of fegetround's result.
 #if defined(__SSE__)
 
 // MXCSR: flush to zero, rounding, denormals are zeros.
@@ -27,7 +28,7 @@ void set_control(std::uint64_t value) {
 
 #elif defined(__aarch64__)
 
-// FPCR: FZ, RMode, FZ16, and of FEAT_AFP AH and FIZ.
+// FPCR: FZ, RMode, FZ16, and AH and FIZ of FEAT_AFP.
 constexpr std::uint64_t settings = 1U << 24 | 3U << 22 | 1U << 19 | 3U;
 
 std::uint64_t control() {

@@ -5,12 +5,13 @@
 
 namespace syncbn {
 
-/// While one lives, its thread computes as IEEE 754 says by default: it rounds to nearest and keeps
-/// subnormal numbers. Then the thread has its own settings back.
+/// Makes its thread compute as IEEE 754 says by default while it lives: the thread rounds to
+/// nearest and keeps subnormal numbers. Afterwards the thread has its own settings back.
 ///
 /// Ranks and threads may be set differently (a thread starts with the settings of the one that made
-/// it), and results that must have the same bits must not depend on that. Exceptions are raised,
-/// or trapped, as the thread wants it. Costs about 5 ns, on x86 20 ns where settings differ.
+/// it), and results that must have the same bits must not depend on that. Floating-point exceptions
+/// are raised, or trapped, as the thread wants it. Costs about 5 ns, on x86 20 ns where settings
+/// differ.
 class DefaultArithmetic {
  public:
   DefaultArithmetic() noexcept;

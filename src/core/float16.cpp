@@ -8,12 +8,13 @@
 namespace syncbn {
 namespace {
 
-// A binary16-like format: `kMantissa` stored bits, 15 - kMantissa exponent bits, one sign bit.
+// Converts a binary16-like format of `kMantissa` stored bits, 15 - kMantissa exponent bits, one
+// sign bit.
 template <int kMantissa>
 struct Format {
   static constexpr int exponent_bits = 15 - kMantissa;
   static constexpr int bias = (1 << (exponent_bits - 1)) - 1;
-  static constexpr int min_exponent = 1 - bias;  // of the smallest normal number
+  static constexpr int min_exponent = 1 - bias;  // exponent of the smallest normal number
   static constexpr std::uint16_t infinity = ((1 << exponent_bits) - 1) << kMantissa;
 
   static double decode(std::uint16_t bits) {

@@ -5,8 +5,8 @@
 
 namespace syncbn {
 
-/// IEEE 754 binary16 as stored. Conversions round to nearest, ties to even, subnormals included;
-/// a NaN stays a NaN. From double: rounded once, not through float.
+/// Stores an IEEE 754 binary16. Conversions round to nearest, ties to even, subnormals included; a
+/// NaN stays a NaN. A double is rounded once, not through float.
 struct Float16 {
   std::uint16_t bits;
 
@@ -14,7 +14,7 @@ struct Float16 {
   static Float16 from(double value);
 };
 
-/// The upper half of an IEEE 754 binary32 as stored. Conversions as for Float16.
+/// Stores the upper half of an IEEE 754 binary32. Conversions are as for Float16.
 struct BFloat16 {
   std::uint16_t bits;
 
@@ -22,7 +22,7 @@ struct BFloat16 {
   static BFloat16 from(double value);
 };
 
-/// An element as double, and a double rounded to an element.
+/// Convert an element to double, and round a double to an element.
 template <class T>
 double to_double(T value) {
   return static_cast<double>(value);

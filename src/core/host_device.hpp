@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// For code that nvcc compiles for both sides, and any other compiler as it is.
+// Marks functions that nvcc compiles for host and device, and any other compiler as they are.
 
 #ifdef __CUDACC__
 #define SYNCBN_HOST_DEVICE __host__ __device__
@@ -9,7 +9,7 @@
 #define SYNCBN_HOST_DEVICE
 #endif
 
-/// In front of a loop over registers, of a constant number of rounds.
+/// Stands in front of a loop over registers, of a constant number of rounds.
 #ifdef __CUDA_ARCH__
 #define SYNCBN_UNROLL _Pragma("unroll")
 #else

@@ -22,7 +22,7 @@ namespace {
 
 RegularFile::RegularFile(std::filesystem::path path)
     : path_(std::move(path)),
-      // Opening a pipe does not wait for its writer then.
+      // With O_NONBLOCK, opening a pipe does not wait for its writer.
       descriptor_(::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) {
   struct stat status;
   if (!descriptor_ || ::fstat(descriptor_.get(), &status) != 0) {

@@ -6,7 +6,8 @@
 namespace syncbn {
 namespace {
 
-/// Bytes of the well-formed character at the text's beginning; 0: there is none.
+/// Returns the length in bytes of the well-formed character at the text's beginning, 0 if there is
+/// none.
 std::size_t character_at(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const std::uint8_t first = byte(0);
@@ -17,8 +18,8 @@ std::size_t character_at(std::string_view text) {
     return 0;
   }
   const std::size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  // What the second byte must be at least and at most, so that the form is the shortest, no
-  // surrogate and no number too large.
+  // The second byte must be between these, so that the form is the shortest, no surrogate and no
+  // number too large.
   const std::uint8_t least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
   const std::uint8_t most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
   if (text.size() < length || byte(1) < least || byte(1) > most) {

@@ -7,16 +7,17 @@
 
 namespace syncbn {
 
-/// The text with U+FFFD in place of each byte that is not part of a well-formed UTF-8 character
-/// (Unicode 15, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF).
+/// Returns the text with U+FFFD in place of each byte that is not part of a well-formed UTF-8
+/// character (Unicode 15, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF).
 std::string to_utf8(std::string_view text);
 
-/// As many of the text's first `bytes` bytes as end between two characters, where it is UTF-8.
+/// Returns at most the first `bytes` bytes of the text. If it is UTF-8, they end between two
+/// characters.
 inline std::string_view cut_to(std::string_view text, std::size_t bytes) {
   if (text.size() <= bytes) {
     return text;
   }
-  constexpr std::size_t most_continued = 3;  // bytes of a character behind its first
+  constexpr std::size_t most_continued = 3;  // most bytes of a character behind its first
   const auto continues = [&](std::size_t at) {
     return (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80;
   };
