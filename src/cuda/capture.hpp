@@ -5,7 +5,7 @@
 
 namespace syncbn::cuda {
 
-/// Whether work put on `stream` becomes part of a graph instead of being done.
+/// Tells whether work put on `stream` becomes part of a graph instead of being done.
 bool is_capturing(StreamView stream);
 
 }  // namespace syncbn::cuda

@@ -11,7 +11,7 @@ void check(cudaError_t status, const char* doing, std::source_location where) {
   if (status == cudaSuccess) {
     return;
   }
-  cudaGetLastError();  // else the next launch would report it once more
+  cudaGetLastError();  // without this the next launch would report it again
   throw DeviceError(std::string("CUDA failed ") + doing + " (" + cudaGetErrorName(status) + ": " +
                     cudaGetErrorString(status) + ") at " + where.file_name() + ":" +
                     std::to_string(where.line()));

@@ -8,8 +8,8 @@
 namespace syncbn::cuda {
 
 /// Throws DeviceError unless `status` is success. The message is what we were doing ("launching
-/// ..."), what CUDA says, and where in our code. Clears the error, if it is one that CUDA can go on
-/// after; after others (an illegal access, say) every call fails until the process ends.
+/// ..."), what CUDA says, and where in our code. Clears the error, if it is one after which CUDA
+/// can go on; after others (an illegal access, say) every call fails until the process ends.
 void check(cudaError_t status, const char* doing,
            std::source_location where = std::source_location::current());
 

@@ -6,7 +6,7 @@
 namespace syncbn::cuda {
 namespace {
 
-/// 13000 is 13.0.
+/// Turns 13000 into "13.0".
 std::string to_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
@@ -57,7 +57,7 @@ OnDevice::OnDevice(int device) : before_(current_device()) {
 }
 
 OnDevice::~OnDevice() {
-  cudaSetDevice(before_);  // fails only if every later call does, which will tell
+  cudaSetDevice(before_);  // if it fails, so does every later call, which will tell
 }
 
 }  // namespace syncbn::cuda

@@ -6,27 +6,29 @@
 
 namespace syncbn::cuda {
 
-/// CUDA devices that this process can use; 0 where there is no driver either.
+/// Returns how many CUDA devices this process can use; 0 also where there is no driver.
 int device_count();
 
-/// The device that the calling thread's calls go to.
+/// Returns the device that the calling thread's calls go to.
 int current_device();
 
-/// Makes `device` the calling thread's from now on.
+/// Sends the calling thread's calls to `device` from now on.
 void choose_device(int device);
 
 struct DeviceProperties {
   std::string name;             ///< "NVIDIA H100 80GB HBM3"
-  std::size_t cache_bytes = 0;  ///< of the L2
+  std::size_t cache_bytes = 0;  ///< [B] of the L2
 };
 DeviceProperties properties_of(int device);
 
-/// "13.0": of the runtime that this library is linked with, and the newest that the driver knows.
+/// Return versions as "13.0": of the runtime that this library is linked with, and the newest that
+/// the driver knows.
 std::string runtime_version();
 std::string driver_version();
-inline constexpr const char* no_driver = "0.0";  ///< its version where there is none
+inline constexpr const char* no_driver = "0.0";  ///< driver_version() without a driver
 
-/// Makes `device` the calling thread's, and the one before its again at the end of the scope.
+/// Sends the calling thread's calls to `device`, and from the end of the scope to the device
+/// before.
 class OnDevice {
  public:
   explicit OnDevice(int device);

@@ -13,11 +13,11 @@ struct FreeDevice {
   void operator()(void* memory) const noexcept;
 };
 
-/// Bytes of memory of the current device, aligned to 256, not cleared. To make and to release one
-/// may wait for all work on the device.
+/// Owns memory of the device that is current when it is made: aligned to 256 bytes, not cleared. To
+/// make and to release one may wait for all work on the device.
 class DeviceBuffer {
  public:
-  DeviceBuffer() = default;  ///< of no byte
+  DeviceBuffer() = default;  ///< empty
   explicit DeviceBuffer(std::size_t bytes);
 
   std::size_t bytes() const { return bytes_; }
@@ -27,11 +27,11 @@ class DeviceBuffer {
     return static_cast<T*>(memory_.get());
   }
 
-  /// On the stream. From and to memory that is not pinned, it may be done when the call returns, or
-  /// the call may wait for the stream.
+  /// Copy on the stream. If the host's memory is not pinned, the copy may be done when the call
+  /// returns, or the call may wait for the stream.
   void upload(std::span<const std::byte> from, StreamView stream, std::size_t offset = 0);
   void download(std::span<std::byte> to, StreamView stream, std::size_t offset = 0) const;
-  /// So many bytes of another's memory, on the stream.
+  /// Copies `bytes` bytes of another buffer, on the stream.
   void copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream, std::size_t offset = 0,
             std::size_t from_offset = 0);
   /// Sets every byte to 0, on the stream.
@@ -42,7 +42,7 @@ class DeviceBuffer {
   std::size_t bytes_ = 0;
 };
 
-/// As a buffer's, for device memory that somebody else owns.
+/// Copy as a buffer's functions do, for device memory that somebody else owns.
 void upload(std::span<const std::byte> from, void* to, StreamView stream);
 void download(const void* from, std::span<std::byte> to, StreamView stream);
 

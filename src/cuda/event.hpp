@@ -13,23 +13,24 @@ struct DestroyEvent {
   void operator()(CUevent_st* event) const noexcept;
 };
 
-/// A place in a stream that others can wait for, or look at.
+/// Marks a place in a stream that others can wait for, or look at.
 class Event {
  public:
   enum class Timing : bool { no, yes };
 
-  /// On the current device.
+  /// Makes an event of the current device.
   explicit Event(Timing timing = Timing::no);
 
   /// Marks the work put on `stream` so far.
   void record(StreamView stream);
-  /// Work put on `stream` from now on waits for what was marked.
+  /// Makes work put on `stream` from now on wait for what was marked.
   void hold(StreamView stream) const;
-  /// Whether what was marked is done. Throws DeviceError if it failed.
+  /// Tells whether what was marked is done. Throws DeviceError if it failed.
   bool is_done() const;
-  /// Waits for it. Throws DeviceError if it failed.
+  /// Waits for what was marked. Throws DeviceError if it failed.
   void synchronize() const;
-  /// Milliseconds from `begin`'s mark to this one, both with Timing::yes and done.
+  /// Returns the milliseconds from `begin`'s mark to this one. Both events have Timing::yes and are
+  /// done.
   float milliseconds_since(const Event& begin) const;
 
  private:

@@ -31,7 +31,7 @@ std::string driver_version() {
   refuse("no version of CUDA");
 }
 
-// There is no memory of a device without CUDA, and so nothing else to be done with it.
+// Without CUDA no buffer has memory, so there is nothing to be done with it.
 
 DeviceBuffer::DeviceBuffer(std::size_t) {
   refuse("no device memory");
@@ -44,7 +44,7 @@ void FreeDevice::operator()(void*) const noexcept {}
 void upload(std::span<const std::byte>, void*, StreamView) {}
 void download(const void*, std::span<std::byte>, StreamView) {}
 
-// Nor a stream other than the default one, on which nothing can be put, nor events of it.
+// There is no stream but the default one, on which nothing can be put, and no event.
 
 void StreamView::synchronize() const {}
 void DestroyStream::operator()(StreamHandle) const noexcept {}

@@ -12,11 +12,11 @@ struct FreePinned {
   void operator()(void* memory) const noexcept { cudaFreeHost(memory); }
 };
 
-/// Bytes of host memory that devices copy from and to on their own. Not cleared. To make and to
-/// release one takes as long as a system call and may wait for devices.
+/// Owns pinned host memory, which devices copy from and to on their own. It is not cleared. To make
+/// and to release one takes as long as a system call and may wait for devices.
 class PinnedBuffer {
  public:
-  PinnedBuffer() = default;  ///< of no byte
+  PinnedBuffer() = default;  ///< empty
   explicit PinnedBuffer(std::size_t bytes);
 
   std::size_t bytes() const { return bytes_; }

@@ -10,14 +10,14 @@ namespace syncbn::cuda {
 /// cudaStream_t
 using StreamHandle = CUstream_st*;
 
-/// Somebody's stream, to put work on. Null is the default stream.
+/// Refers to a stream that somebody else owns, to put work on. Null is the default stream.
 class StreamView {
  public:
   StreamView(StreamHandle stream) : stream_(stream) {}
 
   operator StreamHandle() const { return stream_; }
 
-  /// Waits for everything put on it so far. Throws DeviceError if any of that failed.
+  /// Waits for everything put on the stream so far. Throws DeviceError if any of that failed.
   void synchronize() const;
 
  private:
@@ -27,10 +27,10 @@ class StreamView {
 struct DestroyStream {
   void operator()(StreamHandle stream) const noexcept;
 };
-/// A stream of our own. Work on it goes on after its end.
+/// Owns a stream. Work that was put on it goes on when the owner is destroyed.
 using Stream = std::unique_ptr<CUstream_st, DestroyStream>;
 
-/// One that does not wait for the default stream, on the current device.
+/// Makes a stream on the current device that does not wait for the default stream.
 Stream make_stream();
 
 }  // namespace syncbn::cuda
