@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The state is taken as a series of 64-bit words w. The checksum h of those so far becomes
-//   h = scrambled((h ^ w) + c),  c the increment of splitmix64,
-// which for a given h has another value for each w, and for a given w for each h: so two series
-// that differ in one word differ in h from there on.
+//
+//   h = scrambled((h ^ w) + c),  c the increment of splitmix64.
+//
+// For a given h this has another value for each w, and for a given w another for each h. So two
+// series that differ in one word differ in h from there on.
 
 #include "state/checksum.hpp"
 
@@ -24,7 +26,8 @@ class Checksum {
  public:
   void add(std::uint64_t word) { sum_ = scrambled((sum_ ^ word) + 0x9e3779b97f4a7c15); }
 
-  /// With their number, so that what follows cannot be taken for part of them.
+  /// Adds the number of bytes and the bytes. Without the number, what follows could be taken for
+  /// part of them.
   void add(std::span<const std::byte> bytes) {
     add(bytes.size());
     while (!bytes.empty()) {

@@ -48,7 +48,8 @@ StateDType dtype_named(std::string_view name) {
   return dtype;
 }
 
-/// Product of the extents, or nothing if one is negative or it does not fit.
+/// Returns the product of the extents, or nothing if one is negative or the product is above
+/// max_elements.
 std::optional<std::uint64_t> element_count(const std::vector<std::int64_t>& shape) {
   std::uint64_t count = 1;
   for (const std::int64_t extent : shape) {
@@ -71,8 +72,8 @@ struct Placed {
   std::uint64_t end = 0;
 };
 
-/// Whether a tensor's bytes are as many as its shape and type say. Of another type every number is
-/// possible.
+/// Tells whether a tensor's bytes are as many as its shape and type say. With StateDType::other
+/// every number of bytes is possible.
 bool fits(const StateTensor& tensor, std::uint64_t bytes) {
   const auto count = element_count(tensor.shape);
   return count && (tensor.dtype == StateDType::other || *count * size_of(tensor.dtype) == bytes);
@@ -96,12 +97,13 @@ std::vector<T> whole_numbers(const json& list, const std::string& name) {
   return list.get<std::vector<T>>();
 }
 
-/// JSON that names nothing twice and fills the header, but for white space at its end.
+/// Parses the header: one JSON object that names nothing twice, with nothing but white space behind
+/// it.
 json parse_header(const std::string& text) {
   if (!text.starts_with('{')) {
     throw Error("its header is no JSON object");
   }
-  if (text.find('\0') != std::string::npos) {  // would end it for the parser
+  if (text.find('\0') != std::string::npos) {  // the parser would stop there
     throw Error("its header has a byte of 0");
   }
   std::vector<std::set<std::string>> names;
@@ -143,7 +145,7 @@ Placed parse_entry(const std::string& name, const json& entry) {
   return placed;
 }
 
-/// An object of texts; null, as the format's own reader takes it, is none.
+/// Reads an object of texts. Takes null for an empty one, as the format's own reader does.
 std::map<std::string, std::string> parse_metadata(const json& entries) {
   if (entries.is_null()) {
     return {};
@@ -155,7 +157,8 @@ std::map<std::string, std::string> parse_metadata(const json& entries) {
   return entries.get<std::map<std::string, std::string>>();
 }
 
-/// The tensors that the header names, in the order of their bytes, which are `size` without a gap.
+/// Returns the tensors that the header names, in the order of their bytes, which must be `size`
+/// without a gap.
 std::vector<Placed> parse_tensors(const json& header, std::uint64_t size) {
   std::vector<Placed> tensors;
   for (const auto& [name, entry] : header.items()) {
@@ -196,7 +199,8 @@ std::string read_header(RegularFile& opened) {
   return text;
 }
 
-/// Takes the checksum out of the metadata.
+/// Takes the checksum, if there is one, out of the metadata. Throws Error if it is not that of
+/// `state`.
 void verify(StateDict& state) {
   const auto recorded = state.metadata.find(checksum_key);
   if (recorded == state.metadata.end()) {

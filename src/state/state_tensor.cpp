@@ -19,7 +19,7 @@ struct Entry {
   std::size_t bytes;
 };
 
-// In the order of StateDType.
+// The entries are in the order of StateDType.
 constexpr std::array<Entry, 14> dtypes = {{{"BOOL", 1},
                                            {"U8", 1},
                                            {"I8", 1},
@@ -61,7 +61,8 @@ std::vector<double> doubles_from(std::span<const std::byte> bytes) {
                   " (" + std::string(expected) + " expected)");
 }
 
-/// The one integer in `bytes`, or nothing if there are more, or it is above what int64 holds.
+/// Returns the one integer in `bytes`, or nothing if there are none or more, or it does not fit
+/// int64.
 template <class T>
 std::optional<std::int64_t> one_integer(std::span<const std::byte> bytes) {
   T value;
@@ -73,7 +74,7 @@ std::optional<std::int64_t> one_integer(std::span<const std::byte> bytes) {
                                             : std::nullopt;
 }
 
-/// The one value if it is whole and below what int64 holds, or nothing.
+/// Returns the one value if it is whole and below 2^63 in magnitude, or nothing.
 std::optional<std::int64_t> one_whole(const std::vector<double>& values) {
   constexpr double beyond = 9223372036854775808.0;  // 2^63
   return values.size() == 1 && std::trunc(values[0]) == values[0] && std::abs(values[0]) < beyond
