@@ -15,7 +15,7 @@ namespace {
 
 thread_local std::string last_error;
 
-/// Without memory for the message there is none.
+/// Keeps the message for syncbn_last_error, or none if there is no memory for it.
 void remember(const char* message) noexcept {
   try {
     last_error = to_utf8(message);

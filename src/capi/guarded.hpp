@@ -17,7 +17,7 @@ namespace syncbn::capi {
 /// Turns the exception in flight into a status and keeps its message for syncbn_last_error.
 syncbn_status status_of_current_exception() noexcept;
 
-/// Runs `body`; no exception leaves the C ABI.
+/// Runs `body` and returns an exception as a status, so that none leaves the C ABI.
 template <class Body>
 syncbn_status guarded(Body&& body) {
   try {
@@ -31,7 +31,8 @@ syncbn_status guarded(Body&& body) {
 /// Throws InvalidArgument if `pointer` is null.
 void require(const void* pointer, const char* name);
 
-/// What `get` returns; if the handle is null, `otherwise`, and a message for syncbn_last_error.
+/// Returns what `get` returns. If the handle is null or `get` throws, returns `otherwise` and
+/// leaves a message for syncbn_last_error.
 template <class Handle, class Get, class Value = std::invoke_result_t<Get>>
 Value value_of(Handle* handle, const char* name, Get get, Value otherwise = {}) {
   Value value = otherwise;
@@ -42,8 +43,9 @@ Value value_of(Handle* handle, const char* name, Get get, Value otherwise = {}) 
   return value;
 }
 
-/// `count` values that C gives by their address. Throws InvalidArgument if that is null or not a
-/// multiple of their alignment, or the array's end is beyond all memory; nothing is asked of none.
+/// Returns `count` values that C gives by their address; of no values, nothing is asked. Throws
+/// InvalidArgument if the address is null or not a multiple of their alignment, or the array's end
+/// is beyond all memory.
 template <class T>
 std::span<T> to_span(T* values, std::size_t count, const char* name) {
   constexpr std::size_t most = std::numeric_limits<std::ptrdiff_t>::max() / sizeof(T);

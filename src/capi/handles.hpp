@@ -8,7 +8,7 @@
 #include "syncbn/c/syncbn.h"
 #include "syncbn/communicator.hpp"
 
-// What is behind the opaque pointers.
+// These types are behind the opaque pointers of the C interface.
 
 struct syncbn_communicator {
   syncbn::Communicator group;
@@ -24,16 +24,17 @@ struct syncbn_saved {
 
 namespace syncbn::capi {
 
-// The C enums and structs as ours. Each throws InvalidArgument for what is out of range or NULL.
+// These functions turn the C enums and structs into ours. Each throws InvalidArgument for what is
+// out of range or NULL.
 
 DType to_dtype(syncbn_dtype dtype);
-/// NULL is none.
+/// Takes NULL for no weights.
 Weight to_weight(const float* weight, const TensorView& x);
 Backend to_backend(syncbn_backend backend);
 TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
 Deadlines to_deadlines(double seconds);
-/// NULL is the defaults.
+/// Takes NULL for the defaults.
 BatchNormOptions to_options(const syncbn_options* options);
 /// Throws InvalidArgument if a backward is given one without the other.
 void require_together(const syncbn_tensor* y, const syncbn_tensor* dresidual);

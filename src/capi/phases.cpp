@@ -53,7 +53,7 @@ std::span<T> to_sums(T* sums, const TensorView& x) {
   return to_span(sums, sums_length(x.shape().c), "sums");
 }
 
-/// No two of the arrays share a byte.
+/// Throws InvalidArgument if two of the arrays share a byte.
 void require_apart(std::span<const std::span<double>> arrays) {
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const std::span<double> one = arrays[i];
