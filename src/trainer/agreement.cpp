@@ -31,7 +31,7 @@ std::string attempt(const std::function<void()>& work) {
   }
 }
 
-/// Every rank's text.
+/// Collective. Returns every rank's text.
 std::vector<std::string> gather(const Communicator& ranks, const std::string& mine) {
   const std::vector<double> lengths =
       ranks.all_gather(std::vector<double>{static_cast<double>(mine.size())});
@@ -39,7 +39,7 @@ std::vector<std::string> gather(const Communicator& ranks, const std::string& mi
   if (longest == 0) {
     return std::vector<std::string>(lengths.size());
   }
-  // One character a number.
+  // Each number carries one character.
   std::vector<double> padded(mine.begin(), mine.end());
   padded.resize(longest);
   const std::vector<double> all = ranks.all_gather(padded);
@@ -52,7 +52,7 @@ std::vector<std::string> gather(const Communicator& ranks, const std::string& mi
   return texts;
 }
 
-/// What all give, or who gives what; nothing of those that give "".
+/// Returns the text that all ranks give, or else which ranks give what, without those that give "".
 std::string describe(const std::vector<std::string>& texts) {
   std::map<std::string, std::vector<std::size_t>> ranks_of;
   for (std::size_t rank = 0; rank < texts.size(); ++rank) {

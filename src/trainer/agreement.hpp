@@ -13,7 +13,7 @@ namespace syncbn::trainer {
 /// others in vain.
 void agree(const Communicator& ranks, const std::function<void()>& work);
 
-/// Collective. "" if all ranks give the same text, else who gives which, on every rank:
+/// Collective. Returns "" if all ranks give the same text, else, on every rank, who gives which:
 /// "ranks 0, 2: step 4; rank 1: step 8".
 std::string differences(const Communicator& ranks, const std::string& mine);
 

@@ -9,8 +9,8 @@
 namespace syncbn::trainer {
 namespace {
 
-/// The optimizer trains gamma and beta in float, as all parameters; BatchNorm is given them before
-/// each pass.
+/// Puts a BatchNorm into a network. The optimizer trains gamma and beta in float, as all
+/// parameters; BatchNorm is given them before each forward.
 class BatchNormLayer final : public Layer {
  public:
   BatchNormLayer(const std::string& name, std::int64_t pixels, std::int64_t channels,

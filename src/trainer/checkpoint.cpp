@@ -28,8 +28,8 @@ std::string own_name(int rank, const std::string& name) {
   return rank == 0 ? name : fmt::format("rank{}.{}", rank, name);
 }
 
-/// Collective. A layer that has diverged on one rank only, whose state cannot be had, is told to
-/// all.
+/// Collective. Adds what the layers keep besides the parameters, of every rank where each has its
+/// own. If it cannot be had on one rank, where a layer has diverged, all ranks throw FileError.
 void add_layer_state(StateDict& state, const Trained& trained, const Communicator& ranks) {
   StateDict mine;
   agree(ranks, [&] { mine = layer_state(trained); });
@@ -49,7 +49,7 @@ void add_layer_state(StateDict& state, const Trained& trained, const Communicato
   }
 }
 
-/// This rank's statistics under the names its layers know.
+/// Puts this rank's statistics under the names that its layers know.
 void select_own(StateDict& state, const Trained& trained, int rank) {
   if (trained.running_statistics == RunningStatistics::shared) {
     return;
@@ -94,7 +94,8 @@ std::int64_t steps_done(const StateDict& state) {
   return steps;
 }
 
-/// A run that has diverged must not replace its last good checkpoint.
+/// Throws FileError if a value is not finite: a run that has diverged must not replace its last
+/// good checkpoint.
 void require_finite(const StateDict& state, const std::filesystem::path& file,
                     std::int64_t steps_done) {
   for (const auto& [name, tensor] : state.tensors) {
@@ -111,14 +112,14 @@ void require_finite(const StateDict& state, const std::filesystem::path& file,
   }
 }
 
-/// CRC-32 of names, shapes, values and metadata.
+/// Returns the CRC-32 of names, types, shapes, values and metadata.
 std::uint32_t checksum(const StateDict& state) {
   uLong crc = 0;
   const auto add = [&crc](const void* data, std::size_t bytes) {
     crc = crc32_z(crc, static_cast<const Bytef*>(data), bytes);
   };
   for (const auto& [key, value] : state.metadata) {
-    add(key.c_str(), key.size() + 1);  // with the zero between them
+    add(key.c_str(), key.size() + 1);  // with the zero at its end, to keep them apart
     add(value.c_str(), value.size() + 1);
   }
   for (const auto& [name, tensor] : state.tensors) {
@@ -130,7 +131,7 @@ std::uint32_t checksum(const StateDict& state) {
   return static_cast<std::uint32_t>(crc);
 }
 
-/// A checkpoint that has been read.
+/// Tells ranks apart that have read different checkpoints.
 struct Loaded {
   std::int64_t steps_done = 0;
   std::uint32_t checksum = 0;

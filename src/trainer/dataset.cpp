@@ -33,7 +33,7 @@ std::filesystem::path find(const std::filesystem::path& directory, const std::st
                   name, directory.string()));
 }
 
-/// The files of a training or test part, their headers read.
+/// Holds the files of a training or test part, their headers read.
 struct Part {
   IdxReader images;
   IdxReader labels;

@@ -13,26 +13,26 @@
 
 namespace syncbn::trainer {
 
-/// Grey images and their labels.
+/// Holds grey images and their labels.
 class Dataset {
  public:
-  /// `images` has three axes, `labels` one. Throws FileError, also where the two do not fit
-  /// together, which the headers tell before any values are read.
+  /// Reads the values of both files; `images` has three axes, `labels` one. Throws FileError, also
+  /// where the two do not fit together, which the headers tell before any values are read.
   Dataset(IdxReader images, IdxReader labels);
 
   std::int64_t size() const { return size_; }
   std::int64_t height() const { return height_; }
   std::int64_t width() const { return width_; }
   std::span<const std::uint8_t> labels() const { return labels_; }
-  /// One more than the largest label.
+  /// Returns one more than the largest label.
   std::int64_t classes() const;
 
-  /// How often each grey value comes up in all images.
+  /// Counts how often each grey value comes up in all images.
   std::array<std::int64_t, 256> histogram() const;
-  /// CRC-32 of pixels and labels, to tell data sets apart.
+  /// Returns the CRC-32 of pixels and labels, to tell data sets apart.
   std::uint32_t checksum() const;
 
-  /// Image `sample`, its pixels mapped through `value_of`, into `out` [height * width].
+  /// Writes image `sample`, its pixels mapped through `value_of`, to `out` [height * width].
   void image(std::int64_t sample, std::span<const float, 256> value_of, float* out) const;
 
  private:
@@ -41,11 +41,11 @@ class Dataset {
   std::vector<std::uint8_t> labels_;  ///< [size]
 };
 
-/// A data set as it is published: one part to train with, one to test with.
+/// Holds a data set as it is published: one part to train with, one to test with.
 struct Split {
   Dataset train;
   Dataset test;
-  /// Labels of both parts are below.
+  /// Returns one more than the largest label of both parts.
   std::int64_t classes() const { return std::max(train.classes(), test.classes()); }
 };
 
@@ -53,8 +53,8 @@ struct Split {
 /// Throws FileError.
 Split load_split(const std::filesystem::path& directory);
 
-/// Grey value to network input: scaled to the standard deviation that `data` have. Black stays 0,
-/// so that a black background adds nothing to sums, their rounding errors included.
+/// Maps grey values to network inputs: divides by the standard deviation of the pixels in `data`.
+/// Black stays 0, so that a black background adds nothing to sums, nor to their rounding errors.
 std::array<float, 256> grey_scale(const Dataset& data);
 
 }  // namespace syncbn::trainer

@@ -30,7 +30,8 @@ struct Device {
 
 using Arguments = std::unordered_map<int, dnnl::memory>;
 
-/// Returns when it is done: a oneDNN that computes through SYCL, as PyPI's, only begins in execute.
+/// Executes a primitive, and returns when it is done. A oneDNN that computes through SYCL, as
+/// PyPI's, only begins in execute.
 void run(const Device& device, const dnnl::primitive& primitive, const Arguments& arguments) {
   primitive.execute(device.stream, arguments);
   dnnl::stream(device.stream).wait();
@@ -94,7 +95,7 @@ dnnl::eltwise_backward::primitive_desc describe_eltwise_backward(
 
 #endif
 
-/// A tensor in the caller's memory that a primitive may want in a layout of its own.
+/// Holds a tensor in the caller's memory, which a primitive may want in a layout of its own.
 class Operand {
  public:
   Operand(const Device& device, const Desc& callers, const Desc& primitives)
@@ -106,7 +107,7 @@ class Operand {
     }
   }
 
-  /// To read: repacked now.
+  /// Returns memory from which a primitive reads `data`, repacked now if need be.
   dnnl::memory input(const Device& device, const float* data) {
     callers_.set_data_handle(const_cast<float*>(data));  // oneDNN's handles know no const
     if (pack_) {
@@ -115,7 +116,7 @@ class Operand {
     return primitives_;
   }
 
-  /// To write: `data` has it after finish().
+  /// Returns memory to which a primitive writes. `data` has the result after finish().
   dnnl::memory output(float* data) {
     callers_.set_data_handle(data);
     return primitives_;
@@ -132,13 +133,13 @@ class Operand {
   std::optional<dnnl::reorder> pack_, unpack_;
 };
 
-/// A tensor whose layout is the same for both.
+/// Returns a tensor that caller and primitive have in the same layout.
 dnnl::memory view(const Device& device, const Desc& desc, const float* data) {
   return {desc, device.engine, const_cast<float*>(data)};
 }
 
-/// A layer with weights for one batch size, but for the gradients of its weights. Dense and
-/// Convolution differ only in how the two primitives are described.
+/// Computes a layer with weights for one batch size, but not the gradients of its weights. Dense
+/// and Convolution differ only in how the two primitives are described.
 template <class Forward, class BackwardData>
 class Weighted {
  public:
@@ -179,7 +180,7 @@ class Weighted {
   Operand w_forward_, w_backward_;
 };
 
-/// The plans of one layer, made as batch sizes come up.
+/// Keeps the plans (prepared primitives) of one layer, made as batch sizes come up.
 template <class Plan>
 class PerBatchSize {
  public:
@@ -241,7 +242,7 @@ void Dense::backward_data(std::int64_t n, const float* w, const float* dy, float
   impl_->plan(n).backward_data(impl_->device, w, dy, dx);
 }
 
-/// Not oneDNN's: it has no matrix product in double for CPUs.
+/// Does not use oneDNN, which has no matrix product in double for CPUs.
 void Dense::backward_weights(std::int64_t n, const float* x, const float* dy, double* dw,
                              double* db) {
   const std::int64_t inputs = impl_->inputs, outputs = impl_->outputs;
@@ -265,7 +266,7 @@ void Dense::backward_weights(std::int64_t n, const float* x, const float* dy, do
 struct Convolution::Impl {
   using Plan = Weighted<dnnl::convolution_forward, dnnl::convolution_backward_data>;
 
-  /// The gradient of one sample.
+  /// Computes the gradients of weights and bias for one sample.
   struct Gradient {
     Desc x, y, b;
     dnnl::convolution_backward_weights::primitive_desc desc;
@@ -423,7 +424,7 @@ void AveragePool::backward(std::int64_t n, const float* dy, float* dx) {
 
 namespace {
 
-/// The algorithms whose backward needs y and not x.
+/// Returns the algorithm whose backward needs y and not x.
 dnnl::algorithm algorithm_of(Function function) {
   switch (function) {
     case Function::sigmoid:

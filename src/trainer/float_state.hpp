@@ -9,11 +9,11 @@
 
 namespace syncbn::trainer {
 
-/// `values` as a tensor of that shape.
+/// Returns `values` as a tensor of that shape.
 StateTensor floats(const std::vector<float>& values, const std::vector<std::int64_t>& shape);
 
-/// The values of a tensor. Throws FileError if it is missing or of another shape, or if one is not
-/// finite or beyond the range of float.
+/// Returns the values of a tensor. Throws FileError if it is missing or of another shape, or if one
+/// is not finite or beyond the range of float.
 std::vector<float> read_floats(const StateDict& state, const std::string& name,
                                const std::vector<std::int64_t>& shape);
 

@@ -28,8 +28,8 @@ struct CloseGzip {
   void operator()(gzFile file) const noexcept { gzclose(file); }
 };
 
-/// A regular file, open for reading. Opening a pipe would wait for its writer, and reading it for
-/// its end.
+/// Opens a regular file for reading, and refuses others. Opening a pipe would wait for its writer,
+/// and reading it for its end.
 int open_regular(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
@@ -48,7 +48,7 @@ int open_regular(const std::filesystem::path& path) {
 
 }  // namespace
 
-/// A file read front to back; zlib passes plain files through as they are.
+/// Reads a file front to back; zlib passes plain files through as they are.
 class IdxReader::Stream {
  public:
   explicit Stream(const std::filesystem::path& path) : path_(path) {
@@ -63,7 +63,7 @@ class IdxReader::Stream {
 
   const std::filesystem::path& path() const { return path_; }
 
-  /// Up to `bytes` of them; fewer only at the end of the file.
+  /// Reads up to `bytes` bytes and returns how many; fewer only at the end of the file.
   std::size_t read(std::uint8_t* data, std::size_t bytes) {
     const int got = gzread(file_.get(), data, static_cast<unsigned>(bytes));
     if (const std::string why = problem(); got < 0 || !why.empty()) {
@@ -82,7 +82,7 @@ class IdxReader::Stream {
   }
 
  private:
-  /// What zlib has to say, without "<fd:3>: " in front; nothing if all is well.
+  /// Returns what zlib says is wrong, without "<fd:3>: " in front; "" if all is well.
   std::string problem() const {
     int code = Z_OK;
     std::string text = gzerror(file_.get(), &code);
@@ -129,7 +129,7 @@ std::vector<std::int64_t> IdxReader::Stream::read_shape(int axes) {
   return shape;
 }
 
-/// Grows as data come in, so that a header which lies about the length costs no memory.
+/// Grows the result as data come in, so that a header which lies about the length costs no memory.
 std::vector<std::uint8_t> IdxReader::Stream::read_values(std::size_t count) {
   std::vector<std::uint8_t> values;
   while (values.size() < count) {

@@ -9,23 +9,24 @@
 
 namespace syncbn::trainer {
 
-/// An IDX file of unsigned bytes, the format of MNIST and its relatives, gzipped or plain. The
-/// header is read when it is opened, so that it can be judged before the values take memory.
+/// Reads an IDX file of unsigned bytes, the format of MNIST and its relatives, gzipped or plain.
+/// The header is read when the file is opened, so that it can be judged before the values take
+/// memory.
 class IdxReader {
  public:
-  /// `axes` is how many it must have: 3 for images, 1 for labels. Throws FileError if it cannot be
-  /// opened, is no regular file, or is not of that kind.
+  /// Opens a file that must have `axes` axes: 3 for images, 1 for labels. Throws FileError if it
+  /// cannot be opened, is no regular file, or is not of that kind.
   IdxReader(const std::filesystem::path& file, int axes);
   IdxReader(IdxReader&&) noexcept;
   ~IdxReader();
 
   const std::filesystem::path& path() const;
-  /// The lengths of the axes, above 0.
+  /// Returns the lengths of the axes, above 0.
   const std::vector<std::int64_t>& shape() const { return shape_; }
 
-  /// The values, product of the shape of them, last axis fastest. To be called once. Throws
-  /// FileError if the file is damaged, shorter or longer than its header says, or too large for the
-  /// memory.
+  /// Returns the values, as many as the product of the shape, last axis fastest. May be called
+  /// once. Throws FileError if the file is damaged, shorter or longer than its header says, or too
+  /// large for the memory.
   std::vector<std::uint8_t> values();
 
  private:

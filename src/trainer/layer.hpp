@@ -11,8 +11,8 @@
 
 namespace syncbn::trainer {
 
-/// A trained tensor, under the name it has in a checkpoint, and its gradient: the sum over this
-/// rank's samples.
+/// Holds a trained tensor, under the name it has in a checkpoint, and its gradient: the sum over
+/// this rank's samples.
 struct Parameter {
   std::string name;
   std::vector<std::int64_t> shape;
@@ -22,7 +22,7 @@ struct Parameter {
 
 enum class Mode : std::uint8_t { train, infer };
 
-/// One pass over this rank's shard of a batch.
+/// Describes one pass over this rank's shard of a batch.
 struct Pass {
   Mode mode = Mode::train;
   std::int64_t step = 0;
@@ -30,7 +30,8 @@ struct Pass {
   std::int64_t size() const { return static_cast<std::int64_t>(samples.size()); }
 };
 
-/// One stage of a network. Activations are [samples, sample size] floats, images channels last.
+/// Computes one stage of a network. Activations are [samples, sample size] floats, images channels
+/// last.
 class Layer {
  public:
   virtual ~Layer() = default;
@@ -38,7 +39,7 @@ class Layer {
   virtual std::int64_t output_size() const = 0;  ///< floats per sample
 
   virtual void forward(const Pass& pass, const float* x, float* y) = 0;
-  /// x and y are those of the last forward, which was in Mode::train. Overwrites the parameters'
+  /// Takes x and y of the last forward, which was in Mode::train. Overwrites the parameters'
   /// gradients and dx, which is null if nobody needs it.
   virtual void backward(const Pass& pass, const float* x, const float* y, const float* dy,
                         float* dx) = 0;
@@ -46,7 +47,8 @@ class Layer {
   virtual std::span<Parameter> parameters() { return {}; }
   virtual bool is_batch_norm() const { return false; }
 
-  /// What training changes besides the parameters.
+  /// Save and load what training changes besides the parameters. Batch norm's parameters are among
+  /// it.
   virtual void save_state(StateDict&) const {}
   virtual void load_state(const StateDict&) {}
 };

@@ -10,26 +10,26 @@
 
 namespace syncbn::trainer {
 
-/// Layers one behind the other, and the activations between them.
+/// Runs layers one behind the other, and keeps the activations between them.
 class Model {
  public:
   explicit Model(std::vector<std::unique_ptr<Layer>> layers);
 
   std::int64_t output_size() const { return layers_.back()->output_size(); }
 
-  /// x [pass.size(), input size] stays the caller's and must live until the backward. Returns
-  /// [pass.size(), output_size()], valid until the next forward. Collective in Mode::train if the
+  /// Returns [pass.size(), output_size()], valid until the next forward. x [pass.size(), input
+  /// size] stays the caller's and must live until the backward. Collective in Mode::train if the
   /// batch norm layers are.
   std::span<const float> forward(const Pass& pass, std::span<const float> x);
 
-  /// Belongs to the last forward, which was in Mode::train. Collective in the same way. Leaves this
-  /// rank's share of the gradients in parameters().
+  /// Goes back through the last forward, which was in Mode::train. Collective in the same way.
+  /// Leaves this rank's share of the gradients in parameters().
   void backward(const Pass& pass, std::span<const float> x, std::span<const float> dy);
 
   std::span<Parameter* const> parameters() { return parameters_; }
   std::span<const std::unique_ptr<Layer>> layers() const { return layers_; }
 
-  /// Time spent in batch norm layers so far, their exchange included [s].
+  /// Returns the time spent in batch norm layers so far, their exchange included [s].
   double batch_norm_seconds() const { return batch_norm_seconds_; }
 
  private:
@@ -40,7 +40,7 @@ class Model {
   std::int64_t widest_ = 0;                   ///< largest output_size()
   std::int64_t reserved_ = 0;                 ///< samples the buffers have room for
   std::vector<TensorBuffer<float>> outputs_;  ///< per layer
-  TensorBuffer<float> gradients_[2];          ///< of a layer's output and its input, in turn
+  TensorBuffer<float> gradients_[2];  ///< gradients of a layer's output and its input, in turn
   double batch_norm_seconds_ = 0;
 };
 

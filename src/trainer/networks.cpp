@@ -29,10 +29,11 @@ class Builder {
 
   void hidden_dense(std::int64_t outputs) { dense(outputs, hidden_bias(), hidden_gain()); }
 
-  /// Small at first: the classes begin about equally likely, and the first gradients gentle.
+  /// Adds the last layer. Its weights are small at first: the classes begin about equally likely,
+  /// and the first gradients gentle.
   void output_dense(std::int64_t outputs) { dense(outputs, dnn::Bias::with, 0.01); }
 
-  /// Batch norm if there is any, and the activation: fused where batch norm can.
+  /// Adds batch norm, if there is any, and the activation, fused where batch norm can.
   void activation() {
     const dnn::Function function = options_.chosen_activation();
     const bool norm = options_.norm != Norm::none;
@@ -72,16 +73,16 @@ class Builder {
     shape_ = {1, 1, outputs};
   }
 
-  /// In front of batch norm a bias is subtracted again with the mean.
+  /// Leaves out the bias in front of batch norm, which would subtract it again with the mean.
   dnn::Bias hidden_bias() const {
     return options_.norm == Norm::none ? dnn::Bias::with : dnn::Bias::without;
   }
 
-  /// He et al. (2015): relu loses half of the variance.
+  /// Returns 2 for relu, which loses half of the variance (He et al., 2015).
   double hidden_gain() const { return options_.chosen_activation() == dnn::Function::relu ? 2 : 1; }
 
   Initialization initialization(std::int64_t inputs, double gain) const {
-    const std::uint64_t nth = convolutions_ + denses_;  // the same weights whatever the norm
+    const std::uint64_t nth = convolutions_ + denses_;  // gives the same weights whatever the norm
     return {Random{static_cast<std::uint64_t>(Draw::weights), options_.seed, nth},
             options_.init_scale * std::sqrt(gain / static_cast<double>(inputs))};
   }

@@ -9,9 +9,9 @@
 
 namespace syncbn::trainer {
 
-/// The network that `options` ask for, with an output for each class, its weights drawn from the
-/// seed. Batch norm layers take their statistics over `group`. Throws InvalidArgument if the images
-/// are too small for it.
+/// Builds the network that `options` ask for, with an output for each class, its weights drawn from
+/// the seed. Batch norm layers take their statistics over `group`. Throws InvalidArgument if the
+/// images are too small for it.
 Model build_network(const TrainOptions& options, dnn::Image input, std::int64_t classes,
                     const Communicator& group);
 

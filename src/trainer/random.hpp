@@ -6,9 +6,9 @@
 
 namespace syncbn::trainer {
 
-/// Random numbers by counter: draw `i` is a function of the key and i alone, so whichever rank
-/// asks, in whatever order, gets the same. Integer and exact arithmetic only: the same on every
-/// machine.
+/// Makes random numbers by counter: draw `i` is a function of the key and i alone, so whichever
+/// rank asks, in whatever order, gets the same. Integer and exact arithmetic only: the same on
+/// every machine.
 class Random {
  public:
   explicit Random(std::initializer_list<std::uint64_t> key) {
@@ -19,11 +19,11 @@ class Random {
 
   std::uint64_t bits(std::uint64_t i) const { return mix(key_ + i * golden); }
 
-  /// In [0, 1), a multiple of 2^-53.
+  /// Returns a number in [0, 1), a multiple of 2^-53.
   double uniform(std::uint64_t i) const { return static_cast<double>(bits(i) >> 11) * 0x1p-53; }
 
-  /// Mean 0, variance 1: the sum of twelve uniforms (Irwin-Hall). Needs no logarithm, whose last
-  /// bit differs between maths libraries.
+  /// Returns a number of mean 0 and variance 1: the sum of twelve uniforms (Irwin-Hall), less 6.
+  /// Needs no logarithm, whose last bit differs between maths libraries.
   double normal(std::uint64_t i) const {
     double sum = -6;
     for (std::uint64_t k = 0; k < 12; ++k) {
@@ -32,7 +32,7 @@ class Random {
     return sum;
   }
 
-  /// In [0, n). The bias is below n / 2^53.
+  /// Returns a number in [0, n). The bias is below n / 2^53.
   std::uint64_t below(std::uint64_t n, std::uint64_t i) const {
     return static_cast<std::uint64_t>(uniform(i) * static_cast<double>(n));
   }
@@ -40,7 +40,7 @@ class Random {
  private:
   static constexpr std::uint64_t golden = 0x9e3779b97f4a7c15;
 
-  /// The output function of splitmix64 (Steele, Lea & Flood 2014).
+  /// Returns splitmix64's output for state z (Steele, Lea & Flood 2014).
   static constexpr std::uint64_t mix(std::uint64_t z) {
     z += golden;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
@@ -51,7 +51,8 @@ class Random {
   std::uint64_t key_ = 0;
 };
 
-/// What a stream of random numbers is for: the first word of its key, then the seed.
+/// Says what a stream of random numbers is for. It is the first word of the stream's key; the seed
+/// follows.
 enum class Draw : std::uint64_t { order = 1, weights, dropout };
 
 }  // namespace syncbn::trainer

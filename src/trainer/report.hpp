@@ -8,26 +8,26 @@
 
 namespace syncbn::trainer {
 
-/// Where this rank's time went [s].
+/// Says where this rank's time went [s].
 struct Times {
   double total = 0;
   double layers = 0;      ///< forward and backward of all layers but batch norm, and the loss
   double batch_norm = 0;  ///< batch norm layers without their exchange
   double batch_norm_exchange = 0;  ///< waiting for other ranks included
-  double gradient_exchange = 0;    ///< the same
+  double gradient_exchange = 0;    ///< waiting for other ranks included
   double update = 0;               ///< optimizer
 
   Times& operator+=(const Times& other);
-  /// In the total, both exchanges; 0 of nothing.
+  /// Returns the share of both exchanges in the total; 0 if that is 0.
   double exchange_share() const;
-  /// In the total, batch norm layers with their exchange.
+  /// Returns the share of batch norm layers, with their exchange, in the total.
   double batch_norm_share() const;
 };
 
 struct StepReport {
-  std::int64_t step = 0;    ///< from 1
-  std::int64_t epoch = 0;   ///< from 1
-  std::int64_t steps = 0;   ///< of the whole run
+  std::int64_t step = 0;    ///< counted from 1
+  std::int64_t epoch = 0;   ///< counted from 1
+  std::int64_t steps = 0;   ///< in the whole run
   std::int64_t images = 0;  ///< in the global batch
   double loss = 0;          ///< mean over the global batch, before the step's update
   double learning_rate = 0;
@@ -35,8 +35,8 @@ struct StepReport {
   std::optional<double> test_accuracy;  ///< at the end of an epoch and of the run
 };
 
-/// What `run` did, from where it resumed. A step that was taken again, because a rank was lost,
-/// counts again.
+/// Says what `run` did, from where it resumed. A step that was taken again, because a rank was
+/// lost, counts again.
 struct RunReport {
   std::int64_t steps = 0;
   std::int64_t images = 0;
@@ -45,13 +45,13 @@ struct RunReport {
   std::int64_t test_images = 0;
 };
 
-/// Told about a run as it goes on, on the rank it was given to.
+/// Hears of a run as it goes on, on the rank it was given to.
 class Observer {
  public:
   virtual ~Observer() = default;
   virtual void on_step(const StepReport& report) = 0;
-  /// Ranks are lost. `ranks` are those that go on, with what follows step `steps_done`, which may
-  /// have been told of already, and then is told of again.
+  /// Is called when ranks are lost. `ranks` are those that go on, with what follows step
+  /// `steps_done`. Steps after it may have been told of already, and then are told of again.
   virtual void on_recovery(std::int64_t /*steps_done*/, const Communicator& /*ranks*/) {}
 };
 

@@ -25,7 +25,7 @@ std::span<const std::int64_t> Sampler::global_batch(std::int64_t step) {
                                    static_cast<std::size_t>(end - begin));
 }
 
-/// Fisher & Yates.
+/// Shuffles as Fisher & Yates do.
 void Sampler::shuffle(std::int64_t epoch) {
   const Random random{static_cast<std::uint64_t>(Draw::order), seed_,
                       static_cast<std::uint64_t>(epoch)};

@@ -7,8 +7,9 @@
 
 namespace syncbn::trainer {
 
-/// Which samples make up the global batch of a step: each epoch goes once through a permutation of
-/// its own, in batches of which the last may be smaller. Depends on the seed, not on the ranks.
+/// Says which samples make up the global batch of a step. Each epoch goes once through a
+/// permutation of its own, in batches of which the last may be smaller. Depends on the seed, not on
+/// the ranks.
 class Sampler {
  public:
   Sampler(std::int64_t samples, std::int64_t batch_size, std::uint64_t seed);
@@ -18,7 +19,7 @@ class Sampler {
   std::int64_t epoch_of(std::int64_t step) const { return step / steps_per_epoch(); }
   bool ends_epoch(std::int64_t step) const { return (step + 1) % steps_per_epoch() == 0; }
 
-  /// Valid until the next call.
+  /// Returns the samples' numbers in the data set, valid until the next call.
   std::span<const std::int64_t> global_batch(std::int64_t step);
 
  private:
@@ -30,7 +31,8 @@ class Sampler {
   std::vector<std::int64_t> order_;
 };
 
-/// The consecutive part of `n` things that one of `ranks` ranks takes. Sizes differ by at most one.
+/// Bounds the consecutive part of `n` things that one of `ranks` ranks takes. Sizes differ by at
+/// most one.
 struct Range {
   std::int64_t begin = 0, end = 0;
   std::int64_t size() const { return end - begin; }

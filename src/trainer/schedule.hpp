@@ -7,7 +7,7 @@
 
 namespace syncbn::trainer {
 
-/// The learning rate of `step`, counted from 0, in a run of `steps`.
+/// Returns the learning rate of `step`, counted from 0, in a run of `steps`.
 double learning_rate(const TrainOptions& options, std::int64_t step, std::int64_t steps);
 
 }  // namespace syncbn::trainer

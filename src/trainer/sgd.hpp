@@ -11,15 +11,15 @@
 
 namespace syncbn::trainer {
 
-/// Stochastic gradient descent with momentum: v = momentum v + g, w = w - rate v.
+/// Does stochastic gradient descent with momentum: v = momentum v + g, w = w - rate v.
 class Sgd {
  public:
   Sgd(std::span<Parameter* const> parameters, double momentum);
 
-  /// `gradients` are those of all parameters, one after the other.
+  /// Takes one step. `gradients` are those of all parameters, one after the other.
   void step(std::span<const double> gradients, double rate);
 
-  /// Under "velocity." and the parameter's name.
+  /// Save and load each velocity under "velocity." and the parameter's name.
   void save_state(StateDict& state) const;
   void load_state(const StateDict& state);
 

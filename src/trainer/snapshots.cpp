@@ -9,13 +9,13 @@
 namespace syncbn::trainer {
 namespace {
 
-/// Collective. The fewest steps that any rank has done.
+/// Collective. Returns the fewest steps that any rank has done.
 std::int64_t common_steps(std::int64_t mine, const Communicator& ranks) {
   const std::vector<double> all = ranks.all_gather(std::vector{static_cast<double>(mine)});
   return static_cast<std::int64_t>(*std::ranges::min_element(all));
 }
 
-/// Collective. Rank 0's values, in tensors of the same names and shapes on all ranks.
+/// Collective. Returns rank 0's values, in tensors of the same names and shapes on all ranks.
 StateDict of_rank_0(const StateDict& mine, const Communicator& ranks) {
   std::vector<double> values = flatten(mine);
   if (ranks.rank() != 0) {

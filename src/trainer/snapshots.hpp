@@ -10,15 +10,15 @@
 
 namespace syncbn::trainer {
 
-/// A run's state in memory, after the last step that this rank has done and after the one before:
-/// when an exchange fails, another rank may not have come as far, but no more than a step less,
-/// since a step takes all ranks. Costs a copy of the state a step.
+/// Keeps a run's state in memory, after the last step that this rank has done and after the one
+/// before. When an exchange fails, another rank may not have come as far, but no more than a step
+/// less, since a step takes all ranks. Costs a copy of the state a step.
 class Snapshots {
  public:
-  /// After `steps_done` steps.
+  /// Keeps the state after `steps_done` steps.
   void keep(const Trained& trained, std::int64_t steps_done);
 
-  /// Collective, over those that have kept. `trained` becomes what it was after the last step that
+  /// Collective, over those that have kept. Sets `trained` to what it was after the last step that
   /// all of them have done, everywhere with the values of the lowest rank, to the bit; only running
   /// statistics per rank stay each rank's own. Returns that step, which is then the last one kept.
   /// If it throws CommError, `trained` is undefined and what was kept is still there.

@@ -20,7 +20,7 @@
 namespace syncbn::trainer {
 namespace {
 
-constexpr std::string_view beginning = R"({"step":)";  ///< of every line
+constexpr std::string_view beginning = R"({"step":)";  ///< how every line begins
 
 std::optional<std::int64_t> step_in(std::string_view line) {
   const auto json = nlohmann::json::parse(line, nullptr, false);
@@ -30,13 +30,13 @@ std::optional<std::int64_t> step_in(std::string_view line) {
   return json["step"].get<std::int64_t>();
 }
 
-/// Of the last line, which a killed run may have left unfinished.
+/// Tells whether the last line, which a killed run may have left unfinished, begins as a step does.
 bool may_become_a_step(std::string_view line) {
   return line.starts_with(beginning) || beginning.starts_with(line);
 }
 
-/// Bytes up to the first step that is not before `first_step`. Throws FileError for what is no step
-/// log: somebody may still need it.
+/// Returns the bytes up to the first step that is not before `first_step`. Throws FileError for
+/// what is no step log, because somebody may still need it.
 std::uintmax_t length_before(const std::filesystem::path& file, std::int64_t first_step) {
   std::ifstream in(file);
   std::array<char, 4096> line{};  // more than a step takes
@@ -62,7 +62,7 @@ std::uintmax_t length_before(const std::filesystem::path& file, std::int64_t fir
 }  // namespace
 
 StepLog::StepLog(const std::filesystem::path& file, std::int64_t first_step) : file_(file) {
-  // Opening a pipe would wait for its reader.
+  // Without O_NONBLOCK, opening a pipe would wait for its reader.
   const int fd = ::open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
   if (fd < 0) {
     refuse(errno == ENXIO ? "nobody reads this pipe; start its reader first"

@@ -10,15 +10,15 @@
 
 namespace syncbn::trainer {
 
-/// A file of JSON objects, one line a step, each complete before the next step begins.
+/// Writes a file of JSON objects, one line a step, each complete before the next step begins.
 class StepLog {
  public:
-  /// Goes on behind the steps before `first_step` that the file already has; starts anew if that is
-  /// 1. Throws FileError, also for a file with lines that no step log has, which it leaves as it
-  /// was, and for a pipe that nobody reads.
+  /// Keeps the steps before `first_step` that the file already has, and goes on behind them; starts
+  /// anew if that is 1. Throws FileError, also for a file with lines that no step log has, which it
+  /// leaves as it was, and for a pipe that nobody reads.
   StepLog(const std::filesystem::path& file, std::int64_t first_step);
 
-  /// Throws FileError.
+  /// Writes a step's line. Throws FileError.
   void write(const StepReport& report);
 
  private:

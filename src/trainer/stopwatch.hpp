@@ -5,7 +5,7 @@
 
 namespace syncbn::trainer {
 
-/// Runs from its construction.
+/// Measures the time since its construction.
 class Stopwatch {
  public:
   double seconds() const {

@@ -16,14 +16,14 @@ enum class Network : std::uint8_t {
         ///< layer
 };
 
-/// Over which samples the batch norm layers take their statistics.
+/// Says over which samples the batch norm layers take their statistics.
 enum class Norm : std::uint8_t {
   none,   ///< no batch norm layers
   local,  ///< each rank's own shard
   sync,   ///< the global batch
 };
 
-/// How the learning rate changes over the run.
+/// Says how the learning rate changes over the run.
 enum class Schedule : std::uint8_t {
   constant,
   cosine,  ///< falls to 0 along half a cosine
@@ -50,9 +50,9 @@ constexpr std::string_view to_string(Function function) {
 }
 }  // namespace dnn
 
-/// Everything that determines a run. The same on every rank.
+/// Holds everything that determines a run. All ranks have the same.
 struct TrainOptions {
-  /// Where Debian's package dataset-fashion-mnist puts it.
+  /// Debian's package dataset-fashion-mnist puts its files here.
   std::filesystem::path data = "/usr/share/datasets/fashion-mnist";
 
   Network network = Network::cnn;
@@ -65,12 +65,12 @@ struct TrainOptions {
   double learning_rate = 0.03;
   double momentum = 0.9;
   Schedule schedule = Schedule::cosine;
-  std::optional<std::int64_t> epochs;  ///< length of the run; unset, and no steps: 4
-  std::optional<std::int64_t> steps;   ///< the same in steps
+  std::optional<std::int64_t> epochs;  ///< length of the run; 4 without epochs and steps
+  std::optional<std::int64_t> steps;   ///< length of the run, in steps
   std::uint64_t seed = 1;
 
   std::filesystem::path save;  ///< checkpoint, written at the end of each epoch and the run
-  std::optional<std::int64_t> save_every;  ///< and every so many steps
+  std::optional<std::int64_t> save_every;  ///< steps between further checkpoints
   std::filesystem::path resume;            ///< checkpoint to go on from; empty paths: none
 
   dnn::Function chosen_activation() const;
@@ -79,7 +79,7 @@ struct TrainOptions {
 /// Throws InvalidArgument for values out of range and for options that contradict each other.
 void validate(const TrainOptions& options);
 
-/// Steps of the whole run, from 0, also for one that resumes.
+/// Returns the steps of the whole run, from 0, also for one that resumes.
 std::int64_t total_steps(const TrainOptions& options, std::int64_t steps_per_epoch);
 
 }  // namespace syncbn::trainer

@@ -24,7 +24,7 @@ namespace {
 
 constexpr std::int64_t evaluation_batch = 500;
 
-/// Collective. Every rank's copy of the data, found to be the same on all.
+/// Collective. Loads the data on every rank. Throws FileError if they are not the same on all.
 Split load_everywhere(const std::filesystem::path& directory, const Communicator& ranks) {
   std::optional<Split> split;
   agree(ranks, [&] { split = load_split(directory); });
@@ -138,7 +138,7 @@ void Trainer::take_step(Observer& observer) {
   }
 }
 
-/// Makes everything anew that holds a communicator.
+/// Makes everything anew that holds a communicator, and takes its state from the snapshots.
 void Trainer::go_on_with(const Communicator& survivors, Observer& observer) {
   exchange_ = survivors.split(0);
   norm_group_ = norm_group(options_, survivors);
@@ -176,21 +176,23 @@ StepReport Trainer::train_step() {
   return report;
 }
 
-/// Forward, backward and exchange. Leaves the mean gradients in message_, returns the mean loss.
+/// Runs forward, backward and exchange. Leaves the mean gradients in message_, returns the mean
+/// loss.
 double Trainer::global_loss(std::span<const std::int64_t> batch) {
   const auto images = static_cast<std::int64_t>(batch.size());
   const Pass pass{Mode::train, step_, own_part(batch)};
   return exchange_gradients(shard_loss(pass), images);
 }
 
-/// What this rank takes of a global batch.
+/// Returns the samples of a global batch that this rank takes.
 std::span<const std::int64_t> Trainer::own_part(std::span<const std::int64_t> batch) const {
   const Range mine =
       shard(static_cast<std::int64_t>(batch.size()), exchange_.rank(), exchange_.size());
   return batch.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
 }
 
-/// Forward and backward. Leaves the summed gradients with the parameters, returns the summed loss.
+/// Runs forward and backward. Leaves the summed gradients with the parameters, returns the summed
+/// loss.
 double Trainer::shard_loss(const Pass& pass) {
   try {
     load_images(data_.train, pass.samples);
@@ -250,8 +252,8 @@ bool Trainer::checkpoint_is_due() const {
                                     (options_.save_every && step_ % *options_.save_every == 0));
 }
 
-/// Collective. Throws FileError on every rank if the weights as they are now give no finite loss:
-/// the next step would tell, but then the last good checkpoint would be gone.
+/// Collective. Throws FileError on every rank if the weights as they are now give no finite loss.
+/// The next step would tell, but then the last good checkpoint would be gone.
 void Trainer::require_finite_loss() {
   agree(exchange_, [&] {
     const std::span<const std::int64_t> batch = sampler_.global_batch(step_ - 1);

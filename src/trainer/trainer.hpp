@@ -23,15 +23,15 @@
 
 namespace syncbn::trainer {
 
-/// Called where an exchange has failed. Collective over the ranks that are left: returns a
-/// communicator of them. Throws if none of the old ones is lost, so that it failed for another
-/// reason, or if the others do not come: then it is over.
+/// Is called where an exchange has failed. Collective over the ranks that are left: returns a
+/// communicator of them. Throws if none of the old ranks is lost, so that the exchange failed for
+/// another reason, or if the others do not come; the run then ends.
 using Recover = std::function<Communicator(const CommError& failure)>;
 
-/// Data-parallel training. Each step takes the same global batch whatever the number of ranks, each
-/// rank a shard of it, and the gradients and losses of all samples are summed over the ranks in one
-/// all-reduce of doubles. With Norm::sync (and Norm::none) the losses are those of one rank, up to
-/// rounding.
+/// Trains data-parallel. Each step takes the same global batch whatever the number of ranks. Each
+/// rank takes a shard of it, and the gradients and losses of all samples are summed over the ranks
+/// in one all-reduce of doubles. With Norm::sync (and Norm::none) the losses are those of one rank,
+/// up to rounding.
 ///
 /// Prints nothing. Errors of the files are thrown on all ranks. Whether a checkpoint can be written
 /// is not tried before there is one.
@@ -41,7 +41,7 @@ class Trainer {
   /// checkpoint to resume from.
   Trainer(const TrainOptions& options, const Communicator& ranks);
 
-  /// Steps done so far: 0, or those of the checkpoint.
+  /// Returns the steps done so far: at first 0, or those of the checkpoint.
   std::int64_t steps_done() const { return step_; }
   std::int64_t steps() const { return steps_; }
   std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }
@@ -49,12 +49,12 @@ class Trainer {
   std::int64_t classes() const { return model_.output_size(); }
   std::int64_t parameter_count() const;
 
-  /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite,
-  /// and FileError instead of saving weights that give none that is; the last checkpoint is then
-  /// from before.
+  /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite, and
+  /// FileError instead of saving weights that give no finite loss; the last checkpoint is then from
+  /// before.
   ///
   /// With `recover`, ranks may be lost: the others go back to the last step that all of them have
-  /// done, and from there on are what a run of as many ranks is that resumes from a checkpoint of
+  /// done. From there on they are what a run of as many ranks is that resumes from a checkpoint of
   /// that step, with the values of the lowest of them. With Norm::local each keeps its own running
   /// statistics.
   RunReport run(Observer& observer, const Recover& recover = nullptr);
@@ -78,7 +78,7 @@ class Trainer {
   Trained trained();
 
   TrainOptions options_;
-  Communicator exchange_;  ///< of gradients: batch norm's messages are counted apart
+  Communicator exchange_;  ///< for gradients; batch norm's messages are counted apart
   Split data_;
   std::array<float, 256> value_of_;
   Communicator norm_group_;
@@ -88,9 +88,9 @@ class Trainer {
   std::int64_t steps_;
   std::int64_t step_ = 0;
   RunReport run_;
-  std::optional<Snapshots> snapshots_;  ///< of a run that can go on without lost ranks
+  std::optional<Snapshots> snapshots_;  ///< if the run can go on without lost ranks
 
-  // Reused from step to step.
+  // These are reused from step to step.
   TensorBuffer<float> images_;           ///< [shard, height * width]
   std::vector<std::uint8_t> labels_;     ///< [shard]
   TensorBuffer<float> logit_gradients_;  ///< [shard, classes]

@@ -7,7 +7,7 @@
 namespace syncbn::trainer {
 namespace {
 
-/// A layer that multiplies by its weights: Product is dnn::Dense or dnn::Convolution.
+/// Multiplies by its weights. Product is dnn::Dense or dnn::Convolution.
 template <class Product>
 class WeightedLayer final : public Layer {
  public:

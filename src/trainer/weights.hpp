@@ -11,7 +11,7 @@
 
 namespace syncbn::trainer {
 
-/// The parameters of a layer that multiplies: a weight, and a bias if it has one.
+/// Holds the parameters of a layer that multiplies: a weight, and a bias if it has one.
 class Weights {
  public:
   Weights(const std::string& name, std::vector<std::int64_t> shape, dnn::Bias bias,
@@ -20,7 +20,7 @@ class Weights {
   std::span<Parameter> parameters() { return parameters_; }
   const float* weight() const { return parameters_[0].value.data(); }
   double* weight_gradient() { return parameters_[0].gradient.data(); }
-  /// Null without a bias.
+  /// Returns null without a bias, and so does bias_gradient.
   const float* bias() const { return has_bias() ? parameters_[1].value.data() : nullptr; }
   double* bias_gradient() { return has_bias() ? parameters_[1].gradient.data() : nullptr; }
 
