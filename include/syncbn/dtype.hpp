@@ -7,11 +7,11 @@
 
 namespace syncbn {
 
-/// Element type of a tensor. f16 is IEEE 754 binary16, bf16 the upper half of a binary32; both are
-/// passed as 16-bit words and rounded to nearest, ties to even, when written.
+/// A DType is the element type of a tensor. f16 is IEEE 754 binary16, bf16 the upper half of a
+/// binary32; both are passed as 16-bit words and rounded to nearest, ties to even, when written.
 enum class DType : std::uint8_t { f32, f64, f16, bf16 };
 
-/// Bytes an element takes.
+/// Returns the size of an element. [B]
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f64:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The only public header that needs <mpi.h>. Present when the library was built with MPI.
+// This is the only public C++ header that needs <mpi.h>. It is installed if the library was built
+// with MPI.
 
 #include <mpi.h>
 
@@ -9,32 +10,35 @@
 
 namespace syncbn {
 
-/// Who sums over MPI ranks.
+/// An MpiExchange says who sums over MPI ranks.
 enum class MpiExchange {
   builtin,  ///< this library: shared memory within hosts, point-to-point messages between them
-  mpi       ///< MPI_Iallreduce: for networks that do it in hardware
+  mpi       ///< MPI_Iallreduce: for networks that sum in hardware
 };
 
-/// From the environment: SYNCBN_EXCHANGE=builtin or mpi; else builtin. Throws
-/// InvalidArgument for other values.
+/// Returns what SYNCBN_EXCHANGE in the environment says, "builtin" or "mpi"; without it, builtin.
+/// Throws InvalidArgument for other values.
 MpiExchange default_mpi_exchange();
 
-/// Collective over `comm`; all ranks give the same exchange. A communicator of the same ranks.
+/// Collective over `comm`. Makes a communicator of the ranks of `comm`; all give the same
+/// `exchange`.
 ///
-/// `comm` is duplicated, so that our messages cannot meet the caller's, and the duplicate returns
-/// errors instead of aborting; `comm` itself stays as it is and may be freed afterwards. MPI must
-/// be initialized, and finalized only after the last handle is gone. MPI_THREAD_SINGLE is enough
-/// when one thread makes all calls. After a CommError a request may be left to MPI, so the program
-/// should end with MPI_Abort.
+/// `comm` is duplicated, so that the library's messages cannot meet the caller's, and the duplicate
+/// returns errors instead of aborting. `comm` itself stays as it is and may be freed afterwards.
+/// MPI must be initialized, and finalized only after the last handle is gone. MPI_THREAD_SINGLE is
+/// enough when one thread makes all calls. After a CommError MPI may still hold a request, so the
+/// program should end with MPI_Abort.
 ///
-/// Throws CommError at the deadline if a rank does not come; only while MPI duplicates `comm` it
-/// cannot be told which. So do a group's splits, but for MPI's into groups that differ, for
-/// which MPI has a blocking call only.
+/// Throws CommError at the deadline if a rank does not come, and says which, except while MPI
+/// duplicates `comm`. A group's splits do so too, except those of MpiExchange::mpi into groups that
+/// differ, for which MPI has only a blocking call. Throws InvalidArgument for MPI_COMM_NULL, for an
+/// intercommunicator and if ranks give different exchanges, and NotConfigured unless MPI is
+/// initialized and not finalized.
 ///
 /// The built-in exchange takes 0.5 MB of memory, in no file system, for each rank of a host that
-/// has several, which are processes of one user and see each other in /proc; those that do not are
-/// taken for ranks of different hosts. On a single host its exchanges make no MPI calls. Of a group
-/// on several hosts, or with MPI's sum, MPI keeps a communicator for good.
+/// has several. It counts ranks as on one host if they are processes of one user and see each other
+/// in /proc. On a single host its exchanges make no MPI calls. For a group on several hosts, or
+/// with MpiExchange::mpi, MPI keeps a communicator for good.
 Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
                               MpiExchange exchange = default_mpi_exchange());
 

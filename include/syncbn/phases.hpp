@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Batch norm cut at its two exchanges, for a host program that brings its own all-reduce:
+// Batch norm cut in phases at its two all-reduces, for a program that brings its own:
 //
 //   forward_sums -> (sum over the group) -> finalize -> normalize
 //   backward_sums -> (sum over the group) -> input_gradient
 //
-// BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. They are
-// local, hold no state and may be called from several threads at once on different data. Work
-// inside is spread over OpenMP threads, by default no more than the CPU quota of a container is
-// worth; the result depends neither on how many there are, nor on whether any of them or the
-// calling thread flushes subnormal numbers to zero or does not round to nearest. Each call
-// allocates some memory of the order of C (the layer keeps its own).
+// BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. Below, N is
+// samples, C channels, S positions per sample (see Shape); the group is the ranks that share the
+// statistics, and a shard is one rank's samples.
 //
-// Every function throws InvalidArgument if shapes, types or lengths do not fit together, memory is
-// not aligned to its elements, or what it writes overlaps something else that it is given, before
-// anything is written. Where it says that one tensor may be another, both begin at the same place.
+// All functions are local, hold no state and may be called from several threads at once on
+// different data. They spread their work over OpenMP threads, by default no more than the CPU quota
+// of a container is worth. Results depend neither on the number of threads, nor on whether any of
+// them or the calling thread flushes subnormal numbers to zero or does not round to nearest. Each
+// call allocates some memory of the order of C (the layer keeps its own).
+//
+// Every function throws InvalidArgument, before anything is written, if shapes, types or lengths do
+// not fit together, memory is not aligned to its elements, or what it writes overlaps something
+// else that it is given. Where it says that one tensor may be another, both begin at the same
+// place.
 
 #include <cstddef>
 #include <cstdint>
@@ -28,8 +32,8 @@
 
 namespace syncbn {
 
-/// Elementwise function fused behind the normalization (and behind the residual add): z where z >
-/// 0, negative_slope * z elsewhere.
+/// An Activation is an elementwise function fused behind the normalization and the residual add: z
+/// where z > 0, negative_slope * z elsewhere.
 struct Activation {
   double negative_slope = 1;  ///< finite, at least 0
 
@@ -42,98 +46,106 @@ struct Activation {
 inline constexpr Activation Activation::none{1};
 inline constexpr Activation Activation::relu{0};
 
-/// Doubles in either pass's message: two per channel, and the element count. (The layer adds one,
-/// over somebody else's sum its Communicator eight, to be able to tell when ranks disagree.)
+/// Returns how many doubles the sums of either pass are: two per channel, and the element count.
+/// (The layer sends one more; eight more go over a custom group's or MPI's own all-reduce, to tell
+/// when ranks disagree.)
 constexpr std::size_t sums_length(std::int64_t channels) {
   return 2 * static_cast<std::size_t>(channels) + 1;
 }
 
-/// Statistics of a global batch, per channel, in double whatever the tensors' type.
+/// Statistics hold what a global batch gives per channel, in double whatever the tensors' type.
 struct Statistics {
   std::vector<double> mean;    ///< [C]                          [units of x]
   std::vector<double> var;     ///< [C] biased: divided by count [units of x^2]
-  std::vector<double> invstd;  ///< [C] 1 / sqrt(var + eps), 0 where that is 0 (as PyTorch)
+  std::vector<double> invstd;  ///< [C] 1 / sqrt(var + eps), 0 where var + eps is (as PyTorch)
   double count = 0;            ///< elements per channel in the whole group, an exact integer
 };
 
-/// gamma and beta, [C] each. Both empty means 1 and 0.
+/// Affine holds gamma and beta, [C] each. Both empty mean 1 and 0.
 struct Affine {
   std::span<const double> gamma;
   std::span<const double> beta;
 };
 
-/// Weights of positions. Every phase takes them, or none: `weight` [N, S], finite and at least 0,
-/// the same for all channels. A position of weight w counts as w equal ones in the statistics;
-/// their count n is then the sum of the weights. (So do not scale them to a sum of 1: that is a
-/// batch of one element, which says nothing about the variance: a running variance, which is
-/// corrected by n / (n - 1), stays what it is where n is below 2.) One of weight 0 is not there: x
-/// is not looked at, y and dx are 0. So ragged batches can be padded, and their padding may hold
-/// anything. Both passes must be given the same.
+/// A Weight gives each position a weight: [N, S], finite and at least 0, the same for all channels;
+/// empty means 1 everywhere. Both passes of a step must be given the same. A position of weight w
+/// counts as w equal ones in the statistics, whose count n is then the sum of the weights. A
+/// position of weight 0 counts as absent: x is not looked at, y and dx are 0. So ragged batches can
+/// be padded, and their padding may hold anything.
+///
+/// Do not scale weights to a sum of 1. That is a batch of one element, which says nothing about the
+/// variance: a running variance, which is corrected by n / (n - 1), stays as it is where n is below
+/// 2.
 using Weight = std::span<const float>;
 
-/// sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }, of this shard.
+/// Computes the shard's sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }
+/// in one read of x. `sums` has sums_length(C) doubles.
 ///
-/// `pivot` [C] must have the same bits on every rank whose sums are added; the closer it is to the
-/// mean, the less is lost (see pivot_is_far). For other types than f64 it is of values that a float
-/// can have. Terms of 16-bit types are of float, and added up in
-/// float in short runs: with bf16, |x - pivot| beyond 1e18, or a weight that makes a term exceed
-/// 1e37, makes the sums infinite, and squares of differences below 1e-19 are lost. One read of x.
+/// `pivot` [C] is a guess of the mean, and must have the same bits on every rank whose sums are
+/// added; the closer it is to the mean, the less is lost (see pivot_is_far). For other types than
+/// f64 its values must be finite floats. Terms of 16-bit types are computed in float and added in
+/// float in short runs: with bf16, the sums become infinite if |x - pivot| exceeds 1e18 or a weight
+/// makes a term exceed 1e37, and squares of differences below 1e-19 are lost.
 void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<double> sums,
                   Weight weight = {}, Backend backend = Backend::cpu);
 
-/// Whether the reduced `sums` lost too much to a pivot far from the mean: the rounding of the
-/// accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64, 5e-5 for 16-bit
-/// types), and another would be nearer. Then move it there (move_pivot_to_mean), take the sums
-/// again, and look again: after a pivot that was off by more than 1e15 standard deviations (16-bit
-/// types: 1e6) once may not be enough, three times are. The answer depends on nothing but the
-/// arguments, so it is the same on every rank.
+/// Returns whether the group's `sums` lost too much because the pivot was far from the mean: the
+/// rounding of the accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64, 5e-5
+/// for 16-bit types), and another pivot would be nearer. If so, call move_pivot_to_mean, take the
+/// sums again, and ask again. Once is enough as a rule; after a pivot that was off by more than
+/// 1e15 standard deviations (16-bit types: 1e6) it may not be, but three times are. The answer
+/// depends on nothing but the arguments, so it is the same on every rank.
 bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, double eps,
                   DType dtype);
 
-/// Moves `pivot` to the mean that the reduced `sums` about it give, for other types than f64
-/// rounded to float; to 0 where that is not finite, or is less than what the sums may be off by.
+/// Moves `pivot` to the mean that the group's `sums` about it give, for other types than f64
+/// rounded to float. Where that mean is not finite, or less than the error of the sums may be, the
+/// pivot becomes 0.
 void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, DType dtype);
 
-/// Statistics from reduced `sums` about `pivot`. With a count of 0: mean = pivot, var = 0. `eps` is
-/// finite and at least 0. Reuses the storage of `out`.
+/// Computes statistics from the group's `sums` about `pivot`. With a count of 0, mean = pivot and
+/// var = 0. `eps` is finite and at least 0. Reuses the storage of `out`.
 void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
               Statistics& out);
 
-/// y = activation((x - mean) * invstd * gamma + beta [+ residual]). One read of x (and residual),
-/// one write of y. y may be x or residual. All tensors have x's shape, type and layout.
+/// Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]), in one read of x (and
+/// residual) and one write of y. y may be x or residual. All tensors have x's shape, type and
+/// layout.
 void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
                Activation activation, std::optional<ConstTensorView> residual, TensorView y,
                Weight weight = {}, Backend backend = Backend::cpu);
 
-/// What both backward phases need to know of the forward pass they belong to.
+/// A BackwardContext holds what both backward phases need to know of their forward. All tensors
+/// have x's shape, type and layout.
 struct BackwardContext {
-  /// The forward's input, or with `from_output` its output.
+  /// The forward's input; with `from_output`, its output.
   ConstTensorView x;
   ConstTensorView dy;
   const Statistics& statistics;
   Affine affine = {};
   Activation activation = Activation::none;
-  /// The forward's output. Needed with an activation when a residual was added; otherwise the side
-  /// of the activation that a value was on is recomputed from x, and y is not read.
+  /// The forward's output, needed if there are both an activation and a residual. Where it is left
+  /// out, the side of the activation that a value was on is recomputed from x.
   std::optional<ConstTensorView> y = {};
   Weight weight = {};
-  /// x is the forward's output and its input is recovered from that: (x - mean) * invstd =
-  /// (z - beta) / gamma with z = x where x > 0, x / negative_slope elsewhere. For activations that
-  /// can be inverted (a slope above 0), no gamma of 0, and no residual.
+  /// Says that x is the forward's output, from which the input is recovered: (x - mean) * invstd
+  /// becomes (z - beta) / gamma, where z = x where x > 0 and x / negative_slope elsewhere. This
+  /// needs a negative_slope above 0, no gamma of 0, and no residual.
   bool from_output = false;
 };
 
-/// sums = { sum(dz) [C], sum(dz * (x - mean)) [C], elements per channel }, of this shard, where dz
-/// is dy taken back through the activation. With bf16, products beyond 1e37 make the sums infinite,
-/// and those below 1e-38 are lost. One read of x and dy (and y if given).
+/// Computes the shard's sums = { sum(dz) [C], sum(dz * (x - mean)) [C], elements per channel },
+/// where dz is dy taken back through the activation, in one read of x and dy (and y if given).
+/// `sums` has sums_length(C) doubles. With bf16, products beyond 1e37 make the sums infinite, and
+/// those below 1e-38 are lost.
 ///
 /// The shard's own parameter gradients are dgamma = sums[C + c] * invstd[c], dbeta = sums[c].
 void backward_sums(const BackwardContext& context, std::span<double> sums,
                    Backend backend = Backend::cpu);
 
-/// dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n) with a, b, n from the reduced
-/// sums. `dresidual`, if given, receives dz. One read of x and dy (and y), one write of dx (and
-/// dresidual). dx or dresidual may be dy.
+/// Writes dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n), where the group's
+/// sums are {a, b, n}. `dresidual`, if given, receives dz. Takes one read of x and dy (and y), one
+/// write of dx (and dresidual). dx or dresidual may be dy.
 void input_gradient(const BackwardContext& context, std::span<const double> sums, TensorView dx,
                     std::optional<TensorView> dresidual, Backend backend = Backend::cpu);
 

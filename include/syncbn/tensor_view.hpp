@@ -9,7 +9,7 @@
 
 namespace syncbn {
 
-/// Order of a dense tensor's axes in memory, slowest first.
+/// A Layout is the order of a dense tensor's axes in memory, slowest first.
 enum class Layout : std::uint8_t {
   channels_first,  ///< [N, C, S], PyTorch's contiguous NCHW
   channels_last,   ///< [N, S, C], PyTorch's channels_last NHWC
@@ -19,10 +19,12 @@ constexpr std::string_view to_string(Layout layout) {
   return layout == Layout::channels_first ? "channels_first" : "channels_last";
 }
 
-/// Sizes of an activation tensor: samples, channels, and the product of the spatial sizes (1 for a
-/// dense layer's [N, C]). n may be 0: an empty shard takes part in every exchange.
+/// A Shape gives the sizes of an activation tensor: n samples, c channels, and s, the product of
+/// the spatial sizes (1 for a dense layer's [N, C]). n may be 0: a rank without samples still takes
+/// part in every exchange.
 struct Shape {
-  /// The largest c. Arrays of so many channels would take terabytes, and their sizes fit 63 bits.
+  /// The largest c. Arrays of so many channels would take terabytes, and their sizes still fit 63
+  /// bits.
   static constexpr std::int64_t most_channels = std::int64_t{1} << 40;
 
   std::int64_t n = 0;
@@ -43,16 +45,17 @@ constexpr DType dtype_of() {
   return std::is_same_v<T, double> ? DType::f64 : DType::f32;
 }
 
-/// Throws InvalidArgument unless n, s >= 0, c is at least 1 and at most Shape::most_channels, the
-/// product of the extents (one of 0 taken as 1) in bytes fits 63 bits, and data is given and
-/// aligned to its elements' size, unless there are none.
+/// Throws InvalidArgument unless n, s >= 0, c is at least 1 and at most Shape::most_channels, and
+/// the product of the extents (one of 0 taken as 1) in bytes fits 63 bits; also if there are
+/// elements and data is null or not aligned to their size.
 void validate_view(const void* data, DType dtype, const Shape& shape);
 
 }  // namespace detail
 
-/// Read-only view of a dense tensor in host memory. Owns nothing: the memory must outlive the call
-/// the view is passed to. Elements are aligned to their own size. Throws InvalidArgument for sizes
-/// that cannot be, and for memory that is missing or not aligned.
+/// A ConstTensorView is a read-only view of a dense tensor in host memory (for DeviceBatchNorm, in
+/// device memory). It owns nothing: the memory must outlive the call the view is passed to.
+/// Elements are aligned to their own size. Constructors throw InvalidArgument for sizes that cannot
+/// be, and for memory that is missing or not aligned.
 class ConstTensorView {
  public:
   ConstTensorView(const void* data, DType dtype, Shape shape,
@@ -77,7 +80,7 @@ class ConstTensorView {
   Layout layout_;
 };
 
-/// As ConstTensorView, and the elements may be written.
+/// A TensorView is a ConstTensorView whose elements may be written.
 class TensorView {
  public:
   TensorView(void* data, DType dtype, Shape shape, Layout layout = Layout::channels_first)

@@ -5,7 +5,7 @@
 
 namespace syncbn {
 
-/// "major.minor.patch" of the library that is linked.
+/// Returns the version of the library that is linked, as "major.minor.patch".
 std::string_view version();
 
 }  // namespace syncbn
