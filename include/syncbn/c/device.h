@@ -3,14 +3,17 @@
 #define SYNCBN_C_DEVICE_H
 
 /*
- * The layer on a CUDA device: syncbn/device_communicator.hpp and syncbn/device_batch_norm.hpp,
- * whose documentation holds here too. Needs no CUDA header: a cudaStream_t is passed as it is.
- * Tensors, weights and arrays are in the memory of the device that was current when the
- * communicator was made, and that is to be current in every call. Calls put their work on the
- * stream and return; memory that is passed must not be used otherwise until the stream has come so
- * far.
+ * This is the C interface of the layer on a CUDA device. It wraps syncbn/device_communicator.hpp
+ * and syncbn/device_batch_norm.hpp, whose documentation holds here too, as do the rules of
+ * syncbn/c/syncbn.h. It needs no CUDA header: a cudaStream_t is passed as it is.
  *
- * A build without CUDA gives out no communicator, and so no layer: SYNCBN_NOT_CONFIGURED.
+ * Tensors, weights and arrays are in the memory of the device that was current when the
+ * communicator was made; that device must be current in every call. Calls put their work on the
+ * stream and return. Memory that is passed must not be used otherwise until the stream is done with
+ * it.
+ *
+ * In a build without CUDA, functions that make a communicator return SYNCBN_NOT_CONFIGURED, so that
+ * there is no layer either.
  */
 
 #include "syncbn/c/syncbn.h"
@@ -19,7 +22,7 @@
 extern "C" {
 #endif
 
-/* cudaStream_t */
+/* syncbn_cuda_stream is the same type as cudaStream_t. */
 typedef struct CUstream_st* syncbn_cuda_stream;
 
 typedef struct syncbn_device_communicator syncbn_device_communicator;
@@ -28,68 +31,80 @@ typedef struct syncbn_device_saved syncbn_device_saved;
 
 /* --- communicators ------------------------------------------------------------------------- */
 
-/* A group of one rank. */
+/* Makes a group of one rank. */
 syncbn_status syncbn_device_communicator_self(syncbn_device_communicator** out);
-/* Over the host: sums are copied to it, summed by `host` and copied back. Not for graphs. */
+/* Makes a group that sums over the CPU: values are copied to the host, summed by `host` and copied
+ * back. Its sums cannot be captured in a CUDA graph. A call that waits timeout_seconds, above 0 and
+ * at most 1e9, for the rank's own stream returns SYNCBN_COMM_ERROR; for ranks, `host` has its
+ * own. */
 syncbn_status syncbn_device_communicator_staged(const syncbn_communicator* host,
                                                 double timeout_seconds,
                                                 syncbn_device_communicator** out);
-/* Collective over bootstrap's ranks, each with a device of its own. Sums are put on the stream and
- * can be captured in a graph. SYNCBN_NOT_CONFIGURED in a build without NCCL. */
+/* Collective over bootstrap's ranks. Makes a group that sums with NCCL, each rank with a device of
+ * its own. Sums are put on the stream and can be captured in a CUDA graph. A message that is not
+ * finished timeout_seconds after it began is ended. Returns SYNCBN_NOT_CONFIGURED in a build
+ * without NCCL. */
 syncbn_status syncbn_device_communicator_nccl(const syncbn_communicator* bootstrap,
                                               double timeout_seconds,
                                               syncbn_device_communicator** out);
-/* Collective. The sub-group of the ranks that gave the same color. */
+/* Collective. Makes the sub-group of the ranks that gave the same color, in the order of their
+ * ranks. */
 syncbn_status syncbn_device_communicator_split(const syncbn_device_communicator* group, int color,
                                                syncbn_device_communicator** out);
 
-/* Doubles behind the values of a sum that it needs for itself. */
+/* A sum needs this many doubles behind its values for itself. */
 enum { SYNCBN_DEVICE_OWN_WORDS = 8 };
-/* Collective. Sums values[0..length) over the ranks in place; overwrites SYNCBN_DEVICE_OWN_WORDS
- * doubles behind them. */
+/* Collective. Puts on the stream the sum of values[0..length) over the ranks, in place, and
+ * overwrites SYNCBN_DEVICE_OWN_WORDS doubles behind them. */
 syncbn_status syncbn_device_communicator_all_reduce(const syncbn_device_communicator* group,
                                                     double* values, size_t length,
                                                     syncbn_cuda_stream stream);
-/* SYNCBN_COMM_ERROR for what has failed so far; does not wait for the device. */
+/* Returns SYNCBN_COMM_ERROR if a sum has failed so far; does not wait for the device. Local unless
+ * a sum has failed, then collective. */
 syncbn_status syncbn_device_communicator_poll(const syncbn_device_communicator* group);
-/* Waits for what was put on the stream, and not for a missing rank: SYNCBN_COMM_ERROR then. */
+/* Waits for what was put on the stream. Returns SYNCBN_COMM_ERROR if a rank is missing by the
+ * deadline, or the ranks disagree. */
 syncbn_status syncbn_device_communicator_synchronize(const syncbn_device_communicator* group,
                                                      syncbn_cuda_stream stream);
 int syncbn_device_communicator_rank(const syncbn_device_communicator* group);
 int syncbn_device_communicator_size(const syncbn_device_communicator* group);
-/* Layers made from it keep the group alive. */
+/* Releases the handle. Layers made from it keep the group alive. */
 void syncbn_device_communicator_free(syncbn_device_communicator* group);
 
 /* --- the layer ------------------------------------------------------------------------------ */
 
-/* `options` may be NULL for the defaults; of them channel_blocks and backend mean nothing here. */
+/* Makes a layer of `channels` channels, 1 to 2^40, and waits for the device. `options` may be NULL
+ * for the defaults; their channel_blocks and backend mean nothing here. */
 syncbn_status syncbn_device_batch_norm_new(int64_t channels,
                                            const syncbn_device_communicator* group,
                                            const syncbn_options* options,
                                            syncbn_device_batch_norm** out);
 void syncbn_device_batch_norm_free(syncbn_device_batch_norm* layer);
 
-/* What a backward needs of its forward. One for each forward that waits for its backward. */
+/* Makes an object for what a backward needs from its forward. Each forward that waits for its
+ * backward needs one of its own. */
 syncbn_status syncbn_device_saved_new(syncbn_device_saved** out);
 void syncbn_device_saved_free(syncbn_device_saved* saved);
-/* [C] of the group's batch, device memory; NULL before the first forward. var is biased. */
+/* Return the statistics of the group's batch: [C] doubles in device memory, which `saved` owns;
+ * NULL before the first forward. var is biased. */
 const double* syncbn_device_saved_mean(const syncbn_device_saved* saved);
 const double* syncbn_device_saved_var(const syncbn_device_saved* saved);
 const double* syncbn_device_saved_invstd(const syncbn_device_saved* saved);
 
-/* Collective. As syncbn_batch_norm_forward. The weight's values are not looked at. */
+/* Collective. Does what syncbn_batch_norm_forward does, but does not check the values of `weight`.
+ */
 syncbn_status syncbn_device_batch_norm_forward(syncbn_device_batch_norm* layer,
                                                const syncbn_tensor* x,
                                                const syncbn_tensor* residual, const float* weight,
                                                const syncbn_tensor* y, syncbn_device_saved* saved,
                                                syncbn_cuda_stream stream);
-/* Collective. As syncbn_batch_norm_backward. */
+/* Collective. Does what syncbn_batch_norm_backward does. */
 syncbn_status syncbn_device_batch_norm_backward(
     syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* x,
     const syncbn_tensor* y, const syncbn_tensor* dy, const float* weight, const syncbn_tensor* dx,
     const syncbn_tensor* dresidual, syncbn_cuda_stream stream);
-/* Collective. As syncbn_batch_norm_forward_in_place and _backward_in_place. A channel whose gamma
- * is 0 gets no gradient of gamma. */
+/* Collective. Do what syncbn_batch_norm_forward_in_place and _backward_in_place do, but do not
+ * check gamma: a channel whose gamma is 0 gets no gradient of gamma. */
 syncbn_status syncbn_device_batch_norm_forward_in_place(syncbn_device_batch_norm* layer,
                                                         const syncbn_tensor* x, const float* weight,
                                                         syncbn_device_saved* saved,
@@ -98,27 +113,28 @@ syncbn_status syncbn_device_batch_norm_backward_in_place(
     syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* y,
     const syncbn_tensor* dy, const float* weight, const syncbn_tensor* dx,
     syncbn_cuda_stream stream);
-/* Local: with the running statistics. SYNCBN_NOT_CONFIGURED without track_running_stats. `saved`:
- * as syncbn_batch_norm_infer's. */
+/* Local. Writes y as the forward does, with the running statistics. `saved` is NULL or filled, as
+ * in syncbn_batch_norm_infer. Returns SYNCBN_NOT_CONFIGURED without track_running_stats. */
 syncbn_status syncbn_device_batch_norm_infer(syncbn_device_batch_norm* layer,
                                              const syncbn_tensor* x, const syncbn_tensor* residual,
                                              const float* weight, const syncbn_tensor* y,
                                              syncbn_device_saved* saved, syncbn_cuda_stream stream);
 
-/* [C] doubles of the layer's in device memory; NULL where the options left them out. Valid until
- * the layer is freed. */
+/* Return the layer's parameters, gradients and running statistics: [C] doubles in device memory
+ * that the layer owns; NULL where the options left them out. Valid until the layer is freed. */
 double* syncbn_device_batch_norm_weight(syncbn_device_batch_norm* layer);
 double* syncbn_device_batch_norm_bias(syncbn_device_batch_norm* layer);
 double* syncbn_device_batch_norm_weight_grad(syncbn_device_batch_norm* layer);
 double* syncbn_device_batch_norm_bias_grad(syncbn_device_batch_norm* layer);
 double* syncbn_device_batch_norm_running_mean(syncbn_device_batch_norm* layer);
 double* syncbn_device_batch_norm_running_var(syncbn_device_batch_norm* layer);
-/* [1], of device memory. */
+/* Returns the address of one number in device memory; NULL without track_running_stats. */
 int64_t* syncbn_device_batch_norm_num_batches_tracked(syncbn_device_batch_norm* layer);
 syncbn_status syncbn_device_batch_norm_zero_grad(syncbn_device_batch_norm* layer,
                                                  syncbn_cuda_stream stream);
 
-/* Local. The files of syncbn_batch_norm_save and _load. Wait for the stream. */
+/* Local. Write and read the same files as syncbn_batch_norm_save and _load, and wait for the
+ * stream. */
 syncbn_status syncbn_device_batch_norm_save(const syncbn_device_batch_norm* layer, const char* file,
                                             syncbn_cuda_stream stream);
 syncbn_status syncbn_device_batch_norm_load(syncbn_device_batch_norm* layer, const char* file,

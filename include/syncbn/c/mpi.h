@@ -2,7 +2,7 @@
 #ifndef SYNCBN_C_MPI_H
 #define SYNCBN_C_MPI_H
 
-/* Needs <mpi.h>. Present when the library was built with MPI. */
+/* This header needs <mpi.h>. It is installed if the library was built with MPI. */
 
 #include <mpi.h>
 
@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-/* The MPI whose header this is: what an MPI_Comm is differs between them. */
+/* SYNCBN_MPI names the MPI whose <mpi.h> is included: MPIs differ in what an MPI_Comm is. */
 #if defined(OPEN_MPI)
 #define SYNCBN_MPI "Open MPI"
 #elif defined(MPICH_NAME) || defined(MPICH_VERSION) || defined(I_MPI_VERSION)
@@ -21,13 +21,15 @@ extern "C" {
 #define SYNCBN_MPI "another MPI"
 #endif
 
-/* SYNCBN_INVALID_ARGUMENT unless the library was built for the MPI of that name (SYNCBN_MPI). */
+/* Local. Returns SYNCBN_INVALID_ARGUMENT unless the library was built for the MPI of that name, a
+ * value of SYNCBN_MPI. */
 syncbn_status syncbn_require_mpi(const char* name);
 
-/* Collective over comm. See syncbn/mpi.hpp. Who sums is as SYNCBN_EXCHANGE in the environment says,
- * builtin unless set. SYNCBN_INVALID_ARGUMENT in a program that was compiled for another MPI than
- * the library: to that end a macro of this name, below, asks syncbn_require_mpi first. Programs
- * that look the function up by its name ask it themselves. */
+/* Collective over comm. Makes a communicator of its ranks; see syncbn/mpi.hpp. timeout_seconds is
+ * that of syncbn_communicator_threads. SYNCBN_EXCHANGE in the environment says who sums, builtin
+ * unless set. Returns SYNCBN_INVALID_ARGUMENT in a program that was compiled for another MPI than
+ * the library: a macro of this name, below, calls syncbn_require_mpi first. Programs that look the
+ * function up by its name must call that themselves. */
 syncbn_status syncbn_communicator_mpi(MPI_Comm comm, double timeout_seconds,
                                       syncbn_communicator** out);
 #define syncbn_communicator_mpi(comm, timeout_seconds, out)  \

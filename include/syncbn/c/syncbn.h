@@ -3,17 +3,20 @@
 #define SYNCBN_C_SYNCBN_H
 
 /*
- * C ABI of syncbn: the layer and the phases of syncbn/batch_norm.hpp and syncbn/phases.hpp, whose
- * documentation holds here too.
+ * This is the C interface of syncbn. It wraps the communicators, layer and phases of
+ * syncbn/communicator.hpp, syncbn/batch_norm.hpp and syncbn/phases.hpp, whose documentation holds
+ * here too: also on shapes, which memory may overlap, costs, and which ranks must call.
+ * "Collective" marks functions that every rank of the group calls, in the same order; the others
+ * are local.
  *
  * Every call that can fail returns a status; on failure syncbn_last_error() says what happened, in
- * the calling thread, until its next failing call. Handles that a function gives out are released
- * by their _free function, which takes NULL. A call that fails gives out no handle. Nothing is
- * printed and nothing exits.
+ * the calling thread, until its next failing call. A handle that a function writes to `out` belongs
+ * to the caller and is released by its _free function, which accepts NULL. A call that fails gives
+ * out no handle. Nothing is printed and nothing exits.
  *
- * A handle that is NULL is refused: a function that returns a status gives SYNCBN_INVALID_ARGUMENT,
- * one that returns a pointer NULL, one that returns a count or a size 0, a rank -1, and one that
- * returns nothing does nothing; syncbn_last_error() says which argument it was.
+ * Any other function refuses a handle that is NULL. It returns SYNCBN_INVALID_ARGUMENT if it
+ * returns a status, NULL for a pointer, 0 for a count or a size, -1 for a rank, and does nothing if
+ * it returns nothing; syncbn_last_error() says which argument it was.
  */
 
 #include <stddef.h>
@@ -25,8 +28,8 @@ extern "C" {
 
 typedef enum syncbn_status {
   SYNCBN_OK = 0,
-  SYNCBN_INVALID_ARGUMENT = 1, /* wrong shape, a pointer that is NULL, not aligned or into memory
-                                  that overlaps, value out of range; nothing changed */
+  SYNCBN_INVALID_ARGUMENT = 1, /* wrong shape, value out of range, or a pointer that is NULL, not
+                                  aligned or into memory that overlaps; nothing changed */
   SYNCBN_NOT_CONFIGURED = 2,   /* the object or build was not set up for this; nothing changed */
   SYNCBN_FILE_ERROR = 3,       /* a file cannot be read, written or understood; nothing changed */
   SYNCBN_COMM_ERROR = 4,       /* a collective failed; the communicator is unusable */
@@ -34,7 +37,7 @@ typedef enum syncbn_status {
   SYNCBN_DEVICE_ERROR = 6      /* a CUDA device failed, or cannot do what it was asked for */
 } syncbn_status;
 
-/* Choices are plain ints, so that any value can be passed, and refused. */
+/* Choices are plain ints, so that a value that is none of them can be passed, and refused. */
 typedef int syncbn_dtype;
 enum { SYNCBN_F32 = 0, SYNCBN_F64 = 1, SYNCBN_F16 = 2, SYNCBN_BF16 = 3 };
 
@@ -47,8 +50,8 @@ enum {
 typedef int syncbn_backend;
 enum { SYNCBN_CPU = 0, SYNCBN_REFERENCE = 1 };
 
-/* View of a dense tensor: n samples, c channels, s = product of the spatial sizes (1 for none).
- * n = 0 is an empty shard. The memory stays the caller's. */
+/* A syncbn_tensor is a view of a dense tensor: n samples, c channels, s = product of the spatial
+ * sizes (1 for none). n = 0 means that this rank has no samples. The memory stays the caller's. */
 typedef struct syncbn_tensor {
   void* data;
   syncbn_dtype dtype;
@@ -62,49 +65,57 @@ typedef struct syncbn_communicator syncbn_communicator;
 typedef struct syncbn_batch_norm syncbn_batch_norm;
 typedef struct syncbn_saved syncbn_saved;
 
-/* "major.minor.patch". */
+/* Returns the library's version, "major.minor.patch". */
 const char* syncbn_version(void);
-/* Why the calling thread's last failing call failed, in UTF-8 (a name that is none has U+FFFD in
- * place of what is not); "" before any. Valid until its next. */
+/* Returns why the calling thread's last failing call failed, "" before any. The text is UTF-8 (a
+ * name that is not gets U+FFFD in place of what is wrong), is the library's, and stays valid until
+ * the thread's next failing call. */
 const char* syncbn_last_error(void);
 
 /* --- communicators ------------------------------------------------------------------------- */
 
-/* Called with a line of UTF-8, from the thread that waits, when a rank is missing for
- * SYNCBN_REPORT_AFTER seconds (environment, 10 unless set), and when it came after all (but for
- * sums on a device's stream). NULL: no reports, as at first. */
+/* A syncbn_report_handler is called with a line of UTF-8, from the thread that waits, when a rank
+ * has been missing for SYNCBN_REPORT_AFTER seconds (environment, 10 unless set), and again when it
+ * came after all (not for sums on a device's stream). */
 typedef void (*syncbn_report_handler)(const char* line, void* user);
+/* Sets the process's one handler, which is called with `user`. NULL turns reports off; there are
+ * none at first. */
 void syncbn_set_report_handler(syncbn_report_handler handler, void* user);
-/* Where ranks write their last thousand exchanges when one fails; NULL or "": nowhere. At first
- * what SYNCBN_FLIGHT_RECORD in the environment names. */
+/* Sets the directory into which ranks write their last thousand exchanges when one fails. With NULL
+ * or "" they write nothing. At first it is what SYNCBN_FLIGHT_RECORD in the environment names. */
 syncbn_status syncbn_set_flight_record_directory(const char* directory);
 
-/* A group of one rank. For MPI see syncbn/c/mpi.h. */
+/* Makes a group of one rank. syncbn/c/mpi.h makes one of MPI ranks. */
 syncbn_status syncbn_communicator_self(syncbn_communicator** out);
 
-/* `ranks` handles, written to out[0..ranks), one for each thread that acts as a rank. */
+/* Makes a group of `ranks` threads of this process and writes their handles to out[0..ranks), in
+ * rank order: one for each thread that acts as a rank, each to be freed. A collective that waits
+ * timeout_seconds, above 0 and at most 1e9, for a rank returns SYNCBN_COMM_ERROR. */
 syncbn_status syncbn_communicator_threads(int ranks, double timeout_seconds,
                                           syncbn_communicator** out);
 
-/* Sums data[0..count) over all ranks in place, the same bits on every rank; returns 0, or another
- * number if it failed. */
+/* A syncbn_all_reduce sums data[0..count) over all ranks in place and leaves the same bits on every
+ * rank. It returns 0, or another number if it failed. */
 typedef int (*syncbn_all_reduce)(double* data, size_t count, void* user);
 
-/* Any other collective library, through its all-reduce. */
+/* Makes a group that sums with another collective library, through its all-reduce, which is called
+ * with `user`. Every rank passes its own rank and the common size. */
 syncbn_status syncbn_communicator_custom(int rank, int size, syncbn_all_reduce all_reduce,
                                          void* user, syncbn_communicator** out);
 
-/* Collective. The sub-group of the ranks that gave the same color. */
+/* Collective. Makes the sub-group of the ranks that gave the same color, in the order of their
+ * ranks. */
 syncbn_status syncbn_communicator_split(const syncbn_communicator* group, int color,
                                         syncbn_communicator** out);
-/* Collective. Sub-groups of consecutive ranks with at least `samples` samples each, of which this
- * rank has `mine`. See Communicator::split_by_samples. */
+/* Collective. Splits the group into sub-groups of consecutive ranks with at least `samples` samples
+ * each, where `mine` is how many this rank has, and makes this rank's. See
+ * Communicator::split_by_samples. */
 syncbn_status syncbn_communicator_split_by_samples(const syncbn_communicator* group, int64_t mine,
                                                    int64_t samples, syncbn_communicator** out);
 /* Collective. Sums data[0..count) over the ranks in place. */
 syncbn_status syncbn_communicator_all_reduce(const syncbn_communicator* group, double* data,
                                              size_t count);
-/* A sum under way; means something to the rank that got it only. */
+/* A syncbn_pending identifies a sum that has begun, on the rank that began it. */
 typedef struct syncbn_pending {
   uint64_t ticket;
   int64_t sequence;
@@ -112,66 +123,74 @@ typedef struct syncbn_pending {
   int64_t time;
 } syncbn_pending;
 
-/* Collective. Begins such a sum and does not wait. data stay in place, untouched, until it is
- * finished. Several may be under way; all ranks start them in the same order. */
+/* Collective. Begins to sum data[0..count) over the ranks in place and does not wait for the sum
+ * (but a custom group's all-reduce runs inside this call). data must stay in place, untouched,
+ * until the sum is finished. Several may be under way; all ranks start them in the same order. */
 syncbn_status syncbn_communicator_start(const syncbn_communicator* group, double* data,
                                         size_t count, syncbn_pending* out);
-/* Collective. Waits until the data hold the sum. Each once, in any order. */
+/* Collective. Waits until the data hold the sum. Each sum is finished once, in any order; sums of
+ * different communicators are finished in the same order on all ranks. */
 syncbn_status syncbn_communicator_finish(const syncbn_communicator* group,
                                          const syncbn_pending* pending);
-/* Its number, from 0 on. */
+/* Returns this rank's number, from 0 on. */
 int syncbn_communicator_rank(const syncbn_communicator* group);
 int syncbn_communicator_size(const syncbn_communicator* group);
-/* Layers made from it keep the group alive. */
+/* Releases the handle. Layers made from it keep the group alive. */
 void syncbn_communicator_free(syncbn_communicator* group);
 
 /* --- the layer ------------------------------------------------------------------------------ */
 
-/* The momentum with which running statistics are the average of all batches. */
+/* As momentum, this makes running statistics the average of all batches. */
 enum { SYNCBN_AVERAGE_OF_ALL_BATCHES = -1 };
 
+/* The default of each option comes first in its comment. All but backend must be equal on all
+ * ranks; see BatchNormOptions. */
 typedef struct syncbn_options {
-  const char* name;              /* names the layer in messages; equal on every rank. "": counted */
+  const char* name;              /* "": "batch_norm.K", counted; the layer's name in messages */
   double eps;                    /* 1e-5; finite, at least 0 */
   double momentum;               /* 0.1; 0 to 1, or SYNCBN_AVERAGE_OF_ALL_BATCHES */
-  int affine;                    /* 1 */
-  int track_running_stats;       /* 1 */
+  int affine;                    /* 1: the layer has gamma and beta; 0: none */
+  int track_running_stats;       /* 1: the layer has running statistics; 0: none */
   double negative_slope;         /* 1: no activation; 0: ReLU; between: leaky ReLU */
-  int group_parameter_gradients; /* 0: a rank's own share; 1: the group's sum */
-  int64_t channel_blocks;        /* 0: blocks of channels as suit the cache; see BatchNormOptions */
+  int group_parameter_gradients; /* 0: this rank's own sums; 1: the group's */
+  int64_t channel_blocks;        /* 0: blocks of channels that suit the cache; else their number */
   int exact;                     /* 0; 1: the same bits for any ranks; see Reproducibility */
   syncbn_backend backend;        /* SYNCBN_CPU */
   int compare_parameters;        /* 1: ranks compare gamma and beta; 0: they may differ */
 } syncbn_options;
 
-/* The values in the comments above, and the name "". */
+/* Returns the defaults: of the comments above, the first values. */
 syncbn_options syncbn_default_options(void);
 
-/* `options` may be NULL for the defaults. channels: 1 to 2^40. */
+/* Makes a layer of `channels` channels, 1 to 2^40. `options` may be NULL for the defaults; they are
+ * copied. The layer keeps the group alive. */
 syncbn_status syncbn_batch_norm_new(int64_t channels, const syncbn_communicator* group,
                                     const syncbn_options* options, syncbn_batch_norm** out);
 void syncbn_batch_norm_free(syncbn_batch_norm* layer);
 
-/* What a backward needs of its forward. One for each forward that waits for its backward. */
+/* Makes an object for what a backward needs from its forward. Each forward that waits for its
+ * backward needs one of its own. */
 syncbn_status syncbn_saved_new(syncbn_saved** out);
 void syncbn_saved_free(syncbn_saved* saved);
 
-/* Weights of positions: [N, S] floats, 0 for padding; NULL for none. See syncbn/phases.hpp. */
+/* In all functions below, `weight` gives positions weights: [N, S] floats, 0 for padding, or NULL
+ * for none. See syncbn/phases.hpp. */
 
-/* Collective. y = activation(normalized x [+ residual]). residual may be NULL. y may be x or
- * residual. */
+/* Collective. Writes y = activation(normalized x [+ residual]) with the group's batch statistics,
+ * updates the running ones, and fills `saved`. residual may be NULL. y may be x or residual. */
 syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                         const syncbn_tensor* residual, const float* weight,
                                         const syncbn_tensor* y, syncbn_saved* saved);
 
-/* Collective. Writes dx, adds to the parameter gradients. y and dresidual go together: both for a
- * forward with a residual, both NULL for one without. dx or dresidual may be dy. */
+/* Collective. Writes dx, and adds to the parameter gradients. y and dresidual are the forward's
+ * output and the residual's gradient, for a forward with a residual; for one without, both are
+ * NULL. dx or dresidual may be dy. */
 syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
                                          const syncbn_tensor* x, const syncbn_tensor* y,
                                          const syncbn_tensor* dy, const float* weight,
                                          const syncbn_tensor* dx, const syncbn_tensor* dresidual);
 
-/* The arguments of one of several forwards or backwards. */
+/* These hold the arguments of one of several forwards or backwards. */
 typedef struct syncbn_forward_call {
   syncbn_batch_norm* layer;
   const syncbn_tensor* x;
@@ -191,30 +210,34 @@ typedef struct syncbn_backward_call {
   const syncbn_tensor* dresidual;
 } syncbn_backward_call;
 
-/* Collective. `count` layers of one communicator that are ready at the same time, with one message
- * for all. Each layer and each `saved` once; the same layers in the same order on every rank. */
+/* Collective. Run the forwards, or the backwards, of `count` layers of one communicator that are
+ * ready at the same time, with one message for all. Each layer and each `saved` is given once;
+ * every rank gives the same layers in the same order. */
 syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t count);
 syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t count);
 
-/* Collective. x becomes y, from which the backward recovers it: one tensor is kept instead of two.
- * For layers whose negative_slope is above 0 and whose gamma is nowhere 0. */
+/* Collective. Overwrites x with y, from which the backward recovers x: one tensor is kept instead
+ * of two. The layer's negative_slope must be above 0, and gamma nowhere 0; see
+ * BatchNorm::forward_in_place. */
 syncbn_status syncbn_batch_norm_forward_in_place(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                                  const float* weight, syncbn_saved* saved);
-/* Collective. y is what the forward left. dx may be dy. */
+/* Collective. Writes dx, and adds to the parameter gradients, with y as the forward left it. dx may
+ * be dy. */
 syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
                                                   const syncbn_saved* saved, const syncbn_tensor* y,
                                                   const syncbn_tensor* dy, const float* weight,
                                                   const syncbn_tensor* dx);
 
-/* Local: with the running statistics. Collective without track_running_stats. `saved`: NULL, or
- * filled for a backward through these statistics, which stay as they are (frozen batch norm); then
- * SYNCBN_NOT_CONFIGURED without track_running_stats. */
+/* Writes y as the forward does, with the running statistics: local. Without track_running_stats it
+ * uses the group's batch statistics and is collective. If `saved` is not NULL, it is filled for a
+ * backward through the running statistics, which stay as they are (frozen batch norm); returns
+ * SYNCBN_NOT_CONFIGURED in that case without track_running_stats. */
 syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                       const syncbn_tensor* residual, const float* weight,
                                       const syncbn_tensor* y, syncbn_saved* saved);
 
-/* Parameters, gradients and running statistics: [C] doubles of the layer's, to read and write; NULL
- * where the options left them out. Valid until the layer is freed. */
+/* Return the layer's parameters, gradients and running statistics: [C] doubles that the layer owns,
+ * to read and write; NULL where the options left them out. Valid until the layer is freed. */
 double* syncbn_batch_norm_weight(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_bias(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_weight_grad(syncbn_batch_norm* layer);
@@ -222,48 +245,55 @@ double* syncbn_batch_norm_bias_grad(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_running_mean(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_running_var(syncbn_batch_norm* layer);
 int64_t syncbn_batch_norm_num_batches_tracked(const syncbn_batch_norm* layer);
-/* Forwards that had to take their sums twice, because the running mean was far from the batch's. */
+/* Returns how many forwards had to take their sums again, as a rule because the pivot was far from
+ * the batch's mean. See BatchNorm::pivot_retries. */
 int64_t syncbn_batch_norm_pivot_retries(const syncbn_batch_norm* layer);
 void syncbn_batch_norm_zero_grad(syncbn_batch_norm* layer);
 
-/* Local. A safetensors file with PyTorch's names, of this layer alone; written atomically. A layer
- * with values that are not finite is not saved: SYNCBN_FILE_ERROR, and the old file stays. */
+/* Local. Write and read a safetensors file with PyTorch's names, of this layer alone; writing is
+ * atomic. A layer with values that are not finite is not saved: returns SYNCBN_FILE_ERROR, and the
+ * old file stays. */
 syncbn_status syncbn_batch_norm_save(const syncbn_batch_norm* layer, const char* file);
 syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file);
 
 /* --- the phases: forward_sums, (all-reduce), finalize, normalize;
  *                 backward_sums, (all-reduce), input_gradient -------------------------------- */
 
-/* Doubles in either message: 2 * channels + 1; 0 for less than one channel or more than 2^40. */
+/* Returns how many doubles the sums of either pass are, 2 * channels + 1; 0 for less than one
+ * channel or more than 2^40. */
 size_t syncbn_sums_length(int64_t channels);
 
-/* sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count }. pivot [C], same bits on all ranks;
- * for other types than f64, values that a float can have. */
+/* Computes sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count } of this rank's samples.
+ * pivot [C] has the same bits on all ranks; except with f64, its values are finite floats. */
 syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const double* pivot,
                                   double* sums, syncbn_backend backend);
 
-/* From summed-up sums: mean, var (biased), invstd [C] each and the count. If the pivot was so far
- * from the mean that accuracy is lost, moves it there, sets *again to 1 and writes nothing else:
- * take the sums and their all-reduce once more. Pass again = NULL after the third time, to go on
- * regardless. mean, var, invstd, count and pivot overlap no other of them. */
+/* Computes mean, var (biased) and invstd, [C] each, and the count, from the group's sums. If the
+ * pivot was so far from the mean that accuracy is lost, instead moves the pivot there, sets *again
+ * to 1 and writes nothing else: then take the sums and their all-reduce once more. Pass again =
+ * NULL after the third time, to go on regardless. mean, var, invstd, count and pivot must not
+ * overlap each other. */
 syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivot, double eps,
                               syncbn_dtype dtype, double* mean, double* var, double* invstd,
                               double* count, int* again);
 
-/* gamma and beta [C] may both be NULL for 1 and 0; residual may be NULL. y may be x or residual. */
+/* Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]). gamma and beta [C] may
+ * both be NULL for 1 and 0; residual may be NULL. y may be x or residual. */
 syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* weight, const double* mean,
                                const double* invstd, const double* gamma, const double* beta,
                                double negative_slope, const syncbn_tensor* residual,
                                const syncbn_tensor* y, syncbn_backend backend);
 
-/* sums = { sum(dz) [C], sum(dz * (x - mean)) [C], count }. y is needed with an activation behind a
- * residual, and may be NULL otherwise. */
+/* Computes sums = { sum(dz) [C], sum(dz * (x - mean)) [C], count } of this rank's samples, where dz
+ * is dy taken back through the activation. The forward's output y is needed if there are both an
+ * activation and a residual, and may be NULL otherwise. */
 syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
                                    const float* weight, const double* mean, const double* invstd,
                                    const double* gamma, const double* beta, double negative_slope,
                                    const syncbn_tensor* y, double* sums, syncbn_backend backend);
 
-/* dx from summed-up sums. dresidual may be NULL. dx or dresidual may be dy. */
+/* Writes dx from the group's sums, and dz to dresidual, which may be NULL. dx or dresidual may be
+ * dy. */
 syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
                                     const float* weight, const double* mean, const double* invstd,
                                     const double* gamma, const double* beta, double negative_slope,
