@@ -19,7 +19,7 @@ trainer::Random stream(Stream which, std::uint64_t seed, int step) {
       {static_cast<std::uint64_t>(which), seed, static_cast<std::uint64_t>(step)});
 }
 
-/// 1/4 to 4: channels of different spread.
+/// Returns a channel's spread, 1/4 to 4, so that channels differ.
 double spread_of(std::int64_t channel) {
   return std::ldexp(1.0, static_cast<int>(channel % 5) - 2);
 }
@@ -50,7 +50,7 @@ std::vector<float> draw_weight(const Shape& shape, std::uint64_t seed, int step)
   const trainer::Random choices = stream(Stream::weight, seed, step);
   std::vector<float> weight;
   for (std::int64_t n = 0; n < shape.n; ++n) {
-    // The first sample is whole, the second padding only.
+    // The first sample has no padding, the second has nothing else.
     const double part = n == 0 ? 1 : n == 1 ? 0 : lengths.uniform(static_cast<std::uint64_t>(n));
     const auto length = static_cast<std::int64_t>(std::ceil(part * static_cast<double>(shape.s)));
     for (std::int64_t s = 0; s < shape.s; ++s) {

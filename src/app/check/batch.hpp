@@ -13,24 +13,23 @@
 
 namespace syncbn::app::check {
 
-/// Values of a whole tensor in double, channel by channel: element (n, c, s) is [(c N + n) S + s].
+/// Values are a whole tensor in double, channel by channel: element (n, c, s) is [(c N + n) S + s].
 using Values = std::vector<double>;
 
-/// What one training step is given, of the whole batch. Every value is one that the case's type
-/// holds. It depends on the seed, the case's data and the indices alone, so all ranks have the
-/// same.
+/// A Batch is the whole batch that one training step is given. Each value can be held by the case's
+/// type, and depends only on the seed, the case and its indices, so all ranks have the same batch.
 struct Batch {
   Values x;
-  Values residual;  ///< empty without
+  Values residual;  ///< empty if the case has none
   Values dy;
-  /// [N, S], empty without. Samples of different lengths: after a sample's end it is 0, and x, dy
-  /// and the residual are NaN there; before, 1/2 to 3.
+  /// Weights [N, S], empty if the case has none. Samples have different lengths: up to a sample's
+  /// end its weights are 1/2 to 3; after it they are 0, and x, dy and the residual are NaN.
   std::vector<float> weight;
 };
 
 Batch make_batch(const Case& one, std::uint64_t seed, int step);
 
-/// gamma around 1 and beta around 0, [C].
+/// Parameters are gamma, around 1, and beta, around 0, [C] each.
 struct Parameters {
   std::vector<double> gamma;
   std::vector<double> beta;
@@ -38,21 +37,22 @@ struct Parameters {
 
 Parameters make_parameters(std::int64_t channels, std::uint64_t seed);
 
-/// Those of a shard's samples.
+/// Returns the weights of a shard's samples, empty if the batch has none.
 std::span<const float> weight_of(const Case& one, const Batch& batch, const Shard& shard);
 
-/// A rank's samples of a tensor, in the memory order and type that the library is given.
+/// A Tensor holds a rank's samples of a tensor, in the memory order and type that the library is
+/// given.
 class Tensor {
  public:
-  /// Filled with NaN, so that what is not written shows.
+  /// Fills the tensor with NaN, so that elements that are not written show.
   Tensor(const Case& one, const Shard& shard);
-  /// Filled from the whole batch's.
+  /// Fills the tensor with the shard's part of the whole batch's.
   Tensor(const Case& one, const Shard& shard, const Values& whole);
 
-  /// In the order of Values, of this shard's samples.
+  /// Returns this shard's samples, in the order of Values.
   Values values() const;
 
-  /// In memory order.
+  /// Returns the memory, in the tensor's layout.
   std::span<std::byte> bytes() { return bytes_; }
 
   TensorView view() { return {bytes_.data(), dtype_, shape_, layout_}; }

@@ -12,7 +12,7 @@
 namespace syncbn::app::check {
 namespace {
 
-// Odd sizes, so that vectors and blocks of every length have tails. [N, C, S]
+// These shapes [N, C, S] have odd sizes, so that vectors and blocks of every length have tails.
 constexpr Shape small_shapes[] = {{13, 1, 49}, {29, 3, 1},  {11, 3, 25}, {9, 31, 9},
                                   {8, 64, 16}, {7, 127, 5}, {6, 19, 79}, {12, 2048, 1}};
 constexpr Shape large_shape = {9, 64, 196};
@@ -74,7 +74,7 @@ class Enumeration {
   std::vector<Case> take() { return std::move(cases_); }
 
  private:
-  /// One of 0 .. choices - 1, the same on all ranks and in every run.
+  /// Draws one of 0 .. choices - 1, the same on all ranks and in every run.
   std::size_t draw(std::size_t choices) {
     return static_cast<std::size_t>(static_cast<double>(choices) * random_.uniform(drawn_++));
   }
@@ -152,7 +152,7 @@ std::string describe(const Case& one, int ranks) {
 }
 
 double largest_mean_over_std(DType dtype) {
-  const double spacing = 2 * precision_of(dtype).element;  // of values near 1
+  const double spacing = 2 * precision_of(dtype).element;  // distance of values near 1
   double largest = 0;
   for (const double ratio : all_ratios) {
     if (ratio * spacing <= 1) {

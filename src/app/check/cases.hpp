@@ -11,24 +11,24 @@
 
 namespace syncbn::app::check {
 
-/// How the samples of the whole batch are dealt out to the ranks, in rank order.
+/// A Sharding says how the samples of the whole batch are dealt out to the ranks, in rank order.
 enum class Sharding : std::uint8_t {
-  even,         ///< as equal as they go
+  even,         ///< shares as equal as possible
   growing,      ///< rank r gets a share proportional to r + 1
-  first_empty,  ///< rank 0 none, the others equal shares
-  last_alone,   ///< the last rank everything
+  first_empty,  ///< rank 0 gets none, the others equal shares
+  last_alone,   ///< the last rank gets everything
 };
 
 inline constexpr int shardings = 4;
 
-/// What a layer's tensors share.
+/// Memory says which memory a layer's tensors share.
 enum class Memory : std::uint8_t {
-  apart,      ///< nothing
-  in_place,   ///< y is x, and dx is dy; x is kept besides
-  recovered,  ///< the same, and x is not kept: forward_in_place
+  apart,      ///< none
+  in_place,   ///< y is x, and dx is dy; a copy of x is kept
+  recovered,  ///< y is x, and dx is dy; x is not kept but recovered from y: forward_in_place
 };
 
-/// Samples [begin, end) of the whole batch.
+/// A Shard is one rank's part of the batch: samples [begin, end).
 struct Shard {
   std::int64_t begin = 0;
   std::int64_t end = 0;
@@ -37,16 +37,16 @@ struct Shard {
 
 Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks);
 
-/// One layer and the batches it is given.
+/// A Case describes one layer and the batches it is given.
 struct Case {
   Device device = Device::cpu;
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;
-  Shape shape;               ///< of the whole batch
-  double mean_over_std = 0;  ///< of x, in every channel
+  Shape shape;               ///< the whole batch's
+  double mean_over_std = 0;  ///< |mean| / std of x, in every channel
   Activation activation = Activation::none;
   bool residual = false;
-  bool weighted = false;  ///< and padded: see Batch::weight
+  bool weighted = false;  ///< with weights and padding: see Batch::weight
   Memory memory = Memory::apart;
   GradientScope scope = GradientScope::group;
   Sharding sharding = Sharding::even;
@@ -54,27 +54,28 @@ struct Case {
   Reproducibility reproducibility = Reproducibility::rank_consistent;
 };
 
-/// "f32 6x2048x1 channels_last, |mean|/std 1e+04, relu, residual, shards 1+2+3".
+/// Describes a case: "f32 6x2048x1 channels_last, |mean|/std 1e+04, relu, residual, shards 1+2+3".
 std::string describe(const Case& one, int ranks);
 
-/// The largest |mean|/std at which neighbouring values of the type are still at most a standard
-/// deviation apart, among those that are tried. Beyond it x is all but constant.
+/// Returns the largest |mean|/std, among those that are tried, at which neighbouring values of the
+/// type are at most a standard deviation apart. Beyond it x is nearly constant.
 double largest_mean_over_std(DType dtype);
 
-/// What the user wants.
+/// A Selection is what the user wants checked.
 struct Selection {
   Device device = Device::cpu;
   std::vector<DType> dtypes = {DType::f32, DType::f64, DType::f16, DType::bf16};
   std::vector<Layout> layouts = {Layout::channels_first, Layout::channels_last};
-  bool quick = false;  ///< a third of the cases
+  bool quick = false;  ///< about a third of the cases
   bool exact = false;  ///< layers with Reproducibility::exact
 };
 
-/// Whether its layer takes sums once, of float terms but for f64, about a pivot that was foretold:
-/// on a device, unless they are exact, which are those of the CPU.
+/// Returns whether the case's layer sums as layers on a device do: once, in float terms (f64: in
+/// double), about a pivot that is predicted from earlier steps. Exact sums on a device are taken as
+/// on the CPU.
 bool sums_on_device(const Case& one);
 
-/// The cases in the order in which all ranks run them. A layer on a device has no blocks of
+/// Returns the cases in the order in which all ranks run them. A layer on a device has no blocks of
 /// channels.
 std::vector<Case> make_cases(const Selection& selection);
 

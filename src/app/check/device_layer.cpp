@@ -10,7 +10,7 @@
 namespace syncbn::app::check {
 namespace {
 
-/// A copy of a tensor in the device's memory. Those of no element have none.
+/// A DeviceTensor is a copy of a tensor in the device's memory; one without elements takes none.
 class DeviceTensor {
  public:
   DeviceTensor(Tensor host, cuda::StreamView stream)
@@ -27,7 +27,7 @@ class DeviceTensor {
     return {memory_.data(), host.dtype(), host.shape(), host.layout()};
   }
 
-  /// What it holds when the stream has come so far.
+  /// Returns what the tensor holds once the stream has done its work so far.
   Values values(cuda::StreamView stream) {
     if (memory_.bytes() > 0) {
       memory_.download(host_.bytes(), stream);
@@ -41,7 +41,7 @@ class DeviceTensor {
   cuda::DeviceBuffer memory_;
 };
 
-/// Of a shard's samples; null without.
+/// A DeviceWeight holds the weights of a shard's samples on the device; null without any.
 class DeviceWeight {
  public:
   DeviceWeight(std::span<const float> weight, cuda::StreamView stream) {
@@ -56,10 +56,10 @@ class DeviceWeight {
   cuda::DeviceBuffer memory_;
 };
 
-/// A rank's tensors of one step. In place, y begins as x and dx as dy.
+/// CaseTensors are a rank's tensors of one step. In place, y begins as x and dx as dy.
 struct CaseTensors {
   DeviceTensor x, dy, y, dx;
-  DeviceTensor residual, dresidual;  ///< no samples without
+  DeviceTensor residual, dresidual;  ///< without samples if the case has no residual
   DeviceWeight weight;
 
   CaseTensors(const Case& one, const Shard& shard, const Batch& batch, cuda::StreamView stream)
@@ -87,7 +87,7 @@ class DeviceLayer final : public Layer {
     layer_.zero_grad(stream);
     forward(tensors);
     backward(tensors);
-    layer_.communicator().synchronize(stream);  // which tells if a rank is missing
+    layer_.communicator().synchronize(stream);  // this throws if a rank is missing
     return {.y = tensors.y.values(stream),
             .dx = tensors.dx.values(stream),
             .dresidual = tensors.dresidual.values(stream),
@@ -124,7 +124,7 @@ class DeviceLayer final : public Layer {
     }
   }
 
-  /// An array [C] of the layer's.
+  /// Copies an array [C] of the layer's to the host.
   std::vector<double> fetch(const double* array) const {
     std::vector<double> values(static_cast<std::size_t>(one_.shape.c));
     cuda::download(array, std::as_writable_bytes(std::span(values)), stream_.get());

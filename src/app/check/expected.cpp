@@ -16,7 +16,7 @@ double magnitude(Real value) {
   return static_cast<double>(std::fabs(value));
 }
 
-/// One channel of a step. Spans are of its elements.
+/// A Channel is one channel of a step. Spans hold its elements.
 class Channel {
  public:
   Channel(const Case& one, double gamma, double beta, double eps, std::span<const double> x,
@@ -45,7 +45,8 @@ class Channel {
     });
   }
 
-  /// Where it was summed by a layer on a device.
+  /// Takes into account that a layer on a device sums about this pivot; `first` means that it sums
+  /// twice.
   void summed_about(double pivot, double tolerance, bool first) {
     known_.distance = magnitude(mean_ - pivot) + tolerance;
     known_.summed_twice = first;
@@ -105,7 +106,7 @@ class Channel {
   Tolerance tolerance() const { return {precision_, known_}; }
 
  private:
-  /// Calls body(i, weight) for every element that is there.
+  /// Calls body(i, weight) for every element that is not padding.
   template <class Body>
   void for_all(Body body) const {
     for (std::size_t i = 0; i < x_.size(); ++i) {
@@ -202,7 +203,7 @@ void update_running(Exact& running, const Exact& newest, double momentum) {
   for (std::size_t c = 0; c < running.values.size(); ++c) {
     const double magnitudes = std::fabs(running.values[c]) + std::fabs(newest.values[c]);
     running.values[c] += momentum * (newest.values[c] - running.values[c]);
-    // Both here and in the layer: a difference, a product and a sum.
+    // A difference, a product and a sum round, both here and in the layer.
     running.tolerance[c] +=
         momentum * (newest.tolerance[c] - running.tolerance[c]) + 6 * double_roundoff * magnitudes;
     running.scale[c] = std::max(running.scale[c], newest.scale[c]);

@@ -7,7 +7,7 @@
 namespace syncbn::app::check {
 namespace {
 
-/// One error, an element of channel c.
+/// Judges one value, an element of channel c.
 Worst judge(double value, const Exact& exact, std::size_t element, std::size_t c) {
   constexpr double infinite = std::numeric_limits<double>::infinity();
   double error = std::fabs(value - exact.values[element]);

@@ -6,10 +6,10 @@
 namespace syncbn::app::check {
 namespace {
 
-/// A rank's tensors of one step. In place, y begins as x and dx as dy.
+/// CaseTensors are a rank's tensors of one step. In place, y begins as x and dx as dy.
 struct Tensors {
   Tensor x, dy, y, dx;
-  Tensor residual, dresidual;  ///< no samples without
+  Tensor residual, dresidual;  ///< without samples if the case has no residual
   Weight weight;
 
   Tensors(const Case& one, const Shard& shard, const Batch& batch)

@@ -16,35 +16,35 @@ namespace syncbn::app::check {
 inline constexpr double eps = 1e-5;
 inline constexpr double momentum = 0.1;
 
-/// What a step of training gives a rank.
+/// StepResults are what a step of training gives a rank.
 struct StepResults {
-  Values y, dx;                                   ///< of its samples
-  Values dresidual;                               ///< likewise; empty without a residual
-  std::vector<double> weight_grad, bias_grad;     ///< [C] of the case's scope
+  Values y, dx;                                   ///< results for its samples
+  Values dresidual;                               ///< results for its samples, or empty
+  std::vector<double> weight_grad, bias_grad;     ///< [C] summed over the case's scope
   std::vector<double> running_mean, running_var;  ///< [C]
 };
 
-/// A layer that is checked, with its memory.
+/// A Layer is a layer that is checked, with its memory.
 class Layer {
  public:
   virtual ~Layer() = default;
 
-  /// Collective over the layer's ranks. A forward and a backward with this rank's samples of the
-  /// batch; to its end.
+  /// Collective over the layer's ranks. Runs a forward and a backward with this rank's samples of
+  /// the batch, and returns when both are done.
   virtual StepResults train(const Batch& batch) = 0;
 };
 
-/// Over which ranks a layer takes its statistics.
+/// Ranks says over which ranks a layer takes its statistics.
 enum class Ranks : std::uint8_t { all, own };
 
-/// Makes the case's layer, which is to be given this shard of its batches.
+/// A LayerMaker makes the case's layer, which is given this shard of its batches.
 using LayerMaker = std::function<std::unique_ptr<Layer>(const Case& one, const Parameters&,
                                                         const Shard& shard, Ranks ranks)>;
 
 LayerMaker layers_on_host(const Communicator& world);
 
-/// On this rank's current device, their tensors too. `own` is this rank by itself. Cases are those
-/// of a Selection for devices.
+/// Makes layers and their tensors on this rank's current device. `own` is this rank by itself.
+/// Cases must be those of a Selection for devices.
 LayerMaker layers_on_device(const DeviceCommunicator& all, const DeviceCommunicator& own);
 
 BatchNormOptions options_of(const Case& one);

@@ -11,13 +11,13 @@
 namespace syncbn::app::check {
 namespace {
 
-constexpr int steps = 2;  // the second one's sums are taken about the first one's running mean
+constexpr int steps = 2;  // the second step sums about the running mean of the first
 Exact initial(std::int64_t channels, double value) {
   const auto size = static_cast<std::size_t>(channels);
   return {Values(size, value), std::vector<double>(size, 0), std::vector<double>(size, 0)};
 }
 
-/// Collective. A parameter gradient of the whole group.
+/// Collective. Returns a parameter gradient of the whole group.
 std::vector<double> group_gradient(const Case& one, std::span<const double> gradient,
                                    const Communicator& world) {
   std::vector<double> sum(gradient.begin(), gradient.end());
@@ -27,10 +27,10 @@ std::vector<double> group_gradient(const Case& one, std::span<const double> grad
   return sum;
 }
 
-/// Everything that training gives a rank.
+/// Trained is everything that training gives a rank.
 struct Trained {
   std::vector<Values> of_samples;  ///< tensors of each step
-  Values of_all;                   ///< what belongs to the whole batch
+  Values of_all;                   ///< values that belong to the whole batch
 };
 
 Trained train(const LayerMaker& make, const Case& one, const Parameters& parameters,
@@ -50,7 +50,7 @@ Trained train(const LayerMaker& make, const Case& one, const Parameters& paramet
   return trained;
 }
 
-/// Whether the numbers differ, 0 from -0 too; one NaN is as good as another.
+/// Returns whether the numbers' bits differ: 0 and -0 do, two NaNs do not.
 bool differ(double a, double b) {
   return std::bit_cast<std::uint64_t>(a) != std::bit_cast<std::uint64_t>(b) &&
          !(std::isnan(a) && std::isnan(b));
@@ -159,7 +159,7 @@ void compare_bits(const LayerMaker& make, const Case& one, std::size_t index, st
     batches.push_back(make_batch(one, seed, step));
   }
   Case of_group = one;
-  of_group.scope = GradientScope::group;  // a rank's own share depends on what it holds
+  of_group.scope = GradientScope::group;  // a rank's own sums depend on its samples
   const Trained whole = train(make, of_group, parameters, batches, {0, one.shape.n}, Ranks::own);
   std::array<double, 2> counts = {0, 0};
   for (int i = 0; i < shardings; ++i) {

@@ -12,11 +12,11 @@
 
 namespace syncbn::app::check {
 
-/// A hash of what must have the same bits on every rank.
+/// SharedBits is a hash of values that must have the same bits on every rank.
 class SharedBits {
  public:
   void add(std::span<const double> values);
-  /// Collective. Whether all ranks have added the same.
+  /// Collective. Returns whether all ranks have added the same.
   bool same_on_all(const Communicator& world) const;
 
  private:
@@ -28,12 +28,13 @@ class SharedBits {
 void run_case(const LayerMaker& make, const Case& one, std::size_t index, std::uint64_t seed,
               const Communicator& world, Findings& findings, SharedBits& bits);
 
-/// How far the ranks' results have the bits of one process that holds the whole batch.
+/// A BitComparison counts where the ranks' results differ from the bits of one process that holds
+/// the whole batch.
 struct BitComparison {
-  double compared = 0;   ///< numbers, over all ranks
-  double different = 0;  ///< of these
+  double compared = 0;   ///< numbers compared, over all ranks
+  double different = 0;  ///< numbers that differ
   double cases_different = 0;
-  double case_index = -1;  ///< of the first case with a difference
+  double case_index = -1;  ///< index of the first case with a difference; -1: none
 
   void add(std::size_t index, double compared_values, double different_values);
 };
@@ -43,8 +44,9 @@ struct BitComparison {
 void compare_bits(const LayerMaker& make, const Case& one, std::size_t index, std::uint64_t seed,
                   const Communicator& world, BitComparison& comparison);
 
-/// Collective. The negative control: y of batch norm over each rank's own shard, compared likewise,
-/// the worst over the ranks. What can tell synchronized from local must find it wrong.
+/// Collective. Runs the negative control: batch norm over each rank's own shard alone, whose y is
+/// compared as in run_case. Returns the worst over the ranks. A check that can tell synchronized
+/// from local batch norm must find it wrong.
 Worst run_local(const LayerMaker& make, const Case& one, std::uint64_t seed,
                 const Communicator& world);
 

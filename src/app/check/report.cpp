@@ -12,7 +12,8 @@
 namespace syncbn::app::check {
 namespace {
 
-/// Of local batch norm, as a multiple of the tolerance: far more than rounding could explain.
+/// The error of local batch norm must exceed this multiple of the tolerance, far more than rounding
+/// could explain.
 constexpr double control_margin = 100;
 
 constexpr const char* error_legend =
@@ -64,7 +65,8 @@ bool bits_hold(const Outcome& outcome) {
   return !outcome.exact_bits || outcome.exact_bits->different == 0;
 }
 
-/// Where the default mode gives one process's bits too, nothing was proved.
+/// Returns whether the default mode does not give one process's bits too; if it did, equal bits of
+/// the exact mode would prove nothing.
 bool bits_control_holds(const Outcome& outcome) {
   return !outcome.default_bits || outcome.default_bits->different > 0;
 }

@@ -11,29 +11,29 @@
 
 namespace syncbn::app::check {
 
-/// Everything that a check finds out.
+/// An Outcome is everything that a check finds out.
 struct Outcome {
   Selection selection;
   std::uint64_t seed = 0;
   int ranks = 1;
   std::string transport;
-  std::optional<DeviceFacts> device;  ///< that layers were on, if not on the host
+  std::optional<DeviceFacts> device;  ///< the device that layers were on; none: the host
   double seconds = 0;
   std::vector<Case> cases;
   Findings findings;
-  bool same_bits = true;         ///< results that all ranks have agree to the bit
+  bool same_bits = true;         ///< whether results that all ranks have agree to the bit
   std::optional<Worst> control;  ///< local batch norm; none with a single rank
-  // With --exact and more than a rank.
+  // These are set with --exact and more than one rank.
   std::optional<BitComparison> exact_bits;
-  std::optional<BitComparison> default_bits;  ///< the control: of the default mode
+  std::optional<BitComparison> default_bits;  ///< the control: the default mode
 };
 
 bool passed(const Outcome& outcome);
 
-/// For the terminal.
+/// Writes the report for the terminal.
 std::string report_text(const Outcome& outcome);
 
-/// For --json.
+/// Writes the report for --json.
 std::string report_json(const Outcome& outcome);
 
 }  // namespace syncbn::app::check
