@@ -17,7 +17,7 @@
 namespace syncbn::app::bench {
 namespace {
 
-/// Of clearing four times the L2's size: about a millisecond on an H100.
+/// A region four times the L2's size is cleared this many times: about a millisecond on an H100.
 constexpr int busy_rounds = 12;
 
 cuda::DeviceBuffer message_memory(std::int64_t channels) {
@@ -25,7 +25,7 @@ cuda::DeviceBuffer message_memory(std::int64_t channels) {
                             sizeof(double));
 }
 
-/// A layer and its phases, ready to be put on a stream.
+/// A DeviceBench holds a layer and its phases, ready to be put on a stream.
 class DeviceBench {
  public:
   DeviceBench(const LayerShape& layer, const BenchOptions& options, int rank,
@@ -100,7 +100,7 @@ DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, i
   }
 }
 
-/// Timed by the device.
+/// Adds a task that puts a phase on the stream `laps` times and is timed by the device.
 void DeviceBench::add(Phase phase, std::function<void(DeviceTensors&)> put) {
   tasks_.push_back({phase, [this, put = std::move(put)] {
                       for (int round = 0; round < busy_rounds; ++round) {
@@ -111,7 +111,7 @@ void DeviceBench::add(Phase phase, std::function<void(DeviceTensors&)> put) {
                         put(pool_.next());
                       }
                       end_.record(stream_.get());
-                      ranks_.synchronize(stream_.get());  // which tells if a rank is missing
+                      ranks_.synchronize(stream_.get());  // this throws if a rank is missing
                       end_.synchronize();
                       return static_cast<double>(end_.milliseconds_since(begin_)) / 1e3 / laps;
                     }});
@@ -144,7 +144,7 @@ void DeviceBench::put_backward_sums(const DeviceTensors& tensors) {
       stream_.get());
 }
 
-/// What the elementwise kernels need, of this rank's own samples.
+/// Computes what the elementwise kernels need, from this rank's own samples.
 void DeviceBench::put_statistics(const DeviceTensors& tensors) {
   put_forward_sums(tensors);
   kernels::cuda::finalize({.channels = channels_,
@@ -205,7 +205,7 @@ void DeviceBench::add_phases() {
 
 void DeviceBench::add_layer(Phase forward, Phase backward, DeviceBatchNorm& norm,
                             DeviceSaved& saved) {
-  const DeviceTensors& first = pool_.next();  // any order then finds `saved` filled
+  const DeviceTensors& first = pool_.next();  // a backward may be the first task, and needs `saved`
   norm.forward(pool_.view(first.x), pool_.view(first.y), saved, stream_.get());
   add(forward, [&](DeviceTensors& t) {
     norm.forward(pool_.view(t.x), pool_.view(t.y), saved, stream_.get());

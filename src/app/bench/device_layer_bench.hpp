@@ -8,12 +8,12 @@
 
 namespace syncbn::app::bench {
 
-/// How often a phase is put on the stream to be timed once. The device is kept busy meanwhile, so
-/// that what the host takes to put it there counts only where it is more than the device takes.
+/// A phase is put on the stream this many times for one measurement. The device is kept busy while
+/// the host does so, so that the host's time counts only if it exceeds the device's.
 inline constexpr int laps = 10;
 
-/// Collective. Times one layer on the ranks' devices, by `repeat` and their own clocks. Rivals
-/// are Rival::local and Rival::exact.
+/// Collective. Times one layer on the ranks' devices, by `repeat` and the devices' clocks. Rivals
+/// can be Rival::local and Rival::exact.
 LayerTimes time_layer_on_device(const LayerShape& layer, const BenchOptions& options,
                                 const Communicator& world, const DeviceWorld& devices);
 

@@ -10,17 +10,18 @@
 
 namespace syncbn::app::bench {
 
-/// What a layer on a device works on, in its memory.
+/// DeviceTensors are what a layer on a device works on, in the device's memory.
 struct DeviceTensors {
   cuda::DeviceBuffer x, y, dy, dx;
 };
 
-/// Tensors of the current device, with the same values in every set. Used in turn, each call finds
-/// its tensors in memory rather than in the L2: one tensor of every set exceed it four times. Tiny
-/// ones stay in the cache: there are 256 sets at most.
+/// A DevicePool holds sets of tensors on the current device, with the same values in every set.
+/// Sets are used in turn, so that each call finds its tensors in memory rather than in the L2: one
+/// tensor of each set together exceed it four times. As there are 256 sets at most, tiny tensors
+/// stay in the cache.
 class DevicePool {
  public:
-  /// Waits for the device.
+  /// Makes and fills the sets, and waits for the device.
   DevicePool(const Shape& shape, DType dtype, Layout layout, int rank, std::size_t cache_bytes);
 
   DeviceTensors& next();

@@ -16,7 +16,7 @@
 namespace syncbn::app::bench {
 namespace {
 
-/// A layer and its phases, ready to run.
+/// A Bench holds a layer and its phases, ready to run.
 class Bench {
  public:
   Bench(const LayerShape& layer, const BenchOptions& options, const Communicator& world);
@@ -71,7 +71,7 @@ Bench::Bench(const LayerShape& layer, const BenchOptions& options, const Communi
   }
 }
 
-/// Timed by this process's clock, with the next tensors each time.
+/// Adds a task that is timed by this process's clock and uses the next tensors each time.
 void Bench::add(Phase phase, std::function<void(Tensors&)> body) {
   tasks_.push_back({phase, [this, body = std::move(body)] {
                       Tensors& tensors = pool_[next_];
@@ -104,7 +104,7 @@ void Bench::add_phases(const Communicator& world) {
 }
 
 void Bench::add_layer(Phase forward, Phase backward, BatchNorm& norm, Saved& saved) {
-  norm.forward(pool_[0].x.view(), pool_[0].y.view(), saved);  // any order then finds `saved` filled
+  norm.forward(pool_[0].x.view(), pool_[0].y.view(), saved);  // a backward may be the first task
   add(forward, [&](Tensors& t) { norm.forward(t.x.view(), t.y.view(), saved); });
   add(backward, [&](Tensors& t) { norm.backward(saved, t.x.view(), t.dy.view(), t.dx.view()); });
 }

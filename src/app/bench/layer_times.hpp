@@ -13,14 +13,14 @@
 
 namespace syncbn::app::bench {
 
-constexpr double bench_eps = 1e-5;  ///< of every layer
+constexpr double bench_eps = 1e-5;  ///< eps of every layer
 
 struct BenchOptions {
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;
   std::vector<Rival> rivals;
-  int repetitions = 10;      ///< at least
-  double min_seconds = 0.3;  ///< per shape, at least
+  int repetitions = 10;      ///< fewest repetitions
+  double min_seconds = 0.3;  ///< shortest time per shape [s]
 };
 
 struct LayerTimes {
@@ -28,11 +28,12 @@ struct LayerTimes {
   std::map<Phase, Summary> phases;
   std::string rival_text;  ///< what oneDNN chose, or why it is missing
 
-  /// GB/s (10^9 B) that the phase moves through memory.
+  /// Returns how much the phase moves through memory. [10^9 B/s]
   double bandwidth(Phase phase, DType dtype) const;
-  /// That of the faster copy there is.
+  /// Returns the bandwidth of the fastest copy that was timed.
   double copy_bandwidth(DType dtype) const;
-  /// That which a phase of reads only can reach: reading's, or copying's on a device.
+  /// Returns the bandwidth that a phase of reads only can reach: that of reading, or on a device
+  /// that of copying.
   double read_bandwidth(DType dtype) const;
 };
 

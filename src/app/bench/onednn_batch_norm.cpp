@@ -67,7 +67,7 @@ memory::desc tensor_desc(DType dtype, const Shape& shape, Layout layout) {
 }
 
 /// Throws NotConfigured if this oneDNN would use more or fewer threads than this library. PyPI's
-/// has those of TBB, of which there is one for each processor that the process may run on.
+/// build uses TBB's threads, one for each processor that the process may run on.
 void require_same_threads() {
 #if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_TBB
   const int processors = processor_count();
@@ -80,7 +80,8 @@ void require_same_threads() {
 #endif
 }
 
-/// Throws NotConfigured if this oneDNN computes through SYCL, as PyPI's, which finds no processor.
+/// Throws NotConfigured if this oneDNN computes through SYCL, as PyPI's build does, which finds no
+/// processor.
 void require_processor() {
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_SYCL
   if (dnnl::engine::get_count(dnnl::engine::kind::cpu) == 0) {

@@ -8,10 +8,11 @@
 
 namespace syncbn::app::bench {
 
-/// "2.6.3"; "no" in a build without oneDNN.
+/// Returns oneDNN's version, "2.6.3"; "no" in a build without oneDNN.
 std::string onednn_version();
 
-/// oneDNN's batch normalization of this process's data, in training mode, with scale and shift.
+/// A OneDnnBatchNorm is oneDNN's batch normalization of this process's data, in training mode, with
+/// scale and shift.
 class OneDnnBatchNorm {
  public:
   /// Throws NotConfigured if this oneDNN cannot do it on this machine, or there is none.
@@ -21,7 +22,7 @@ class OneDnnBatchNorm {
   void forward(const void* x, void* y);
   void backward(const void* x, const void* dy, void* dx);
 
-  /// What it chose: "2.6.3 (bnorm_jit:avx512_core)".
+  /// Returns the implementation that oneDNN chose: "2.6.3 (bnorm_jit:avx512_core)".
   const std::string& implementation() const { return implementation_; }
 
  private:

@@ -19,7 +19,7 @@ std::uint64_t read(const std::byte* data, std::size_t size) {
   const std::size_t lanes = hn::Lanes(d);
   const auto* words = reinterpret_cast<const std::uint64_t*>(data);
   const std::size_t count = size / sizeof(std::uint64_t);
-  auto a = hn::Zero(d), b = a, c = a, e = a;  // four, so that none waits for the one before it
+  auto a = hn::Zero(d), b = a, c = a, e = a;  // four chains, so that no load waits for the last
   std::size_t i = 0;
   for (; i + 4 * lanes <= count; i += 4 * lanes) {
     a = hn::Xor(a, hn::LoadU(d, words + i));

@@ -9,20 +9,20 @@ namespace syncbn::app::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int most_rounds = 10000;  // unless more are asked for
+constexpr int most_rounds = 10000;  // limit, unless more repetitions are asked for
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Collective. Rank 0's answer. The ranks leave it together.
+/// Collective. Returns rank 0's answer on all ranks, which leave the call together.
 bool rank_0_says(const Communicator& world, bool answer) {
   std::vector<double> word = {world.rank() == 0 && answer ? 1.0 : 0.0};
   world.all_reduce(word);
   return word[0] > 0;
 }
 
-/// Collective. Element by element, the largest of the ranks' samples.
+/// Collective. Returns, element by element, the largest of the ranks' samples.
 std::vector<double> slowest(const Communicator& world, const std::vector<double>& mine) {
   const std::vector<double> all = world.all_gather(mine);
   std::vector<double> largest(mine.size(), 0.0);

@@ -13,11 +13,12 @@ namespace syncbn::app::bench {
 
 struct Task {
   Phase phase;
-  std::function<double()> run;  ///< does it, and returns how long it took [s]
+  std::function<double()> run;  ///< runs the phase, and returns how long it took [s]
 };
 
-/// Collective. Every repetition runs each task once, beginning with another one each time, all
-/// ranks together; its time is that of the slowest rank. One round of warming up.
+/// Collective. Runs each task once in every repetition, on all ranks together, beginning with
+/// another task each time; a task's time is that of the slowest rank. One repetition before, to
+/// warm up, does not count.
 std::map<Phase, Summary> repeat(const std::vector<Task>& tasks, const BenchOptions& options,
                                 const Communicator& world);
 

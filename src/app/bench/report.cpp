@@ -53,13 +53,13 @@ bool has(const BenchReport& report, Rival rival) {
   return std::ranges::count(report.options.rivals, rival) > 0;
 }
 
-/// Three digits: "123", "12.3", "1.23", "0.123".
+/// Writes a number with three digits: "123", "12.3", "1.23", "0.123".
 std::string three_digits(double value) {
   const int decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
   return fmt::format("{:.{}f}", value, decimals);
 }
 
-/// "12.3 ms".
+/// Writes a time: "12.3 ms".
 std::string time_text(double seconds) {
   struct Unit {
     const char* name;
@@ -78,7 +78,7 @@ std::string time_cell(const LayerTimes& times, Phase phase) {
   return fmt::format("{} ±{:>3.0f}%", time_text(summary.median), 100 * summary.spread());
 }
 
-/// Sum of the medians over all layers of the network.
+/// Returns the sum of the medians over all layers of the network. [s]
 double network_seconds(const BenchReport& report, Phase phase) {
   return std::accumulate(report.layers.begin(), report.layers.end(), 0.0,
                          [&](double sum, const LayerTimes& times) {
@@ -109,7 +109,7 @@ std::string times_table(const BenchReport& report) {
   if (report.layers.size() > 1) {
     std::vector<std::string> row = {"all", fmt::format("{}", network_layers(report))};
     for (const Phase phase : own_phases) {
-      row.push_back(time_text(network_seconds(report, phase)) + "      ");  // no spread
+      row.push_back(time_text(network_seconds(report, phase)) + "      ");  // has no spread
     }
     table.add_rule();
     table.add(row);
@@ -126,7 +126,7 @@ std::string percent_cell(double own, double limit) {
   return fmt::format("{:.0f}%", 100 * own / limit);
 }
 
-/// "64.7 ms x4.90": its time and how many of ours that is.
+/// Writes a rival's time and what multiple of ours it is: "64.7 ms x4.90".
 std::string rival_cell(double seconds, double own) {
   return fmt::format("{} x{:.2f}", time_text(seconds), seconds / own);
 }
@@ -161,7 +161,7 @@ std::string bandwidth_table(const BenchReport& report) {
   return table.text();
 }
 
-/// Empty if there is none.
+/// Writes the comparison with rivals, "" without any.
 std::string rivals_table(const BenchReport& report) {
   std::vector<Column> columns = {{"beside others", Align::left}};
   for (const RivalColumns& rival : rivals) {

@@ -13,19 +13,19 @@ namespace syncbn::app::bench {
 struct BenchReport {
   BenchOptions options;
   int ranks = 1;
-  int threads = 1;  ///< of each rank
+  int threads = 1;  ///< threads of each rank
   std::string transport;
-  std::optional<DeviceFacts> device;  ///< that layers were on, if not on the host
+  std::optional<DeviceFacts> device;  ///< the device that layers were on; none: the host
   std::vector<LayerTimes> layers;
 };
 
-/// For the terminal.
+/// Writes the report for the terminal.
 std::string report_text(const BenchReport& report);
 
-/// For --json. Seconds and 10^9 bytes a second.
+/// Writes the report for --json, in seconds and 10^9 bytes a second.
 std::string report_json(const BenchReport& report);
 
-/// For --csv: a line per shape and phase, under a line of names.
+/// Writes the report for --csv: a line per shape and phase, under a line of names.
 std::string report_csv(const BenchReport& report);
 
 }  // namespace syncbn::app::bench

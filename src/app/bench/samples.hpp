@@ -6,16 +6,16 @@
 
 namespace syncbn::app::bench {
 
-/// Repeated measurements of one thing, in order of size. [s]
+/// A Summary describes repeated measurements of one thing. [s]
 struct Summary {
   std::size_t count = 0;
   double min = 0, lower_quartile = 0, median = 0, upper_quartile = 0, max = 0;
 
-  /// Half the distance of the quartiles, relative to the median.
+  /// Returns half the distance of the quartiles, relative to the median.
   double spread() const;
 };
 
-/// Quantiles are interpolated linearly between samples. At least one sample.
+/// Summarizes one or more samples. Quantiles are interpolated linearly between samples.
 Summary summarize(std::vector<double> samples);
 
 }  // namespace syncbn::app::bench

@@ -8,8 +8,8 @@
 namespace syncbn::app::bench {
 namespace {
 
-// ResNet-50 (He et al. 2015, table 1) for 224 x 224 pixels, with the stride of a stage in the 3x3
-// convolution of its first block, as torchvision has it: 53 batch norm layers.
+// These are the 53 batch norm layers of ResNet-50 (He et al. 2015, table 1) for 224 x 224 pixels.
+// As in torchvision, the 3x3 convolution of a stage's first block has the stride.
 struct SquareLayers {
   std::int64_t channels;
   std::int64_t side;

@@ -18,10 +18,10 @@ namespace {
 constexpr std::size_t cache_multiple = 4;
 constexpr std::size_t most_sets = 256;
 
-/// Of the last cache. [B]
+/// Returns the size of the last cache. [B]
 std::size_t cache_bytes() {
   constexpr long usual = 64L << 20;
-#ifdef _SC_LEVEL3_CACHE_SIZE  // glibc's
+#ifdef _SC_LEVEL3_CACHE_SIZE  // glibc has it
   const long known = sysconf(_SC_LEVEL3_CACHE_SIZE);
 #else
   const long known = 0;
@@ -43,7 +43,7 @@ Tensor::Tensor(DType dtype, const Shape& shape, Layout layout)
 
 void Tensor::on_parts(const std::function<void(std::size_t, std::size_t)>& body) const {
   on_all_threads([&](int thread, int threads) {
-    constexpr std::size_t line = 64;  // of a cache [B]
+    constexpr std::size_t line = 64;  // cache line [B]
     const std::size_t lines = (bytes_ + line - 1) / line;
     const auto cut = [&](int part) {
       return std::min(bytes_, lines * static_cast<std::size_t>(part) /

@@ -13,20 +13,21 @@
 
 namespace syncbn::app::bench {
 
-/// A dense tensor in huge pages, if large and if there are any, which were first touched by the
-/// threads that will work on it.
+/// A Tensor is a dense tensor, in huge pages if it is large and the system has any. Its pages were
+/// first touched by the threads that will work on it.
 class Tensor {
  public:
-  /// Zeros.
+  /// Makes a tensor of zeros.
   Tensor(DType dtype, const Shape& shape, Layout layout);
 
-  /// Normal values, repeated after so many that no two channels are alike.
+  /// Fills the tensor with normally distributed values, repeated with a period that leaves no two
+  /// channels alike.
   void fill(std::uint64_t seed);
-  /// By all threads. The other is of the same size.
+  /// Copies another tensor of the same size, with all threads.
   void copy_from(const Tensor& other);
-  /// The same past the cache.
+  /// Copies another tensor of the same size, with all threads and stores past the cache.
   void stream_from(const Tensor& other);
-  /// By all threads, as plain_read does.
+  /// Reads the tensor with all threads, as plain_read does.
   void read() const;
 
   TensorView view() { return {data_.get(), dtype_, shape_, layout_}; }
@@ -47,14 +48,14 @@ class Tensor {
   std::unique_ptr<std::byte, Free> data_;
 };
 
-/// What a layer works on.
+/// Tensors are what a layer works on.
 struct Tensors {
   Tensor x, y, dy, dx;
 };
 
-/// As many sets with the same values as it takes to exceed the last cache several times. Used in
-/// turn, each call finds its tensors in memory rather than in a cache. Tiny ones stay in the cache:
-/// there are 256 sets at most.
+/// Makes as many sets with the same values as it takes to exceed the last cache several times. Use
+/// them in turn, so that each call finds its tensors in memory rather than in a cache. As there are
+/// 256 sets at most, tiny tensors stay in the cache.
 std::vector<Tensors> make_pool(const Shape& shape, DType dtype, Layout layout, int rank);
 
 }  // namespace syncbn::app::bench
