@@ -25,8 +25,8 @@ namespace {
 
 constexpr unsigned help_width = 100;
 constexpr unsigned meaning_width = 68;
-// No abbreviations and no short options: a script means the same when options are added, and "-1"
-// is a number.
+// Options cannot be abbreviated, so that a script means the same when options are added, and there
+// are no short ones, so that "-1" is a number.
 constexpr int style = po::command_line_style::allow_long | po::command_line_style::long_allow_next |
                       po::command_line_style::long_allow_adjacent;
 constexpr Range<double> timeout_range{.min = 0, .max = 1e6, .min_excluded = true};
@@ -44,7 +44,7 @@ std::chrono::milliseconds milliseconds_of(double seconds) {
   return std::chrono::milliseconds(std::max<std::int64_t>(1, std::llround(seconds * 1000)));
 }
 
-/// The value of an option in arguments that have not been parsed.
+/// Returns the value of an option in arguments that have not been parsed; the last one counts.
 std::optional<std::string> value_of(std::string_view option, const Arguments& arguments) {
   std::optional<std::string> text;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
@@ -58,7 +58,7 @@ std::optional<std::string> value_of(std::string_view option, const Arguments& ar
   return text;
 }
 
-/// Levenshtein's distance.
+/// Returns the Levenshtein distance.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -79,7 +79,7 @@ constexpr const char* kind_of() {
   return std::is_floating_point_v<T> ? "a number" : "an integer";
 }
 
-/// " from 1 to 10", " of at least 1", " above 0 and below 1".
+/// Describes a range: " from 1 to 10", " of at least 1", " above 0 and below 1".
 template <class T>
 std::string range_text(const Range<T>& range) {
   const bool has_min = std::is_unsigned_v<T> || range.min != std::numeric_limits<T>::lowest();
@@ -228,8 +228,9 @@ struct CommandLine::Description {
   void take(const po::parsed_options& parsed);
 };
 
-/// An option whose value was forgotten would take the next option for it; one whose value is empty,
-/// as of a variable that is not set, would not be there.
+/// Throws UsageError if an option has no value, or an empty one. Otherwise the parser would take
+/// the next option for a value that was forgotten, and would drop an option whose value is empty,
+/// as that of an unset shell variable is.
 void CommandLine::Description::require_values(const Arguments& arguments) const {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string option = arguments[i].substr(0, arguments[i].find('='));
@@ -238,7 +239,7 @@ void CommandLine::Description::require_values(const Arguments& arguments) const 
     }
     const bool here = option.size() < arguments[i].size();
     if (!here && i + 1 == arguments.size()) {
-      continue;  // which is told below
+      continue;  // the parser refuses this later
     }
     const std::string value = here ? arguments[i].substr(option.size() + 1) : arguments[i + 1];
     if (value.empty()) {

@@ -24,19 +24,20 @@
 
 namespace syncbn::app {
 
-/// The command line cannot be used. Messages name the option, the value and what is accepted.
+/// UsageError says that the command line cannot be used. Messages name the option, the value and
+/// what is accepted.
 class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A word that an option accepts, and what it stands for.
+/// A Word is a word that an option accepts, and the value it stands for.
 template <class T>
 struct Word {
   const char* text;
   T value;
 };
 
-/// The numbers that an option accepts.
+/// A Range says which numbers an option accepts.
 template <class T>
 struct Range {
   T min = std::numeric_limits<T>::lowest();
@@ -45,11 +46,11 @@ struct Range {
   bool max_excluded = false;
 };
 
-/// Which devices a subcommand's layers can be on.
+/// RunsOn says on which devices a subcommand's layers can be.
 enum class RunsOn : std::uint8_t { cpu, cpu_or_cuda };
 
-/// The options of one subcommand. Each is bound to a variable, whose value at that time is the
-/// default; --help is written from the same declarations.
+/// A CommandLine holds the options of one subcommand. Each is bound to a variable, whose value at
+/// that time is the default; --help is written from the same declarations.
 ///
 ///   int batch = 32;
 ///   Mode mode = Mode::sync;
@@ -61,51 +62,52 @@ enum class RunsOn : std::uint8_t { cpu, cpu_or_cuda };
 ///   if (!line.parse(arguments, world)) return 0;
 class CommandLine {
  public:
-  /// Has the General options from the start: --help, those of ExchangeOptions, and if there is a
-  /// choice --device.
+  /// Declares the General options: --help, those of ExchangeOptions, and if there is a choice,
+  /// --device.
   CommandLine(std::string_view command, std::string_view purpose, RunsOn devices = RunsOn::cpu);
   ~CommandLine();
 
-  /// Caption in --help for the options that follow.
+  /// Sets the caption under which --help shows the options that follow.
   void section(std::string_view caption);
 
-  /// `name` is without dashes. `unit` stands for the value in --help: "N", "SECONDS".
-  /// T: int, std::int64_t, std::uint64_t or double (finite).
+  /// Declares an option with a number. `name` is without dashes. `unit` stands for the value in
+  /// --help: "N", "SECONDS". T is int, std::int64_t, std::uint64_t or double (finite).
   template <class T>
   void number(std::string_view name, T& value, const Range<std::type_identity_t<T>>& range,
               std::string_view unit, std::string_view meaning);
-  /// Empty until given. `if_absent` tells what then happens.
+  /// Declares an option whose `value` stays empty unless given. `if_absent` tells the user what
+  /// happens then.
   template <class T>
   void number(std::string_view name, std::optional<T>& value,
               const Range<std::type_identity_t<T>>& range, std::string_view unit,
               std::string_view meaning, std::string_view if_absent);
-  /// One word of `words`: a static array, e.g. of Word<DType>.
+  /// Declares an option with one word of `words`, which is a static array, e.g. of Word<DType>.
   template <class T, std::size_t n>
   void choice(std::string_view name, T& value, const Word<T> (&words)[n], std::string_view meaning);
-  /// One or more, separated by commas; none twice.
+  /// Declares an option with one or more words, separated by commas, none twice.
   template <class T, std::size_t n>
   void choices(std::string_view name, std::vector<T>& values, const Word<T> (&words)[n],
                std::string_view meaning);
   void flag(std::string_view name, bool& value, std::string_view meaning);
   void text(std::string_view name, std::string& value, std::string_view unit,
             std::string_view meaning);
-  /// An empty path means none.
+  /// Declares an option with a path; an empty one means none.
   void path(std::string_view name, std::filesystem::path& value, std::string_view unit,
             std::string_view meaning);
 
-  /// Options that contradict each other.
+  /// Makes `parse` refuse arguments that give both of these options.
   void exclude(std::string_view one, std::string_view other);
-  /// Shown at the end of --help.
+  /// Adds an example, shown at the end of --help.
   void example(std::string_view command, std::string_view effect);
 
-  /// Stores what `arguments` give. Throws UsageError. If they ask for --help: prints it on rank 0
-  /// and returns false, then the command is done.
+  /// Stores the values that `arguments` give. If they ask for --help, prints it on rank 0 and
+  /// returns false: then the command is done. Throws UsageError.
   [[nodiscard]] bool parse(const Arguments& arguments, const World& world);
 
-  /// Whether the user gave the option. After parse.
+  /// Returns whether the user gave the option. Call it after parse.
   bool given(std::string_view name) const;
 
-  /// That of --device. After parse.
+  /// Returns the value of --device. Call it after parse.
   Device device() const;
 
   std::string help() const;
@@ -118,40 +120,43 @@ class CommandLine {
   std::unique_ptr<Description> description_;
 };
 
-/// Who sums over the ranks: the library, the MPI library, or NCCL in the devices' memory.
+/// Summation says who sums over the ranks: this library, the MPI library, or NCCL in the devices'
+/// memory.
 enum class Summation { builtin, mpi, nccl };
 
-/// How the ranks exchange: what every subcommand's General options say of it.
+/// ExchangeOptions hold what every subcommand's General options say about how ranks exchange.
 struct ExchangeOptions {
   Deadlines deadlines;
-  std::optional<Summation> summation;   ///< if none is given, the library's choice
-  std::filesystem::path flight_record;  ///< likewise
+  std::optional<Summation> summation;   ///< none: the library's choice
+  std::filesystem::path flight_record;  ///< directory; empty: no flight records
 };
 
-/// Those in the arguments of any subcommand: needed before the communicator is made, and so before
-/// the subcommand parses. Throws UsageError.
+/// Returns the exchange options in the arguments of any subcommand. They are needed before the
+/// communicator is made, and so before the subcommand parses. Throws UsageError.
 ExchangeOptions exchange_options_of(const Arguments& arguments);
 
-/// The word nearest to `text`, if it is near enough to be a slip: " Did you mean 'sync'?", or "".
+/// Suggests the word nearest to `text`, if it is near enough for `text` to be a slip: " Did you
+/// mean 'sync'?", or "".
 std::string did_you_mean(std::string_view text, std::span<const std::string> words);
 
 namespace args {
 
-/// `text` as a number in `range`. Throws UsageError naming `option`. T as for CommandLine::number.
+/// Reads `text` as a number in `range`. Throws UsageError naming `option`. T is one of those of
+/// CommandLine::number.
 template <class T>
 T to_number(std::string_view option, const std::string& text, const Range<T>& range);
 
 template <class T>
 std::string number_text(T value);
 
-/// Index of `text` in `words`. Throws UsageError naming `option` and the words.
+/// Returns the index of `text` in `words`. Throws UsageError naming `option` and the words.
 std::size_t index_of(std::string_view option, std::string_view text,
                      std::span<const std::string> words);
 
-/// The parts of `text` between commas, one of which may be empty.
+/// Returns the parts of `text` between commas; parts may be empty.
 std::vector<std::string> split(std::string_view text);
 
-/// "f32, f64, f16".
+/// Joins words with commas: "f32, f64, f16".
 std::string join(std::span<const std::string> words);
 
 /// Throws UsageError if `index` is already in `indices`.

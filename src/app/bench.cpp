@@ -66,7 +66,7 @@ void declare(CommandLine& command, Request& request) {
                   "two shapes of your own");
 }
 
-/// Options that have no meaning for layers on devices.
+/// Throws UsageError for options that have no meaning for layers on devices.
 void refuse_on_device(const CommandLine& command, const Request& request) {
   if (std::ranges::count(request.options.rivals, Rival::onednn) > 0) {
     throw UsageError(
@@ -93,7 +93,7 @@ void apply(const CommandLine& command, const Request& request) {
   }
 }
 
-/// Tells who waits at a terminal how far we are.
+/// Shows at rank 0's terminal how far we are.
 void show_progress(const Communicator& world, std::size_t done,
                    const std::vector<LayerShape>& all) {
   if (world.rank() != 0 || isatty(STDERR_FILENO) == 0) {
@@ -106,7 +106,7 @@ void show_progress(const Communicator& world, std::size_t done,
   }
 }
 
-/// Collective.
+/// Collective. Times one shape after the other.
 std::vector<LayerTimes> time_layers(const std::vector<LayerShape>& shapes,
                                     const Communicator& ranks,
                                     const std::function<LayerTimes(const LayerShape&)>& time) {

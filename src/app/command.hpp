@@ -13,36 +13,36 @@
 
 namespace syncbn::app {
 
-/// Those processes that are left when some are lost.
+/// Survivors are the processes that are left when some are lost.
 struct Survivors {
   Communicator communicator;
-  std::vector<int> lost;  ///< ranks as they were numbered at the start
-  /// To be let go of when all that held a communicator has been made anew: MPI may be caught for
-  /// good in doing so, if one more process is lost.
+  std::vector<int> lost;  ///< the lost ranks, as numbered at the start
+  /// Ends this process if recovery takes too long: MPI may never return from it if one more process
+  /// is lost. Release it once all objects that held the old communicator have been made anew.
   std::shared_ptr<LastResort> last_resort;
 };
 
-/// The processes this program was started with.
+/// A World holds the processes this program was started with.
 struct World {
   Communicator communicator;
   std::string
       transport;  ///< for `info`: "Open MPI 4.1.4, MPI_THREAD_FUNNELED", or "single process"
 
-  /// Called where an exchange failed. Collective over the processes that are left. Throws `failure`
-  /// if none is lost, or if not all come within the timeout. Empty if a lost process ends the
-  /// others,
+  /// Finds out, after an exchange failed, which processes are left. Collective over these. Throws
+  /// `failure` if none is lost, or if not all come within the timeout. Empty if the others cannot
+  /// go on without a lost process.
   std::function<Survivors(const CommError& failure)> survivors;
-  std::string why_inelastic;  ///< for this reason, which says what to do about it
+  std::string why_inelastic;  ///< why `survivors` is empty, and what to do about it; else empty
 };
 
 using Arguments = std::vector<std::string>;
 
-/// One subcommand. Every rank runs it with the same arguments.
+/// A Command is one subcommand. Every rank runs it with the same arguments.
 struct Command {
   const char* name;
   const char* summary;  ///< one line for `syncbn --help`
-  /// `arguments` are those behind the subcommand's name. Returns the exit code, the same on all
-  /// ranks; throws UsageError for what the user got wrong on the command line (exit code 2) and
+  /// Runs the subcommand. `arguments` are those behind its name. Returns the exit code, the same on
+  /// all ranks; throws UsageError for what the user got wrong on the command line (exit code 2) and
   /// syncbn::Error for what went wrong later (exit code 1).
   int (*run)(const Arguments& arguments, const World& world);
 };

@@ -5,7 +5,7 @@
 
 namespace syncbn::app {
 
-/// Where a command's layers and tensors are.
+/// Device says where a command's layers and tensors are.
 enum class Device : std::uint8_t { cpu, cuda };
 
 }  // namespace syncbn::app

@@ -10,13 +10,13 @@
 namespace syncbn::app {
 
 struct DeviceFacts {
-  std::string name;             ///< of all ranks' devices: "NVIDIA H100 80GB HBM3"
-  std::string runtime;          ///< CUDA's, that this program uses: "13.0"
-  std::string driver;           ///< the newest CUDA that it knows
-  std::size_t cache_bytes = 0;  ///< of this rank's L2
+  std::string name;             ///< names of all ranks' devices: "NVIDIA H100 80GB HBM3"
+  std::string runtime;          ///< version of the CUDA runtime that this program uses: "13.0"
+  std::string driver;           ///< newest CUDA version that the driver supports
+  std::size_t cache_bytes = 0;  ///< size of this rank's L2
 };
 
-/// For reports; null without a device.
+/// Returns the facts as JSON for reports; null without a device.
 nlohmann::ordered_json to_json(const std::optional<DeviceFacts>& device);
 
 }  // namespace syncbn::app

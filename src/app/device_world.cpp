@@ -19,7 +19,7 @@
 namespace syncbn::app {
 namespace {
 
-/// Collective.
+/// Collective. Throws UsageError on every rank if one has no device.
 void require_device_everywhere(const Communicator& ranks, int devices) {
   if (!with_cuda) {
     throw UsageError(
@@ -42,7 +42,7 @@ void require_device_everywhere(const Communicator& ranks, int devices) {
   }
 }
 
-/// Collective. How many of its host's ranks come before this one.
+/// Collective. Returns how many of the host's ranks come before this one.
 int place_on_host(const Communicator& world) {
   for (const auto& [host, ranks] : ranks_by_host(world)) {
     const auto own = std::ranges::find(ranks, world.rank());
@@ -58,14 +58,14 @@ struct Sums {
   std::string text;
 };
 
-/// Collective.
+/// Collective. Makes the group that sums over the ranks' devices.
 Sums make_sums(const World& world, const ExchangeOptions& exchange) {
   std::string why_not_nccl;
   if (exchange.summation.value_or(Summation::nccl) == Summation::nccl) {
     try {
       return {DeviceCommunicator::nccl(world.communicator, exchange.deadlines),
               fmt::format("NCCL {}", nccl_version)};
-    } catch (const NotConfigured& error) {  // these two on all ranks
+    } catch (const NotConfigured& error) {  // both errors come on all ranks
       why_not_nccl = error.what();
     } catch (const InvalidArgument& error) {
       why_not_nccl = error.what();
@@ -78,7 +78,8 @@ Sums make_sums(const World& world, const ExchangeOptions& exchange) {
           fmt::format("staged through the host, {}", world.transport)};
 }
 
-/// Collective. "NVIDIA A100-SXM4-80GB, NVIDIA H100 80GB HBM3".
+/// Collective. Returns the different names among the ranks' devices: "NVIDIA A100-SXM4-80GB, NVIDIA
+/// H100 80GB HBM3".
 std::string names_of_all(const Communicator& world, const std::string& own) {
   const std::vector<std::string> names = gather_texts(world, own);
   return fmt::format("{}", fmt::join(std::set<std::string>(names.begin(), names.end()), ", "));
@@ -104,7 +105,7 @@ DeviceWorld open_devices(const World& world, const ExchangeOptions& exchange) {
 
 namespace {
 
-/// Why the runtime finds no device.
+/// Says why the runtime finds no device.
 std::string why_no_device() {
   const std::string driver = cuda::driver_version();
   if (driver == cuda::no_driver) {

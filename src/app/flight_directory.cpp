@@ -31,7 +31,7 @@ void make_and_try(const std::filesystem::path& directory) {
   if (error) {
     refuse(directory, "made", error.message());
   }
-  // No question about permissions is answered for certain but by making a file.
+  // Only making a file shows for certain that it is permitted.
   std::string name = (directory / ".syncbn-XXXXXX").string();
   const int file = ::mkstemp(name.data());
   if (file < 0) {

@@ -25,28 +25,29 @@ namespace {
 constexpr std::int64_t most_integer = std::numeric_limits<std::int64_t>::max();
 
 struct Exchange {
-  std::string what;               ///< "forward of 'bn1' (C=64, f32, 130 values)"
-  std::string state;              ///< options and a number of the running statistics
-  double started;                 ///< [s since 1970]
+  std::string what;   ///< "forward of 'bn1' (C=64, f32, 130 values)"
+  std::string state;  ///< options, and numbers for the running statistics and parameters
+  double started;     ///< [s since 1970]
   std::optional<double> seconds;  ///< none: not finished
 };
 
 struct Record {
-  std::string group;  ///< its number, "" where there was none
+  std::string group;  ///< the group's number, "" in a record without one
   int rank, size;
   std::string host, failure;
   std::int64_t process;
   std::map<std::int64_t, Exchange> exchanges;  ///< by sequence number
 };
 
-/// A file of that name is no flight record, or cannot be read. The message says why.
+/// Unusable says why a file is no flight record, or cannot be read.
 class Unusable : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
 constexpr const char* not_a_record = "is no flight record, or not a whole one";
 
-/// A number as this library writes it: neither a fraction nor out of range.
+/// Returns `value` as an integer. Throws Unusable for a fraction and a number out of range, which
+/// this library does not write.
 std::int64_t integer(const nlohmann::json& value, std::int64_t least, std::int64_t most) {
   const bool fits = value.is_number_unsigned()
                         ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most) &&
@@ -95,7 +96,7 @@ Exchange exchange_of(const nlohmann::json& entry) {
 
 Record parsed(const nlohmann::json& json) {
   constexpr int most_ranks = std::numeric_limits<int>::max();
-  const nlohmann::json group = json.value("group", nlohmann::json());  // an older one has none
+  const nlohmann::json group = json.value("group", nlohmann::json());  // older records have none
   const auto size = static_cast<int>(integer(json.at("size"), 1, most_ranks));
   Record record{group.is_null() ? "" : group,
                 static_cast<int>(integer(json.at("rank"), 0, size - 1)),
@@ -110,9 +111,9 @@ Record parsed(const nlohmann::json& json) {
   return record;
 }
 
-/// Looks at type and size first: a pipe would be waited for.
+/// Reads a record. Checks the file's type and size first, as reading a pipe would wait.
 Record read(const std::filesystem::path& path) {
-  constexpr std::uintmax_t most_bytes = std::uintmax_t{1} << 26;  // of 1,000 exchanges
+  constexpr std::uintmax_t most_bytes = std::uintmax_t{1} << 26;  // 1,000 exchanges take less
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) {
     throw Unusable("cannot be read (it is not a regular file)");
@@ -133,7 +134,8 @@ Record read(const std::filesystem::path& path) {
   }
 }
 
-/// Files that are none are left out, and named in `left_out`.
+/// Reads all records of a directory, in order of group size and rank. Files that are none are named
+/// in `left_out`.
 std::vector<Record> read_all(const std::filesystem::path& directory, std::string& left_out) {
   std::error_code error;
   std::vector<Record> records;
@@ -167,7 +169,8 @@ std::tm local_time(std::int64_t since_1970) {
   return local;
 }
 
-/// Rounded as a whole: 59.9996 s are the next minute.
+/// Returns the local time, "12:34:56.789". It is rounded as a whole, so that 59.9996 s become the
+/// next minute.
 std::string time_of_day(double since_1970) {
   const std::int64_t milliseconds = std::llround(1000 * since_1970);
   const std::tm local = local_time(milliseconds / 1000);
@@ -185,10 +188,10 @@ std::string last_of(const Record& record) {
       last.seconds ? fmt::format("took {:.3g} ms", 1e3 * *last.seconds) : "not finished");
 }
 
-/// The first exchange that not all of these records have as the same, "" if there is none.
+/// Describes the first exchange that is not the same in all of these records; "" if there is none.
 std::string parting(const std::vector<const Record*>& records) {
   std::map<std::int64_t, std::map<std::pair<std::string, std::string>, std::vector<int>>> who;
-  std::int64_t from = 0;  // what all still have
+  std::int64_t from = 0;  // the first exchange that all records still hold
   for (const Record* record : records) {
     if (!record->exchanges.empty()) {
       from = std::max(from, record->exchanges.begin()->first);
@@ -222,7 +225,7 @@ std::string parting(const std::vector<const Record*>& records) {
   return "";
 }
 
-/// When the last exchange of these records was begun, 0 if there was none. [s since 1970]
+/// Returns when the last exchange of these records was begun, 0 if there was none. [s since 1970]
 double last_begun(const std::vector<const Record*>& records) {
   double last = 0;
   for (const Record* record : records) {
@@ -233,7 +236,7 @@ double last_begun(const std::vector<const Record*>& records) {
   return last;
 }
 
-/// Those whose last exchange is the latest come last.
+/// Sorts records into groups. The group whose last exchange is the latest comes last.
 std::vector<std::vector<const Record*>> by_group(const std::vector<Record>& records) {
   std::map<std::pair<std::string, int>, std::vector<const Record*>> found;
   for (const Record& record : records) {
@@ -247,7 +250,7 @@ std::vector<std::vector<const Record*>> by_group(const std::vector<Record>& reco
   return groups;
 }
 
-/// "1, 4-7": ranks that have no record. These come in the order of their ranks.
+/// Names the ranks without a record: "1, 4-7". `records` are in the order of their ranks.
 std::string ranks_without(const std::vector<const Record*>& records, int size) {
   std::string text;
   int next = 0;  // the lowest rank that has not been looked for

@@ -6,9 +6,9 @@
 
 namespace syncbn::app {
 
-/// What the flight records in a directory tell together: the last of each rank, which ranks have
-/// none, and the first exchange in which ranks part. Throws FileError for a directory without
-/// records and for files that are none.
+/// Describes what the flight records in a directory tell together: each rank's last exchange, which
+/// ranks have no record, and the first exchange in which ranks differ. Files that are no records
+/// are named and left out. Throws FileError for a directory without records.
 std::string describe_flight_records(const std::filesystem::path& directory);
 
 }  // namespace syncbn::app

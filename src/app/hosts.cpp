@@ -16,7 +16,7 @@ constexpr std::size_t longest_text = 64;
 }  // namespace
 
 std::vector<std::string> gather_texts(const Communicator& world, const std::string& own) {
-  std::array<double, longest_text> mine{};  // one character a number, as all_gather carries it
+  std::array<double, longest_text> mine{};  // all_gather carries one character as one number
   std::copy_n(own.begin(), std::min(own.size(), longest_text - 1), mine.begin());
   const std::vector<double> all = world.all_gather(mine);
   std::vector<std::string> texts;

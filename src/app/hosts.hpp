@@ -9,16 +9,16 @@
 
 namespace syncbn::app {
 
-/// Collective. What each rank gives, up to 63 bytes of it, in rank order.
+/// Collective. Returns the texts that the ranks give, up to 63 bytes of each, in rank order.
 std::vector<std::string> gather_texts(const Communicator& world, const std::string& own);
 
-/// Collective. Each host's ranks, ascending, by the host's name.
+/// Collective. Returns each host's ranks, ascending, by the host's name.
 std::map<std::string, std::vector<int>> ranks_by_host(const Communicator& world);
 
-/// Collective.
+/// Collective. Returns how many ranks this host has.
 int ranks_on_this_host(const Communicator& world);
 
-/// "0-3, 6" of ascending numbers.
+/// Writes ascending numbers as ranges: "0-3, 6".
 std::string ranges_text(const std::vector<int>& numbers);
 
 }  // namespace syncbn::app

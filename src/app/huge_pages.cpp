@@ -9,7 +9,8 @@
 namespace syncbn::app {
 namespace {
 
-/// Memory of this process that is in huge pages now, 0 where the system does not say. [KiB]
+/// Returns how much memory of this process is in huge pages now, 0 where the system does not say.
+/// [KiB]
 long in_huge_pages() {
   std::ifstream sums("/proc/self/smaps_rollup");
   for (std::string word; sums >> word;) {

@@ -7,7 +7,7 @@
 
 namespace syncbn::app {
 
-/// What a system does about transparent huge pages.
+/// HugePages says what a system does about transparent huge pages.
 enum class HugePages : std::uint8_t {
   everywhere,  ///< gives them to all large memory
   on_request,  ///< gives them to memory that asks for them, as a tensor's does
@@ -16,14 +16,14 @@ enum class HugePages : std::uint8_t {
   unknown,     ///< has none, or does not say
 };
 
-/// `setting` is the text of /sys/kernel/mm/transparent_hugepage/enabled, as "always [madvise]
-/// never"; `came` whether a tensor got some.
+/// Tells from `setting`, the text of /sys/kernel/mm/transparent_hugepage/enabled, e.g. "always
+/// [madvise] never", and from `came`, whether a tensor got huge pages, what the system does.
 HugePages huge_pages(std::string_view setting, bool came);
 
-/// This system's, found out with a tensor of 4 MiB.
+/// Finds out what this system does, with a tensor of 4 MiB.
 HugePages huge_pages_here();
 
-/// A sentence for `syncbn info`, what follows from it included.
+/// Returns a sentence for `syncbn info` about what was found and what follows from it.
 std::string explain(HugePages found);
 
 }  // namespace syncbn::app

@@ -28,7 +28,8 @@ void line(std::string_view caption, const std::string& text) {
   print(fmt::format("{:<14}{}\n", caption, text));
 }
 
-/// `found` has what each rank found. One line where all hosts are alike, else one for each kind.
+/// Prints what each rank found about huge pages, in rank order in `found`: one line if all hosts
+/// are alike, else one line for each finding.
 void print_huge_pages(const std::map<std::string, std::vector<int>>& hosts,
                       const std::vector<double>& found) {
   std::map<HugePages, std::vector<std::string>> alike;
@@ -81,7 +82,7 @@ int run_info(const Arguments& arguments, const World& world) {
   line("exchange", world.transport);
   line("ranks", fmt::format("{}", world.communicator.size()));
   for (const auto& [host, ranks] : hosts) {
-    std::set<std::string> seen;  // as launchers may give each rank a device of its own
+    std::set<std::string> seen;  // ranks differ where a launcher gives each its own device
     for (const int rank : ranks) {
       seen.insert(devices[static_cast<std::size_t>(rank)]);
     }

@@ -9,12 +9,13 @@
 
 namespace syncbn::app {
 
-/// For calls of others' that cannot be given up: ends this process, with exit code 1, after
-/// printing `message` to standard error, unless it is gone again within `limit`.
+/// A LastResort guards a call into another library that cannot be interrupted. Unless it is
+/// destroyed within `limit`, it prints `message` to standard error and ends this process with exit
+/// code 1.
 class LastResort {
  public:
   LastResort(std::chrono::milliseconds limit, std::string message);
-  /// Prints `warning` after `first`, if that comes before the limit.
+  /// Also prints `warning` after `first`, if that comes before the limit.
   LastResort(std::chrono::milliseconds limit, std::string message, std::chrono::milliseconds first,
              std::string warning);
   LastResort(const LastResort&) = delete;
@@ -24,7 +25,7 @@ class LastResort {
  private:
   std::mutex mutex_;
   std::condition_variable_any gone_;
-  std::jthread thread_;  ///< stopped before what it waits with is gone
+  std::jthread thread_;  ///< last, so that it stops before what it waits with is destroyed
 };
 
 }  // namespace syncbn::app

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What launchers put into the environment of the processes that they start:
+// Launchers put these variables into the environment of the processes that they start:
 //   Open MPI       OMPI_COMM_WORLD_SIZE
 //   MPICH, Intel   PMI_SIZE; also srun --mpi=pmi2
 //   MVAPICH2       MV2_COMM_WORLD_SIZE
 //   PMIx           PMIX_RANK, and no size: also srun --mpi=pmix
 //   srun           SLURM_STEP_NUM_TASKS
-// A script of sbatch, and what it starts without srun, has SLURM_NTASKS and SLURM_PROCID but not
-// the number of a step's tasks. A shell of `srun -n 4 --pty` has it, and is one of them all the
-// same: SLURM_PTY_PORT tells.
+// An sbatch script, and what it starts without srun, has SLURM_NTASKS and SLURM_PROCID but not
+// SLURM_STEP_NUM_TASKS. A shell of `srun -n 4 --pty` has that variable too, but counts as a single
+// process; SLURM_PTY_PORT tells it apart.
 #include "app/launcher.hpp"
 
 #include <charconv>
@@ -32,7 +32,7 @@ constexpr Launcher launchers[] = {{"OMPI_COMM_WORLD_SIZE", "Open MPI's mpirun"},
 constexpr Launcher pmix = {"PMIX_RANK", "a launcher that speaks PMIx"};
 constexpr Launcher slurm = {"SLURM_STEP_NUM_TASKS", "srun"};
 
-/// None where the variable is missing or no number.
+/// Returns the variable's number, none if it is missing or no number.
 std::optional<int> number_in(const Environment& environment, const char* variable) {
   const char* value = environment(variable);
   if (value == nullptr) {

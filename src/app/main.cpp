@@ -34,9 +34,10 @@ constexpr Command commands[] = {
     {"info", "what this build and these machines have", run_info},
 };
 
-// Ranks that fail together do so at nearly the same time; one that fails alone finds no company.
+/// A rank that fails waits this long for the others to fail too: ranks that fail together do so at
+/// nearly the same time.
 constexpr auto failing_patience = std::chrono::seconds(2);
-/// What ranks that fail one by one leave each other to say why.
+/// Ranks that fail one by one leave each other this time to say why.
 constexpr auto time_to_speak = std::chrono::milliseconds(500);
 
 std::string usage() {
@@ -73,10 +74,10 @@ int print_on_rank_0(const Session& session, const std::string& text) {
   return exit_ok;
 }
 
-/// Thrown where other ranks fail, which say why.
+/// OthersFailed is thrown on a rank when other ranks fail, which say why.
 class OthersFailed : public std::exception {};
 
-/// What the arguments say of the timeout, where they can be understood.
+/// Returns the timeout that the arguments give, or the default if they cannot be understood.
 std::chrono::milliseconds patience_of(const Arguments& arguments) {
   try {
     return exchange_options_of(arguments).deadlines.fail;
@@ -85,8 +86,8 @@ std::chrono::milliseconds patience_of(const Arguments& arguments) {
   }
 }
 
-/// Collective. Before anything that a rank might refuse because of its arguments: it would be
-/// alone.
+/// Collective. Throws UsageError if the ranks have different arguments. Call it before anything
+/// that a rank might refuse because of its arguments, as it would be alone in doing so.
 void require_same_arguments(const Session& session, const Arguments& arguments) {
   std::string joined;
   for (const std::string& argument : arguments) {
@@ -102,7 +103,8 @@ void require_same_arguments(const Session& session, const Arguments& arguments) 
   }
 }
 
-/// Collective, as the ranks' environments may differ where their arguments do not.
+/// Collective. Reads the exchange options on every rank, and throws on all if one cannot: the
+/// ranks' environments may differ where their arguments do not.
 ExchangeOptions agreed_exchange_options(const Session& session, const Arguments& arguments) {
   ExchangeOptions options;
   std::exception_ptr problem;
@@ -163,15 +165,16 @@ int run(const Session& session, const Arguments& arguments) {
   return command.run(rest, world);
 }
 
-/// Why a rank ends without having done its work.
+/// A Failure says why a rank ends without having done its work.
 struct Failure {
-  std::string message;  ///< "" where other ranks tell the reason
+  std::string message;  ///< "" if other ranks tell the reason
   int code = exit_failure;
-  bool exchange_failed = false;  ///< MPI may still hold its request
+  bool exchange_failed = false;  ///< then MPI may still hold a request
 };
 
-/// What all ranks hit together is printed once, and the program ends in order. A rank that fails
-/// alone leaves the others in an exchange: it takes them along. So does a failed exchange.
+/// Prints the failure and ends this rank. If all ranks fail in the same way, the message is printed
+/// once and the program ends in order. If a rank fails alone, the others wait for it in an
+/// exchange, so it aborts them too; so does every rank after a failed exchange.
 int report_failure(const Session& session, const Arguments& arguments, const Failure& failure) {
   const std::optional<bool> alike =
       session.all_same(std::hash<std::string>()(failure.message), failing_patience);

@@ -32,30 +32,31 @@ namespace {
 using comm::mpi::Meeting;
 using comm::mpi::Members;
 
-// The ranks that are left, who meet here. At first all of MPI_COMM_WORLD, on which the tool sends
-// nothing else: the library's communicators are duplicates.
+// These are the ranks that are left, at first all of MPI_COMM_WORLD. They meet
+// (comm/mpi/meeting.hpp) on this communicator, on which the tool sends nothing else: the library's
+// are duplicates.
 std::optional<Members> members;
 bool all_are_left = true;
 std::string who_was_silent;
-Deadlines deadlines;  ///< of the start and the end
+Deadlines deadlines;  ///< for the start and the end of the program
 
-/// The communicator is MPI's to free.
+/// Makes members of `comm` without owning it: MPI frees the communicator.
 Members members_of(MPI_Comm comm) {
   comm::mpi::OwnedComm borrowed(comm);
   borrowed.abandon();
   return Members(std::move(borrowed));
 }
 
-/// Of the command line, where it can be understood.
+/// Returns the deadlines that the command line gives, or the defaults if it cannot be understood.
 Deadlines deadlines_of(int argc, char** argv) {
   try {
     return exchange_options_of(Arguments(argv + 1, argv + argc)).deadlines;
-  } catch (const std::exception&) {  // is told when all ranks are there
+  } catch (const std::exception&) {  // the user is told when all ranks are there
     return {};
   }
 }
 
-/// "rank 1", as the launcher says before MPI does.
+/// Returns "rank 1" as the launcher numbers it, for use before MPI does.
 std::string rank_of_launcher() {
   for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
     if (const char* rank = std::getenv(variable)) {
@@ -65,9 +66,9 @@ std::string rank_of_launcher() {
   return "a rank";
 }
 
-/// Around a call of MPI that waits for all ranks. These take longer than an exchange, as the first
-/// waits for a launcher to start them: it has half a minute at least. Who waits for 10 s says so on
-/// rank 0. `why`: what may keep a rank.
+/// Makes a LastResort for a call of MPI that waits for all ranks. Such a call may take longer than
+/// an exchange, as MPI_Init waits for a launcher to start the ranks, so the limit is at least 30 s.
+/// Rank 0 warns at the report deadline, but not before 10 s. `why` says what may keep a rank.
 LastResort for_call(std::string_view call, const std::string& rank, std::string_view why) {
   using std::chrono::milliseconds;
   const auto limit = std::max<milliseconds>(deadlines.fail, std::chrono::seconds(30));
@@ -88,7 +89,7 @@ std::string library_name() {
   int length = 0;
   MPI_Get_library_version(buffer.data(), &length);
   const std::string_view whole(buffer.data(), static_cast<std::size_t>(length));
-  // "Open MPI v4.1.4, package: ...", "MPICH Version:      4.0.2\nMPICH Release date: ..."
+  // Examples: "Open MPI v4.1.4, package: ...", "MPICH Version:      4.0.2\nMPICH Release date: ..."
   std::string name;
   for (const char c : whole.substr(0, whole.find_first_of(",\n"))) {
     const bool blank = c == ' ' || c == '\t' || c == ':';
@@ -124,8 +125,8 @@ std::string library_and_level() {
                      level_name(level));
 }
 
-/// Collective, on all ranks. If one is missing when MPI is to duplicate its communicator, it does
-/// not tell which, but the tool can ask.
+/// Collective over all ranks. Makes the library's communicator. If a rank is missing while MPI
+/// duplicates MPI_COMM_WORLD, MPI does not tell which, so a meeting finds out.
 Communicator communicator(Deadlines of_exchange, MpiExchange exchange) {
   try {
     return mpi_communicator(MPI_COMM_WORLD, of_exchange, exchange);
@@ -164,7 +165,7 @@ Session::Session(int& argc, char**& argv) {
   }
   set_report_handler([](std::string_view line) { print_error(fmt::format("syncbn: {}\n", line)); });
   members.emplace(members_of(MPI_COMM_WORLD));
-  // A lost rank is an error to return, whichever of these MPI attributes it to.
+  // MPI may report a lost rank on this communicator too; that must not abort the program.
   MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
 }
 
@@ -174,7 +175,7 @@ Session::~Session() {
     return;
   }
   try {
-    // One that has failed alone meets the others first to tell them so.
+    // A rank that failed alone meets the others too, with another word: then they meet once more.
     const std::string here = "end";
     std::vector<std::string> all;
     do {
@@ -214,7 +215,7 @@ World Session::world(const ExchangeOptions& options) const {
 
 Survivors Session::survivors(const ExchangeOptions& options, const CommError& failure) const {
   // Open MPI 5.0.7 never comes back from MPIX_Comm_shrink if a rank dies in the middle of it.
-  const std::chrono::milliseconds limit = 2 * options.deadlines.fail;  // the others may come late
+  const std::chrono::milliseconds limit = 2 * options.deadlines.fail;  // the others may come later
   auto last_resort = std::make_shared<LastResort>(
       limit, fmt::format("syncbn: {}\n  The ranks that are left have not set out anew within {} s "
                          "(is one more lost?). Resume from the last checkpoint.",
@@ -231,7 +232,7 @@ Survivors Session::survivors(const ExchangeOptions& options, const CommError& fa
     try {
       return {mpi_communicator(left->comm, options.deadlines, exchange_of(options)), lost,
               std::move(last_resort)};
-    } catch (const CommError&) {  // one more is lost, or there is nobody to leave behind
+    } catch (const CommError&) {  // one more is lost, or none is: leave_the_lost tells
     }
   }
 }
@@ -239,7 +240,7 @@ Survivors Session::survivors(const ExchangeOptions& options, const CommError& fa
 std::optional<bool> Session::all_same(std::uint64_t word,
                                       std::chrono::milliseconds patience) const {
   const std::string own(reinterpret_cast<const char*>(&word), sizeof word);
-  // Who waits for all of the timeout reports, too.
+  // A wait for the whole timeout is also reported.
   const auto report = patience < deadlines.fail ? patience : deadlines.report;
   try {
     const std::vector<std::string> all = Meeting(*members, "", {patience, report}).exchange(own);

@@ -10,20 +10,21 @@
 
 namespace syncbn::app {
 
-/// Why nobody can go on when a rank of this program is lost, and what to do about it; empty if they
-/// can.
+/// Says why the others cannot go on when a rank of this program is lost, and what to do about it;
+/// empty if they can.
 std::string why_inelastic();
 
 struct Left {
-  MPI_Comm comm;          ///< of the ranks that are left, in their order; returns errors
-  std::vector<int> lost;  ///< numbers in MPI_COMM_WORLD
+  MPI_Comm comm;          ///< the ranks that are left, in their order; returns errors
+  std::vector<int> lost;  ///< the lost ranks' numbers in MPI_COMM_WORLD
 };
 
-/// Collective over the ranks of `comm` that live. None, on all of them, if nobody is lost; and none
-/// if one that lives does not come within `patience`.
+/// Collective over the ranks of `comm` that live. Makes a communicator of them. Returns none on all
+/// of them if no rank is lost, and none if one that lives does not come within `patience`.
 std::optional<Left> leave_the_lost(MPI_Comm comm, std::chrono::milliseconds patience);
 
-/// Instead of MPI_Finalize where ranks are lost. Collective over `comm`, all that live.
+/// Collective over `comm`, the ranks that live. Takes the place of MPI_Finalize when ranks are
+/// lost.
 void end_without_the_lost(MPI_Comm comm);
 
 }  // namespace syncbn::app

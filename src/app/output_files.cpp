@@ -18,16 +18,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The file at the end of symbolic links, which need not exist yet. A loop of links ends anywhere.
+/// Returns the file at the end of symbolic links, which need not exist yet; in a loop of links, any
+/// of them.
 fs::path without_links(fs::path file) {
-  constexpr int most_links = 40;  // as many as Linux follows
+  constexpr int most_links = 40;  // Linux follows as many
   std::error_code error;
   for (int i = 0; i < most_links && fs::is_symlink(file, error); ++i) {
     const fs::path target = fs::read_symlink(file, error);
     if (error) {
       break;
     }
-    file = file.parent_path() / target;  // a target that begins with / replaces all
+    file = file.parent_path() / target;  // a target that begins with / replaces the whole path
   }
   const fs::path whole = fs::weakly_canonical(fs::absolute(file, error), error);
   return error ? file : whole;

@@ -9,7 +9,7 @@
 
 namespace syncbn::app {
 
-/// A file that an option names. An empty path is none, here and below.
+/// A NamedFile is a file that an option names. An empty path means none, here and below.
 struct NamedFile {
   std::string option;  ///< without dashes
   std::filesystem::path file;

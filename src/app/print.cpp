@@ -11,7 +11,8 @@ namespace syncbn::app {
 void occupy_standard_streams() noexcept {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (::fcntl(fd, F_GETFD) == -1 && errno == EBADF) {
-      // The lowest free number is this one. Open for the wrong direction, so that using it fails.
+      // This is the lowest free number, so open() returns it. The direction is the wrong one, so
+      // that using it fails.
       ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
     }
   }

@@ -11,10 +11,10 @@
 
 namespace syncbn::app {
 
-/// MPI from its initialization to its end; in a build without MPI a single process. One a program.
-/// Where a rank does not come to either by the deadline of the command line, the process ends.
-/// The worlds made from it must be gone before it is. After a world's `survivors` its ranks are
-/// those that are left.
+/// A Session is MPI from its initialization to its end; in a build without MPI, a single process. A
+/// program has one. The process ends if a rank does not come to the initialization, or to the end,
+/// within the deadline on the command line. Destroy the worlds made from it first. After a world's
+/// `survivors`, the session's ranks are those that are left.
 class Session {
  public:
   Session(int& argc, char**& argv);
@@ -25,15 +25,15 @@ class Session {
   int rank() const;
   int size() const;
 
-  /// Collective. All processes.
+  /// Collective. Makes the world of all processes.
   World world(const ExchangeOptions& options) const;
 
-  /// Collective. Whether all ranks give the same word; none if one does not call within `patience`,
-  /// then `abort` is the only thing left to do. Independent of the worlds: works after their
-  /// failure.
+  /// Collective. Returns whether all ranks give the same word; none if one does not call within
+  /// `patience`, after which only `abort` may be called. It does not use the worlds, and works
+  /// after they have failed.
   std::optional<bool> all_same(std::uint64_t word, std::chrono::milliseconds patience) const;
 
-  /// Who did not, when `all_same` had no answer.
+  /// Says which ranks did not call when `all_same` returned none.
   std::string silence() const;
 
   /// Ends the processes of all ranks, wherever they are, with this exit code.

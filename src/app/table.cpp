@@ -9,7 +9,7 @@
 namespace syncbn::app {
 namespace {
 
-/// Characters shown, of UTF-8.
+/// Returns how many characters a UTF-8 text shows.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0) != 0x80;

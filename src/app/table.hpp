@@ -14,22 +14,23 @@ struct Column {
   Align align = Align::right;
 };
 
-/// Rows of text under captions, columns as wide as their widest cell.
+/// A Table has rows of text under captions; each column is as wide as its widest cell.
 class Table {
  public:
   explicit Table(std::vector<Column> columns);
 
-  /// One cell a column.
+  /// Adds a row, with one cell for each column.
   void add(std::vector<std::string> row);
-  /// A line across, before the rows that follow.
+  /// Adds a line across.
   void add_rule();
 
-  /// Indented by two blanks, two blanks between columns; lines end in a newline.
+  /// Returns the table, indented by two blanks, with two blanks between columns; each line ends in
+  /// a newline.
   std::string text() const;
 
  private:
   std::vector<Column> columns_;
-  std::vector<std::vector<std::string>> rows_;  ///< an empty row is a rule
+  std::vector<std::vector<std::string>> rows_;  ///< an empty row is a line across
 };
 
 }  // namespace syncbn::app

@@ -5,19 +5,20 @@
 
 namespace syncbn::app {
 
-/// Processors that this process may run on.
+/// Returns the number of processors that this process may run on.
 int processor_count();
 
-/// OpenMP threads that this process works with; 1 in a build without OpenMP.
+/// Returns the number of OpenMP threads that this process works with; 1 in a build without OpenMP.
 int thread_count();
 
-/// OpenMP threads that a process should work with if OMP_NUM_THREADS does not say: those that
-/// OpenMP would start, one for each processor it may run on, but no more than its part of the CPU
-/// quota that its control groups grant to it and the other `processes` of this program on its host.
+/// Returns the number of OpenMP threads that a process should work with if OMP_NUM_THREADS does not
+/// say: as many as OpenMP would start, one for each processor it may run on, but no more than its
+/// share of the CPU quota, which its control groups grant to all `processes` of this program on its
+/// host.
 int default_thread_count(int processes);
 
-/// For the library and for oneDNN, which use the same OpenMP. Returns whether it is so now: without
-/// OpenMP only 1 can be had.
+/// Sets the number of OpenMP threads for the library and for oneDNN, which use the same OpenMP.
+/// Returns whether it could: without OpenMP only 1 is possible.
 bool set_thread_count(int threads);
 
 /// Runs body(t, n) for t = 0 ... n-1, each on a thread of its own.

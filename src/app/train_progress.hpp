@@ -10,27 +10,28 @@
 namespace syncbn::app {
 
 enum class ProgressStyle : std::uint8_t {
-  automatic,  ///< bar if stderr is a terminal, else lines
+  automatic,  ///< a bar if stderr is a terminal, else lines
   bar,
   lines,
 };
 
-/// What a user sees of a training run: a line on stdout for each epoch, and in between a bar on
-/// stderr or a line on stdout every few seconds.
+/// TrainProgress shows a training run to the user: a line on stdout for each epoch, and in between
+/// a bar on stderr or a line on stdout every few seconds.
 class TrainProgress {
  public:
   /// `first_step` is the number of steps done before this run.
   TrainProgress(std::int64_t first_step, std::int64_t steps_per_epoch, ProgressStyle style);
-  /// Ends the bar's line, for what is said next: when training fails, the reason.
+  /// Ends the bar's line, so that what is printed next (when training fails, the reason) has a line
+  /// of its own.
   ~TrainProgress();
   TrainProgress(const TrainProgress&) = delete;
   TrainProgress& operator=(const TrainProgress&) = delete;
 
-  /// Every step.
+  /// Adds a step to the epoch's totals; call it for every step.
   void count(const trainer::StepReport& report);
-  /// A step that has been counted.
+  /// Shows how far the run is, after a step that has been counted.
   void show(const trainer::StepReport& report);
-  /// A line on stderr.
+  /// Prints a line on stderr.
   void say(const std::string& line);
 
  private:
@@ -47,14 +48,14 @@ class TrainProgress {
   trainer::Stopwatch watch_;
   double shown_at_ = 0;  ///< [s] of watch_
 
-  // Of the epoch so far.
+  // These are totals over the epoch so far.
   std::int64_t epoch_ = 0;
   double loss_sum_ = 0;
   double seconds_ = 0;
   std::int64_t images_ = 0;
 };
 
-/// The end of a run: accuracy, speed, and where the time of a step went.
+/// Summarizes a run: accuracy, speed, and where the time of a step went.
 std::string summary(const trainer::RunReport& run);
 
 }  // namespace syncbn::app

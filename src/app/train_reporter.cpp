@@ -55,7 +55,8 @@ void TrainReporter::on_recovery(std::int64_t steps_done, const Communicator& ran
   lost_.clear();
 }
 
-/// The last step done may be missing there, if who wrote it is lost; so it is written again.
+/// Goes on with the log of the rank that led. The last step done is written again, as it may be
+/// missing if that rank was lost.
 void TrainReporter::continue_log(std::int64_t steps_done) {
   if (log_file_.empty()) {
     return;

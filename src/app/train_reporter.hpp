@@ -17,11 +17,11 @@
 
 namespace syncbn::app {
 
-/// What rank 0 shows and writes of a run. The other ranks' shows nothing, and is ready to take over
-/// when rank 0 is lost.
+/// A TrainReporter shows and logs a run on rank 0. On the other ranks it shows nothing, and is
+/// ready to take over when rank 0 is lost.
 class TrainReporter final : public trainer::Observer {
  public:
-  /// Collective. Without a log if its path is empty.
+  /// Collective. Writes no log if its path is empty.
   TrainReporter(const trainer::Trainer& trainer, std::filesystem::path log, ProgressStyle progress,
                 const Communicator& ranks);
 
@@ -29,7 +29,7 @@ class TrainReporter final : public trainer::Observer {
 
   void on_step(const trainer::StepReport& report) override;
 
-  /// Who is lost is told in the next on_recovery.
+  /// Takes note of the lost ranks; the next on_recovery tells the user.
   void leave_the_lost(const Survivors& survivors);
   void on_recovery(std::int64_t steps_done, const Communicator& ranks) override;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// User-Level Failure Mitigation (Bland et al., 2013), as Open MPI 5 has it: when a rank is lost,
-// the others agree that it is, and shrink the communicator to themselves.
+// This file uses User-Level Failure Mitigation (Bland et al., 2013) as Open MPI 5 has it: when a
+// rank is lost, the others agree that it is, and shrink the communicator to themselves.
 #include <numeric>
 #include <thread>
 
@@ -14,8 +14,8 @@
 namespace syncbn::app {
 namespace {
 
-/// Collective over the ranks of `comm` that live. The error class that MPI agrees on for all of
-/// them, which tells whether a rank is lost; none if not all come within `patience`.
+/// Collective over the ranks of `comm` that live. Returns the error class that MPI agrees on for
+/// all of them, which tells whether a rank is lost; none if not all come within `patience`.
 std::optional<int> agreed_error(MPI_Comm comm, std::chrono::milliseconds patience) {
   static int flag;  // MPI may still write to it when we have given up
   flag = 1;
@@ -37,7 +37,7 @@ std::optional<int> agreed_error(MPI_Comm comm, std::chrono::milliseconds patienc
   return error;
 }
 
-/// Numbers in MPI_COMM_WORLD of those ranks of `comm` that `left` has not.
+/// Returns the numbers in MPI_COMM_WORLD of those ranks of `comm` that are not in `left`.
 std::vector<int> missing_ranks(MPI_Comm comm, MPI_Comm left) {
   MPI_Group all = MPI_GROUP_NULL;
   MPI_Group some = MPI_GROUP_NULL;
@@ -78,7 +78,7 @@ std::optional<Left> leave_the_lost(MPI_Comm comm, std::chrono::milliseconds pati
     return std::nullopt;
   }
   Left left{MPI_COMM_NULL, {}};
-  // Waits for nobody for long: all who live have just agreed, and come here.
+  // This does not wait for long: all ranks that live have just agreed, and come here.
   if (MPIX_Comm_shrink(comm, &left.comm) != MPI_SUCCESS) {
     return std::nullopt;
   }
@@ -88,8 +88,9 @@ std::optional<Left> leave_the_lost(MPI_Comm comm, std::chrono::milliseconds pati
 }
 
 void end_without_the_lost(MPI_Comm comm) {
-  // Open MPI 5.0.7 hangs in MPI_Finalize once in a while then, waiting for the lost rank as well
-  // (open-mpi/ompi issue 11404): one run in five here. But it lets processes end without.
+  // With a lost rank, Open MPI 5.0.7 sometimes hangs in MPI_Finalize, waiting for that rank too
+  // (open-mpi/ompi issue 11404): here in one run of five. But it lets processes end without calling
+  // MPI_Finalize.
   int flag = 1;
   MPIX_Comm_agree(comm, &flag);
 }
