@@ -51,7 +51,7 @@
 // is 2^-53 |mean|. When a mean jumps by J from the pivot of earlier steps, K is off by another
 // (N 2^-49 + 2^-50) J (f64: 2^-50 J), in that step only. That is too much where J exceeds
 // 2^59 N^-3/2 standard deviations (f64: 2^51), unless the mean is below 2^-48 J, where K is 0.
-// Values below 2^-1074 are lost, and weighted squares of 2^1020 or more count as infinite.
+// Values below 2^-1074 are lost, and weighted squares of 2^1019 or more count as infinite.
 
 #include <cstdint>
 #include <span>

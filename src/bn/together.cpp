@@ -200,21 +200,23 @@ void require_calls_apart(std::span<const Call> calls) {
   }
 }
 
-/// Makes the passes of the calls, which live as long as this object.
+/// Holds the passes of calls, which live as long as this object, also where one cannot be made.
 template <class Call>
 class PassesOf {
  public:
-  PassesOf(std::span<const Call> calls, JointParts& joint) : calls_(calls), joint_(joint) {
-    for (const Call& call : calls_) {
-      joint_.passes.push_back(&begin(call));
-    }
-  }
+  PassesOf(std::span<const Call> calls, JointParts& joint) : calls_(calls), joint_(joint) {}
   PassesOf(const PassesOf&) = delete;
   PassesOf& operator=(const PassesOf&) = delete;
   ~PassesOf() {
     joint_.passes.clear();
     for (const Call& call : calls_) {
       pass_of(call).reset();
+    }
+  }
+
+  void make() {
+    for (const Call& call : calls_) {
+      joint_.passes.push_back(&begin(call));
     }
   }
 
@@ -230,7 +232,8 @@ void take_validated(std::span<const Call> calls) {
   Layer& first = layer_of(calls.front());
   try {
     JointParts& joint = first.working.joint;
-    const PassesOf<Call> passes(calls, joint);
+    PassesOf<Call> passes(calls, joint);
+    passes.make();
     take(joint);
     for (const Call& call : calls) {
       end(call);
