@@ -14,7 +14,7 @@ namespace syncbn::kernels::cpu {
 
 /// A range of columns in some rows, which lie at equal distances.
 struct PieceOfRows {
-  std::int64_t rows;
+  std::int64_t rows;   ///< as many as the kernel takes together, or 1
   std::int64_t i;      ///< index of column 0 of the first row
   std::int64_t apart;  ///< elements from a row to the next
   Range columns;

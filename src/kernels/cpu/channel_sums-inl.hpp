@@ -123,12 +123,12 @@ struct SumSteps {
     const TermTag<T> d;
     using V = hn::Vec<TermTag<T>>;
     const std::int64_t step = step_of<T>();
-    const std::int64_t whole = of.size / step * step;
+    const LastSteps<T, In::count> last(kernel.in, of, more);
+    const std::int64_t whole = of.size - last.size();
     // Where a step fills only two of the four vectors, strands take turns between the two pairs. A
     // run of float is so short that a vector gets at most terms_in_run terms from all strands.
     const std::int64_t longest =
         float_terms<T> ? terms_in_run * 2 / strands_together * step : of.size;
-    Rest<T, In::count> rest;
     for (std::int64_t s = 0; s < of.size;) {
       const std::int64_t run_end = s + longest;
       V a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;
@@ -137,25 +137,21 @@ struct SumSteps {
       const StepSums<V> odd{a2, b2, a3, b3, a2, b2, a3, b3};
       const auto add_step = [&](std::int64_t strand, auto extent, const StepSums<V>& to) HWY_ATTR {
         const std::int64_t i = of.i + strand * of.apart + s;
+        kernel.in.prefetch(i + prefetch_distance<T>);
         if constexpr (std::is_same_v<decltype(extent), Whole>) {
-          kernel.in.prefetch(i + prefetch_distance<T>);
           kernel(kernel.in, i, k, weights.at(strand, s), extent, to);
         } else {
-          const In in = kernel.in.from(i);
-          kernel(more ? in : rest.copy(in, extent.count), 0, k, weights.at(strand, s), extent, to);
+          kernel(last.at(strand), 0, k, weights.at(strand, s), extent, to);
         }
       };
       const auto add_steps = [&](auto extent) HWY_ATTR {
-        if constexpr (term_vectors<T> == 2) {
-          for (std::int64_t strand = 0; strand < of.count; strand += 2) {
-            add_step(strand, extent, even);
-            if (strand + 1 < of.count) {
-              add_step(strand + 1, extent, odd);
-            }
-          }
-        } else {
-          for (std::int64_t strand = 0; strand < of.count; ++strand) {
-            add_step(strand, extent, even);
+        const StepSums<V>& other = term_vectors<T> == 2 ? odd : even;
+        add_step(0, extent, even);
+        if (of.count > 1) {
+          add_step(1, extent, other);
+          if constexpr (strands_together == 4) {
+            add_step(2, extent, even);
+            add_step(3, extent, other);
           }
         }
       };
@@ -163,7 +159,7 @@ struct SumSteps {
         add_steps(Whole{});
       }
       if (s == whole && s < of.size && s < run_end) {
-        add_steps(First{of.size - s});
+        add_steps(First{last.size()});
         s = of.size;
       }
       add_to<0>(first, hn::Add(hn::Add(a0, a1), hn::Add(a2, a3)));

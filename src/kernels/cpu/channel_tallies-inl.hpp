@@ -42,6 +42,11 @@ struct TallySteps {
   static constexpr std::int64_t rows_together =
       Kernel::weighted || Tally::is_rare ? 1 : 2 * strands_together;
 
+  // Rows that are taken together are gone through in several turns, each for some of the vectors
+  // of a step's terms. More turns read more often, fewer leave too few registers to the slots.
+  static constexpr int turns = std::is_same_v<T, float> && In::count == 1 ? vectors_of_terms<T> : 2;
+  static constexpr int vectors_of_turn = vectors_of_terms<T> / turns;
+
   static void planes(const void* erased, const Strands& all, const Coefficients& coefficients,
                      std::int64_t c, std::int64_t* to, std::int64_t apart) {
     const Kernel kernel = *static_cast<const Kernel*>(erased);
@@ -63,8 +68,12 @@ struct TallySteps {
     if constexpr (rows_together > 1) {
       for (; of.rows > 1 && j + step <= of.columns.end; j += step) {
         const OfColumns<Channel> k(coefficients, j);
-        add_half<0>(kernel, of, k, j, slots, apart);
-        add_half<1>(kernel, of, k, j, slots, apart);
+        add_vectors<0>(kernel, of, k, j, slots, apart);
+        add_vectors<1>(kernel, of, k, j, slots, apart);
+        if constexpr (turns == 4) {
+          add_vectors<2>(kernel, of, k, j, slots, apart);
+          add_vectors<3>(kernel, of, k, j, slots, apart);
+        }
       }
     }
     for (; j < of.columns.end; j += step) {
@@ -93,20 +102,26 @@ struct TallySteps {
     const Slots slots{v0, v1, v2, v3, v4, v5};
     const auto add = [&](auto vector, Sum p, Sum q, Sum r)
                          HWY_ATTR { Tally::add(slots, k, vector, p, q, r); };
+    const LastSteps<T, In::count> last(kernel.in, of, more);
     std::int64_t s = 0;
-    for (; s + step <= of.size; s += step) {
-      for (std::int64_t strand = 0; strand < of.count; ++strand) {
-        const std::int64_t i = of.i + strand * of.apart + s;
-        kernel.in.prefetch(i + prefetch_distance<T>);
-        kernel(kernel.in, i, k, weights.at(strand, s), Whole{}, add);
+    // The number of strands is a constant so that the compiler lets them advance together.
+    const auto add_steps = [&](auto count) HWY_ATTR {
+      for (; s + step <= of.size; s += step) {
+        for (std::int64_t strand = 0; strand < count; ++strand) {
+          const std::int64_t i = of.i + strand * of.apart + s;
+          kernel.in.prefetch(i + prefetch_distance<T>);
+          kernel(kernel.in, i, k, weights.at(strand, s), Whole{}, add);
+        }
       }
+    };
+    if (strands_together > 1 && of.count > 1) {
+      add_steps(std::integral_constant<std::int64_t, strands_together>());
+    } else {
+      add_steps(std::integral_constant<std::int64_t, 1>());
     }
     for (std::int64_t strand = 0; s < of.size && strand < of.count; ++strand) {
-      const First rest_of_run{of.size - s};
-      const In last = kernel.in.from(of.i + strand * of.apart + s);
-      Rest<T, In::count> rest;
-      kernel(more ? last : rest.copy(last, rest_of_run.count), 0, k, weights.at(strand, s),
-             rest_of_run, add);
+      kernel.in.prefetch(of.i + strand * of.apart + s + prefetch_distance<T>);
+      kernel(last.at(strand), 0, k, weights.at(strand, s), First{last.size()}, add);
     }
     merge_into<Tally>(to, apart, slots);
   }
@@ -123,31 +138,32 @@ struct TallySteps {
     });
   }
 
-  // Tallies half of the terms of each row's step, at the columns from j on, so that their slots
-  // stay in registers. What the kernel does for the other half is unused, and the compiler drops
-  // it.
-  template <int kHalf>
-  static HWY_INLINE void add_half(const Kernel& kernel, const PieceOfRows& of,
-                                  const OfColumns<Channel>& k, std::int64_t j, std::int64_t* slots,
-                                  std::int64_t apart) {
-    constexpr int vectors = vectors_of_terms<T> / 2;
+  // Tallies the vectors of one turn of each row's step, at the columns from j on. What the kernel
+  // does for the other vectors is unused, and the compiler drops it.
+  template <int kTurn>
+  static HWY_INLINE void add_vectors(const Kernel& kernel, const PieceOfRows& of,
+                                     const OfColumns<Channel>& k, std::int64_t j,
+                                     std::int64_t* slots, std::int64_t apart) {
     const CountTag dw;
     Count v0 = hn::Zero(dw), v1 = v0, v2 = v0, v3 = v0, v4 = v0, v5 = v0;
     Count w0 = v0, w1 = v0, w2 = v0, w3 = v0, w4 = v0, w5 = v0;
     const Slots first{v0, v1, v2, v3, v4, v5};
     const Slots second{w0, w1, w2, w3, w4, w5};
-    for (std::int64_t r = 0; r < of.rows; ++r) {
-      kernel(kernel.in, of.i + r * of.apart + j, k, nullptr, Whole{},
-             [&](auto vector, Sum p, Sum q, Sum s) HWY_ATTR {
-               constexpr int v = decltype(vector)::value;
-               if constexpr (v / vectors == kHalf) {
-                 Tally::add(v % vectors == 0 ? first : second, k, vector, p, q, s);
-               }
-             });
+    for (std::int64_t r = 0; r < rows_together; ++r) {
+      const std::int64_t i = of.i + r * of.apart + j;
+      if constexpr (kTurn == 0) {
+        kernel.in.prefetch(i + prefetch_distance<T>);
+      }
+      kernel(kernel.in, i, k, nullptr, Whole{}, [&](auto vector, Sum p, Sum q, Sum s) HWY_ATTR {
+        constexpr int v = decltype(vector)::value;
+        if constexpr (v / vectors_of_turn == kTurn) {
+          Tally::add(v % vectors_of_turn == 0 ? first : second, k, vector, p, q, s);
+        }
+      });
     }
-    slots += j + kHalf * vectors * lanes();
+    slots += j + kTurn * vectors_of_turn * lanes();
     merge_into<Tally>(slots, apart, first);
-    if constexpr (vectors == 2) {
+    if constexpr (vectors_of_turn == 2) {
       merge_into<Tally>(slots + lanes(), apart, second);
     }
   }

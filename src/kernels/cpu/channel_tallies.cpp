@@ -79,22 +79,28 @@ class TallyOfBlock {
   }
 
  private:
-  /// Takes strands into the slots, as much at a time as integers of 64 bits can hold.
+  /// Takes strands into the slots, as much at a time as integers of 64 bits can hold. Strands
+  /// longer than that are taken channel by channel, so that memory is still read in its order.
   void take(const Strands& all) {
     const std::int64_t step = kernel_.order.step;
     const std::int64_t terms_of_step = all.count * kernel_.vectors;
     const std::int64_t longest = addable / terms_of_step / 2 * step;
-    for (std::int64_t s = 0; s < all.size; s += longest) {
-      Strands of = all;
-      of.i += s;
-      of.size = std::min(all.size - s, longest);
-      of.weights += of.weights == nullptr ? 0 : s;
-      const std::int64_t terms = (of.size / step + 1) * terms_of_step;
-      if (terms > room_) {
-        flush();
+    const std::int64_t channels = all.size <= longest ? all.channels : 1;
+    for (std::int64_t c = 0; c < all.channels; c += channels) {
+      for (std::int64_t s = 0; s < all.size; s += longest) {
+        Strands of = all;
+        of.i += c * all.plane + s;
+        of.size = std::min(all.size - s, longest);
+        of.channels = channels;
+        of.weights += of.weights == nullptr ? 0 : s;
+        const std::int64_t terms = (of.size / step + 1) * terms_of_step;
+        if (terms > room_) {
+          flush();
+        }
+        room_ -= terms;
+        kernel_.planes(kernel_.kernel, of, coefficients_, first_ + c, slots_ + c * kernel_.lanes,
+                       apart_);
       }
-      room_ -= terms;
-      kernel_.planes(kernel_.kernel, of, coefficients_, first_, slots_, apart_);
     }
   }
 

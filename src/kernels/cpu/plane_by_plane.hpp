@@ -19,7 +19,7 @@ inline constexpr std::int64_t most_strands = 4;
 /// Runs of elements, all of the same size: `count` runs of one channel, and as many of each channel
 /// behind it. Distances and sizes are in elements.
 struct Strands {
-  std::int64_t count;  ///< strands of a channel
+  std::int64_t count;  ///< strands of a channel: as many as the kernel takes together, or 1
   std::int64_t i;      ///< index of the first strand's first element
   std::int64_t apart;  ///< from a strand to the next
   std::int64_t size;   ///< of each strand
