@@ -22,10 +22,19 @@ MAY_INCLUDE = {
     "trainer": set(),
     "app": {"trainer", "kernels", "comm", "state", "cuda", "core"},
 }
+# Room of src/comm -> the other rooms whose headers it may include.
+ROOMS_OF_COMM = {
+    "group": set(),
+    "node": {"group"},
+    "host": {"node", "group"},
+    "mpi": {"host", "node", "group"},
+    "device": {"group"},
+    "nccl": {"device", "group"},
+}
 # The files that may include headers of a backend.
 BACKEND_HEADER = re.compile(r"<(mpi\.h|mpi-ext\.h|nccl\.h|cuda.*)>")
 SEES_BACKEND = re.compile(r"include/syncbn/(mpi\.hpp|c/mpi\.h)|src/(comm|capi|app)/.*mpi.*"
-                          r"|src/((kernels|comm)/)?cuda/.*|src/comm/nccl/.*")
+                          r"|src/((kernels|comm/device)/)?cuda/.*|src/comm/nccl/.*")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^">]+[">])', re.MULTILINE)
 # The library's own two switches; the tool may have its own mappings.
@@ -64,9 +73,17 @@ def wrong_include(name, header):
         return "name the header from src, as in \"core/visit_dtype.hpp\""
     part = name.split("/")[1]
     if target != part and target not in MAY_INCLUDE[part]:
-        allowed = ", ".join(sorted(MAY_INCLUDE[part])) or "public headers only"
-        return f"{part} may include: {allowed}"
+        return not_allowed(part, MAY_INCLUDE[part])
+    if target == part == "comm":
+        from_room, to_room = name.split("/")[2], header.split("/")[1]
+        if to_room != from_room and to_room not in ROOMS_OF_COMM.get(from_room, set()):
+            return not_allowed(f"comm/{from_room}", ROOMS_OF_COMM.get(from_room, set()))
     return None
+
+
+def not_allowed(place, others):
+    allowed = ", ".join(sorted(others)) or "no others"
+    return f"{place} may include: {allowed}"
 
 
 def violations(root):
@@ -97,11 +114,14 @@ class Layers(unittest.TestCase):
     def test_finds_what_is_seeded(self):
         seeds = [
             ("src/core/seed.hpp", '#include "kernels/kernels.hpp"'),
-            ("src/kernels/seed.cpp", '#include "comm/group.hpp"'),
+            ("src/kernels/seed.cpp", '#include "comm/group/group.hpp"'),
             ("src/kernels/cuda/seed.cu", '#include "bn/passes.hpp"'),
             ("src/cuda/seed.cuh", '#include "kernels/kernels.hpp"'),
             ("src/kernels/seed.cpp", "#include <cuda_runtime.h>"),
-            ("src/comm/seed.cpp", '# include "bn/validate.hpp"'),
+            ("src/comm/group/seed.cpp", '# include "bn/validate.hpp"'),
+            ("src/comm/group/seed.cpp", '#include "comm/node/exchange.hpp"'),
+            ("src/comm/device/seed.cpp", '#include "comm/nccl/comm.hpp"'),
+            ("src/comm/seed.cpp", '#include "comm/group/group.hpp"'),
             ("src/trainer/seed.cpp", '#include "core/visit_dtype.hpp"'),
             ("src/bn/seed.cpp", "#include <mpi.h>"),
             ("src/bn/seed.cpp", '#include "../core/visit_dtype.hpp"'),

@@ -12,7 +12,7 @@
 namespace syncbn {
 
 namespace comm {
-enum class Pass : std::uint8_t;
+enum class Operation : std::uint8_t;
 }
 namespace bn {
 struct DeviceState;
@@ -156,7 +156,7 @@ class DeviceBatchNorm {
   void save_pass(const Forward& pass, DeviceSaved& saved) const;
   void take_state(BatchNorm& host, CudaStream stream);
   void validate(const Forward& pass) const;
-  void sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream);
+  void sum_over_group(comm::Operation kind, const Forward& pass, CudaStream stream);
   void finalize(bn::DeviceStatistics& statistics, DType dtype, Moves moves, CudaStream stream);
   void normalize(const Forward& pass, const double* mean, const double* scale, const double* shift,
                  CudaStream stream);

@@ -27,7 +27,7 @@
 
 #include "bn/in_blocks.hpp"
 #include "bn/passes.hpp"
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -35,7 +35,7 @@ namespace {
 /// Returns what the ranks must agree on.
 comm::Descriptor descriptor_of(const Layer& layer, const BackwardArguments& arguments,
                                const Saved& saved) {
-  return {.pass = comm::Pass::backward,
+  return {.operation = comm::Operation::backward,
           .layer = layer.identity.label,
           .channels = layer.channels,
           .dtype = arguments.context.x.dtype(),

@@ -85,7 +85,7 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
       .shift = statistics[DeviceStatistics::shift],
       .negative_slope = options_.activation.negative_slope};
   double* sums = working_->sums.as<double>();
-  const comm::Descriptor what{.pass = comm::Pass::backward,
+  const comm::Descriptor what{.operation = comm::Operation::backward,
                               .layer = working_->layer.label,
                               .channels = channels_,
                               .dtype = context.x.dtype(),

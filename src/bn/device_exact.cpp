@@ -124,7 +124,7 @@ void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Tall
   double* message = message_.as<double>();
   const auto all_reduce = [&](std::int64_t words) {
     group.all_reduce(what, message, static_cast<std::size_t>(words), stream);
-    what.pass = comm::Pass::second_sums;
+    what.operation = comm::Operation::second_sums;
   };
   for (int round = 0; round < Settle::rounds; ++round) {
     if (round > 0) {

@@ -27,7 +27,7 @@
 
 #include <cstdint>
 
-#include "comm/device_sum.hpp"
+#include "comm/device/device_sum.hpp"
 #include "cuda/device_buffer.hpp"
 #include "kernels/cuda/exact.hpp"
 

@@ -87,10 +87,11 @@ void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, Cuda
   reserve(saved);
   const bool knows_enough = knows_mean_ || working_->exact;
   if (!knows_enough) {  // one more read of x finds the mean
-    sum_over_group(comm::Pass::forward, pass, stream);
+    sum_over_group(comm::Operation::forward, pass, stream);
     finalize(*saved.statistics_, pass.x.dtype(), Moves::pivot, stream);
   }
-  sum_over_group(knows_enough ? comm::Pass::forward : comm::Pass::second_sums, pass, stream);
+  sum_over_group(knows_enough ? comm::Operation::forward : comm::Operation::second_sums, pass,
+                 stream);
   finalize(*saved.statistics_, pass.x.dtype(), Moves::running_statistics, stream);
   const auto& statistics = saved.statistics_->arrays;
   normalize(pass, statistics[DeviceStatistics::mean], statistics[DeviceStatistics::scale],
@@ -118,7 +119,7 @@ void DeviceBatchNorm::save_pass(const Forward& pass, DeviceSaved& saved) const {
                     .layer_number = working_->layer.number};
 }
 
-void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaStream stream) {
+void DeviceBatchNorm::sum_over_group(comm::Operation kind, const Forward& pass, CudaStream stream) {
   double* sums = working_->sums.as<double>();
   auto* history = working_->history.as<std::uint64_t>();
   const bool alone = group_.size() == 1;  // with nobody to compare with
@@ -133,7 +134,7 @@ void DeviceBatchNorm::sum_over_group(comm::Pass kind, const Forward& pass, CudaS
                                 .print = history},
                                stream);
   }
-  const comm::Descriptor what{.pass = kind,
+  const comm::Descriptor what{.operation = kind,
                               .layer = working_->layer.label,
                               .channels = channels_,
                               .dtype = pass.x.dtype(),

@@ -15,7 +15,7 @@
 
 #include "bn/device_exact.hpp"
 #include "bn/options.hpp"
-#include "comm/device_sum.hpp"
+#include "comm/device/device_sum.hpp"
 #include "cuda/device_buffer.hpp"
 #include "kernels/cuda/cuda.hpp"
 

@@ -32,7 +32,7 @@
 
 #include "bn/exact_workspace.hpp"
 #include "bn/workspace.hpp"
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 
 namespace syncbn::bn {
 
@@ -42,7 +42,7 @@ class ExactPass {
   /// working.exact holds this rank's count.
   ExactPass(comm::Group& group, comm::Descriptor what, Workspace& working, Backend backend)
       : group_(group), what_(what), working_(working), exact_(*working.exact), backend_(backend) {
-    what_.pass = comm::Pass::second_sums;
+    what_.operation = comm::Operation::second_sums;
     exact_.fine = what.dtype == DType::f64;
   }
 

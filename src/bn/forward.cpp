@@ -27,7 +27,7 @@
 #include "bn/in_blocks.hpp"
 #include "bn/passes.hpp"
 #include "bn/repeated_sums.hpp"
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -39,10 +39,10 @@ comm::Given given_in(const ForwardArguments& arguments) {
 }
 
 /// Prepares the layer for a pass, and returns what the ranks must agree on.
-comm::Descriptor begin_forward(Layer& layer, comm::Pass operation,
+comm::Descriptor begin_forward(Layer& layer, comm::Operation operation,
                                const ForwardArguments& arguments) {
   layer.prepare_pivot(arguments.x.dtype());
-  return {.pass = operation,
+  return {.operation = operation,
           .layer = layer.identity.label,
           .channels = layer.channels,
           .dtype = arguments.x.dtype(),
@@ -94,7 +94,7 @@ void validate(const ForwardArguments& arguments, Layer& layer) {
   layer.working.count = count_of(arguments.x, arguments.weight);
 }
 
-ForwardPass::ForwardPass(Layer& layer, comm::Pass operation, const ForwardArguments& arguments)
+ForwardPass::ForwardPass(Layer& layer, comm::Operation operation, const ForwardArguments& arguments)
     : Pass(layer.group(), begin_forward(layer, operation, arguments), layer.working),
       layer_(layer),
       arguments_(arguments) {
@@ -175,7 +175,7 @@ void ForwardPass::choose_next_pivot() {
 void forward(Layer& layer, const ForwardArguments& arguments, Saved& saved) try {
   const DefaultArithmetic arithmetic;
   validate(arguments, layer);
-  ForwardPass pass(layer, comm::Pass::forward, arguments);
+  ForwardPass pass(layer, comm::Operation::forward, arguments);
   pass.take();
   pass.end_forward(saved);
 } catch (const InvalidArgument& error) {
@@ -190,7 +190,7 @@ void infer(Layer& layer, const ForwardArguments& arguments) try {
     layer.take_running_statistics();
     normalize(layer, arguments, all_channels(arguments.x));
   } else {
-    ForwardPass pass(layer, comm::Pass::infer, arguments);
+    ForwardPass pass(layer, comm::Operation::infer, arguments);
     pass.take();
     pass.end_infer();
   }

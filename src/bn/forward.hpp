@@ -33,7 +33,7 @@ void validate(const ForwardArguments& arguments, Layer& layer);
 class ForwardPass final : public Pass {
  public:
   /// `operation` is forward or infer. The arguments have been validated.
-  ForwardPass(Layer& layer, comm::Pass operation, const ForwardArguments& arguments);
+  ForwardPass(Layer& layer, comm::Operation operation, const ForwardArguments& arguments);
 
   void sum(const ChannelRange& channels) override;
   bool is_settled(const ChannelRange& channels) const override;

@@ -10,8 +10,8 @@
 
 #include "bn/passes.hpp"
 #include "bn/validate.hpp"
-#include "comm/fingerprint.hpp"
-#include "comm/group.hpp"
+#include "comm/group/fingerprint.hpp"
+#include "comm/group/group.hpp"
 #include "kernels/statistics.hpp"
 #include "kernels/windows.hpp"
 

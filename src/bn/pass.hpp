@@ -5,8 +5,8 @@
 
 #include "bn/exact_pass.hpp"
 #include "bn/workspace.hpp"
-#include "comm/descriptor.hpp"
-#include "comm/group.hpp"
+#include "comm/group/descriptor.hpp"
+#include "comm/group/group.hpp"
 
 namespace syncbn::bn {
 

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "bn/workspace.hpp"
-#include "comm/descriptor.hpp"
-#include "comm/group.hpp"
+#include "comm/group/descriptor.hpp"
+#include "comm/group/group.hpp"
 
 namespace syncbn::bn {
 

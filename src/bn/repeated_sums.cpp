@@ -3,7 +3,7 @@
 
 #include "bn/pivots.hpp"
 #include "bn/plain_message.hpp"
-#include "comm/fingerprint.hpp"
+#include "comm/group/fingerprint.hpp"
 #include "kernels/statistics.hpp"
 
 namespace syncbn::bn {
@@ -64,7 +64,7 @@ void repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTe
       }
     }
     comm::Descriptor again = what;
-    again.pass = comm::Pass::second_sums;
+    again.operation = comm::Operation::second_sums;
     if (group.size() > 1) {
       again.shared = comm::Fingerprint().add(std::as_bytes(pivot)).value();
     }

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "bn/passes.hpp"
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 
 namespace syncbn::bn {
 

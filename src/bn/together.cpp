@@ -18,8 +18,8 @@
 #include "core/default_arithmetic.hpp"
 
 #include "bn/batch_norm.hpp"
-#include "comm/fingerprint.hpp"
-#include "comm/group.hpp"
+#include "comm/group/fingerprint.hpp"
+#include "comm/group/group.hpp"
 
 namespace syncbn {
 namespace bn {
@@ -39,7 +39,7 @@ class JointDescriptor {
     memory_.names.append("[").append(std::to_string(what.channels));
     memory_.names.append(what.given == comm::Given::residual ? ", residual]" : "]");
     memory_.options.append(memory_.options.empty() ? "" : " | ").append(what.options);
-    what_.pass = what.pass;
+    what_.operation = what.operation;
     what_.dtype = what.dtype;
     what_.channels += what.channels;
     shared_.add(std::as_bytes(std::span(what.layer)))
@@ -145,7 +145,7 @@ std::optional<BackwardPass>& pass_of(const BackwardCall& call) {
 }
 
 Pass& begin(const ForwardCall& call) {
-  return pass_of(call).emplace(layer_of(call), comm::Pass::forward, arguments_of(call));
+  return pass_of(call).emplace(layer_of(call), comm::Operation::forward, arguments_of(call));
 }
 
 Pass& begin(const BackwardCall& call) {

@@ -13,7 +13,7 @@
 #include "syncbn/batch_norm.hpp"
 
 #include "bn/options.hpp"
-#include "comm/descriptor.hpp"
+#include "comm/group/descriptor.hpp"
 
 namespace syncbn {
 

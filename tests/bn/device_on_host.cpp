@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "bn/device.hpp"
-#include "comm/device_sum.hpp"
-#include "comm/device_sums.hpp"
-#include "comm/group.hpp"
+#include "comm/device/device_sum.hpp"
+#include "comm/device/device_sums.hpp"
+#include "comm/group/group.hpp"
 #include "cuda/device_buffer.hpp"
 #include "cuda/event.hpp"
 #include "kernels/cuda/backward_sums.hpp"

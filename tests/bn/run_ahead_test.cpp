@@ -27,7 +27,7 @@ constexpr double ranks = 2;
 using Progress = std::atomic<std::int64_t>;
 
 const comm::Descriptor forward_of_bn1{
-    .pass = comm::Pass::forward, .layer = "bn1", .channels = blocks};
+    .operation = comm::Operation::forward, .layer = "bn1", .channels = blocks};
 
 /// Block k's sums of rank r are 100 k + r and 0.
 class RecordedPass : public Pass {
@@ -49,8 +49,9 @@ class RecordedPass : public Pass {
   }
   void settle(const ChannelRange& channels) override {
     std::vector<double> again = {static_cast<double>(channels.begin)};
-    group().exchange({.pass = comm::Pass::second_sums, .layer = "bn1", .channels = channels.begin},
-                     again);
+    group().exchange(
+        {.operation = comm::Operation::second_sums, .layer = "bn1", .channels = channels.begin},
+        again);
     EXPECT_EQ(again[0], ranks * static_cast<double>(channels.begin));
     unsettled_.erase(channels.begin);
   }

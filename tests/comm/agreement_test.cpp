@@ -3,7 +3,7 @@
 // Hosts of devices whose sums go wrong. The devices are simulated: their kernels run here, and
 // their sum is that of another communicator, which does not see what the values mean.
 
-#include "comm/agreement.hpp"
+#include "comm/device/agreement.hpp"
 
 #include <chrono>
 #include <cmath>
@@ -16,7 +16,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/cuda/stamp.hpp"
+#include "comm/device/cuda/stamp.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::comm {
@@ -26,8 +26,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr Descriptor bn1{Pass::forward, "bn1", 4, DType::f32};
-constexpr Descriptor bn2{Pass::forward, "bn2", 4, DType::f32};
+constexpr Descriptor bn1{Operation::forward, "bn1", 4, DType::f32};
+constexpr Descriptor bn2{Operation::forward, "bn2", 4, DType::f32};
 
 class Device {
  public:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/broadcast.hpp"
+#include "comm/group/broadcast.hpp"
 
 #include <cstddef>
 #include <limits>
@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "comm/packed_bytes.hpp"
+#include "comm/group/packed_bytes.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::comm {

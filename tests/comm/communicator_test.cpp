@@ -12,7 +12,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {

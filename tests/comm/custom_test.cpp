@@ -14,8 +14,8 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
-#include "comm/broadcast.hpp"
-#include "comm/group.hpp"
+#include "comm/group/broadcast.hpp"
+#include "comm/group/group.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
@@ -102,7 +102,8 @@ TEST(CustomCommunicator, RemembersALimitedNumberOfLayers) {
   std::vector<double> data = {0};
   const auto calls_for = [&](const std::string& layer) {
     const int before = calls;
-    group.group().exchange({.pass = comm::Pass::forward, .layer = layer, .channels = 1}, data);
+    group.group().exchange({.operation = comm::Operation::forward, .layer = layer, .channels = 1},
+                           data);
     return calls - before;
   };
   EXPECT_EQ(calls_for("bn"), 2) << "the first message of a layer is preceded by a fingerprint";

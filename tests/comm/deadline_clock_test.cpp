@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/deadline_clock.hpp"
+#include "comm/group/deadline_clock.hpp"
 
 #include <gtest/gtest.h>
 

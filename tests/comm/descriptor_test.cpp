@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/descriptor.hpp"
+#include "comm/group/descriptor.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,14 +19,14 @@ std::string table(const std::vector<Descriptor>& ranks) {
   return describe_disagreement(packed);
 }
 
-constexpr Descriptor bn1{Pass::forward, "layer1.bn1", 64, DType::f32, 1};
+constexpr Descriptor bn1{Operation::forward, "layer1.bn1", 64, DType::f32, 1};
 
 TEST(Descriptor, NamesLayerChannelsTypeAndPass) {
   EXPECT_EQ(describe(bn1), "forward of 'layer1.bn1' (C=64, f32)");
 }
 
 TEST(Descriptor, DisagreementListsWhoDidWhat) {
-  const Descriptor backward{Pass::backward, "layer4.bn2", 512, DType::bf16, 1};
+  const Descriptor backward{Operation::backward, "layer4.bn2", 512, DType::bf16, 1};
   EXPECT_THAT(table({bn1, bn1, backward, bn1, bn1}),
               AllOf(HasSubstr("ranks 0-1, 3-4: exchange #7, forward of 'layer1.bn1' (C=64, f32)"),
                     HasSubstr("rank 2: exchange #7, backward of 'layer4.bn2' (C=512, bf16)"),

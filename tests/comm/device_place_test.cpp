@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/device_place.hpp"
+#include "comm/device/device_place.hpp"
 
 #include <string>
 
@@ -8,7 +8,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/this_host.hpp"
+#include "comm/group/this_host.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::comm {

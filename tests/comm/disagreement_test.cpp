@@ -9,19 +9,19 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
 namespace {
 
 using comm::Descriptor;
-using comm::Pass;
+using comm::Operation;
 using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
 
-constexpr Descriptor bn1{Pass::forward, "bn1", 4, DType::f32, 1};
+constexpr Descriptor bn1{Operation::forward, "bn1", 4, DType::f32, 1};
 
 /// What the exchange throws on this rank, "" if nothing.
 std::string failure_of(const Communicator& group, const Descriptor& what, std::size_t length = 9) {
@@ -70,7 +70,7 @@ TEST(Disagreement, OtherLayerLater) {
 
 TEST(Disagreement, OtherPass) {
   Descriptor backward = bn1;
-  backward.pass = Pass::backward;
+  backward.operation = Operation::backward;
   expect_diagnosis({bn1}, bn1, backward, {"forward of 'bn1'", "backward of 'bn1'"});
 }
 
@@ -92,7 +92,7 @@ TEST(Disagreement, OtherNumberOfChannelsAtFirstUse) {
       return;
     }
     const bool odd = group.rank() == 0;
-    const Descriptor what{Pass::forward, "bn1", odd ? 8 : 4, DType::f32, 1};
+    const Descriptor what{Operation::forward, "bn1", odd ? 8 : 4, DType::f32, 1};
     EXPECT_THAT(failure_of(group, what, odd ? 17 : 9),
                 AllOf(HasSubstr("C=8"), HasSubstr("C=4"), HasSubstr("rank 0: exchange")));
   });
@@ -103,7 +103,7 @@ TEST(Disagreement, OtherNumberOfChannelsLater) {
     if (group.size() == 1) {
       return;
     }
-    const Descriptor wide{Pass::forward, "bn2", 8, DType::f32, 1};
+    const Descriptor wide{Operation::forward, "bn2", 8, DType::f32, 1};
     ASSERT_EQ(failure_of(group, bn1), "");
     ASSERT_EQ(failure_of(group, wide, 17), "");
     const bool odd = group.rank() == 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/fingerprint.hpp"
+#include "comm/group/fingerprint.hpp"
 
 #include <random>
 #include <set>

@@ -14,7 +14,7 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 #include "support/on_ranks.hpp"
 #include "support/scratch_directory.hpp"
 
@@ -30,7 +30,7 @@ json record_of(const Communicator& group) {
 TEST(FlightRecord, TellsWhatWasExchangedAndWhen) {
   test::on_ranks([](const Communicator& group) {
     std::vector<double> data(5, 1.0);
-    group.group().exchange({.pass = comm::Pass::forward,
+    group.group().exchange({.operation = comm::Operation::forward,
                             .layer = "a \"name\"\n\xff",
                             .channels = 2,
                             .dtype = DType::f16},

@@ -22,7 +22,7 @@
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 #include "comm/mpi/transports.hpp"
 
 namespace {

@@ -30,7 +30,7 @@
 #include "syncbn/error.hpp"
 
 #include "bn/device.hpp"
-#include "comm/device_sum.hpp"
+#include "comm/device/device_sum.hpp"
 #include "comm/device_values.hpp"
 #include "comm/nccl/device_sharing.hpp"
 #include "cuda/check.hpp"

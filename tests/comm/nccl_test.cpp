@@ -15,7 +15,7 @@
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
 
-#include "comm/device_sum.hpp"
+#include "comm/device/device_sum.hpp"
 #include "comm/device_values.hpp"
 #include "comm/nccl/comm.hpp"
 #include "comm/nccl/device_sharing.hpp"

@@ -15,7 +15,7 @@
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
 
-#include "comm/device_sum.hpp"
+#include "comm/device/device_sum.hpp"
 #include "comm/device_values.hpp"
 #include "cuda/check.hpp"
 #include "support/on_ranks.hpp"
@@ -25,7 +25,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using comm::Descriptor;
-using comm::Pass;
+using comm::Operation;
 using test::DeviceValues;
 using testing::AllOf;
 using testing::HasSubstr;
@@ -88,7 +88,7 @@ TEST_F(StagedTest, RanksThatDisagreeAreToldInTheCall) {
     }
     const DeviceCommunicator group = DeviceCommunicator::staged(host);
     DeviceValues values(std::vector<double>(9, 1.0));
-    const Descriptor what{Pass::forward, host.rank() == 0 ? "bn1" : "bn2", 4, DType::f32};
+    const Descriptor what{Operation::forward, host.rank() == 0 ? "bn1" : "bn2", 4, DType::f32};
     EXPECT_THAT(
         failure_of([&] { group.sum().all_reduce(what, values.data(), 9, values.stream()); }),
         AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'"), HasSubstr("same layers")));

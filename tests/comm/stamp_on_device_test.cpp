@@ -9,8 +9,8 @@
 
 #include <gtest/gtest.h>
 
-#include "comm/board.hpp"
-#include "comm/cuda/stamp.hpp"
+#include "comm/device/board.hpp"
+#include "comm/device/cuda/stamp.hpp"
 #include "comm/device_values.hpp"
 #include "cuda/device_buffer.hpp"
 #include "cuda/pinned_buffer.hpp"

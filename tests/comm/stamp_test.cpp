@@ -2,7 +2,7 @@
 //
 // What is put around a sum on the device, run here as it is there, on as many ranks as we like.
 
-#include "comm/cuda/stamp.hpp"
+#include "comm/device/cuda/stamp.hpp"
 
 #include <cmath>
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 #include <gtest/gtest.h>
 
-#include "comm/board.hpp"
-#include "comm/fingerprint_words.hpp"
+#include "comm/device/board.hpp"
+#include "comm/group/fingerprint_words.hpp"
 
 namespace syncbn::comm {
 namespace {

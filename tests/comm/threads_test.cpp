@@ -15,9 +15,9 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
-#include "comm/deadlines.hpp"
-#include "comm/flight_files.hpp"
-#include "comm/group.hpp"
+#include "comm/group/deadlines.hpp"
+#include "comm/group/flight_files.hpp"
+#include "comm/group/group.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {

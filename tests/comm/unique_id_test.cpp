@@ -11,7 +11,7 @@
 
 #include <gtest/gtest.h>
 
-#include "comm/packed_bytes.hpp"
+#include "comm/group/packed_bytes.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::comm::nccl {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/watchdog.hpp"
+#include "comm/device/watchdog.hpp"
 
 #include <atomic>
 #include <chrono>

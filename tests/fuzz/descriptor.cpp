@@ -4,7 +4,7 @@
 // packed as the library does it, or it is any doubles at all, as an all-reduce that does not add up
 // would deliver them. The disagreement is described, or refused with a CommError.
 
-#include "comm/descriptor.hpp"
+#include "comm/group/descriptor.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -25,8 +25,8 @@ void pack_one(FuzzedDataProvider& input, std::span<double> words) {
   const std::string layer = input.ConsumeRandomLengthString(2 * comm::longest_name);
   const std::string options = input.ConsumeRandomLengthString(2 * comm::longest_options);
   const auto largest = std::int64_t{1} << 53;
-  comm::pack({.pass = static_cast<comm::Pass>(
-                  input.ConsumeIntegralInRange(0, static_cast<int>(comm::Pass::roll_call))),
+  comm::pack({.operation = static_cast<comm::Operation>(
+                  input.ConsumeIntegralInRange(0, static_cast<int>(comm::Operation::roll_call))),
               .layer = layer,
               .channels = input.ConsumeIntegralInRange<std::int64_t>(0, largest),
               .dtype = static_cast<DType>(input.ConsumeIntegralInRange(0, 3)),

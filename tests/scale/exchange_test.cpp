@@ -24,16 +24,16 @@
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
-#include "comm/descriptor.hpp"
-#include "comm/fingerprint.hpp"
-#include "comm/group.hpp"
+#include "comm/group/descriptor.hpp"
+#include "comm/group/fingerprint.hpp"
+#include "comm/group/group.hpp"
 #include "comm/node/shared.hpp"
 
 namespace syncbn {
 namespace {
 
 using comm::Descriptor;
-using comm::Pass;
+using comm::Operation;
 
 // Deadlines are of real time, and a simulated millisecond may take minutes: CTest's is what counts.
 constexpr Deadlines none{std::chrono::hours(24), std::chrono::hours(24)};
@@ -110,7 +110,7 @@ void several_at_once(const Communicator& group, Verdict& verdict) {
   constexpr std::array<std::size_t, 5> together{1, 129, 1025, 0, comm::node::piece_length + 1};
   std::array<std::vector<double>, together.size()> values;
   std::array<PendingSum, together.size()> started;
-  const Descriptor what{.pass = Pass::forward, .layer = "bn", .channels = 1};
+  const Descriptor what{.operation = Operation::forward, .layer = "bn", .channels = 1};
   for (std::size_t message = 0; message < together.size(); ++message) {
     values[message] = integers(group.rank(), together[message]);
     started[message] = group.group().start(what, values[message]);
@@ -254,9 +254,9 @@ void disagreement_is_told(const Communicator& group, int per_host, int odd, int 
   Descriptor what{.channels = 5};
   std::size_t length = 5;
   if (kind == 0) {
-    what = {Pass::forward, differs ? "bn2" : "bn1", 4, DType::f32};
+    what = {Operation::forward, differs ? "bn2" : "bn1", 4, DType::f32};
   } else if (differs && kind == 1) {
-    what.pass = Pass::all_gather;
+    what.operation = Operation::all_gather;
   } else if (differs) {
     length = 4000;
     what.channels = 4000;

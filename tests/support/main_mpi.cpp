@@ -10,7 +10,7 @@
 
 #include "syncbn/mpi.hpp"
 
-#include "comm/group.hpp"
+#include "comm/group/group.hpp"
 #include "comm/mpi/transports.hpp"
 #include "support/on_ranks.hpp"
 

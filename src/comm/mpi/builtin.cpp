@@ -28,14 +28,14 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/fingerprint.hpp"
-#include "comm/flight_files.hpp"
+#include "comm/group/fingerprint.hpp"
+#include "comm/group/flight_files.hpp"
+#include "comm/group/this_host.hpp"
 #include "comm/mpi/leaders.hpp"
 #include "comm/mpi/meeting.hpp"
 #include "comm/mpi/transports.hpp"
 #include "comm/node/exchange.hpp"
 #include "comm/node/shared_memory.hpp"
-#include "comm/this_host.hpp"
 
 namespace syncbn::comm::mpi {
 namespace {

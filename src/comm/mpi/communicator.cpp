@@ -12,8 +12,8 @@
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
-#include "comm/deadlines.hpp"
-#include "comm/group.hpp"
+#include "comm/group/deadlines.hpp"
+#include "comm/group/group.hpp"
 #include "comm/mpi/handles.hpp"
 #include "comm/mpi/meeting.hpp"
 #include "comm/mpi/transports.hpp"

@@ -7,8 +7,8 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/deadline_clock.hpp"
-#include "comm/deadlines.hpp"
+#include "comm/group/deadline_clock.hpp"
+#include "comm/group/deadlines.hpp"
 
 namespace syncbn::comm::mpi {
 

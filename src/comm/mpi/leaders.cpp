@@ -12,7 +12,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/descriptor.hpp"
+#include "comm/group/descriptor.hpp"
 #include "comm/mpi/meeting.hpp"
 #include "comm/mpi/notices.hpp"
 #include "comm/mpi/schedule.hpp"

@@ -7,7 +7,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/descriptor.hpp"
+#include "comm/group/descriptor.hpp"
 
 namespace syncbn::comm::mpi {
 namespace {

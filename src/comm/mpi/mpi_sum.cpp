@@ -34,16 +34,16 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/deadline_clock.hpp"
-#include "comm/deadlines.hpp"
-#include "comm/descriptor.hpp"
-#include "comm/fingerprint.hpp"
+#include "comm/group/deadline_clock.hpp"
+#include "comm/group/deadlines.hpp"
+#include "comm/group/descriptor.hpp"
+#include "comm/group/fingerprint.hpp"
+#include "comm/host/plain_sum.hpp"
 #include "comm/mpi/handles.hpp"
 #include "comm/mpi/meeting.hpp"
 #include "comm/mpi/members.hpp"
 #include "comm/mpi/notices.hpp"
 #include "comm/mpi/transports.hpp"
-#include "comm/plain_sum.hpp"
 
 namespace syncbn::comm::mpi {
 namespace {

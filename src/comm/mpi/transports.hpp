@@ -6,8 +6,8 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "comm/group/transport.hpp"
 #include "comm/mpi/members.hpp"
-#include "comm/transport.hpp"
 
 namespace syncbn::comm::mpi {
 

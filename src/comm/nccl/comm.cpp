@@ -8,8 +8,8 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/deadline_clock.hpp"
-#include "comm/deadlines.hpp"
+#include "comm/group/deadline_clock.hpp"
+#include "comm/group/deadlines.hpp"
 #include "comm/nccl/check.hpp"
 
 namespace syncbn::comm::nccl {

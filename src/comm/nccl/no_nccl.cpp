@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "syncbn/error.hpp"
 
-#include "comm/device_sums.hpp"
+#include "comm/device/device_sums.hpp"
 
 namespace syncbn::comm {
 

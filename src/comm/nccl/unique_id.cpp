@@ -5,7 +5,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/broadcast.hpp"
+#include "comm/group/broadcast.hpp"
 #include "comm/nccl/check.hpp"
 
 namespace syncbn::comm::nccl {

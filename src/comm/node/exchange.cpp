@@ -7,7 +7,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/deadlines.hpp"
+#include "comm/group/deadlines.hpp"
 
 namespace syncbn::comm::node {
 namespace {

@@ -24,11 +24,11 @@
 
 #include "syncbn/communicator.hpp"
 
-#include "comm/deadline_clock.hpp"
+#include "comm/group/deadline_clock.hpp"
+#include "comm/group/transport.hpp"
 #include "comm/node/cells.hpp"
 #include "comm/node/ranks.hpp"
 #include "comm/node/shared.hpp"
-#include "comm/transport.hpp"
 
 namespace syncbn::comm::node {
 

@@ -8,8 +8,8 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/deadlines.hpp"
-#include "comm/descriptor.hpp"
+#include "comm/group/deadlines.hpp"
+#include "comm/group/descriptor.hpp"
 
 namespace syncbn::comm::node {
 

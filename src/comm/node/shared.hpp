@@ -18,7 +18,7 @@
 #include <span>
 #include <string_view>
 
-#include "comm/flight_record.hpp"
+#include "comm/group/flight_record.hpp"
 #include "comm/node/shared_text.hpp"
 #include "comm/node/wait.hpp"
 

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "syncbn/device_communicator.hpp"
+
+#include <string>
+#include <utility>
+
+#include "syncbn/error.hpp"
+
+#include "comm/device/device_sum.hpp"
+#include "comm/device/device_sums.hpp"
+#include "comm/group/deadlines.hpp"
+
+namespace syncbn {
+
+static_assert(DeviceCommunicator::own_words == comm::DeviceSum::own_words);
+
+DeviceCommunicator::DeviceCommunicator(std::shared_ptr<comm::DeviceSum> sum)
+    : sum_(std::move(sum)) {}
+
+DeviceCommunicator DeviceCommunicator::self() {
+  return DeviceCommunicator(comm::self_sum());
+}
+DeviceCommunicator DeviceCommunicator::staged(Communicator host, Deadlines deadlines) {
+  return DeviceCommunicator(comm::staged_sum(std::move(host), comm::validated(deadlines)));
+}
+DeviceCommunicator DeviceCommunicator::nccl(Communicator bootstrap, Deadlines deadlines) {
+  return DeviceCommunicator(comm::nccl_sum(std::move(bootstrap), comm::validated(deadlines)));
+}
+
+int DeviceCommunicator::rank() const {
+  return sum_->rank();
+}
+int DeviceCommunicator::size() const {
+  return sum_->size();
+}
+
+void DeviceCommunicator::all_reduce(double* values, std::size_t length, CudaStream stream) const {
+  if (values == nullptr) {
+    throw InvalidArgument("all_reduce of " + std::to_string(length) +
+                          " values at a null pointer (device memory for own_words more than that)");
+  }
+  sum_->all_reduce({.channels = static_cast<std::int64_t>(length)}, values, length, stream);
+}
+
+void DeviceCommunicator::poll() const {
+  sum_->poll();
+}
+void DeviceCommunicator::synchronize(CudaStream stream) const {
+  sum_->synchronize(stream);
+}
+
+DeviceCommunicator DeviceCommunicator::split(int color) const {
+  return DeviceCommunicator(sum_->split(color));
+}
+
+}  // namespace syncbn

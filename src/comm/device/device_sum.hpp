@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "comm/group/descriptor.hpp"
+#include "comm/group/fingerprint_words.hpp"
+#include "comm/group/layer_names.hpp"
+
+struct CUstream_st;
+
+namespace syncbn::comm {
+
+/// Is cudaStream_t, named without CUDA's headers.
+using Stream = CUstream_st*;
+
+/// Sums values in device memory over the ranks of a group (an all-reduce), in the caller's stream.
+///
+/// It belongs to the device that is current when it is made: all streams and memory that it is
+/// given are that device's. Its messages follow each other: in one stream, or in several that wait
+/// for each other.
+class DeviceSum {
+ public:
+  /// The number of doubles behind a message's values that the exchange overwrites: its fingerprint.
+  static constexpr std::size_t own_words = fingerprint_words;
+
+  virtual ~DeviceSum() = default;
+
+  /// Returns how many layers of this name were counted before: see LayerNames.
+  std::int64_t count_layer(std::string_view name) { return layers_.count(name); }
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  /// Collective. Puts on `stream` the sum over the ranks of `length` doubles in device memory, in
+  /// place, the same bits on every rank; `own_words` more behind them are overwritten. All ranks
+  /// send their messages in the same order. The first message of a layer, pass and length waits for
+  /// the other ranks' hosts. Throws CommError as `poll` does.
+  virtual void all_reduce(const Descriptor& what, double* values, std::size_t length,
+                          Stream stream) = 0;
+
+  /// Throws CommError if a message has failed so far; it is then collective, to tell who did what
+  /// or who is missing. Otherwise it reads a few words of host memory and returns.
+  virtual void poll() = 0;
+
+  /// Waits for what was put on `stream`. Throws CommError as `poll` does, as soon as a message has
+  /// failed: where a rank is missing, at the deadline.
+  virtual void synchronize(Stream stream) = 0;
+
+  /// Collective. Returns the sum over the ranks that gave the same color, in the order of their
+  /// ranks here.
+  virtual std::unique_ptr<DeviceSum> split(int color) = 0;
+
+ private:
+  LayerNames layers_;
+};
+
+}  // namespace syncbn::comm
