@@ -15,9 +15,10 @@ MAY_INCLUDE = {
     "core": set(),
     "state": {"core"},
     "cuda": {"core"},
-    "kernels": {"cuda", "core"},
+    "channels": {"core"},
+    "kernels": {"channels", "cuda", "core"},
     "comm": {"cuda", "core"},
-    "bn": {"kernels", "comm", "cuda", "state", "core"},
+    "bn": {"kernels", "channels", "comm", "cuda", "state", "core"},
     "capi": {"bn", "core"},
     "trainer": set(),
     "app": {"trainer", "kernels", "comm", "state", "cuda", "core"},
@@ -114,6 +115,7 @@ class Layers(unittest.TestCase):
     def test_finds_what_is_seeded(self):
         seeds = [
             ("src/core/seed.hpp", '#include "kernels/kernels.hpp"'),
+            ("src/channels/seed.hpp", '#include "kernels/kernels.hpp"'),
             ("src/kernels/seed.cpp", '#include "comm/group/group.hpp"'),
             ("src/kernels/cuda/seed.cu", '#include "bn/passes.hpp"'),
             ("src/cuda/seed.cuh", '#include "kernels/kernels.hpp"'),

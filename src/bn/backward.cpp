@@ -27,6 +27,7 @@
 
 #include "bn/in_blocks.hpp"
 #include "bn/passes.hpp"
+#include "channels/finalize.hpp"
 #include "comm/group/group.hpp"
 
 namespace syncbn::bn {
@@ -67,15 +68,9 @@ BackwardPass::BackwardPass(Layer& layer, const BackwardArguments& arguments, con
       saved_(saved) {
   arguments_.context.affine = layer.affine();
   arguments_.context.activation = layer.options.activation;
-  const std::size_t length = sums_length(layer.channels);
-  working().own_sums.resize(length);
-  if (saved.frozen) {
-    working().no_sums.assign(length, 0.0);
-  }
+  working().own_sums.resize(sums_length(layer.channels));
   if (layer.is_exact() && !is_local(layer, saved)) {
-    working().exact->count = count_exactly(context().x, context().weight);
     exact_.emplace(group(), what(), working(), layer.options.backend, context());
-    exact_->choose_windows();
   }
 }
 
@@ -100,23 +95,22 @@ void BackwardPass::settle(const ChannelRange& channels) {
 }
 
 void BackwardPass::use(const ChannelRange& channels) {
-  if (exact_) {
-    exact_->remember_exponents(channels);
-  }
-  const std::vector<double>& through_statistics =
-      saved_.frozen ? working().no_sums : working().sums;
-  input_gradient(context(), channels, through_statistics, arguments_.dx, arguments_.dresidual,
-                 layer_.options.backend, working());
+  input_gradient(context(), channels, working().sums, saved_.frozen, arguments_.dx,
+                 arguments_.dresidual, layer_.options.backend, working());
 }
 
 void BackwardPass::end() {
   const std::vector<double>& share = layer_.options.parameter_gradients == GradientScope::local
                                          ? working().own_sums
                                          : working().sums;
-  const std::size_t channels = layer_.weight_grad.size();
-  for (std::size_t c = 0; c < channels; ++c) {
-    layer_.bias_grad[c] += share[c];
-    layer_.weight_grad[c] += share[channels + c] * saved_.statistics.invstd[c];
+  if (!layer_.options.affine) {
+    return;
+  }
+  const channels::AddParameterGradients add{layer_.channels, share.data(),
+                                            saved_.statistics.invstd.data(),
+                                            layer_.weight_grad.data(), layer_.bias_grad.data()};
+  for (std::int64_t c = 0; c < layer_.channels; ++c) {
+    add.of_channel(c);
   }
 }
 

@@ -47,7 +47,7 @@ class BackwardPass final : public Pass {
   void end();
 
  private:
-  ExactPass* exact() override { return exact_ ? &*exact_ : nullptr; }
+  ExactSums* exact() override { return exact_ ? &*exact_ : nullptr; }
   const BackwardContext& context() const { return arguments_.context; }
 
   Layer& layer_;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// DeviceExact takes exact sums on a device. Windows, integers and decisions are those of
-// exact_sums.hpp, but made on the device (kernels/cuda/exact.hpp), so that the host need not wait
-// to learn which channels' sums are to be taken again. Every step that may be needed is put on the
-// stream each time:
+// DeviceExact takes exact sums on a device, in the steps of channels/exact_steps.hpp. They are
+// taken there, so that the host need not wait to learn which channels' sums are to be taken again.
+// Every step that may be needed is put on the stream each time:
 //
 // clang-format off
 // forward   tally x, all_reduce the sums                                   one read of x
@@ -15,15 +14,8 @@
 //
 // Repeats are always put on the stream, whether they turn out to be needed or not. Their kernels
 // read only channels that need one (usually none), but their all-reduces always run: a forward has
-// 5 messages and a backward 3. Lengths in doubles, without the exchange's own words
-// (comm::DeviceSum::own_words):
-//
-// clang-format off
-//   sums        4C + 11, backward 5C + 11, f64 4C more      integers below 2^53 (exact_pass.hpp)
-//   exponents   2C (w + 1), w = 2 for one rank, 5 for 8, 12 for 1024               (exponent_code)
-// clang-format on
-//
-// Here w is the number of doubles in which one largest exponent travels (ExponentCode::words).
+// 5 messages and a backward 3 (channels/exact_messages.hpp), which are the exchange's own words
+// longer (comm::DeviceSum::own_words).
 
 #include <cstdint>
 
@@ -49,11 +41,7 @@ class DeviceExact {
 
   struct Forward {
     ConstTensorView x;
-    const float* weight;          ///< null, or [N, S]
-    const double* running_mean;   ///< [C] if pivot and windows follow from it, else null
-    const double* running_var;    ///< [C], null with running_mean
-    const std::int64_t* batches;  ///< [1] how many the running statistics hold
-    double momentum;              ///< 1 for a cumulative average
+    const float* weight;  ///< null, or [N, S]
     double eps;
     double* pivot;  ///< [C], moved where sums are taken again
     double* sums;   ///< [2C + 1] written: the group's sums
@@ -73,17 +61,18 @@ class DeviceExact {
            comm::Stream stream);
 
  private:
+  channels::ExactPass pass(const comm::Descriptor& what, bool backward) const;
   void count(const ConstTensorView& x, const float* weight, comm::Stream stream);
   template <class Tally, class Settle>
   void take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally, Settle settle,
-            comm::Stream stream);
+            const double* mean, comm::Stream stream);
 
-  kernels::cuda::ExponentCode code_;
-  cuda::DeviceBuffer exponents_;  ///< [4, C] ints
+  channels::ExponentCode code_;
+  cuda::DeviceBuffer exponents_;  ///< ints
   cuda::DeviceBuffer words_;      ///< 64 bits each: tallies, magnitudes and the count
-  cuda::DeviceBuffer values_;     ///< [3, C] doubles
+  cuda::DeviceBuffer values_;     ///< doubles
   cuda::DeviceBuffer message_;    ///< doubles, behind them the exchange's own words
-  kernels::cuda::ExactChannels of_;
+  channels::ExactChannels of_;
 };
 
 }  // namespace syncbn::bn

@@ -143,18 +143,22 @@ void DeviceBatchNorm::sum_over_group(comm::Operation kind, const Forward& pass, 
                               .shared_on_device = alone ? nullptr : history,
                               .given = pass.given()};
   if (working_->exact) {
-    working_->exact->sum(
-        group_.sum(), what,
-        bn::DeviceExact::Forward{.x = pass.x,
-                                 .weight = pass.weight,
-                                 .running_mean = knows_mean_ ? nullptr : running_mean(),
-                                 .running_var = knows_mean_ ? nullptr : running_var(),
-                                 .batches = num_batches_tracked(),
-                                 .momentum = options_.momentum.value_or(1.0),
-                                 .eps = options_.eps,
-                                 .pivot = state_->pivot.as<double>(),
-                                 .sums = sums},
-        stream);
+    if (!knows_mean_ && options_.track_running_stats) {
+      kernels::cuda::run(channels::ExpectBatch{.range = {0, channels_},
+                                               .running = state_->running(),
+                                               .batches = num_batches_tracked(),
+                                               .momentum = options_.momentum.value_or(1),
+                                               .pivot = state_->pivot.as<double>(),
+                                               .var = working_->exact->var()},
+                         stream);
+    }
+    working_->exact->sum(group_.sum(), what,
+                         bn::DeviceExact::Forward{.x = pass.x,
+                                                  .weight = pass.weight,
+                                                  .eps = options_.eps,
+                                                  .pivot = state_->pivot.as<double>(),
+                                                  .sums = sums},
+                         stream);
     return;
   }
   kernels::cuda::forward_sums({.x = pass.x,
@@ -170,10 +174,7 @@ void DeviceBatchNorm::finalize(DeviceStatistics& statistics, DType dtype, Moves 
                                CudaStream stream) {
   std::optional<kernels::cuda::Running> running;
   if (options_.track_running_stats && moves == Moves::running_statistics) {
-    running = {.mean = running_mean(),
-               .var = running_var(),
-               .start_mean = state_->arrays[DeviceState::start_mean],
-               .start_var = state_->arrays[DeviceState::start_var],
+    running = {.arrays = state_->running(),
                .batches = num_batches_tracked(),
                .momentum = options_.momentum};
   }

@@ -74,6 +74,10 @@ struct DeviceState {
         batches(sizeof(std::int64_t)),
         pivot(static_cast<std::size_t>(channels) * sizeof(double)) {}
 
+  channels::RunningStatistics running() const {
+    return {arrays[running_mean], arrays[running_var], arrays[start_mean], arrays[start_var]};
+  }
+
   Arrays<count> arrays;
   Arrays<gradients> gradients_of;
   cuda::DeviceBuffer batches;  ///< one std::int64_t

@@ -10,7 +10,7 @@
 // Each block of channels goes through these by itself (see in_blocks.hpp).
 //
 // K is the expected mean: the running mean, corrected for its start (next_pivot in
-// kernels/statistics.hpp), or the last batch's mean where that is far from it or none is tracked.
+// channels/pivot.hpp), or the last batch's mean where that is far from it or none is tracked.
 // If the reduced sums show that K was too far from the mean, the first two steps are repeated about
 // the mean they gave (repeated_sums.hpp). Every rank decides that alike, from the reduced values.
 
@@ -99,11 +99,8 @@ ForwardPass::ForwardPass(Layer& layer, comm::Operation operation, const ForwardA
       layer_(layer),
       arguments_(arguments) {
   if (layer.is_exact()) {
-    ExactWorkspace& exact = *layer.working.exact;
-    exact.count = count_exactly(arguments_.x, arguments_.weight);
     exact_.emplace(group(), what(), working(), layer.options.backend, arguments_.x,
                    arguments_.weight, layer.pivot, layer.options.eps);
-    exact_->choose_windows(exact.var);
   }
 }
 
@@ -156,19 +153,18 @@ void ForwardPass::take() {
 }
 
 void ForwardPass::end_forward(Saved& saved) {
-  layer_.update_running_statistics();
-  choose_next_pivot();
+  move_to_batch();
   save(layer_, arguments_, saved);
   saved.blocks = working().blocks;
   saved.forward = ++layer_.forwards;
 }
 
 void ForwardPass::end_infer() {
-  choose_next_pivot();
+  move_to_batch();
 }
 
-void ForwardPass::choose_next_pivot() {
-  layer_.choose_next_pivot(arguments_.x.dtype());
+void ForwardPass::move_to_batch() {
+  layer_.move_to_batch(arguments_.x.dtype());
   layer_.pivot_retries += repeated_ ? 1 : 0;
 }
 

@@ -50,8 +50,8 @@ class ForwardPass final : public Pass {
   void end_infer();
 
  private:
-  ExactPass* exact() override { return exact_ ? &*exact_ : nullptr; }
-  void choose_next_pivot();
+  ExactSums* exact() override { return exact_ ? &*exact_ : nullptr; }
+  void move_to_batch();
 
   Layer& layer_;
   ForwardArguments arguments_;

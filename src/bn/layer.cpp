@@ -10,10 +10,10 @@
 
 #include "bn/passes.hpp"
 #include "bn/validate.hpp"
+#include "channels/finalize.hpp"
+#include "channels/for_each.hpp"
 #include "comm/group/fingerprint.hpp"
 #include "comm/group/group.hpp"
-#include "kernels/statistics.hpp"
-#include "kernels/windows.hpp"
 
 namespace syncbn::bn {
 
@@ -47,41 +47,61 @@ Layer::Layer(std::int64_t count, Communicator members, BatchNormOptions wanted)
 }
 
 void Layer::prepare_pivot(DType dtype) {
-  if (num_batches_tracked == 0) {  // what is there now is what running statistics start from
-    start_mean = running_mean;
-    start_var = running_var;
-  }
   if (!knows_mean && options.track_running_stats) {
-    const double share = share_of_start(options.momentum.value_or(1.0), num_batches_tracked);
-    for (std::size_t c = 0; c < pivot.size(); ++c) {
-      pivot[c] = without_start(running_mean[c], start_mean[c], share);
-      if (is_exact() && num_batches_tracked > 0) {
-        working.exact->var[c] = std::max(0.0, without_start(running_var[c], start_var[c], share));
-      }
-    }
+    channels::for_each_channel(channels::ExpectBatch{.range = {0, channels},
+                                                     .running = running(),
+                                                     .batches = &num_batches_tracked,
+                                                     .momentum = options.momentum.value_or(1),
+                                                     .pivot = pivot.data(),
+                                                     .var = expected_var()});
   }
   std::ranges::transform(pivot, pivot.begin(),
-                         [dtype](double mean) { return to_pivot(mean, dtype); });
+                         [dtype](double mean) { return channels::to_pivot(mean, dtype); });
 }
 
-void Layer::choose_next_pivot(DType dtype) {
+void Layer::move_to_batch(DType dtype) {
   const Statistics& statistics = working.statistics;
   if (statistics.count == 0) {
     return;
   }
-  const bool tracked = options.track_running_stats;
-  const double share = share_of_start(options.momentum.value_or(1.0), num_batches_tracked);
-  const double limit = is_exact() ? nearness_of_exact_sums : nearness(statistics.count, dtype);
-  for (std::size_t c = 0; c < pivot.size(); ++c) {
-    const ChannelStatistics batch{statistics.mean[c], statistics.var[c]};
-    const double mean = tracked ? without_start(running_mean[c], start_mean[c], share) : batch.mean;
-    pivot[c] = next_pivot(mean, batch, options.eps, limit, dtype);
-    if (is_exact()) {
-      const double var = tracked ? without_start(running_var[c], start_var[c], share) : batch.var;
-      working.exact->var[c] = next_variance(var, batch.var);
+  double start_share = 1;
+  if (options.track_running_stats) {
+    const auto shares = channels::BatchShares::after(
+        num_batches_tracked, options.momentum.value_or(1), !options.momentum);
+    const channels::MoveRunning move{running(), shares, statistics.count, statistics.mean.data(),
+                                     statistics.var.data()};
+    for (std::int64_t c = 0; c < channels; ++c) {
+      move.of_channel(c);
     }
+    num_batches_tracked = shares.next;
+    start_share = shares.start;
+  }
+  const double nearness =
+      is_exact() ? channels::nearness_of_exact_sums : channels::nearness(statistics.count, dtype);
+  const channels::ChooseNextPivot choose{.running = running(),
+                                         .start_share = start_share,
+                                         .mean = statistics.mean.data(),
+                                         .var = statistics.var.data(),
+                                         .eps = options.eps,
+                                         .dtype = dtype,
+                                         .nearness = nearness,
+                                         .pivot = pivot.data(),
+                                         .next_var = expected_var()};
+  for (std::int64_t c = 0; c < channels; ++c) {
+    choose.of_channel(c);
   }
   knows_mean = true;
+}
+
+channels::RunningStatistics Layer::running() {
+  if (!options.track_running_stats) {
+    return {};
+  }
+  return {running_mean.data(), running_var.data(), start_mean.data(), start_var.data()};
+}
+
+double* Layer::expected_var() {
+  return is_exact() ? working.exact->of().var : nullptr;
 }
 
 std::uint64_t Layer::shared_state() const {
@@ -90,8 +110,9 @@ std::uint64_t Layer::shared_state() const {
   }
   comm::Fingerprint print;
   if (is_exact()) {
-    print.add(std::as_bytes(std::span(working.exact->var)))
-        .add(std::as_bytes(std::span(working.exact->gradient_exponent)));
+    const channels::ExactChannels& exact = working.exact->of();
+    print.add(std::as_bytes(std::span(exact.var, pivot.size())))
+        .add(std::as_bytes(std::span(exact.gradient_exponent, pivot.size())));
   }
   return print.add(std::as_bytes(std::span(pivot)))
       .add(std::as_bytes(std::span(running_mean)))
@@ -119,21 +140,7 @@ void Layer::take_running_statistics() {
   statistics.mean = running_mean;
   statistics.var = running_var;
   std::ranges::transform(running_var, statistics.invstd.begin(),
-                         [&](double var) { return inverse_std(var, options.eps); });
-}
-
-void Layer::update_running_statistics() {
-  const Statistics& statistics = working.statistics;
-  const double n = statistics.count;
-  if (!options.track_running_stats || n == 0) {
-    return;
-  }
-  ++num_batches_tracked;
-  const double newest = options.momentum.value_or(1.0 / static_cast<double>(num_batches_tracked));
-  for (std::size_t c = 0; c < running_mean.size(); ++c) {
-    move_running(running_mean[c], running_var[c], {statistics.mean[c], statistics.var[c]}, n,
-                 newest);
-  }
+                         [&](double var) { return channels::inverse_std(var, options.eps); });
 }
 
 void Layer::require_invertible() const {

@@ -9,6 +9,7 @@
 
 #include "bn/options.hpp"
 #include "bn/workspace.hpp"
+#include "channels/finalize.hpp"
 
 namespace syncbn::bn {
 
@@ -24,9 +25,9 @@ struct Layer {
   /// Begins a forward of `dtype`: sets the pivot to the mean that the running statistics predict,
   /// unless it is known from an earlier batch.
   void prepare_pivot(DType dtype);
-  /// Ends a forward, whose statistics are in `working`: chooses the next one's pivot.
-  void choose_next_pivot(DType dtype);
-  void update_running_statistics();
+  /// Ends a forward, whose statistics are in `working`: moves the running statistics, and chooses
+  /// the next forward's pivot.
+  void move_to_batch(DType dtype);
   /// Copies the running statistics into working.statistics.
   void take_running_statistics();
 
@@ -57,6 +58,11 @@ struct Layer {
   bool knows_mean = false;                    ///< the pivot follows from an earlier batch
 
   Workspace working;  ///< memory of passes, and what one leaves for the next
+
+ private:
+  channels::RunningStatistics running();
+  /// Returns null unless sums are exact.
+  double* expected_var();
 };
 
 }  // namespace syncbn::bn

@@ -6,21 +6,25 @@
 namespace syncbn::bn {
 
 void Pass::pack(const ChannelRange& channels, double wish, std::vector<double>& message) {
-  if (const ExactPass* sums = exact()) {
-    sums->pack(channels, wish, message);
+  if (const ExactSums* sums = exact()) {
+    sums->pack(channels, message);
   } else {
-    pack_plain(channels, wish, working_, message);
+    pack_plain(channels, working_, message);
   }
+  message.push_back(wish);
 }
 
 double Pass::unpack(const ChannelRange& channels, const std::vector<double>& message) {
-  ExactPass* sums = exact();
-  return sums != nullptr ? sums->unpack(channels, message)
-                         : unpack_plain(channels, message, working_);
+  if (ExactSums* sums = exact()) {
+    sums->unpack(channels, message.data());
+  } else {
+    unpack_plain(channels, message, working_);
+  }
+  return message.back();
 }
 
 void Pass::keep(const ChannelRange& channels) {
-  if (ExactPass* sums = exact()) {
+  if (ExactSums* sums = exact()) {
     sums->keep(channels);
   } else {
     working_.sums.back() = working_.count;

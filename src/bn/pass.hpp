@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "bn/exact_pass.hpp"
+#include "bn/exact_sums.hpp"
 #include "bn/workspace.hpp"
 #include "comm/group/descriptor.hpp"
 #include "comm/group/group.hpp"
@@ -57,7 +57,7 @@ class Pass {
 
  private:
   /// Returns what takes the sums and handles their message, if sums are exact; else null.
-  virtual ExactPass* exact() = 0;
+  virtual ExactSums* exact() = 0;
 
   comm::Group& group_;
   comm::Descriptor what_;

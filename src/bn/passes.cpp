@@ -13,7 +13,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "kernels/statistics.hpp"
+#include "channels/finalize.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -41,10 +41,11 @@ void set_coefficients(const ChannelRange& channels, const Statistics& statistics
                       const Affine& affine, Workspace& working) {
   working.scale.resize(statistics.invstd.size());
   working.shift.resize(statistics.invstd.size());
-  for (auto c = static_cast<std::size_t>(channels.begin);
-       c < static_cast<std::size_t>(channels.end); ++c) {
-    working.scale[c] = statistics.invstd[c] * (affine.gamma.empty() ? 1 : affine.gamma[c]);
-    working.shift[c] = affine.beta.empty() ? 0 : affine.beta[c];
+  const channels::SetAffine set{affine.gamma.empty() ? nullptr : affine.gamma.data(),
+                                affine.beta.empty() ? nullptr : affine.beta.data(),
+                                working.scale.data(), working.shift.data()};
+  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+    set.of_channel(c, statistics.invstd[static_cast<std::size_t>(c)]);
   }
 }
 
@@ -109,13 +110,15 @@ void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight
 void finalize(const ChannelRange& channels, std::span<const double> sums,
               std::span<const double> pivot, double eps, Statistics& out) {
   out.count = sums.back();
-  const auto end = static_cast<std::size_t>(channels.end);
-  for (auto c = static_cast<std::size_t>(channels.begin); c < end; ++c) {
-    const ChannelStatistics of =
-        statistics_of(sums[c], sums[pivot.size() + c], out.count, pivot[c]);
-    out.mean[c] = of.mean;
-    out.var[c] = of.var;
-    out.invstd[c] = inverse_std(of.var, eps);
+  const channels::FinalizeStatistics statistics{static_cast<std::int64_t>(pivot.size()),
+                                                sums.data(),
+                                                pivot.data(),
+                                                eps,
+                                                out.mean.data(),
+                                                out.var.data(),
+                                                out.invstd.data()};
+  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+    statistics.of_channel(c);
   }
 }
 
@@ -167,18 +170,17 @@ void backward_sums(const BackwardContext& context, const ChannelRange& channels,
 }
 
 void input_gradient(const BackwardContext& context, const ChannelRange& channels,
-                    std::span<const double> sums, const TensorView& dx,
+                    std::span<const double> sums, bool frozen, const TensorView& dx,
                     const std::optional<TensorView>& dresidual, Backend backend,
                     Workspace& working) {
   const auto all = static_cast<std::size_t>(context.x.shape().c);
   working.mean_dz.resize(all);
   working.slope.resize(all);
-  const double n = sums.back() > 0 ? sums.back() : 1;
-  const auto end = static_cast<std::size_t>(channels.end);
-  for (auto c = static_cast<std::size_t>(channels.begin); c < end; ++c) {
-    const double invstd = context.statistics.invstd[c];
-    working.mean_dz[c] = sums[c] / n;
-    working.slope[c] = sums[all + c] / n * invstd * invstd;
+  const channels::SetGradientCoefficients coefficients{
+      context.x.shape().c,    sums.data(),         context.statistics.invstd.data(), frozen,
+      working.mean_dz.data(), working.slope.data()};
+  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+    coefficients.of_channel(c);
   }
   const kernels::Upstream upstream = upstream_of(context, channels, working);
   in_range_of(context.x.dtype(), backend, channels, context.statistics, working,

@@ -77,8 +77,9 @@ void in_range_of(DType dtype, Backend backend, const ChannelRange& channels,
 void backward_sums(const BackwardContext& context, const ChannelRange& channels,
                    std::span<double> sums, Backend backend, Workspace& working);
 
+/// `frozen` statistics are no function of x.
 void input_gradient(const BackwardContext& context, const ChannelRange& channels,
-                    std::span<const double> sums, const TensorView& dx,
+                    std::span<const double> sums, bool frozen, const TensorView& dx,
                     const std::optional<TensorView>& dresidual, Backend backend,
                     Workspace& working);
 

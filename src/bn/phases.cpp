@@ -9,9 +9,8 @@
 #include "core/default_arithmetic.hpp"
 
 #include "bn/passes.hpp"
-#include "bn/pivots.hpp"
 #include "bn/validate.hpp"
-#include "kernels/statistics.hpp"
+#include "channels/pivot.hpp"
 
 namespace syncbn {
 namespace {
@@ -66,9 +65,13 @@ bn::ChannelRange require_sums_about(std::span<const double> sums, std::span<cons
   return {0, static_cast<std::int64_t>(channels)};
 }
 
+channels::SumsAboutPivot sums_of(std::size_t c, std::span<const double> sums) {
+  return {sums[c], sums[sums.size() / 2 + c], sums.back()};
+}
+
 void require_pivot(std::span<const double> pivot, DType dtype) {
   for (std::size_t c = 0; c < pivot.size(); ++c) {
-    if (pivot[c] != to_pivot(pivot[c], dtype)) {
+    if (pivot[c] != channels::to_pivot(pivot[c], dtype)) {
       throw InvalidArgument("pivot[" + std::to_string(c) + "] = " + std::to_string(pivot[c]) +
                             " is not a finite float (of all types but f64, sums are about a "
                             "float). Round it, or use move_pivot_to_mean.");
@@ -102,9 +105,9 @@ bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, d
   const DefaultArithmetic arithmetic;
   require_sums_about(sums, pivot);
   require_eps(eps);
-  const double limit = nearness(sums.back(), dtype);
+  const double limit = channels::nearness(sums.back(), dtype);
   for (std::size_t c = 0; c < pivot.size(); ++c) {
-    if (bn::pivot_is_far(c, sums, pivot, eps, limit, dtype)) {
+    if (channels::pivot_is_far(sums_of(c, sums), pivot[c], eps, limit, dtype)) {
       return true;
     }
   }
@@ -115,8 +118,8 @@ void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, D
   const DefaultArithmetic arithmetic;
   require_sums_about(sums, pivot);
   require_apart(memory_of("pivot", pivot), {memory_of("sums", sums)});
-  for (std::size_t c = 0; c < pivot.size(); ++c) {
-    bn::move_pivot(c, sums, pivot, dtype);
+  for (std::size_t c = 0; c < pivot.size() && sums.back() > 0; ++c) {
+    pivot[c] = channels::nearer_pivot(sums_of(c, sums), pivot[c], dtype);
   }
 }
 
@@ -190,7 +193,8 @@ void input_gradient(const BackwardContext& context, std::span<const double> sums
   }
   bn::count_of(context.x, context.weight);
   bn::Workspace working;
-  bn::input_gradient(context, bn::all_channels(context.x), sums, dx, dresidual, backend, working);
+  bn::input_gradient(context, bn::all_channels(context.x), sums, false, dx, dresidual, backend,
+                     working);
 }
 
 }  // namespace syncbn

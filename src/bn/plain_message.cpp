@@ -6,7 +6,7 @@
 
 namespace syncbn::bn {
 
-void pack_plain(const ChannelRange& channels, double wish, const Workspace& working,
+void pack_plain(const ChannelRange& channels, const Workspace& working,
                 std::vector<double>& message) {
   const auto all = static_cast<std::ptrdiff_t>(working.sums.size() / 2);
   const auto first = working.sums.begin() + channels.begin;
@@ -14,17 +14,15 @@ void pack_plain(const ChannelRange& channels, double wish, const Workspace& work
   message.insert(message.end(), first, first + channels.size());
   message.insert(message.end(), first + all, first + all + channels.size());
   message.push_back(working.count);
-  message.push_back(wish);
 }
 
-double unpack_plain(const ChannelRange& channels, const std::vector<double>& message,
-                    Workspace& working) {
+void unpack_plain(const ChannelRange& channels, const std::vector<double>& message,
+                  Workspace& working) {
   const auto all = static_cast<std::ptrdiff_t>(working.sums.size() / 2);
   const auto to = working.sums.begin() + channels.begin;
   std::copy_n(message.begin(), channels.size(), to);
   std::copy_n(message.begin() + channels.size(), channels.size(), to + all);
-  working.sums.back() = message[message.size() - 2];
-  return message.back();
+  working.sums.back() = message[static_cast<std::size_t>(2 * channels.size())];
 }
 
 void exchange_again(comm::Group& group, const comm::Descriptor& what, const ChannelRange& channels,
@@ -33,7 +31,7 @@ void exchange_again(comm::Group& group, const comm::Descriptor& what, const Chan
     return;
   }
   std::vector<double>& message = working.repeated;
-  pack_plain(channels, 0, working, message);
+  pack_plain(channels, working, message);
   group.exchange(what, message);
   unpack_plain(channels, message, working);
 }

@@ -9,14 +9,13 @@
 
 namespace syncbn::bn {
 
-// A plain message has 2C + 2 doubles for C channels: both sums of each, this rank's count, and its
-// wish (pass.hpp).
+// A plain message has 2C + 1 doubles for C channels: both sums of each, and this rank's count.
 
-void pack_plain(const ChannelRange& channels, double wish, const Workspace& working,
+void pack_plain(const ChannelRange& channels, const Workspace& working,
                 std::vector<double>& message);
-/// Copies the summed message back into working.sums. Returns the sum of the wishes.
-double unpack_plain(const ChannelRange& channels, const std::vector<double>& message,
-                    Workspace& working);
+/// Copies the summed message back into working.sums.
+void unpack_plain(const ChannelRange& channels, const std::vector<double>& message,
+                  Workspace& working);
 
 /// Collective. Exchanges the sums of these channels once more, in a message of their own, and waits
 /// for it.

@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bn/repeated_sums.hpp"
 
-#include "bn/pivots.hpp"
 #include "bn/plain_message.hpp"
+#include "channels/pivot.hpp"
 #include "comm/group/fingerprint.hpp"
-#include "kernels/statistics.hpp"
 
 namespace syncbn::bn {
 namespace {
+
+/// A forward takes its sums again so many times at most. If the pivot is off by any amount, the
+/// first repeat is about a mean that is right within the rounding of that amount, or about 0 where
+/// that rounding is larger than the mean. The second repeat is then about the mean within a few
+/// standard deviations. The others are for channels whose squares left float's range.
+constexpr int most_repeats = 4;
+
+channels::SumsAboutPivot sums_of(std::size_t c, const Workspace& working) {
+  const std::vector<double>& sums = working.sums;
+  return {sums[c], sums[sums.size() / 2 + c], sums.back()};
+}
 
 /// Returns whether squares of differences may leave the range of the floats that they are added in.
 /// Those of f16 are added in float, too, but stay inside its range.
@@ -20,14 +30,15 @@ bool squares_are_float(DType dtype) {
 bool choose_repeats(const ChannelRange& channels, std::span<double> pivot, double eps, DType dtype,
                     Workspace& working) {
   bool any = false;
-  const double limit = nearness(working.sums.back(), dtype);
+  const double limit = channels::nearness(working.sums.back(), dtype);
   for (auto c = static_cast<std::size_t>(channels.begin);
        c < static_cast<std::size_t>(channels.end); ++c) {
-    if (pivot_is_far(c, working.sums, pivot, eps, limit, dtype)) {
-      move_pivot(c, working.sums, pivot, dtype);
+    const channels::SumsAboutPivot sums = sums_of(c, working);
+    if (channels::pivot_is_far(sums, pivot[c], eps, limit, dtype)) {
+      pivot[c] = channels::nearer_pivot(sums, pivot[c], dtype);
       any = true;
     }
-    if (squares_are_float(dtype) && working.in_double[c] == 0 && left_float(c, working.sums, eps)) {
+    if (squares_are_float(dtype) && working.in_double[c] == 0 && channels::left_float(sums, eps)) {
       working.in_double[c] = 1;
       any = true;
     }
@@ -39,11 +50,12 @@ bool choose_repeats(const ChannelRange& channels, std::span<double> pivot, doubl
 
 bool must_repeat_sums(DType dtype, const ChannelRange& channels, std::span<const double> pivot,
                       double eps, const Workspace& working) {
-  const double limit = nearness(working.sums.back(), dtype);
+  const double limit = channels::nearness(working.sums.back(), dtype);
   for (auto c = static_cast<std::size_t>(channels.begin);
        c < static_cast<std::size_t>(channels.end); ++c) {
-    if (pivot_is_far(c, working.sums, pivot, eps, limit, dtype) ||
-        (squares_are_float(dtype) && left_float(c, working.sums, eps))) {
+    const channels::SumsAboutPivot sums = sums_of(c, working);
+    if (channels::pivot_is_far(sums, pivot[c], eps, limit, dtype) ||
+        (squares_are_float(dtype) && channels::left_float(sums, eps))) {
       return true;
     }
   }

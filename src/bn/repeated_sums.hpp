@@ -9,8 +9,8 @@
 namespace syncbn::bn {
 
 /// Returns whether a forward's sums of these channels are to be taken again, because a pivot turns
-/// out to be far from the mean or squares left float's range (pivots.hpp). The answer is the same
-/// on every rank.
+/// out to be far from the mean or squares left float's range (channels/pivot.hpp). The answer is
+/// the same on every rank.
 bool must_repeat_sums(DType dtype, const ChannelRange& channels, std::span<const double> pivot,
                       double eps, const Workspace& working);
 

@@ -9,7 +9,7 @@
 
 #include "syncbn/phases.hpp"
 
-#include "bn/exact_workspace.hpp"
+#include "channels/exact_memory.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
@@ -32,17 +32,16 @@ struct Workspace {
   std::vector<double> scale, shift, mean_dz, slope;  ///< [C] coefficients of the kernels
   std::vector<double> sums;                          ///< [2C + 1] the group's, as in phases.hpp
   std::vector<double> own_sums;                      ///< [2C + 1] this rank's, in a backward
-  std::vector<double> no_sums;                       ///< [2C + 1] zeros, for frozen statistics
   std::array<std::vector<double>, 8> messages;       ///< of blocks under way
   std::vector<std::int64_t> unsettled;               ///< blocks whose sums are to be taken again
   std::vector<double> repeated;                      ///< a message of sums taken again
   JointParts joint;                                  ///< of the first of layers taken together
   Statistics statistics;
-  std::vector<std::uint8_t> in_double;  ///< [C] whether a forward sums a channel in double
-  std::optional<ExactWorkspace> exact;  ///< with Reproducibility::exact
-  double count = 0;                     ///< this rank's elements per channel, or its weights' sum
-  std::int64_t blocks = 1;              ///< how many blocks of channels the next forward takes
-  double pass_seconds = 0;              ///< duration of the last forward, exchange included
+  std::vector<std::uint8_t> in_double;         ///< [C] whether a forward sums a channel in double
+  std::optional<channels::ExactMemory> exact;  ///< with Reproducibility::exact
+  double count = 0;         ///< this rank's elements per channel, or its weights' sum
+  std::int64_t blocks = 1;  ///< how many blocks of channels the next forward takes
+  double pass_seconds = 0;  ///< duration of the last forward, exchange included
 };
 
 }  // namespace syncbn::bn

@@ -18,19 +18,13 @@
 #include "syncbn/backend.hpp"
 #include "syncbn/tensor_view.hpp"
 
-#include "kernels/fixed_point.hpp"
+#include "channels/channel_range.hpp"
+#include "channels/exact_channels.hpp"
 #include "kernels/scratch.hpp"
 
 namespace syncbn::kernels {
 
-/// Channels [begin, end).
-struct ChannelRange {
-  std::int64_t begin;
-  std::int64_t end;
-
-  std::int64_t size() const { return end - begin; }
-  friend bool operator==(const ChannelRange&, const ChannelRange&) = default;
-};
+using channels::ChannelRange;
 
 /// Says how a kernel goes about its work; nothing here changes a result.
 struct Run {
@@ -123,14 +117,14 @@ struct Kernels {
   void (*backward_sums)(const BackwardSums&, const Run&);
   void (*input_gradient)(const InputGradient&, const Run&);
 
-  // These take the same sums with terms of double in fixed point: their bits are the same in
-  // whatever order and in however many parts they are taken. The arguments' own sums are not
-  // written.
-  void (*forward_in_fixed_point)(const ForwardSums&, const FixedPoint&, const Run&);
-  void (*backward_in_fixed_point)(const BackwardSums&, const FixedPoint&, const Run&);
+  // These take the same sums with terms of double in fixed point, into the channels' tallies: their
+  // bits are the same in whatever order and in however many parts they are taken. The arguments'
+  // own sums are not written.
+  void (*forward_in_fixed_point)(const ForwardSums&, const channels::ExactChannels&, const Run&);
+  void (*backward_in_fixed_point)(const BackwardSums&, const channels::ExactChannels&, const Run&);
   // These find how large the terms are, which tells what windows the sums in fixed point need.
-  void (*forward_magnitudes)(const ForwardSums&, const Magnitudes&, const Run&);
-  void (*backward_magnitudes)(const BackwardSums&, const Magnitudes&, const Run&);
+  void (*forward_magnitudes)(const ForwardSums&, const channels::ExactChannels&, const Run&);
+  void (*backward_magnitudes)(const BackwardSums&, const channels::ExactChannels&, const Run&);
 
   /// Returns how many bytes a pass over memory may leave in the cache for the next pass to find.
   std::int64_t (*cache_bytes)();

@@ -18,13 +18,13 @@
 #include "cuda/event.hpp"
 #include "kernels/cuda/backward_sums.hpp"
 #include "kernels/cuda/cuda.hpp"
-#include "kernels/cuda/exact_messages.hpp"
+#include "kernels/cuda/each_channel.hpp"
 #include "kernels/cuda/exact_terms.hpp"
-#include "kernels/cuda/exact_windows.hpp"
 #include "kernels/cuda/finalize.hpp"
 #include "kernels/cuda/forward_sums.hpp"
 #include "kernels/cuda/input_gradient.hpp"
 #include "kernels/cuda/normalize.hpp"
+#include "kernels/cuda/weight_count.hpp"
 #include "kernels/cuda_on_host.hpp"
 
 struct CUevent_st {
@@ -121,11 +121,29 @@ void input_gradient(const InputGradient& arguments, Stream) {
   run_input_gradient(arguments, test::OnHost());
 }
 
-void choose_windows(const ChooseForward& arguments, Stream) {
-  run_choose_windows(arguments, test::OnHost());
+void run(const channels::ExpectBatch& step, Stream) {
+  run_step(step, test::OnHost(), "");
 }
-void choose_windows(const ChooseBackward& arguments, Stream) {
-  run_choose_windows(arguments, test::OnHost());
+void run(const channels::ChooseForward& step, Stream) {
+  run_step(step, test::OnHost(), "");
+}
+void run(const channels::ChooseBackward& step, Stream) {
+  run_step(step, test::OnHost(), "");
+}
+void run(const channels::PackSums& step, Stream) {
+  run_step(step, test::OnHost(), "");
+}
+void run(const channels::SettleForward& step, Stream) {
+  run_step(step, test::OnHost(), "");
+}
+void run(const channels::SettleBackward& step, Stream) {
+  run_step(step, test::OnHost(), "");
+}
+void run(const channels::PackExponents& step, Stream) {
+  run_step(step, test::OnHost(), "");
+}
+void run(const channels::FitWindows& step, Stream) {
+  run_step(step, test::OnHost(), "");
 }
 void count_weights(const CountWeights& arguments, Stream) {
   run_count_weights(arguments, test::OnHost());
@@ -141,21 +159,6 @@ void tally_magnitudes(const ForwardTally& arguments, Stream) {
 }
 void tally_magnitudes(const BackwardTally& arguments, Stream) {
   run_tally_magnitudes(arguments, test::OnHost());
-}
-void pack_sums(const TalliedPass& pass, double* message, Stream) {
-  run_pack_sums(pass, message, test::OnHost());
-}
-void settle(const SettleForward& arguments, Stream) {
-  run_settle(arguments, test::OnHost());
-}
-void settle(const SettleBackward& arguments, Stream) {
-  run_settle(arguments, test::OnHost());
-}
-void pack_exponents(const TalliedPass& pass, const ExponentCode& code, double* message, Stream) {
-  run_pack_exponents(pass, code, message, test::OnHost());
-}
-void fit_windows(const FitWindows& arguments, Stream) {
-  run_fit_windows(arguments, test::OnHost());
 }
 
 }  // namespace syncbn::kernels::cuda

@@ -2,7 +2,7 @@
 
 // These tests hold the statistics of Reproducibility::exact against two passes in long double.
 //
-// The bounds are those of bn/exact_sums.hpp. With V = var + eps, and K the float (of f64 the
+// The bounds are those of channels/exact_steps.hpp. With V = var + eps, and K the float (of f64 the
 // double) that is nearest to the mean, and n at most 50 elements,
 //
 //   |var's error|  <= tolerance V + 2^-49 k^2 + n 2^-46 j^2    tolerance: 2^-25, f64 1e-14

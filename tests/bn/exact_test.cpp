@@ -266,9 +266,9 @@ TEST(ExactMode, HoldsForTheReferenceBackend) {
   expect_the_bits_of_one_process(settings);
 }
 
-// The bound of bn/exact_sums.hpp: 2^-25 (var + eps), or after a repeat n 2^-46 var, which is less
-// here; f64 1e-14, and x - K is rounded by u: 2 u k^2 once the pivot, a float, is within
-// 2^-22 |mean| = 2^-22 k standard deviations. The mean is off by half a unit of a window of 2^9
+// The bound of channels/exact_steps.hpp: 2^-25 (var + eps), or after a repeat n 2^-46 var, which is
+// less here; f64 1e-14, and x - K is rounded by u: 2 u k^2 once the pivot, a float, is within 2^-22
+// |mean| = 2^-22 k standard deviations. The mean is off by half a unit of a window of 2^9
 // deviations, and what its own type holds it with.
 TEST(ExactMode, IsNearTheTruth) {
   test::on_ranks([](const Communicator& group) {

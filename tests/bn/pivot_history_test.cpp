@@ -146,7 +146,8 @@ TEST(PivotHistory, ABatchAfterAnOutlierIsAsByItself) {
           const Tensor batch = Tensor::normal(jump.dtype, whole, Layout::channels_first, step);
           expect_statistics_of(batch, forward(layer, shard(batch, group), jump.weight),
                                jump.tolerance);
-          if (jump.outlier < 1e150) {  // squares of more count as infinite, see exact_sums.hpp
+          if (jump.outlier <
+              1e150) {  // squares of more count as infinite, see channels/exact_steps.hpp
             expect_statistics_of(batch, forward(exact, shard(batch, group), jump.weight),
                                  jump.dtype == DType::f64 ? 1e-12 : 0x1p-25);
           }

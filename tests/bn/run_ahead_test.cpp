@@ -63,7 +63,7 @@ class RecordedPass : public Pass {
   const std::vector<std::int64_t>& used() const { return used_; }
 
  private:
-  ExactPass* exact() override { return nullptr; }
+  ExactSums* exact() override { return nullptr; }
   double& sum_of(const ChannelRange& channels) const {
     return working().sums[static_cast<std::size_t>(channels.begin)];
   }

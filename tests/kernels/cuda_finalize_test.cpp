@@ -66,8 +66,10 @@ void expect_the_layers(BatchNormOptions options) {
                              .shift = got.shift.data(),
                              .running = std::nullopt};
     if (options.track_running_stats) {
-      arguments.running = {running_mean.data(), running_var.data(), start_mean.data(),
-                           start_var.data(),    &batches,           options.momentum};
+      arguments.running = {
+          {running_mean.data(), running_var.data(), start_mean.data(), start_var.data()},
+          &batches,
+          options.momentum};
     }
     cuda::run_finalize(arguments, OnHost{n % 2 == 0 ? Order::forward : Order::backward});
     EXPECT_EQ(got.mean, saved.statistics.mean);

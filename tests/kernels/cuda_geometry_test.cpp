@@ -160,8 +160,8 @@ TEST(CudaGeometryTest, AThreadTalliesNoMoreThanItCanAdd) {
       for (auto steps = walk.steps(0, 0); steps.any(); steps.next()) {
         terms += Walk::vector / Walk::sets;
       }
-      EXPECT_LE(terms, addable);
-      EXPECT_GE(terms, addable / 2);
+      EXPECT_LE(terms, channels::addable);
+      EXPECT_GE(terms, channels::addable / 2);
     });
   }
 }

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/problem.hpp"
+#include "kernels/tallies.hpp"
 
 namespace syncbn::test {
 namespace {
@@ -22,25 +23,9 @@ const kernels::Kernels& reference = kernels::select(Backend::reference);
 constexpr int first_window = 10;
 constexpr int second_window = 14;
 
-struct Outcome {
-  std::vector<int> first_windows, second_windows;
-  std::vector<kernels::FixedPointSum> first, second;
-  std::vector<double> largest;
-  std::vector<std::uint8_t> outside;
-
-  explicit Outcome(std::size_t channels, int shift = 0)
-      : first_windows(channels, first_window + shift),
-        second_windows(channels, second_window + shift),
-        first(channels),
-        second(channels),
-        largest(channels),
-        outside(channels, 7) {}
-
-  kernels::FixedPoint to() {
-    return {first_windows.data(), second_windows.data(), first.data(),
-            second.data(),        largest.data(),        outside.data()};
-  }
-};
+Tallies in_windows(const Problem& problem, int shift = 0) {
+  return {problem.x.shape().c, first_window + shift, second_window + shift};
+}
 
 template <class Body>
 void on_ranges(const Problem& problem, std::int64_t ranges, Body body) {
@@ -62,30 +47,40 @@ kernels::BackwardSums backward_arguments(const Problem& problem, kernels::Channe
   return {problem.upstream(relu, true), range, nullptr, nullptr};
 }
 
+/// The tallies of a pass.
+struct Outcome {
+  Tallies tallies;
+  bool backward;
+
+  std::int64_t channels() const { return tallies.channels(); }
+  channels::OwnTally operator[](std::int64_t c) const { return tallies.of(c, backward); }
+};
+
 Outcome forward(const kernels::Kernels& kernels, const Problem& problem, std::int64_t ranges = 1,
                 int shift = 0) {
-  Outcome outcome(static_cast<std::size_t>(problem.x.shape().c), shift);
+  Outcome outcome{in_windows(problem, shift), false};
   on_ranges(problem, ranges, [&](const auto& range, const auto& run) {
-    kernels.forward_in_fixed_point(forward_arguments(problem, range), outcome.to(), run);
+    kernels.forward_in_fixed_point(forward_arguments(problem, range), outcome.tallies.to(), run);
   });
   return outcome;
 }
 
 Outcome backward(const kernels::Kernels& kernels, const Problem& problem, bool relu,
                  std::int64_t ranges = 1) {
-  Outcome outcome(static_cast<std::size_t>(problem.x.shape().c));
+  Outcome outcome{in_windows(problem), true};
   on_ranges(problem, ranges, [&](const auto& range, const auto& run) {
-    kernels.backward_in_fixed_point(backward_arguments(problem, range, relu), outcome.to(), run);
+    kernels.backward_in_fixed_point(backward_arguments(problem, range, relu), outcome.tallies.to(),
+                                    run);
   });
   return outcome;
 }
 
-long double to_units(const kernels::Integer& integer) {
+long double to_units(const channels::Integer& integer) {
   return static_cast<long double>(integer.high) * 0x1p32L + static_cast<long double>(integer.low);
 }
 
 /// In units of 2^-50 of the window. The difference of two, which the halves' would not show.
-long double difference(const kernels::FixedPointSum& a, const kernels::FixedPointSum& b) {
+long double difference(const channels::FixedPointSum& a, const channels::FixedPointSum& b) {
   return (to_units(a.coarse) - to_units(b.coarse)) +
          (to_units(a.fine) - to_units(b.fine)) * 0x1p-50L;
 }
@@ -94,17 +89,17 @@ void expect_near(const Outcome& got, const Outcome& expected, double terms, DTyp
   // Of a window, 2^50 units, terms fill some share; the unit is the finer one for f64.
   const double unit = dtype == DType::f64 ? 0x1p-50 : 1;
   const double tolerance = terms * (0x1p-53 * 0x1p50 + unit);
-  for (std::size_t c = 0; c < expected.first.size(); ++c) {
-    ASSERT_EQ(expected.outside[c], 0) << "channel " << c << ", window chosen too small";
-    ASSERT_EQ(got.outside[c], 0) << "channel " << c;
-    const auto first = static_cast<double>(difference(got.first[c], expected.first[c]));
-    const auto second = static_cast<double>(difference(got.second[c], expected.second[c]));
+  for (std::int64_t c = 0; c < expected.channels(); ++c) {
+    ASSERT_FALSE(expected[c].outside) << "channel " << c << ", window chosen too small";
+    ASSERT_FALSE(got[c].outside) << "channel " << c;
+    const auto first = static_cast<double>(difference(got[c].first, expected[c].first));
+    const auto second = static_cast<double>(difference(got[c].second, expected[c].second));
     ASSERT_NEAR(first, 0, tolerance) << "channel " << c;
     ASSERT_NEAR(second, 0, tolerance) << "channel " << c;
   }
 }
 
-bool same(const kernels::FixedPointSum& a, const kernels::FixedPointSum& b) {
+bool same(const channels::FixedPointSum& a, const channels::FixedPointSum& b) {
   return difference(a, b) == 0;
 }
 
@@ -136,7 +131,9 @@ TEST_P(FixedPointTest, SumsAgreeWithTheReference) {
       on_every_target([&] {
         const Outcome got = backward(cpu, problem, relu);
         expect_near(got, expected_backward, terms, dtype());
-        EXPECT_EQ(got.largest, expected_backward.largest);
+        for (std::int64_t c = 0; c < got.channels(); ++c) {
+          EXPECT_EQ(got[c].largest, expected_backward[c].largest);
+        }
       });
     }
   });
@@ -151,12 +148,13 @@ TEST_P(FixedPointTest, SumsAreThoseOfTheDefault) {
     const Sums expected = forward_sums(reference, problem);
     const Outcome got = forward(cpu, problem);
     const int bits = dtype() == DType::f64 ? 53 : 51;
-    for (std::size_t c = 0; c < got.first.size(); ++c) {
-      const kernels::FixedPointSum zero;
+    for (std::int64_t i = 0; i < got.channels(); ++i) {
+      const auto c = static_cast<std::size_t>(i);
+      const channels::FixedPointSum zero;
       const auto first =
-          static_cast<double>(difference(got.first[c], zero) * std::exp2(first_window - 50.0L));
+          static_cast<double>(difference(got[i].first, zero) * std::exp2(first_window - 50.0L));
       const auto second =
-          static_cast<double>(difference(got.second[c], zero) * std::exp2(second_window - 50.0L));
+          static_cast<double>(difference(got[i].second, zero) * std::exp2(second_window - 50.0L));
       ASSERT_NEAR(first, expected.first[c], terms * std::exp2(first_window - bits));
       ASSERT_NEAR(second, expected.second[c], terms * std::exp2(second_window - bits));
     }
@@ -171,10 +169,10 @@ TEST_P(FixedPointTest, SumsDoNotDependOnRanges) {
       const Outcome cut = forward(cpu, problem, 3);
       const Outcome whole_backward = backward(cpu, problem, true);
       const Outcome cut_backward = backward(cpu, problem, true, 3);
-      for (std::size_t c = 0; c < whole.first.size(); ++c) {
-        EXPECT_TRUE(same(whole.first[c], cut.first[c]) && same(whole.second[c], cut.second[c]));
-        EXPECT_TRUE(same(whole_backward.first[c], cut_backward.first[c]) &&
-                    same(whole_backward.second[c], cut_backward.second[c]));
+      for (std::int64_t c = 0; c < whole.channels(); ++c) {
+        EXPECT_TRUE(same(whole[c].first, cut[c].first) && same(whole[c].second, cut[c].second));
+        EXPECT_TRUE(same(whole_backward[c].first, cut_backward[c].first) &&
+                    same(whole_backward[c].second, cut_backward[c].second));
       }
     });
   });
@@ -182,18 +180,22 @@ TEST_P(FixedPointTest, SumsDoNotDependOnRanges) {
 
 TEST_P(FixedPointTest, MagnitudesAreTheReferences) {
   on_problems([](const Problem& problem, double) {
-    const auto channels = static_cast<std::size_t>(problem.x.shape().c);
     const auto magnitudes = [&](const kernels::Kernels& kernels, bool of_gradients) {
-      std::vector<double> values(4 * channels, -1);
-      const kernels::Magnitudes to{values.data(), values.data() + channels,
-                                   values.data() + 2 * channels, values.data() + 3 * channels};
+      const Tallies tallies = in_windows(problem);
       on_ranges(problem, 1, [&](const auto& range, const auto& run) {
         if (of_gradients) {
-          kernels.backward_magnitudes(backward_arguments(problem, range, true), to, run);
+          kernels.backward_magnitudes(backward_arguments(problem, range, true), tallies.to(), run);
         } else {
-          kernels.forward_magnitudes(forward_arguments(problem, range), to, run);
+          kernels.forward_magnitudes(forward_arguments(problem, range), tallies.to(), run);
         }
       });
+      std::vector<double> values;
+      for (std::int64_t c = 0; c < tallies.channels(); ++c) {
+        for (const int field : {0, 1}) {
+          values.push_back(tallies.magnitude(field, c));
+          values.push_back(tallies.special(field, c));
+        }
+      }
       return values;
     };
     for (const bool of_gradients : {false, true}) {
@@ -214,7 +216,7 @@ TEST_P(FixedPointTest, ATermOutsideIsNoticedInItsChannelAlone) {
       on_every_target([&] {
         const Outcome got = forward(cpu, problem);
         for (std::int64_t i = 0; i < shape.c; ++i) {
-          EXPECT_EQ(got.outside[static_cast<std::size_t>(i)], i == c ? 1 : 0) << value;
+          EXPECT_EQ(got[i].outside, i == c) << value;
         }
       });
       problem.x.set(n, c, s, 0);
@@ -222,7 +224,7 @@ TEST_P(FixedPointTest, ATermOutsideIsNoticedInItsChannelAlone) {
       on_every_target([&] {
         const Outcome got = backward(cpu, problem, false);
         for (std::int64_t i = 0; i < shape.c; ++i) {
-          EXPECT_EQ(got.outside[static_cast<std::size_t>(i)], i == c ? 1 : 0) << value;
+          EXPECT_EQ(got[i].outside, i == c) << value;
         }
       });
     }
@@ -238,16 +240,15 @@ TEST(FixedPointSums, HoldMoreThan64Bits) {
     problem.pivot = {0, 0, 0};
     on_every_target([&] {
       const Outcome got = forward(cpu, problem, 1, -3);  // windows of 2^7 and 2^11
-      EXPECT_EQ(got.outside[0], 1) << "127^2 is above 2^11";
-      Outcome fits(3);
-      fits.first_windows.assign(3, 7);
-      fits.second_windows.assign(3, 14);
+      EXPECT_TRUE(got[0].outside) << "127^2 is above 2^11";
+      const Tallies fits(3, 7, 14);
       kernels::Scratch scratch;
       cpu.forward_in_fixed_point(forward_arguments(problem, {0, 3}), fits.to(), {scratch});
-      for (std::size_t c = 0; c < 3; ++c) {
-        EXPECT_EQ(fits.outside[c], 0);
-        EXPECT_EQ(to_units(fits.first[c].coarse), 127.0L * size * 0x1p43L);
-        EXPECT_EQ(to_units(fits.second[c].coarse), 16129.0L * size * 0x1p36L);
+      for (std::int64_t c = 0; c < 3; ++c) {
+        const channels::OwnTally tally = fits.of(c, false);
+        EXPECT_FALSE(tally.outside);
+        EXPECT_EQ(to_units(tally.first.coarse), 127.0L * size * 0x1p43L);
+        EXPECT_EQ(to_units(tally.second.coarse), 16129.0L * size * 0x1p36L);
       }
     });
   }

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/partition.hpp"
 #include "kernels/problem.hpp"
+#include "kernels/tallies.hpp"
 
 namespace syncbn::test {
 namespace {
@@ -19,31 +20,27 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 }
 
 std::vector<std::int64_t> in_fixed_point(const Problem& of) {
-  const auto channels = static_cast<std::size_t>(of.x.shape().c);
-  const std::vector<int> first_windows(channels, 10), second_windows(channels, 14);
-  std::vector<kernels::FixedPointSum> first(channels), second(channels);
-  std::vector<double> largest(channels);
-  std::vector<std::uint8_t> outside(channels);
-  const kernels::FixedPoint to{first_windows.data(), second_windows.data(), first.data(),
-                               second.data(),        largest.data(),        outside.data()};
+  const Tallies tallies(of.x.shape().c, 10, 14);
   kernels::Scratch scratch;
   std::vector<std::int64_t> integers;
-  const auto take = [&] {
-    for (std::size_t c = 0; c < channels; ++c) {
-      EXPECT_EQ(outside[c], 0);
-      for (kernels::Integer sum :
-           {first[c].coarse, first[c].fine, second[c].coarse, second[c].fine}) {
-        integers.push_back(sum.high + (sum.low >> 32));
-        integers.push_back(sum.low & 0xFFFFFFFF);
+  const auto take = [&](bool backward) {
+    for (std::int64_t c = 0; c < tallies.channels(); ++c) {
+      const channels::OwnTally tally = tallies.of(c, backward);
+      EXPECT_FALSE(tally.outside);
+      for (const channels::Integer& sum :
+           {tally.first.coarse, tally.first.fine, tally.second.coarse, tally.second.fine}) {
+        integers.push_back(channels::carried(sum).high);
+        integers.push_back(channels::carried(sum).low);
       }
     }
   };
   cpu.forward_in_fixed_point(
-      {of.x.view(), of.channels(), of.weights(), of.pivot.data(), nullptr, nullptr}, to, {scratch});
-  take();
-  cpu.backward_in_fixed_point({of.upstream(true, false), of.channels(), nullptr, nullptr}, to,
-                              {scratch});
-  take();
+      {of.x.view(), of.channels(), of.weights(), of.pivot.data(), nullptr, nullptr}, tallies.to(),
+      {scratch});
+  take(false);
+  cpu.backward_in_fixed_point({of.upstream(true, false), of.channels(), nullptr, nullptr},
+                              tallies.to(), {scratch});
+  take(true);
   return integers;
 }
 

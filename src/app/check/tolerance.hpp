@@ -53,9 +53,10 @@
 // multiplied by the largest weight.
 //
 // Exact sums: terms are doubles for all types, so r is 3 sqrt(n) w (with weights w more), and p is
-// what a unit may cost (bn/exact_sums.hpp): 2^-25, for f64 1e-14. A window of dz is at most 2^16
-// times as wide as the power of 2 above max |dz|. Half its unit, g = 2^-34 max |dz| (f64: 2^-84 max
-// |dz|), is lost in each term of a, and 2^5 g / invstd in each of b: n times these in the sums.
+// what a unit may cost (channels/exact_steps.hpp): 2^-25, for f64 1e-14. A window of dz is at most
+// 2^16 times as wide as the power of 2 above max |dz|. Half its unit, g = 2^-34 max |dz| (f64:
+// 2^-84 max |dz|), is lost in each term of a, and 2^5 g / invstd in each of b: n times these in the
+// sums.
 //
 // Recovered x: (x - mean) = (y' - beta) / s, where y' is the stored y with the activation undone,
 // and is off by as much as y, relative to A. Undoing rounds twice, as do beta's part and that of

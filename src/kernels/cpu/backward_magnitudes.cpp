@@ -18,7 +18,8 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-void run_backward_magnitudes(const BackwardSums& arguments, const Magnitudes& to, const Run& run) {
+void run_backward_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
+                             const Run& run) {
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
     const Coefficients coefficients = coefficients_for<T>(arguments, nullptr, run.scratch);
@@ -43,7 +44,8 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_backward_magnitudes);
 
-void backward_magnitudes(const BackwardSums& arguments, const Magnitudes& to, const Run& run) {
+void backward_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
+                         const Run& run) {
   HWY_DYNAMIC_DISPATCH(run_backward_magnitudes)(arguments, to, run);
 }
 

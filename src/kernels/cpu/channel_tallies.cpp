@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "channels/fixed_point.hpp"
 #include "kernels/cpu/run_blocks.hpp"
-#include "kernels/fixed_point.hpp"
 
 namespace syncbn::kernels::cpu {
 
@@ -36,7 +36,7 @@ void take_lane(const TallySlots& slots, const std::int64_t* lane, std::int64_t a
   for (std::size_t k = 0; k < most_slots; ++k) {
     if (slots.used[k]) {
       if (slots.merges[k] == Merge::add) {
-        Integer sum{totals[2 * k], totals[2 * k + 1]};
+        channels::Integer sum{totals[2 * k], totals[2 * k + 1]};
         sum.add(*lane);
         totals[2 * k] = sum.high;
         totals[2 * k + 1] = sum.low;
@@ -84,7 +84,7 @@ class TallyOfBlock {
   void take(const Strands& all) {
     const std::int64_t step = kernel_.order.step;
     const std::int64_t terms_of_step = all.count * kernel_.vectors;
-    const std::int64_t longest = addable / terms_of_step / 2 * step;
+    const std::int64_t longest = channels::addable / terms_of_step / 2 * step;
     const std::int64_t channels = all.size <= longest ? all.channels : 1;
     for (std::int64_t c = 0; c < all.channels; c += channels) {
       for (std::int64_t s = 0; s < all.size; s += longest) {
@@ -113,7 +113,7 @@ class TallyOfBlock {
 
   void clear() {
     std::fill_n(slots_, kernel_.slots.count() * apart_, std::int64_t{0});
-    room_ = addable;
+    room_ = channels::addable;
   }
 
   const TallyKernel& kernel_;

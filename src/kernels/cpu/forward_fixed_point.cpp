@@ -63,13 +63,13 @@ struct DifferenceTerms {
 
 /// Lays out the coefficients of all channels. Without windows (`to` is null) the grids are 0.
 template <class T>
-Coefficients coefficients_for(const ForwardSums& arguments, const FixedPoint* to,
+Coefficients coefficients_for(const ForwardSums& arguments, const channels::ExactChannels* to,
                               Scratch& scratch) {
   scratch.reset();
   return coefficients_of(arguments.channels, scratch, [&](std::int64_t c) -> DifferenceChannel<T> {
     return {{narrowed<Lane<T>>(arguments.pivot[c])},
-            {to == nullptr ? 0 : grid(to->first_window[c]),
-             to == nullptr ? 0 : grid(to->second_window[c]), arguments.pivot[c]}};
+            {to == nullptr ? 0 : channels::grid(to->first_window[c]),
+             to == nullptr ? 0 : channels::grid(to->second_window[c]), arguments.pivot[c]}};
   });
 }
 
@@ -86,17 +86,19 @@ void visit_terms(const ForwardSums& arguments, Body body) {
   });
 }
 
-void run_forward_in_fixed_point(const ForwardSums& arguments, const FixedPoint& to,
+void run_forward_in_fixed_point(const ForwardSums& arguments, const channels::ExactChannels& to,
                                 const Run& run) {
   visit_terms(arguments, [&]<class T, bool kWeighted>(const auto& terms) {
-    constexpr SumsOf of = kWeighted ? SumsOf::weighted_differences : SumsOf::differences;
+    constexpr channels::SumsOf of =
+        kWeighted ? channels::SumsOf::weighted_differences : channels::SumsOf::differences;
     tally_channels<FixedPointTally<of, std::is_same_v<T, double>>>(
         arguments.x, arguments.channels, terms, arguments.weight,
         coefficients_for<T>(arguments, &to, run.scratch), run.scratch, to);
   });
 }
 
-void run_forward_magnitudes(const ForwardSums& arguments, const Magnitudes& to, const Run& run) {
+void run_forward_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
+                            const Run& run) {
   visit_terms(arguments, [&]<class T, bool kWeighted>(const auto& terms) {
     tally_channels<MagnitudeTally>(arguments.x, arguments.channels, terms, arguments.weight,
                                    coefficients_for<T>(arguments, nullptr, run.scratch),
@@ -114,11 +116,13 @@ namespace syncbn::kernels::cpu {
 HWY_EXPORT(run_forward_in_fixed_point);
 HWY_EXPORT(run_forward_magnitudes);
 
-void forward_in_fixed_point(const ForwardSums& arguments, const FixedPoint& to, const Run& run) {
+void forward_in_fixed_point(const ForwardSums& arguments, const channels::ExactChannels& to,
+                            const Run& run) {
   HWY_DYNAMIC_DISPATCH(run_forward_in_fixed_point)(arguments, to, run);
 }
 
-void forward_magnitudes(const ForwardSums& arguments, const Magnitudes& to, const Run& run) {
+void forward_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
+                        const Run& run) {
   HWY_DYNAMIC_DISPATCH(run_forward_magnitudes)(arguments, to, run);
 }
 

@@ -27,15 +27,15 @@ using GradientChannel = OneChannel<T, upstream_coefficients, grids + 1, double>;
 
 /// Lays out the coefficients of all channels. Without windows (`to` is null) the grids are 0.
 template <class T>
-Coefficients coefficients_for(const BackwardSums& arguments, const FixedPoint* to,
+Coefficients coefficients_for(const BackwardSums& arguments, const channels::ExactChannels* to,
                               Scratch& scratch) {
   scratch.reset();
   const Upstream& upstream = arguments.upstream;
   return coefficients_of(arguments.channels, scratch, [&](std::int64_t c) {
     GradientChannel<T> channel;
     set_upstream(channel, upstream, c);
-    channel.term[first_grid] = to == nullptr ? 0 : grid(to->first_window[c]);
-    channel.term[second_grid] = to == nullptr ? 0 : grid(to->second_window[c]);
+    channel.term[first_grid] = to == nullptr ? 0 : channels::grid(to->first_window[c]);
+    channel.term[second_grid] = to == nullptr ? 0 : channels::grid(to->second_window[c]);
     // Terms are centered once more, more exactly than lanes. Way::output has no x, only x - mean.
     channel.term[mean] = way_of(upstream) == Way::output ? 0 : upstream.mean[c];
     return channel;

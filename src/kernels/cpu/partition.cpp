@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "channels/fixed_point.hpp"
 #include "kernels/cpu/cpu.hpp"
-#include "kernels/fixed_point.hpp"
 
 namespace syncbn::kernels::cpu {
 namespace {
@@ -115,9 +115,9 @@ Columns::Columns(const Extents& extents, const ChannelRange& channels, Purpose p
   column_cuts_ = cuts(width_, columns);
   const std::int64_t longest = block / columns;
   // Parts cut on multiples of rows_together may be longer by up to twice that.
-  row_cuts_ =
-      cuts(rows(),
-           purpose == Purpose::tallies ? std::min(longest, addable - 2 * rows_together) : longest);
+  row_cuts_ = cuts(rows(), purpose == Purpose::tallies
+                               ? std::min(longest, channels::addable - 2 * rows_together)
+                               : longest);
   row_grain_ = sums ? rows_together : 1;
 }
 

@@ -17,9 +17,10 @@
 
 #include <hwy/highway.h>
 
+#include "channels/exact_channels.hpp"
+#include "channels/fixed_point.hpp"
 #include "kernels/cpu/channel_tallies.hpp"
 #include "kernels/cpu/elements-inl.hpp"
-#include "kernels/fixed_point.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
@@ -39,9 +40,9 @@ struct Slots {
 };
 
 /// Adds up both sums in units of their windows, for f64 also in finer ones.
-template <SumsOf kOf, bool kFine>
+template <channels::SumsOf kOf, bool kFine>
 struct FixedPointTally {
-  static constexpr bool backward = kOf == SumsOf::gradients;
+  static constexpr bool backward = kOf == channels::SumsOf::gradients;
   static constexpr TallySlots slots{
       {Merge::add, Merge::add, Merge::either, Merge::add, Merge::add, Merge::larger},
       {true, true, true, kFine, kFine, backward}};
@@ -62,8 +63,8 @@ struct FixedPointTally {
     const auto second_units = in_units(second, grid_2);
     to.v0 = hn::Add(to.v0, first_units);
     to.v1 = hn::Add(to.v1, second_units);
-    const auto offset = hn::Set(dw, signed_offset);
-    if constexpr (kOf == SumsOf::weighted_differences) {
+    const auto offset = hn::Set(dw, channels::signed_offset);
+    if constexpr (kOf == channels::SumsOf::weighted_differences) {
       to.v2 = hn::Or(to.v2, hn::Add(first_units, offset));
     }
     to.v2 = hn::Or(to.v2, backward ? hn::Add(second_units, offset) : second_units);
@@ -71,7 +72,7 @@ struct FixedPointTally {
       to.v5 = hn::BitCast(dw, hn::Max(hn::BitCast(d, to.v5), hn::Abs(p)));
     }
     if constexpr (kFine) {
-      const auto finer_by = hn::Set(d, finer);
+      const auto finer_by = hn::Set(d, channels::finer);
       const auto fine_grid_1 = hn::Mul(grid_1, finer_by);
       const auto fine_grid_2 = hn::Mul(grid_2, finer_by);
       const auto first_rest = hn::Sub(p, hn::Sub(first, grid_1));
@@ -81,15 +82,13 @@ struct FixedPointTally {
     }
   }
 
-  static void write(const std::int64_t* totals, std::int64_t c, const FixedPoint& to) {
-    to.first[c] = {{totals[0], totals[1]}, {totals[6], totals[7]}};
-    to.second[c] = {{totals[2], totals[3]}, {totals[8], totals[9]}};
-    bool outside = is_outside(totals[4]);
-    if constexpr (backward) {
-      to.largest[c] = std::bit_cast<double>(totals[10]);
-      outside = outside || !(to.largest[c] < std::ldexp(1.0, to.first_window[c]));
-    }
-    to.outside[c] = outside ? 1 : 0;
+  static void write(const std::int64_t* totals, std::int64_t c, const channels::ExactChannels& to) {
+    const auto sum = [&](std::size_t coarse, std::size_t fine) {
+      return channels::FixedPointSum{{totals[coarse], totals[coarse + 1]},
+                                     {totals[fine], totals[fine + 1]}};
+    };
+    const double largest = backward ? std::bit_cast<double>(totals[10]) : 0;
+    channels::put_tally(to, c, sum(0, 6), sum(2, 8), largest, channels::is_outside(totals[4]));
   }
 };
 
@@ -119,15 +118,13 @@ struct MagnitudeTally {
     to.v3 = plus(to.v3, product);
   }
 
-  static void write(const std::int64_t* totals, std::int64_t c, const Magnitudes& to) {
-    const auto special = [&](std::size_t slot) {
-      const auto sum = std::bit_cast<double>(totals[2 * slot]);
-      return std::isfinite(sum) ? 0 : sum;
+  static void write(const std::int64_t* totals, std::int64_t c, const channels::ExactChannels& to) {
+    const auto magnitude = [&](std::size_t largest, std::size_t sum) {
+      const auto special = std::bit_cast<double>(totals[2 * sum]);
+      return channels::Magnitude{std::bit_cast<double>(totals[2 * largest]),
+                                 std::isfinite(special) ? 0 : special};
     };
-    to.first[c] = std::bit_cast<double>(totals[0]);
-    to.second[c] = std::bit_cast<double>(totals[2]);
-    to.first_special[c] = special(2);
-    to.second_special[c] = special(3);
+    channels::put_magnitudes(to, c, magnitude(0, 2), magnitude(1, 3));
   }
 };
 

@@ -32,7 +32,7 @@ struct TallyChannels {
   struct Shared {
     std::uint64_t sums[Tally::fields][block_threads * sets];  ///< or maxima, of threads' sets
     Mark marks[block_threads * sets];
-    Integer strands[block_threads];
+    channels::Integer strands[block_threads];
     int any;
   };
 
@@ -40,7 +40,7 @@ struct TallyChannels {
   Walk walk;
   const float* weight;
   bool aligned;
-  ExactChannels of;
+  channels::ExactChannels of;
   std::uint64_t* words;  ///< [words, C]
 
   template <class Block>
@@ -66,21 +66,22 @@ struct TallyChannels {
       const std::uint64_t* sums = shared.sums[field];
       if constexpr (Tally::maxima) {
         merge(
-            block, shared, [&](Integer& to, int i) { raise(to, sums[i]); },
-            [](Integer& to, const Integer& other) {
+            block, shared, [&](channels::Integer& to, int i) { raise(to, sums[i]); },
+            [](channels::Integer& to, const channels::Integer& other) {
               raise(to, static_cast<std::uint64_t>(other.low));
             },
-            [&](std::int64_t c, const Integer& total) {
+            [&](std::int64_t c, const channels::Integer& total) {
               raise_to(word(field, c), static_cast<std::uint64_t>(total.low));
             });
       } else {
         merge(
-            block, shared, [&](Integer& to, int i) { to.add(static_cast<std::int64_t>(sums[i])); },
-            [](Integer& to, const Integer& other) {
+            block, shared,
+            [&](channels::Integer& to, int i) { to.add(static_cast<std::int64_t>(sums[i])); },
+            [](channels::Integer& to, const channels::Integer& other) {
               to.high += other.high;
               to.low += other.low;
             },
-            [&](std::int64_t c, const Integer& total) {
+            [&](std::int64_t c, const channels::Integer& total) {
               add_to(word(2 * field, c), static_cast<std::uint64_t>(total.high));
               add_to(word(2 * field + 1, c), static_cast<std::uint64_t>(total.low));
             });
@@ -92,7 +93,7 @@ struct TallyChannels {
  private:
   static constexpr int vector = Walk::vector;
 
-  SYNCBN_HOST_DEVICE static void raise(Integer& to, std::uint64_t value) {
+  SYNCBN_HOST_DEVICE static void raise(channels::Integer& to, std::uint64_t value) {
     if (static_cast<std::uint64_t>(to.low) < value) {
       to.low = static_cast<std::int64_t>(value);
     }
@@ -186,7 +187,7 @@ struct TallyChannels {
     const std::int64_t first = first_channel(block);
     block.every_thread([&](int thread) {
       for (int i = thread; i < count * abreast; i += block_threads) {
-        Integer total;
+        channels::Integer total;
         for (int k = i % abreast; k < sets_of_channel(); k += abreast) {
           take(total, place(i / abreast, k));
         }
@@ -199,7 +200,7 @@ struct TallyChannels {
     });
     block.every_thread([&](int thread) {
       if (abreast > 1 && thread < count && of.wanted[first + thread] != 0) {
-        Integer total = shared.strands[thread * abreast];
+        channels::Integer total = shared.strands[thread * abreast];
         for (int strand = 1; strand < abreast; ++strand) {
           join(total, shared.strands[thread * abreast + strand]);
         }
@@ -211,21 +212,21 @@ struct TallyChannels {
   template <class Block>
   SYNCBN_HOST_DEVICE void merge_marks(const Block& block, Shared& shared) const {
     if constexpr (Tally::maxima) {
-      const auto join = [](Integer& to, std::int64_t bits) { to.low |= bits; };
+      const auto join = [](channels::Integer& to, std::int64_t bits) { to.low |= bits; };
       merge(
-          block, shared, [&](Integer& to, int i) { join(to, shared.marks[i]); },
-          [&](Integer& to, const Integer& other) { join(to, other.low); },
-          [&](std::int64_t c, const Integer& total) {
-            set_bits(word(magnitude_words - 1, c), static_cast<std::uint64_t>(total.low));
+          block, shared, [&](channels::Integer& to, int i) { join(to, shared.marks[i]); },
+          [&](channels::Integer& to, const channels::Integer& other) { join(to, other.low); },
+          [&](std::int64_t c, const channels::Integer& total) {
+            set_bits(word(channels::magnitude_words - 1, c), static_cast<std::uint64_t>(total.low));
           });
     } else {
       merge(
-          block, shared, [&](Integer& to, int i) { raise(to, shared.marks[i]); },
-          [](Integer& to, const Integer& other) {
+          block, shared, [&](channels::Integer& to, int i) { raise(to, shared.marks[i]); },
+          [](channels::Integer& to, const channels::Integer& other) {
             raise(to, static_cast<std::uint64_t>(other.low));
           },
-          [&](std::int64_t c, const Integer& total) {
-            raise_to(word(tally_words - 1, c), widened(static_cast<Mark>(total.low)));
+          [&](std::int64_t c, const channels::Integer& total) {
+            raise_to(word(channels::tally_words - 1, c), widened(static_cast<Mark>(total.low)));
           });
     }
   }
@@ -245,7 +246,7 @@ struct TallyChannels {
 /// doing). TallyOf<sets> is the Tally.
 template <template <int> class TallyOf, class Terms, class Launcher>
 void tally_channels(const ConstTensorView& x, const Terms& terms, const float* weight, bool aligned,
-                    const ExactChannels& of, std::uint64_t* words, const Launcher& launch,
+                    const channels::ExactChannels& of, std::uint64_t* words, const Launcher& launch,
                     const char* doing) {
   if (x.shape().size() == 0) {
     return;

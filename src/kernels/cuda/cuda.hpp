@@ -23,6 +23,7 @@
 
 #include "syncbn/tensor_view.hpp"
 
+#include "channels/finalize.hpp"
 #include "kernels/kernels.hpp"
 
 struct CUstream_st;
@@ -53,10 +54,7 @@ void forward_sums(const ForwardSums& arguments, Stream stream);
 /// A Running points to running statistics. A batch of no element moves neither them nor the number
 /// of batches; one of a single element moves the mean only.
 struct Running {
-  double* mean;                    ///< [C]
-  double* var;                     ///< [C] unbiased
-  double* start_mean;              ///< [C] the mean before the first batch, which writes it
-  double* start_var;               ///< [C] the variance before the first batch, which writes it
+  channels::RunningStatistics arrays;
   std::int64_t* batches;           ///< [1]
   std::optional<double> momentum;  ///< none: cumulative average
 };
@@ -67,7 +65,7 @@ struct Finalize {
   const double* sums;  ///< [2C + 1]
   DType dtype;         ///< of x
   /// [C] The sums are about this, rounded to float for other types than f64. It becomes the pivot
-  /// of the next sums: next_pivot (kernels/statistics.hpp), or the mean where no running mean is
+  /// of the next sums: next_pivot (channels/pivot.hpp), or the mean where no running mean is
   /// kept.
   double* pivot;
   double eps;
@@ -143,7 +141,7 @@ struct FinalizeBackward {
   double* mean_dz;         ///< [C] written
   double* slope;           ///< [C] written
   double* dgamma;          ///< null, or [C] added to
-  double* dbeta;           ///< null, or [C] added to
+  double* dbeta;           ///< null with dgamma, or [C] added to
 };
 void finalize_backward(const FinalizeBackward& arguments, Stream stream);
 

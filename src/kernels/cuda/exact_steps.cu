@@ -1,34 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cuda/exact_messages.hpp"
-#include "kernels/cuda/exact_windows.hpp"
+#include "kernels/cuda/each_channel.hpp"
+#include "kernels/cuda/exact.hpp"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/weight_count.hpp"
 
 namespace syncbn::kernels::cuda {
 
-void choose_windows(const ChooseForward& arguments, Stream stream) {
-  run_choose_windows(arguments, OnStream{stream});
+void run(const channels::ExpectBatch& step, Stream stream) {
+  run_step(step, OnStream{stream}, "expecting a batch");
 }
-void choose_windows(const ChooseBackward& arguments, Stream stream) {
-  run_choose_windows(arguments, OnStream{stream});
+void run(const channels::ChooseForward& step, Stream stream) {
+  run_step(step, OnStream{stream}, "choosing windows of differences");
+}
+void run(const channels::ChooseBackward& step, Stream stream) {
+  run_step(step, OnStream{stream}, "choosing windows of gradients");
+}
+void run(const channels::PackSums& step, Stream stream) {
+  run_step(step, OnStream{stream}, "packing exact sums");
+}
+void run(const channels::SettleForward& step, Stream stream) {
+  run_step(step, OnStream{stream}, "settling exact sums");
+}
+void run(const channels::SettleBackward& step, Stream stream) {
+  run_step(step, OnStream{stream}, "settling exact sums of gradients");
+}
+void run(const channels::PackExponents& step, Stream stream) {
+  run_step(step, OnStream{stream}, "packing exponents");
+}
+void run(const channels::FitWindows& step, Stream stream) {
+  run_step(step, OnStream{stream}, "fitting windows");
 }
 void count_weights(const CountWeights& arguments, Stream stream) {
   run_count_weights(arguments, OnStream{stream});
-}
-void pack_sums(const TalliedPass& pass, double* message, Stream stream) {
-  run_pack_sums(pass, message, OnStream{stream});
-}
-void settle(const SettleForward& arguments, Stream stream) {
-  run_settle(arguments, OnStream{stream});
-}
-void settle(const SettleBackward& arguments, Stream stream) {
-  run_settle(arguments, OnStream{stream});
-}
-void pack_exponents(const TalliedPass& pass, const ExponentCode& code, double* message,
-                    Stream stream) {
-  run_pack_exponents(pass, code, message, OnStream{stream});
-}
-void fit_windows(const FitWindows& arguments, Stream stream) {
-  run_fit_windows(arguments, OnStream{stream});
 }
 
 }  // namespace syncbn::kernels::cuda

@@ -88,7 +88,7 @@ struct ExactBackwardTerms {
 };
 
 /// Names the tally for elements of type T, given the number of a thread's sets.
-template <class T, SumsOf kOf>
+template <class T, channels::SumsOf kOf>
 struct FixedPointTallies {
   template <int kSets>
   using Of = FixedPointTally<T, kOf, kSets>;
@@ -113,26 +113,26 @@ void visit_terms(const BackwardTally& arguments, Body body) {
 
 template <class Launcher>
 void run_tally(const ForwardTally& arguments, const Launcher& launch) {
-  const ExactChannels& of = arguments.pass.of;
+  const channels::ExactChannels& of = arguments.pass.of;
   visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
-    const auto as = [&]<SumsOf kOf>() {
+    const auto as = [&]<channels::SumsOf kOf>() {
       tally_channels<FixedPointTallies<T, kOf>::template Of>(arguments.x, terms, arguments.weight,
                                                              aligned, of, of.tallies, launch,
                                                              "summing channels in fixed point");
     };
     if (arguments.weight != nullptr) {
-      as.template operator()<SumsOf::weighted_differences>();
+      as.template operator()<channels::SumsOf::weighted_differences>();
     } else {
-      as.template operator()<SumsOf::differences>();
+      as.template operator()<channels::SumsOf::differences>();
     }
   });
 }
 
 template <class Launcher>
 void run_tally(const BackwardTally& arguments, const Launcher& launch) {
-  const ExactChannels& of = arguments.pass.of;
+  const channels::ExactChannels& of = arguments.pass.of;
   visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
-    tally_channels<FixedPointTallies<T, SumsOf::gradients>::template Of>(
+    tally_channels<FixedPointTallies<T, channels::SumsOf::gradients>::template Of>(
         arguments.upstream.data, terms, arguments.upstream.weight, aligned, of, of.tallies, launch,
         "summing gradients in fixed point");
   });
@@ -140,7 +140,7 @@ void run_tally(const BackwardTally& arguments, const Launcher& launch) {
 
 template <class Launcher>
 void run_tally_magnitudes(const ForwardTally& arguments, const Launcher& launch) {
-  const ExactChannels& of = arguments.pass.of;
+  const channels::ExactChannels& of = arguments.pass.of;
   visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
     tally_channels<MagnitudeTally>(arguments.x, terms, arguments.weight, aligned, of, of.magnitudes,
                                    launch, "finding the largest differences");
@@ -149,7 +149,7 @@ void run_tally_magnitudes(const ForwardTally& arguments, const Launcher& launch)
 
 template <class Launcher>
 void run_tally_magnitudes(const BackwardTally& arguments, const Launcher& launch) {
-  const ExactChannels& of = arguments.pass.of;
+  const channels::ExactChannels& of = arguments.pass.of;
   visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
     tally_channels<MagnitudeTally>(arguments.upstream.data, terms, arguments.upstream.weight,
                                    aligned, of, of.magnitudes, launch,

@@ -25,8 +25,8 @@
 
 #include "core/host_device.hpp"
 
+#include "channels/fixed_point.hpp"
 #include "kernels/extents.hpp"
-#include "kernels/fixed_point.hpp"
 
 namespace syncbn::kernels::cuda {
 
@@ -92,7 +92,7 @@ class Planes {
             ? fewest
             : divide_up(vectors(), divide_up(blocks_for_sums, extents.channels));
     chunk_ = divide_up(wanted > fewest ? wanted : fewest, unit) * unit;
-    if (constexpr std::int64_t most = addable / kVector * block_threads;
+    if (constexpr std::int64_t most = channels::addable / kVector * block_threads;
         purpose == Purpose::tallies && chunk_ > most) {
       chunk_ = most;
     }
@@ -241,8 +241,8 @@ class Columns {
                                     ? fewest
                                     : divide_up(extents.rows, divide_up(blocks_for_sums, tiles_));
     chunk_ = divide_up(wanted > fewest ? wanted : fewest, grain * groups_) * grain * groups_;
-    if (purpose == Purpose::tallies && chunk_ > addable * groups_) {
-      chunk_ = addable * groups_;
+    if (purpose == Purpose::tallies && chunk_ > channels::addable * groups_) {
+      chunk_ = channels::addable * groups_;
     }
     parts_ = divide_up(extents.rows, chunk_);
     stride_ = groups_ * width();

@@ -38,10 +38,28 @@ void input_gradient(const InputGradient&, Stream) {
   refuse();
 }
 
-void choose_windows(const ChooseForward&, Stream) {
+void run(const channels::ExpectBatch&, Stream) {
   refuse();
 }
-void choose_windows(const ChooseBackward&, Stream) {
+void run(const channels::ChooseForward&, Stream) {
+  refuse();
+}
+void run(const channels::ChooseBackward&, Stream) {
+  refuse();
+}
+void run(const channels::PackSums&, Stream) {
+  refuse();
+}
+void run(const channels::SettleForward&, Stream) {
+  refuse();
+}
+void run(const channels::SettleBackward&, Stream) {
+  refuse();
+}
+void run(const channels::PackExponents&, Stream) {
+  refuse();
+}
+void run(const channels::FitWindows&, Stream) {
   refuse();
 }
 void count_weights(const CountWeights&, Stream) {
@@ -57,21 +75,6 @@ void tally_magnitudes(const ForwardTally&, Stream) {
   refuse();
 }
 void tally_magnitudes(const BackwardTally&, Stream) {
-  refuse();
-}
-void pack_sums(const TalliedPass&, double*, Stream) {
-  refuse();
-}
-void settle(const SettleForward&, Stream) {
-  refuse();
-}
-void settle(const SettleBackward&, Stream) {
-  refuse();
-}
-void pack_exponents(const TalliedPass&, const ExponentCode&, double*, Stream) {
-  refuse();
-}
-void fit_windows(const FitWindows&, Stream) {
   refuse();
 }
 

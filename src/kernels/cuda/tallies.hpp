@@ -15,20 +15,21 @@
 
 #include "core/host_device.hpp"
 
+#include "channels/exact_channels.hpp"
+#include "channels/fixed_point.hpp"
 #include "kernels/cuda/elements.hpp"
-#include "kernels/fixed_point.hpp"
 
 namespace syncbn::kernels::cuda {
 
-/// Grids hold M (kernels/fixed_point.hpp) of both windows, as the upper half of its bits; the lower
-/// half is 0.
+/// Grids hold M (channels/fixed_point.hpp) of both windows, as the upper half of its bits; the
+/// lower half is 0.
 struct Grids {
   std::uint32_t first;
   std::uint32_t second;
 
   Grids() = default;
   SYNCBN_HOST_DEVICE Grids(int first_window, int second_window)
-      : first(upper(grid(first_window))), second(upper(grid(second_window))) {}
+      : first(upper(channels::grid(first_window))), second(upper(channels::grid(second_window))) {}
 
   SYNCBN_HOST_DEVICE static std::uint32_t upper(double of) {
     return static_cast<std::uint32_t>(std::bit_cast<std::uint64_t>(of) >> 32);
@@ -40,7 +41,7 @@ struct Grids {
 
 /// A FixedPointTally holds both sums in units of their windows; for f64 also in finer units. A set
 /// takes at most `addable` terms.
-template <class T, SumsOf kOf, int kSets>
+template <class T, channels::SumsOf kOf, int kSets>
 class FixedPointTally {
  public:
   static constexpr bool fine = std::is_same_v<T, double>;
@@ -54,14 +55,15 @@ class FixedPointTally {
     const double second_grid = Grids::whole(k.second);
     const double first = p + first_grid;
     const double second = std::fma(q, r, second_grid);
-    const std::int64_t first_units = units(first, first_grid);
-    const std::int64_t second_units = units(second, second_grid);
+    const std::int64_t first_units = channels::units(first, first_grid);
+    const std::int64_t second_units = channels::units(second, second_grid);
     add_to_sum(0, set, first_units);
     add_to_sum(1, set, second_units);
-    if constexpr (kOf != SumsOf::differences) {
-      see(set, kOf == SumsOf::gradients ? second_units : first_units, signed_offset);
+    if constexpr (kOf != channels::SumsOf::differences) {
+      see(set, kOf == channels::SumsOf::gradients ? second_units : first_units,
+          channels::signed_offset);
     }
-    if constexpr (kOf != SumsOf::gradients) {
+    if constexpr (kOf != channels::SumsOf::gradients) {
       see(set, second_units, 0);
     } else {
       const auto magnitude = static_cast<Lane<T>>(std::fabs(p));
@@ -70,16 +72,16 @@ class FixedPointTally {
     if constexpr (fine) {
       const double first_rest = p - (first - first_grid);
       const double second_rest = std::fma(q, r, -(second - second_grid));
-      const double finer_first = first_grid * finer;
-      const double finer_second = second_grid * finer;
-      add_to_sum(2, set, units(first_rest + finer_first, finer_first));
-      add_to_sum(3, set, units(second_rest + finer_second, finer_second));
+      const double finer_first = first_grid * channels::finer;
+      const double finer_second = second_grid * channels::finer;
+      add_to_sum(2, set, channels::units(first_rest + finer_first, finer_first));
+      add_to_sum(3, set, channels::units(second_rest + finer_second, finer_second));
     }
   }
 
   SYNCBN_HOST_DEVICE std::uint64_t sum(int field, int set) const { return sums_[field][set]; }
   SYNCBN_HOST_DEVICE Mark mark(int set) const {
-    constexpr int upper_bits = unit_bits + 1 - 32;
+    constexpr int upper_bits = channels::unit_bits + 1 - 32;
     return outside_[set] >> upper_bits != 0 ? ~Mark{0} : std::bit_cast<Mark>(largest_[set]);
   }
 
@@ -96,10 +98,6 @@ class FixedPointTally {
   std::uint32_t outside_[kSets] = {};  ///< the upper half of bits for is_outside
   Lane<T> largest_[kSets] = {};
 };
-
-/// These bits say which special values a sum has among its terms.
-enum : std::uint32_t { has_plus_infinity = 1, has_minus_infinity = 2, has_nan = 4 };
-inline constexpr int special_bits = 3;  ///< bits of the first sum; those of the second follow
 
 /// A MagnitudeTally holds the largest magnitudes of both sums' terms, and which special values
 /// there are.
@@ -125,27 +123,12 @@ class MagnitudeTally {
     const double magnitude = std::fabs(term);
     largest_[field][set] = largest_[field][set] < magnitude ? magnitude : largest_[field][set];
     if (!std::isfinite(term)) {
-      const std::uint32_t is = term > 0   ? has_plus_infinity
-                               : term < 0 ? has_minus_infinity
-                                          : has_nan;
-      special_[set] |= is << (field * special_bits);
+      special_[set] |= channels::bits_of_special(term) << (field * channels::special_bits);
     }
   }
 
   double largest_[2][kSets] = {};
   std::uint32_t special_[kSets] = {};
 };
-
-/// Returns what the special values of a sum add up to; 0 if there are none.
-SYNCBN_HOST_DEVICE inline double special_of(std::uint64_t mark, int field) {
-  const auto bits = static_cast<std::uint32_t>(mark >> (field * special_bits)) & 7U;
-  const bool plus = (bits & has_plus_infinity) != 0;
-  const bool minus = (bits & has_minus_infinity) != 0;
-  if ((bits & has_nan) != 0 || (plus && minus)) {
-    return std::numeric_limits<double>::quiet_NaN();
-  }
-  constexpr double infinity = std::numeric_limits<double>::infinity();
-  return plus ? infinity : minus ? -infinity : 0;
-}
 
 }  // namespace syncbn::kernels::cuda

@@ -44,16 +44,16 @@ const ConstTensorView& tensor(const BackwardSums& arguments) {
 
 /// Tells whether a term v lies outside of its window, given sum = M + v and grid = M.
 bool is_far(double sum, double grid) {
-  return is_outside(units(sum, grid) + signed_offset);
+  return channels::is_outside(channels::units(sum, grid) + channels::signed_offset);
 }
 
 template <class Arguments>
-void sum_in_fixed_point(const Arguments& arguments, const FixedPoint& to) {
+void sum_in_fixed_point(const Arguments& arguments, const channels::ExactChannels& to) {
   visit_dtype(tensor(arguments).dtype(), [&]<class T>() {
     for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
-      const double first_grid = grid(to.first_window[c]);
-      const double second_grid = grid(to.second_window[c]);
-      FixedPointSum first, second;
+      const double first_grid = channels::grid(to.first_window[c]);
+      const double second_grid = channels::grid(to.second_window[c]);
+      channels::FixedPointSum first, second;
       double largest = 0;
       bool outside = false;
       for_terms<T>(arguments, c, [&](double p, double q, double r) {
@@ -64,60 +64,60 @@ void sum_in_fixed_point(const Arguments& arguments, const FixedPoint& to) {
           outside = true;
           return;
         }
-        first.coarse.add(units(first_sum, first_grid));
-        second.coarse.add(units(second_sum, second_grid));
+        first.coarse.add(channels::units(first_sum, first_grid));
+        second.coarse.add(channels::units(second_sum, second_grid));
         if (std::is_same_v<T, double>) {
           const double first_rest = p - (first_sum - first_grid);
           const double second_rest = std::fma(q, r, -(second_sum - second_grid));
-          first.fine.add(units(first_rest + first_grid * finer, first_grid * finer));
-          second.fine.add(units(second_rest + second_grid * finer, second_grid * finer));
+          first.fine.add(channels::units(first_rest + first_grid * channels::finer,
+                                         first_grid * channels::finer));
+          second.fine.add(channels::units(second_rest + second_grid * channels::finer,
+                                          second_grid * channels::finer));
         }
       });
-      to.first[c] = first;
-      to.second[c] = second;
-      if (to.largest != nullptr) {
-        to.largest[c] = largest;
-      }
-      to.outside[c] = outside ? 1 : 0;
+      constexpr bool is_backward = std::is_same_v<Arguments, BackwardSums>;
+      channels::put_tally(to, c, first, second, is_backward ? largest : 0, outside);
     }
   });
 }
 
 template <class Arguments>
-void find_magnitudes(const Arguments& arguments, const Magnitudes& to) {
+void find_magnitudes(const Arguments& arguments, const channels::ExactChannels& to) {
   visit_dtype(tensor(arguments).dtype(), [&]<class T>() {
     for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
-      double first = 0, second = 0, first_special = 0, second_special = 0;
+      channels::Magnitude first{}, second{};
+      const auto see = [](channels::Magnitude& of, double term) {
+        of.largest = std::max(of.largest, std::fabs(term));
+        of.special += std::isfinite(term) ? 0 : term;
+      };
       for_terms<T>(arguments, c, [&](double p, double q, double r) {
-        const double product = q * r;
-        first = std::max(first, std::fabs(p));
-        second = std::max(second, std::fabs(product));
-        first_special += std::isfinite(p) ? 0 : p;
-        second_special += std::isfinite(product) ? 0 : product;
+        see(first, p);
+        see(second, q * r);
       });
-      to.first[c] = first;
-      to.second[c] = second;
-      to.first_special[c] = first_special;
-      to.second_special[c] = second_special;
+      channels::put_magnitudes(to, c, first, second);
     }
   });
 }
 
 }  // namespace
 
-void forward_in_fixed_point(const ForwardSums& arguments, const FixedPoint& to, const Run&) {
+void forward_in_fixed_point(const ForwardSums& arguments, const channels::ExactChannels& to,
+                            const Run&) {
   sum_in_fixed_point(arguments, to);
 }
 
-void backward_in_fixed_point(const BackwardSums& arguments, const FixedPoint& to, const Run&) {
+void backward_in_fixed_point(const BackwardSums& arguments, const channels::ExactChannels& to,
+                             const Run&) {
   sum_in_fixed_point(arguments, to);
 }
 
-void forward_magnitudes(const ForwardSums& arguments, const Magnitudes& to, const Run&) {
+void forward_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
+                        const Run&) {
   find_magnitudes(arguments, to);
 }
 
-void backward_magnitudes(const BackwardSums& arguments, const Magnitudes& to, const Run&) {
+void backward_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
+                         const Run&) {
   find_magnitudes(arguments, to);
 }
 

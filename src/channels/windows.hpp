@@ -3,29 +3,19 @@
 
 // These functions decide, for one channel at a time, how exact sums are taken and whether they are
 // good enough. They decide from values that are the same on all ranks, and are the same on the host
-// and in a kernel. bn/exact_sums.hpp says what they are for.
+// and in a kernel. exact_steps.hpp says what they are for.
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "core/host_device.hpp"
 
-#include "kernels/fixed_point.hpp"
-#include "kernels/statistics.hpp"
+#include "channels/exponents.hpp"
+#include "channels/fixed_point.hpp"
+#include "channels/pivot.hpp"
+#include "channels/statistics.hpp"
 
-namespace syncbn::kernels {
-
-/// Stands for the exponent of 0, or of a value that is not known yet.
-inline constexpr int no_exponent = -100000;
-
-/// Returns the exponent e of std::frexp: 2^(e - 1) <= |value| < 2^e.
-SYNCBN_HOST_DEVICE inline int exponent_of(double value) {
-  int exponent = 0;
-  std::frexp(value, &exponent);
-  return exponent;
-}
+namespace syncbn::channels {
 
 // --- windows -----------------------------------------------------------------------------------
 
@@ -47,7 +37,7 @@ SYNCBN_HOST_DEVICE inline Windows forward_windows(double var, double eps, double
   constexpr int deviations = 8;  // a window holds 2^8 standard deviations
   // Elements that are floats may be this far from the mean, however small the variance.
   const double rounding = 0x1p-22 * std::fabs(pivot);
-  const double spread = std::ldexp(std::sqrt(var + eps), deviations);
+  const double spread = power_of_2(deviations) * std::sqrt(var + eps);
   const double width = spread < rounding ? rounding : spread;
   if (!(var >= 0 && std::isfinite(width) && width > 0)) {
     return {0, 0, false};
@@ -98,13 +88,13 @@ struct ErrorsOfUnits {
   double var;
 };
 
-/// Computes these bounds, as derived in bn/exact_sums.hpp, for units of 2^(window - bits). A term
+/// Computes these bounds, as derived in exact_steps.hpp, for units of 2^(window - bits). A term
 /// is off by half a unit at most whatever its weight, and so a sum by half a unit for each term.
 SYNCBN_HOST_DEVICE inline ErrorsOfUnits errors_of_units(const ForwardTotals& of,
                                                         const Windows& windows, int bits) {
   const double half_units = of.terms / of.count / 2;
-  const double mean = half_units * std::ldexp(1.0, windows.first - bits);
-  const double squares = half_units * std::ldexp(1.0, windows.second - bits);
+  const double mean = half_units * power_of_2(windows.first - bits);
+  const double squares = half_units * power_of_2(windows.second - bits);
   return {mean, squares + mean * (2 * std::fabs(of.sum / of.count) + mean)};
 }
 
@@ -163,7 +153,7 @@ SYNCBN_HOST_DEVICE inline Integer carried(Integer value) {
 
 /// Returns the value of the integer high * 2^32 + low in units of 2^(window - bits).
 SYNCBN_HOST_DEVICE inline double in_units(double high, double low, int window, int bits) {
-  return std::ldexp(std::fma(high, 0x1p32, low), window - bits);
+  return std::fma(high, 0x1p32, low) * power_of_2(window - bits);
 }
 SYNCBN_HOST_DEVICE inline double in_units(Integer value, int window, int bits) {
   value = carried(value);
@@ -175,53 +165,4 @@ SYNCBN_HOST_DEVICE inline double value_of(const FixedPointSum& sum, int window) 
   return in_units(sum.coarse, window, unit_bits) + in_units(sum.fine, window, 2 * unit_bits);
 }
 
-// --- a maximum by addition ---------------------------------------------------------------------
-
-// An all-reduce that adds finds a maximum over ranks as follows. Each rank adds B^digit, where B is
-// a power of 2. Whatever its rounding, the sum is at least B^max and, for fewer than B ranks, below
-// B^(max + 1).
-
-/// Turns digits from 1 to `count` into powers of B, and a sum of such powers into the largest
-/// digit. The digit in the middle becomes B^0 = 1; digit 0 stands for no value and becomes 0.
-struct Digits {
-  int bits;  ///< log2(B)
-  int count;
-
-  SYNCBN_HOST_DEVICE double power(int digit) const {
-    return digit == 0 ? 0 : std::ldexp(1.0, bits * (digit - count / 2));
-  }
-  /// Returns the largest digit in a sum of powers, 0 if there was none.
-  SYNCBN_HOST_DEVICE int largest(double sum) const {
-    return sum > 0 ? (exponent_of(sum) - 1 + bits * (count / 2)) / bits : 0;
-  }
-};
-
-/// Exponents of doubles are numbered from 1 on. Number 0 stands for a magnitude that is 0 or not
-/// finite.
-inline constexpr int least_exponent = -1100;
-inline constexpr int most_exponent = 1024;
-SYNCBN_HOST_DEVICE inline int exponent_number(double magnitude) {
-  return magnitude > 0 && std::isfinite(magnitude) ? exponent_of(magnitude) - least_exponent : 0;
-}
-
-// A backward's largest |dz| travels as a digit. The window holds it, so its exponent is at most the
-// window w, which is digit `largest_steps`; each digit less is an exponent less, down to digit 1.
-inline constexpr int largest_steps = unit_bits + 1;
-SYNCBN_HOST_DEVICE constexpr Digits largest_digits() {
-  return {20, largest_steps};
-}
-SYNCBN_HOST_DEVICE inline double largest_to_power(double largest, int window) {
-  const int digit = largest_steps - window + exponent_of(largest);
-  return largest_digits().power(!(largest > 0) ? 0 : digit < 1 ? 1 : digit);
-}
-SYNCBN_HOST_DEVICE inline int largest_exponent(double powers, int window) {
-  const int digit = largest_digits().largest(powers);
-  return digit == 0 ? no_exponent : window + digit - largest_steps;
-}
-
-/// Returns the same NaN for every NaN, because which one a sum gives depends on the order of terms.
-SYNCBN_HOST_DEVICE inline double canonical(double special) {
-  return std::isnan(special) ? std::numeric_limits<double>::quiet_NaN() : special;
-}
-
-}  // namespace syncbn::kernels
+}  // namespace syncbn::channels

@@ -5,18 +5,21 @@
 // 2^-149, in limbs of 32 bits; beside it stands how many weights are not 0. All of this is the same
 // on the host and in a kernel.
 
+#include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #include "core/host_device.hpp"
 
-namespace syncbn::kernels {
+namespace syncbn::channels {
 
 inline constexpr int count_limbs = 10;
 /// The number of words in a count: its limbs, and behind them the number of weights that are not 0.
 inline constexpr int count_words = count_limbs + 1;
 inline constexpr int terms_word = count_limbs;
+using CountLimbs = std::array<std::int64_t, count_words>;
 inline constexpr int smallest_place = 149;
 
 /// Splits mantissa * 2^place units into limbs, and calls add(word, part) for each, with parts below
@@ -61,6 +64,27 @@ SYNCBN_HOST_DEVICE inline void carry(std::int64_t* limbs) {
   }
 }
 
+/// Counts `size` weights without rounding; where `weight` is null, each is 1.
+inline CountLimbs count_weights(const float* weight, std::int64_t size) {
+  CountLimbs limbs{};
+  const auto add = [&](int limb, std::int64_t part) {
+    limbs[static_cast<std::size_t>(limb)] += part;
+  };
+  if (weight == nullptr) {
+    split_positions_into_limbs(size, add);
+    return limbs;
+  }
+  constexpr std::int64_t between_carries = std::int64_t{1} << 30;
+  for (std::int64_t i = 0; i < size; ++i) {
+    split_weight_into_limbs(weight[i], add);
+    if (i % between_carries == between_carries - 1) {
+      carry(limbs.data());
+    }
+  }
+  carry(limbs.data());
+  return limbs;
+}
+
 /// Returns the sum of weights that these limbs stand for; they are integers stored as doubles. The
 /// rounding does not depend on which rank had which weights. Limbs of a message that failed are
 /// NaN, and so is the count.
@@ -80,4 +104,4 @@ SYNCBN_HOST_DEVICE inline double to_count(const double* limbs) {
   return count;
 }
 
-}  // namespace syncbn::kernels
+}  // namespace syncbn::channels

@@ -2,7 +2,7 @@
 
 // What exact sums decide per channel, on either side.
 
-#include "kernels/windows.hpp"
+#include "channels/windows.hpp"
 
 #include <algorithm>
 #include <array>
@@ -12,18 +12,18 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/count_limbs.hpp"
-#include "kernels/cuda/exact.hpp"
-#include "kernels/statistics.hpp"
+#include "channels/count_limbs.hpp"
+#include "channels/exponents.hpp"
+#include "channels/pivot.hpp"
 
-namespace syncbn::kernels {
+namespace syncbn::channels {
 namespace {
 
 constexpr int most_ranks = (1 << 20) - 1;
 
 TEST(WindowsTest, ASumOfPowersTellsTheLargest) {
   for (const int ranks : {1, 2, 3, 4, 7, 8, 9, 500, 1024, most_ranks}) {
-    const Digits digits = cuda::exponent_code(ranks).digits;
+    const Digits digits = exponent_code(ranks).digits;
     for (int digit = 1; digit <= digits.count; ++digit) {
       const double power = digits.power(digit);
       ASSERT_TRUE(std::isnormal(power)) << ranks << " " << digit;
@@ -38,13 +38,13 @@ TEST(WindowsTest, ASumOfPowersTellsTheLargest) {
 
 TEST(WindowsTest, WordsHaveRoomForAllExponents) {
   for (const int ranks : {1, 2, 8, 1024, most_ranks}) {
-    const cuda::ExponentCode code = cuda::exponent_code(ranks);
+    const ExponentCode code = exponent_code(ranks);
     EXPECT_GE(exponent_number(std::numeric_limits<double>::denorm_min()), 1);
     EXPECT_LE(exponent_number(std::numeric_limits<double>::max()), code.words * code.digits.count);
   }
-  EXPECT_EQ(cuda::exponent_code(1).words, 2);
-  EXPECT_EQ(cuda::exponent_code(8).words, 5);
-  EXPECT_EQ(cuda::exponent_code(1024).words, 12);
+  EXPECT_EQ(exponent_code(1).words, 2);
+  EXPECT_EQ(exponent_code(8).words, 5);
+  EXPECT_EQ(exponent_code(1024).words, 12);
   EXPECT_EQ(exponent_number(0), 0);
   EXPECT_EQ(exponent_number(std::numeric_limits<double>::infinity()), 0);
 }
@@ -119,8 +119,8 @@ TEST(WindowsTest, LimbsCountWhatTheyAreMadeOf) {
     return to_count(values.data());
   };
   for (const std::int64_t positions : {std::int64_t{0}, std::int64_t{1}, std::int64_t{3} << 40}) {
-    EXPECT_EQ(count(cuda::limbs_of(positions)), static_cast<double>(positions));
-    EXPECT_EQ(cuda::limbs_of(positions)[terms_word], positions);
+    EXPECT_EQ(count(count_weights(nullptr, positions)), static_cast<double>(positions));
+    EXPECT_EQ(count_weights(nullptr, positions)[terms_word], positions);
   }
   for (const float weight : {0.0F, 1.0F, 0x1p-149F, 0.3F, std::numeric_limits<float>::max()}) {
     std::array<std::int64_t, count_words> limbs{};
@@ -135,4 +135,4 @@ TEST(WindowsTest, LimbsCountWhatTheyAreMadeOf) {
 }
 
 }  // namespace
-}  // namespace syncbn::kernels
+}  // namespace syncbn::channels

@@ -1,25 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// These functions turn a group's sums into a channel's statistics, update running statistics and
-// choose the next pivot. They are the same on the host and in a kernel.
+// These functions choose the pivot K of a channel, about which sums of x - K are taken, and tell
+// whether it was near enough to the mean. They are the same on the host and in a kernel, and decide
+// from values that all ranks share.
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 
 #include "syncbn/dtype.hpp"
 
 #include "core/host_device.hpp"
-#include "core/scrambled.hpp"
 
-namespace syncbn {
+#include "channels/statistics.hpp"
 
-/// Returns 1 / sqrt(var + eps), or 0 where var + eps is 0: a constant channel without eps then
-/// gives beta, as in PyTorch.
-SYNCBN_HOST_DEVICE inline double inverse_std(double var, double eps) {
-  return var + eps == 0 ? 0 : 1 / std::sqrt(var + eps);
-}
+namespace syncbn::channels {
 
 /// Returns a mean as a pivot K, about which sums of x - K are taken: the mean itself for f64,
 /// rounded to float for other types, whose terms may be of float; 0 where that is not finite.
@@ -27,41 +22,6 @@ SYNCBN_HOST_DEVICE inline double to_pivot(double mean, DType dtype) {
   const double pivot = dtype == DType::f64 ? mean : static_cast<double>(static_cast<float>(mean));
   return std::isfinite(pivot) ? pivot : 0;
 }
-
-struct ChannelStatistics {
-  double mean;
-  double var;  ///< biased
-};
-
-/// Computes statistics from sum(x - pivot), sum((x - pivot)^2) and the count n. For n = 0, where
-/// all sums are 0, the mean is the pivot and the variance 0.
-SYNCBN_HOST_DEVICE inline ChannelStatistics statistics_of(double sum, double sum_sq, double n,
-                                                          double pivot) {
-  const double count = n > 0 ? n : 1;
-  const double offset = sum / count;
-  const double var = sum_sq / count - offset * offset;
-  return {pivot + offset, var < 0 ? 0 : var};  // a NaN stays
-}
-
-/// Returns a running value after another batch, whose value has the share `newest` in it.
-SYNCBN_HOST_DEVICE inline double moved(double running, double batch, double newest) {
-  // With a share of 1 the earlier value must not matter: 0 * infinity would be a NaN.
-  return newest == 1 ? batch : (1 - newest) * running + newest * batch;
-}
-
-/// Moves running statistics by the share `newest` towards those of a batch of n > 0 elements.
-SYNCBN_HOST_DEVICE inline void move_running(double& running_mean, double& running_var,
-                                            const ChannelStatistics& batch, double n,
-                                            double newest) {
-  running_mean = moved(running_mean, batch.mean, newest);
-  // Fewer than two elements have no unbiased variance. Between 1 and 2, where n can only be a sum
-  // of weights, n / (n - 1) has no bound.
-  if (n >= 2) {
-    running_var = moved(running_var, batch.var * (n / (n - 1)), newest);
-  }
-}
-
-// --- the pivot -----------------------------------------------------------------------------------
 
 /// Returns the share that the initial value still has in running statistics after so many batches,
 /// (1 - momentum)^batches. A cumulative average counts as a momentum of 1. The power is taken by
@@ -87,8 +47,8 @@ SYNCBN_HOST_DEVICE inline double without_start(double running, double at_start,
 
 /// Returns r = 3 sqrt(n) 2^-53, the relative rounding error of sums in double of n elements, with
 /// sqrt(n) in place of n because rounding errors do not all point the same way. Terms of 16-bit
-/// types are of float and partly added in float (kernels.hpp): rounded 13 times at most, they add
-/// 13 * 2^-24 to r. With weights, n is their sum; it counts as at least 1 element.
+/// types are of float and partly added in float (kernels/kernels.hpp): rounded 13 times at most,
+/// they add 13 * 2^-24 to r. With weights, n is their sum; it counts as at least 1 element.
 SYNCBN_HOST_DEVICE inline double rounding_of_sums(double n, DType dtype) {
   const double of_terms = size_of(dtype) == 2 ? 13 * 0x1p-24 : 0;
   return 3 * std::sqrt(n < 1 ? 1 : n) * 0x1p-53 + of_terms;
@@ -103,6 +63,46 @@ SYNCBN_HOST_DEVICE inline double nearness(double n, DType dtype) {
 }
 /// The same bound for exact sums, whose windows are many standard deviations wide.
 inline constexpr double nearness_of_exact_sums = 64;
+
+/// The group's sums of a channel about its pivot K.
+struct SumsAboutPivot {
+  double sum;     ///< of x - K
+  double sum_sq;  ///< of (x - K)^2
+  double n;       ///< the count, or the sum of the weights
+};
+
+/// Returns the pivot that sums about `pivot` show to be near the mean: the mean that they give, or
+/// 0 if that mean is less than what the sums may be off by. n is more than 0.
+SYNCBN_HOST_DEVICE inline double nearer_pivot(const SumsAboutPivot& of, double pivot, DType dtype) {
+  constexpr double margin = 16;
+  const double offset = of.sum / of.n;
+  const double mean = pivot + offset;
+  const double uncertainty = margin * rounding_of_sums(of.n, dtype) * std::fabs(offset);
+  return std::fabs(mean) < uncertainty ? 0 : to_pivot(mean, dtype);
+}
+
+/// Tells whether sums lost too much to a pivot far from the mean, and another is nearer. `limit` is
+/// nearness() for their n.
+SYNCBN_HOST_DEVICE inline bool pivot_is_far(const SumsAboutPivot& of, double pivot, double eps,
+                                            double limit, DType dtype) {
+  const double offset = of.sum / of.n;
+  const double var = of.sum_sq / of.n - offset * offset;
+  const double spread = (var > 0 ? var : 0) + eps;
+  const bool is_near = std::isfinite(of.sum_sq) && offset * offset <= limit * spread;
+  if (is_near || !(of.n > 0) || !std::isfinite(of.sum) || std::isnan(of.sum_sq)) {
+    return false;
+  }
+  return nearer_pivot(of, pivot, dtype) != pivot;
+}
+
+/// Tells whether squares of bf16, which are added in float, may have left the range of float, so
+/// that the channel is to be summed in double.
+SYNCBN_HOST_DEVICE inline bool left_float(const SumsAboutPivot& of, double eps) {
+  // Squares of differences that are no smaller than this have all their digits in float.
+  constexpr double least = 0x1p-100;
+  return of.n > 0 &&
+         (!std::isfinite(of.sum) || !std::isfinite(of.sum_sq) || of.sum_sq / of.n + eps < least);
+}
 
 /// Returns the pivot for a channel's next sums: the mean that running statistics predict if it is
 /// near this batch's mean (`nearness` is the bound), so that a layer that loads the statistics
@@ -122,14 +122,4 @@ SYNCBN_HOST_DEVICE inline double next_variance(double predicted, double batch) {
   return is_near ? predicted : batch;
 }
 
-/// Hashes one channel's pivot and running statistics. The layer's hash is the sum over channels;
-/// ranks compare it, because these values decide how the next batch is summed.
-SYNCBN_HOST_DEVICE inline std::uint64_t history_of(std::int64_t c, double pivot,
-                                                   double running_mean, double running_var) {
-  std::uint64_t print = scrambled(static_cast<std::uint64_t>(c) + 1);
-  print = scrambled(print ^ std::bit_cast<std::uint64_t>(pivot));
-  print = scrambled(print ^ std::bit_cast<std::uint64_t>(running_mean));
-  return scrambled(print ^ std::bit_cast<std::uint64_t>(running_var));
-}
-
-}  // namespace syncbn
+}  // namespace syncbn::channels
