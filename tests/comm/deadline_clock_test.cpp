@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/group/deadline_clock.hpp"
 
+#include <chrono>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 namespace syncbn::comm {
@@ -57,6 +60,28 @@ TEST(DeadlineClock, BeginsAnewWithAReportOfItsOwn) {
   EXPECT_EQ(looks.clock.waited(), 0s);
   EXPECT_EQ(looks.after(900ms), Due::nothing);
   EXPECT_EQ(looks.after(100ms), Due::report);
+}
+
+TEST(DeadlineClock, CallsWhatIsDueWithItsDeadline) {
+  const DeadlineClock::Clock::time_point begin{};
+  DeadlineClock clock(Deadlines(3s, 1s));
+  clock.restart(begin);
+  std::vector<std::chrono::milliseconds> reports;
+  const auto look_at = [&](DeadlineClock::Clock::duration time) {
+    clock.look([&](std::chrono::milliseconds deadline) { reports.push_back(deadline); },
+               [](std::chrono::milliseconds deadline) { throw deadline; }, begin + time);
+  };
+  look_at(900ms);
+  EXPECT_TRUE(reports.empty());
+  look_at(1800ms);
+  look_at(2700ms);
+  EXPECT_EQ(reports, std::vector<std::chrono::milliseconds>{1s}) << "once";
+  try {
+    look_at(3600ms);
+    FAIL() << "nothing thrown";
+  } catch (std::chrono::milliseconds deadline) {
+    EXPECT_EQ(deadline, 3s);
+  }
 }
 
 TEST(DeadlineClock, AddsToWhatHasBeenWaitedBefore) {

@@ -110,17 +110,11 @@ class StagedSum final : public DeviceSum {
     };
     DeadlineClock clock(deadlines_);
     wait_(stream, [&] {
-      switch (clock.look()) {
-        case DeadlineClock::Due::nothing:
-          break;
-        case DeadlineClock::Due::report:
-          clock.report_is_made();
-          report(late(deadlines_.report));
-          break;
-        case DeadlineClock::Due::fail:
-          host_.group().abandon(late(deadlines_.fail));
-          throw CommError(late(deadlines_.fail));
-      }
+      clock.look([&](auto waited) { report(late(waited)); },
+                 [&](auto waited) {
+                   host_.group().abandon(late(waited));
+                   throw CommError(late(waited));
+                 });
     });
   }
 

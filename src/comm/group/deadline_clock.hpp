@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <concepts>
 #include <utility>
 
 #include "syncbn/communicator.hpp"
@@ -37,6 +38,25 @@ class DeadlineClock {
     const bool reports = waited_ >= deadlines_.report && !is_reported_;
     return reports ? Due::report : Due::nothing;
   }
+
+  /// Looks, and calls `report` or `fail` if that is due, with the deadline that has passed. `fail`
+  /// ends the wait by throwing.
+  template <std::invocable<std::chrono::milliseconds> Report,
+            std::invocable<std::chrono::milliseconds> Fail>
+  void look(Report report, Fail fail, Clock::time_point now = Clock::now()) {
+    switch (look(now)) {
+      case Due::nothing:
+        break;
+      case Due::report:
+        report_is_made();
+        report(deadlines_.report);
+        break;
+      case Due::fail:
+        fail(deadlines_.fail);
+        break;
+    }
+  }
+
   void report_is_made() { is_reported_ = true; }
   bool is_reported() const { return is_reported_; }
 

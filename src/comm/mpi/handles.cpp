@@ -98,17 +98,12 @@ OwnedComm duplicate(MPI_Comm comm, Deadlines deadlines) {
     };
     DeadlineClock clock(deadlines);
     while (!finished(request, std::chrono::milliseconds(10))) {
-      switch (clock.look()) {
-        case DeadlineClock::Due::nothing:
-          break;
-        case DeadlineClock::Due::report:
-          clock.report_is_made();
-          report(late(deadlines.report));
-          break;
-        case DeadlineClock::Due::fail:
-          throw CommError(late(deadlines.fail) +
-                          " (one is stuck, has ended, or is elsewhere; MPI does not tell which)");
-      }
+      clock.look(
+          [&](auto waited) { report(late(waited)); },
+          [&](auto waited) {
+            throw CommError(late(waited) +
+                            " (one is stuck, has ended, or is elsewhere; MPI does not tell which)");
+          });
     }
   });
 }

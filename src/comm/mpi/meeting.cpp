@@ -90,16 +90,8 @@ class Meeting::Wait {
     const auto late = [&](std::chrono::milliseconds deadline) {
       return missing() + " did not come within " + in_seconds(deadline);
     };
-    switch (clock_.look()) {
-      case DeadlineClock::Due::nothing:
-        break;
-      case DeadlineClock::Due::report:
-        clock_.report_is_made();
-        report(own_name_ + ": " + late(clock_.deadlines().report));
-        break;
-      case DeadlineClock::Due::fail:
-        meeting_.fail(late(clock_.deadlines().fail));
-    }
+    clock_.look([&](auto waited) { report(own_name_ + ": " + late(waited)); },
+                [&](auto waited) { meeting_.fail(late(waited)); });
     pace_.turn();
   }
   /// Polls quickly again, because somebody has come and the next may be near.

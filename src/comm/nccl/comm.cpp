@@ -107,16 +107,11 @@ void Comm::settle(const char* doing) {
   try {
     for (int turn = 0; state(doing) == ncclInProgress; ++turn) {
       const std::string what = std::string("NCCL was not done ") + doing + " within ";
-      switch (clock.look()) {
-        case DeadlineClock::Due::nothing:
-          break;
-        case DeadlineClock::Due::report:
-          clock.report_is_made();
-          report("rank " + std::to_string(rank_) + ": " + what + in_seconds(deadlines_.report));
-          break;
-        case DeadlineClock::Due::fail:
-          throw CommError(what + in_seconds(deadlines_.fail));
-      }
+      clock.look(
+          [&](auto waited) {
+            report("rank " + std::to_string(rank_) + ": " + what + in_seconds(waited));
+          },
+          [&](auto waited) { throw CommError(what + in_seconds(waited)); });
       if (turn < yielding_turns) {
         std::this_thread::yield();
       } else {
