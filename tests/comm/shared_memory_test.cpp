@@ -22,7 +22,7 @@ TEST(SharedMemory, IsTheSameInAnotherProcess) {
   const pid_t child = fork();
   if (child == 0) {
     try {
-      SharedMemory::open(memory.address(), bytes).data()[bytes - 1] = std::byte{7};
+      SharedMemory::open(memory.address()).data()[bytes - 1] = std::byte{7};
       _exit(0);
     } catch (const CommError&) {
       _exit(1);
@@ -49,9 +49,9 @@ TEST(SharedMemory, CannotBeOpenedWhenItIsHidden) {
   SharedMemory memory = SharedMemory::create(bytes);
   const std::string address = memory.address();
   memory.hide();
-  EXPECT_THROW(SharedMemory::open(address, bytes), CommError);
+  EXPECT_THROW(SharedMemory::open(address), CommError);
   const SharedMemory other = SharedMemory::create(2 * bytes);  // perhaps under the same number
-  EXPECT_THROW(SharedMemory::open(address, bytes), CommError);
+  EXPECT_THROW(SharedMemory::open(address), CommError);
 }
 
 }  // namespace

@@ -16,8 +16,9 @@
 
 #include "comm/group/deadlines.hpp"
 #include "comm/group/group.hpp"
-#include "comm/group/transport.hpp"
+#include "comm/node/areas.hpp"
 #include "comm/node/exchange.hpp"
+#include "comm/node/transport.hpp"
 
 namespace syncbn {
 namespace comm {
@@ -26,25 +27,16 @@ namespace {
 /// Holds what the threads of a group share.
 class Team {
  public:
-  Team(int ranks, Deadlines deadlines) : deadlines_(deadlines) {
-    for (int rank = 0; rank < ranks; ++rank) {
-      areas_.push_back(std::make_unique<node::Area>());
-      node::introduce(*areas_.back());
-    }
-  }
+  Team(int ranks, Deadlines deadlines)
+      : deadlines_(deadlines), areas_(node::Areas::in_process(static_cast<std::size_t>(ranks))) {}
 
-  int size() const { return static_cast<int>(areas_.size()); }
-  Deadlines deadlines() const { return deadlines_; }
-  node::Area& area(int rank) { return *areas_[static_cast<std::size_t>(rank)]; }
+  int size() const { return static_cast<int>(areas_->count()); }
 
-  std::unique_ptr<node::Exchange> exchange(int rank) {
-    std::vector<node::Area*> areas;
-    for (const std::unique_ptr<node::Area>& area : areas_) {
-      areas.push_back(area.get());
-    }
-    std::vector<int> names(areas.size());
+  std::unique_ptr<node::Exchange> exchange(int rank) const {
+    std::vector<int> names(areas_->count());
     std::iota(names.begin(), names.end(), 0);
-    return std::make_unique<node::Exchange>(node::Ranks(areas, rank, std::move(names)), deadlines_);
+    return std::make_unique<node::Exchange>(node::Ranks(areas_, rank, std::move(names)),
+                                            deadlines_);
   }
 
   /// Returns the team of the ranks that gave this color in the `split`-th split. The first rank to
@@ -70,26 +62,18 @@ class Team {
   };
 
   const Deadlines deadlines_;
-  std::vector<std::unique_ptr<node::Area>> areas_;
+  const std::shared_ptr<const node::Areas> areas_;
   std::mutex mutex_;
   std::map<std::pair<std::int64_t, int>, Child> children_;
 };
 
-class ThreadTransport final : public Transport {
+class ThreadTransport final : public node::ExchangeTransport {
  public:
   ThreadTransport(std::shared_ptr<Team> team, int rank)
-      : team_(std::move(team)), exchange_(team_->exchange(rank)), rank_(rank) {}
+      : ExchangeTransport(team->exchange(rank)), team_(std::move(team)), rank_(rank) {}
 
   int rank() const override { return rank_; }
   int size() const override { return team_->size(); }
-  Ticket start(const Message& message, std::span<double> data) override {
-    return exchange_->start(message, data);
-  }
-  bool arrived(Ticket ticket) override { return exchange_->arrived(ticket); }
-  void finish(Ticket ticket) override { exchange_->finish(ticket); }
-  void give_up(std::string_view why) noexcept override { exchange_->give_up(why); }
-  void refuse(std::string_view why) noexcept override { exchange_->refuse(why); }
-  FlightRecord* flight_record() override { return &team_->area(rank_).flight_record; }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {
     const int color = colors[static_cast<std::size_t>(rank_)];
@@ -101,7 +85,6 @@ class ThreadTransport final : public Transport {
 
  private:
   std::shared_ptr<Team> team_;
-  std::unique_ptr<node::Exchange> exchange_;  ///< destroyed before team_, which it uses
   int rank_;
   std::int64_t splits_ = 0;
 };

@@ -15,8 +15,6 @@
 #include <exception>
 #include <map>
 #include <memory>
-#include <new>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -34,14 +32,14 @@
 #include "comm/mpi/leaders.hpp"
 #include "comm/mpi/meeting.hpp"
 #include "comm/mpi/transports.hpp"
+#include "comm/node/areas.hpp"
 #include "comm/node/exchange.hpp"
-#include "comm/node/shared_memory.hpp"
+#include "comm/node/transport.hpp"
 
 namespace syncbn::comm::mpi {
 namespace {
 
-using node::Area;
-using node::SharedMemory;
+using node::Areas;
 
 constexpr const char* making = "making a communicator";
 
@@ -101,116 +99,82 @@ std::vector<Node> nodes_of(const std::vector<Home>& homes, int ranks_per_host) {
   return nodes;
 }
 
-/// Holds the areas of a node's ranks (node/shared.hpp), in shared memory if there are several.
-class Memory {
- public:
-  /// Makes the area of a rank in a group where every rank is alone on its node. Local.
-  Memory() : ranks_(1) { introduce(0); }
-  /// Collective over `members`, which include those of other nodes. `place` is this rank's index in
-  /// `node.ranks`.
-  Memory(Members& members, const Node& node, std::size_t place, Deadlines deadlines)
-      : ranks_(node.ranks.size()) {
-    const std::size_t bytes = ranks_ * sizeof(Area);
-    Meeting first(members, making, deadlines);
-    std::string address;
-    if (ranks_ > 1 && place == 0) {
-      guarded(first, [&] { shared_.emplace(SharedMemory::create(bytes)); });
-      address = shared_->address();
-    }
-    address = first.exchange(address)[static_cast<std::size_t>(node.ranks.front())];
-    Meeting second(members, making, deadlines);
-    if (ranks_ > 1 && place != 0) {
-      guarded(second, [&] { shared_.emplace(SharedMemory::open(address, bytes)); });
-    }
-    introduce(place);
-    second.exchange("");
-    if (shared_) {
-      shared_->hide();
-    }
+/// Runs `body`. If it throws, all members of the meeting learn why, and all throw CommError.
+template <class Body>
+void guarded(Meeting& meeting, Body body) {
+  std::string problem;
+  try {
+    body();
+    return;
+  } catch (const std::exception& error) {
+    problem = error.what();
   }
+  meeting.refuse(problem);
+}
 
-  std::vector<Area*> areas() const {
-    if (alone_) {
-      return {alone_.get()};
-    }
-    std::vector<Area*> all;
-    for (std::size_t rank = 0; rank < ranks_; ++rank) {
-      all.push_back(std::launder(reinterpret_cast<Area*>(shared_->data() + rank * sizeof(Area))));
-    }
-    return all;
+/// Collective over `members`, which include those of other nodes. Returns the areas of this rank's
+/// node, all of them introduced: in shared memory if it has several ranks. `place` is this rank's
+/// index in `node.ranks`.
+std::shared_ptr<Areas> shared_areas(Members& members, const Node& node, std::size_t place,
+                                    Deadlines deadlines) {
+  const std::size_t ranks = node.ranks.size();
+  std::shared_ptr<Areas> areas;
+  Meeting first(members, making, deadlines);
+  std::string address;
+  if (ranks > 1 && place == 0) {
+    guarded(first, [&] { areas = Areas::create(ranks); });
+    address = areas->address();
   }
-
- private:
-  // Runs `body`. If it throws, all members learn why, and all throw CommError.
-  template <class Body>
-  static void guarded(Meeting& meeting, Body body) {
-    std::string problem;
-    try {
-      body();
-      return;
-    } catch (const std::exception& error) {
-      problem = error.what();
-    }
-    meeting.refuse(problem);
+  address = first.exchange(address)[static_cast<std::size_t>(node.ranks.front())];
+  Meeting second(members, making, deadlines);
+  if (ranks > 1 && place != 0) {
+    guarded(second, [&] { areas = Areas::attach(address); });
   }
-
-  void introduce(std::size_t place) {
-    if (shared_) {
-      node::introduce(*new (shared_->data() + place * sizeof(Area)) Area);
-    } else {
-      alone_ = std::make_unique<Area>();
-      node::introduce(*alone_);
-    }
+  if (ranks == 1) {
+    areas = Areas::in_process(1);
   }
+  areas->introduce(place);
+  second.exchange("");
+  areas->hide();
+  return areas;
+}
 
-  std::size_t ranks_;
-  std::unique_ptr<Area> alone_;
-  std::optional<SharedMemory> shared_;
-};
+/// Collective. Returns this rank's part of the exchange of all members.
+std::unique_ptr<node::Exchange> exchange_of(Members& members, const std::vector<Home>& homes,
+                                            Deadlines deadlines, int ranks_per_host) {
+  std::vector<Node> nodes = nodes_of(homes, ranks_per_host);
+  std::vector<int> leaders;
+  for (const Node& node : nodes) {
+    leaders.push_back(node.ranks.front());
+  }
+  const int rank = members.rank();
+  const Node own = *std::ranges::find_if(
+      nodes, [&](const Node& node) { return std::ranges::count(node.ranks, rank) > 0; });
+  const auto place =
+      static_cast<std::size_t>(std::ranges::find(own.ranks, rank) - own.ranks.begin());
+  const bool all_alone = nodes.size() == homes.size();
+  const std::shared_ptr<Areas> areas =
+      all_alone ? Areas::in_process(1) : shared_areas(members, own, place, deadlines);
+  const int owners = nodes.size() > 1 ? 1 : 0;
+  std::unique_ptr<node::Network> between;
+  if (owners > 0 && place == 0) {
+    between = network(members.among(leaders), std::move(nodes), deadlines);
+  }
+  return std::make_unique<node::Exchange>(node::Ranks(areas, static_cast<int>(place), own.ranks),
+                                          deadlines, owners, std::move(between));
+}
 
-class Builtin final : public Transport {
+class Builtin final : public node::ExchangeTransport {
  public:
   Builtin(Members members, std::vector<Home> homes, Deadlines deadlines, int ranks_per_host)
-      : members_(std::move(members)),
+      : ExchangeTransport(exchange_of(members, homes, deadlines, ranks_per_host)),
+        members_(std::move(members)),
         homes_(std::move(homes)),
         deadlines_(deadlines),
-        ranks_per_host_(ranks_per_host) {
-    std::vector<Node> nodes = nodes_of(homes_, ranks_per_host);
-    std::vector<int> leaders;
-    for (const Node& node : nodes) {
-      leaders.push_back(node.ranks.front());
-    }
-    const Node own = *std::ranges::find_if(
-        nodes, [&](const Node& node) { return std::ranges::count(node.ranks, rank()) > 0; });
-    const auto place =
-        static_cast<std::size_t>(std::ranges::find(own.ranks, rank()) - own.ranks.begin());
-    if (nodes.size() == homes_.size()) {
-      memory_.emplace();
-    } else {
-      memory_.emplace(members_, own, place, deadlines);
-    }
-    const std::vector<Area*> areas = memory_->areas();
-    own_ = areas[place];
-    const int owners = nodes.size() > 1 ? 1 : 0;
-    std::unique_ptr<node::Network> between;
-    if (owners > 0 && place == 0) {
-      between = network(members_.among(leaders), std::move(nodes), deadlines);
-    }
-    exchange_ =
-        std::make_unique<node::Exchange>(node::Ranks(areas, static_cast<int>(place), own.ranks),
-                                         deadlines, owners, std::move(between));
-  }
+        ranks_per_host_(ranks_per_host) {}
 
   int rank() const override { return members_.rank(); }
   int size() const override { return members_.size(); }
-  Ticket start(const Message& message, std::span<double> data) override {
-    return exchange_->start(message, data);
-  }
-  bool arrived(Ticket ticket) override { return exchange_->arrived(ticket); }
-  void finish(Ticket ticket) override { exchange_->finish(ticket); }
-  void give_up(std::string_view why) noexcept override { exchange_->give_up(why); }
-  void refuse(std::string_view why) noexcept override { exchange_->refuse(why); }
-  FlightRecord* flight_record() override { return &own_->flight_record; }
 
   std::unique_ptr<Transport> split(std::span<const int> colors) override {
     std::vector<int> some;
@@ -242,9 +206,6 @@ class Builtin final : public Transport {
   std::vector<Home> homes_;  ///< one for each member
   Deadlines deadlines_;
   int ranks_per_host_;
-  std::optional<Memory> memory_;
-  Area* own_ = nullptr;
-  std::unique_ptr<node::Exchange> exchange_;  ///< destroyed first, as it works on the memory
 };
 
 }  // namespace

@@ -79,6 +79,7 @@ class Exchange {
   void finish(Transport::Ticket ticket);
   void give_up(std::string_view why) noexcept;
   void refuse(std::string_view why) noexcept;
+  FlightRecord* flight_record() { return &ranks_.own().flight_record; }
 
  private:
   using Clock = std::chrono::steady_clock;

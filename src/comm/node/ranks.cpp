@@ -13,8 +13,9 @@
 
 namespace syncbn::comm::node {
 
-Ranks::Ranks(std::span<Area* const> areas, int self, std::vector<int> names)
-    : areas_(areas.begin(), areas.end()),
+Ranks::Ranks(std::shared_ptr<const Areas> areas, int self, std::vector<int> names)
+    : memory_(std::move(areas)),
+      areas_(memory_->all()),
       self_(static_cast<std::size_t>(self)),
       names_(std::move(names)) {}
 

@@ -3,11 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "comm/node/areas.hpp"
 #include "comm/node/shared.hpp"
 
 namespace syncbn::comm::node {
@@ -15,9 +17,9 @@ namespace syncbn::comm::node {
 /// Gives one rank of a node access to the areas of all (shared.hpp), and interprets them.
 class Ranks {
  public:
-  /// `areas` are in the order of the ranks, this rank's at `self`, and must outlive this object.
-  /// `names` are the ranks' numbers in the group.
-  Ranks(std::span<Area* const> areas, int self, std::vector<int> names);
+  /// `areas` are in the order of the ranks, this rank's at `self`. `names` are the ranks' numbers
+  /// in the group.
+  Ranks(std::shared_ptr<const Areas> areas, int self, std::vector<int> names);
 
   std::size_t size() const { return areas_.size(); }
   std::size_t self() const { return self_; }
@@ -49,6 +51,7 @@ class Ranks {
  private:
   void wake_all() const noexcept;
 
+  std::shared_ptr<const Areas> memory_;
   std::vector<Area*> areas_;
   std::size_t self_;
   std::vector<int> names_;

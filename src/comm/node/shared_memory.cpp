@@ -16,15 +16,14 @@
 namespace syncbn::comm::node {
 namespace {
 
-[[noreturn]] void fail(const std::string& doing, std::size_t bytes, const std::string& problem) {
-  throw CommError(doing + " " + std::to_string(bytes) +
-                  " bytes of memory that the ranks of a host share: " + problem +
+[[noreturn]] void fail(const std::string& doing, const std::string& problem) {
+  throw CommError(doing + " memory that the ranks of a host share: " + problem +
                   " (they take 0.5 MB each, and must be processes of one user; or choose MPI's "
                   "exchange)");
 }
 
 [[noreturn]] void fail(const std::string& doing, std::size_t bytes, int error) {
-  fail(doing, bytes, std::generic_category().message(error));
+  fail(doing + " " + std::to_string(bytes) + " bytes of", std::generic_category().message(error));
 }
 
 /// Returns a text that tells an open file from all others: device, inode and size.
@@ -53,16 +52,19 @@ SharedMemory SharedMemory::create(std::size_t bytes) {
   return memory;
 }
 
-SharedMemory SharedMemory::open(const std::string& address, std::size_t bytes) {
+SharedMemory SharedMemory::open(const std::string& address) {
   const std::size_t blank = address.find(' ');
   const std::string path = address.substr(0, blank);
-  SharedMemory memory(::open(path.c_str(), O_RDWR | O_CLOEXEC), bytes);
+  SharedMemory memory(::open(path.c_str(), O_RDWR | O_CLOEXEC), 0);
   if (!memory.file_) {
-    fail("opening", bytes, path + ": " + std::generic_category().message(errno));
+    fail("opening", path + ": " + std::generic_category().message(errno));
   }
   if (identity(memory.file_.get()) != address.substr(blank + 1)) {
-    fail("opening", bytes, path + " is something else (do the ranks see different /proc?)");
+    fail("opening", path + " is something else (do the ranks see different /proc?)");
   }
+  struct stat found {};
+  fstat(memory.file_.get(), &found);
+  memory.bytes_ = static_cast<std::size_t>(found.st_size);
   memory.map();
   memory.hide();
   return memory;

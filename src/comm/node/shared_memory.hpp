@@ -22,13 +22,14 @@ class SharedMemory {
   static SharedMemory create(std::size_t bytes);
   /// Maps memory that another process has made and not hidden yet; `address` is what its address()
   /// returned. Throws CommError.
-  static SharedMemory open(const std::string& address, std::size_t bytes);
+  static SharedMemory open(const std::string& address);
 
   SharedMemory(SharedMemory&& other) noexcept;
   SharedMemory& operator=(SharedMemory&&) = delete;
   ~SharedMemory();
 
   std::byte* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
 
   /// Returns a text for `open` in processes that see the same /proc. Only for memory that was
   /// created and is not hidden.
