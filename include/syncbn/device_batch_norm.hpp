@@ -46,7 +46,7 @@ class DeviceSaved {
 /// are in device memory, and every call puts its work on the caller's stream and returns.
 ///
 /// `forward` and `backward` are collective over the group. Each has one sum over the ranks, of 2C +
-/// 1 doubles and the exchange's own words (DeviceCommunicator::own_words). Unless stated below, a
+/// 1 doubles and, over NCCL or a custom group, 8 of the exchange's. Unless stated below, a
 /// call waits for the device only if the group's sums do. After the first steps no pass allocates,
 /// so that from then on passes over an NCCL communicator can be captured in a CUDA graph. The
 /// group's device must be current in every call. Memory that is passed must not be used otherwise

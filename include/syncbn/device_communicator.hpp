@@ -61,23 +61,20 @@ class DeviceCommunicator {
   /// out which ranks are missing, or what each did. So give it deadlines no shorter than these, and
   /// call its own collectives, in between, in the same order on all ranks.
   ///
-  /// Besides its sum, a message costs the device two kernels of one block, and the CPU three
-  /// launches, NCCL's from a thread that is started for it. NCCL keeps device memory for every
-  /// communicator. Do not make one while a stream is being captured. Keep it until streams are done
-  /// with its sums, and graphs that hold them are destroyed.
+  /// Besides its sum, a layer's message costs the device two kernels of one block, and the CPU
+  /// three launches, NCCL's from a thread that is started for it; `all_reduce` has one launch of
+  /// NCCL's more. NCCL keeps device memory for every communicator. Do not make one while a stream
+  /// is being captured. Keep it until streams are done with its sums, and graphs that hold them are
+  /// destroyed.
   static DeviceCommunicator nccl(Communicator bootstrap, Deadlines deadlines = default_deadlines());
 
   int rank() const;
   int size() const;
 
-  /// A sum needs this many doubles behind its values for itself.
-  static constexpr std::size_t own_words = 8;
-
   /// Collective. Puts on `stream` the sum over the ranks of values[0] to values[length - 1], in
-  /// place, the same bits on every rank; the own_words doubles behind them are overwritten.
-  /// `values` is device memory and must stay until the stream has done the sum. Sums must follow
-  /// each other: in one stream, or in several that wait for each other. Throws CommError if a sum
-  /// has failed so far.
+  /// place, the same bits on every rank. `values` is device memory and must stay until the stream
+  /// has done the sum. Sums must follow each other: in one stream, or in several that wait for each
+  /// other. Throws CommError if a sum has failed so far.
   void all_reduce(double* values, std::size_t length, CudaStream stream) const;
 
   /// Throws CommError if a sum has failed so far, and does not wait for the device. Local unless a

@@ -2,7 +2,7 @@
 //
 // clang-format off
 // backward  backward_sums      one read of x, dy
-//           all_reduce         of 2C + 1 doubles and the exchange's own words
+//           all_reduce         of 2C + 1 doubles
 //           finalize_backward  coefficients, parameter gradients
 //           input_gradient     one read of x, dy, one write of dx
 // clang-format on
@@ -84,7 +84,7 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
       .scale = statistics[DeviceStatistics::scale],
       .shift = statistics[DeviceStatistics::shift],
       .negative_slope = options_.activation.negative_slope};
-  double* sums = working_->sums.as<double>();
+  double* sums = working_->sums.data();
   const comm::Descriptor what{.operation = comm::Operation::backward,
                               .layer = working_->layer.label,
                               .channels = channels_,
@@ -103,10 +103,10 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
     kernels::cuda::backward_sums(
         {.upstream = upstream, .sums = sums, .workspace = working_->partial.data()}, stream);
     if (local) {
-      working_->own_sums.copy(working_->sums, working_->own_sums.bytes(), stream);
+      working_->own_sums.copy(working_->sums.buffer(), working_->own_sums.bytes(), stream);
     }
     if (!(frozen && local)) {
-      group_.sum().all_reduce(what, sums, sums_length(channels_), stream);
+      group_.sum().all_reduce(what, working_->sums.first(sums_length(channels_)), stream);
     }
   }
   double* mean_dz = working_->arrays[DeviceWorkspace::mean_dz];

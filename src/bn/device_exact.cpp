@@ -29,8 +29,7 @@ DeviceExact::DeviceExact(std::int64_t channels, int ranks)
       exponents_(bytes_of(channels::exact_ints * channels, sizeof(int))),
       words_(bytes_of(channels::exact_words(channels), sizeof(std::uint64_t))),
       values_(bytes_of(channels::exact_doubles * channels, sizeof(double))),
-      message_(bytes_of(message_words(channels, code_), sizeof(double)) +
-               comm::DeviceSum::own_words * sizeof(double)),
+      message_(static_cast<std::size_t>(message_words(channels, code_))),
       of_(channels::lay_out(channels, exponents_.as<int>(), values_.as<double>(),
                             words_.as<std::uint64_t>())) {
   forget(nullptr);
@@ -60,7 +59,7 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
        kernels::cuda::ForwardTally{
            .pass = pass, .x = arguments.x, .weight = arguments.weight, .pivot = arguments.pivot},
        channels::SettleForward{.pass = pass,
-                               .message = message_.as<double>(),
+                               .message = message_.data(),
                                .round = 0,
                                .eps = arguments.eps,
                                .pivot = arguments.pivot,
@@ -78,7 +77,7 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
   count(upstream.data, upstream.weight, stream);
   take(group, what, kernels::cuda::BackwardTally{.pass = pass, .upstream = upstream},
        channels::SettleBackward{.pass = pass,
-                                .message = message_.as<double>(),
+                                .message = message_.data(),
                                 .round = 0,
                                 .sums = arguments.sums,
                                 .own_sums = arguments.own_sums},
@@ -96,9 +95,9 @@ template <class Tally, class Settle>
 void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally,
                        Settle settle, const double* mean, comm::Stream stream) {
   const channels::ExactPass& pass = tally.pass;
-  double* message = message_.as<double>();
+  double* message = message_.data();
   const auto all_reduce = [&](std::int64_t words) {
-    group.all_reduce(what, message, static_cast<std::size_t>(words), stream);
+    group.all_reduce(what, message_.first(static_cast<std::size_t>(words)), stream);
     what.operation = comm::Operation::second_sums;
   };
   for (; settle.round < Settle::rounds; ++settle.round) {

@@ -14,8 +14,7 @@
 //
 // Repeats are always put on the stream, whether they turn out to be needed or not. Their kernels
 // read only channels that need one (usually none), but their all-reduces always run: a forward has
-// 5 messages and a backward 3 (channels/exact_messages.hpp), which are the exchange's own words
-// longer (comm::DeviceSum::own_words).
+// 5 messages and a backward 3 (channels/exact_messages.hpp).
 
 #include <cstdint>
 
@@ -71,7 +70,7 @@ class DeviceExact {
   cuda::DeviceBuffer exponents_;  ///< ints
   cuda::DeviceBuffer words_;      ///< 64 bits each: tallies, magnitudes and the count
   cuda::DeviceBuffer values_;     ///< doubles
-  cuda::DeviceBuffer message_;    ///< doubles, behind them the exchange's own words
+  comm::DeviceMessage message_;
   channels::ExactChannels of_;
 };
 

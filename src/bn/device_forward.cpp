@@ -2,7 +2,7 @@
 //
 // clang-format off
 // forward   forward_sums       one read of x
-//           all_reduce         of 2C + 1 doubles and the exchange's own words
+//           all_reduce         of 2C + 1 doubles
 //           finalize           statistics, running statistics, the next pivot
 //           normalize          one read of x, one write of y
 // clang-format on
@@ -120,7 +120,7 @@ void DeviceBatchNorm::save_pass(const Forward& pass, DeviceSaved& saved) const {
 }
 
 void DeviceBatchNorm::sum_over_group(comm::Operation kind, const Forward& pass, CudaStream stream) {
-  double* sums = working_->sums.as<double>();
+  double* sums = working_->sums.data();
   auto* history = working_->history.as<std::uint64_t>();
   const bool alone = group_.size() == 1;  // with nobody to compare with
   if (!alone) {
@@ -167,7 +167,7 @@ void DeviceBatchNorm::sum_over_group(comm::Operation kind, const Forward& pass, 
                                .sums = sums,
                                .workspace = working_->partial.data()},
                               stream);
-  group_.sum().all_reduce(what, sums, sums_length(channels_), stream);
+  group_.sum().all_reduce(what, working_->sums.first(sums_length(channels_)), stream);
 }
 
 void DeviceBatchNorm::finalize(DeviceStatistics& statistics, DType dtype, Moves moves,
@@ -179,7 +179,7 @@ void DeviceBatchNorm::finalize(DeviceStatistics& statistics, DType dtype, Moves 
                .momentum = options_.momentum};
   }
   kernels::cuda::finalize({.channels = channels_,
-                           .sums = working_->sums.as<double>(),
+                           .sums = working_->sums.data(),
                            .dtype = dtype,
                            .pivot = state_->pivot.as<double>(),
                            .eps = options_.eps,

@@ -89,7 +89,7 @@ struct DeviceWorkspace {
 
   explicit DeviceWorkspace(std::int64_t channels)
       : arrays(channels),
-        sums((sums_length(channels) + comm::DeviceSum::own_words) * sizeof(double)),
+        sums(sums_length(channels)),
         own_sums(sums_length(channels) * sizeof(double)),
         history(sizeof(std::uint64_t)) {}
 
@@ -106,7 +106,7 @@ struct DeviceWorkspace {
   }
 
   Arrays<count> arrays;
-  cuda::DeviceBuffer sums;      ///< [2C + 1] the group's, behind them the exchange's own words
+  comm::DeviceMessage sums;     ///< [2C + 1] the group's
   cuda::DeviceBuffer own_sums;  ///< [2C + 1] this rank's, in a backward
   cuda::DeviceBuffer history;   ///< one std::uint64_t: kernels::cuda::History::print
   cuda::DeviceBuffer partial;

@@ -24,8 +24,6 @@ struct syncbn_device_saved {
   DeviceSaved saved;
 };
 
-static_assert(SYNCBN_DEVICE_OWN_WORDS == DeviceCommunicator::own_words);
-
 // --- communicators ----------------------------------------------------------------------------
 
 syncbn_status syncbn_device_communicator_self(syncbn_device_communicator** out) {

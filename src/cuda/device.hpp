@@ -6,6 +6,9 @@
 
 namespace syncbn::cuda {
 
+/// Throws NotConfigured in a build without CUDA.
+void require_cuda();
+
 /// Returns how many CUDA devices this process can use; 0 also where there is no driver.
 int device_count();
 

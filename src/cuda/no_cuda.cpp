@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "syncbn/error.hpp"
 
+#include "cuda/capture.hpp"
 #include "cuda/device.hpp"
 #include "cuda/device_buffer.hpp"
 #include "cuda/event.hpp"
+#include "cuda/pinned_buffer.hpp"
 
 namespace syncbn::cuda {
 namespace {
@@ -15,8 +17,14 @@ namespace {
 
 }  // namespace
 
+void require_cuda() {
+  refuse("no CUDA device");
+}
 int device_count() {
   return 0;
+}
+int current_device() {
+  refuse("no CUDA device");
 }
 void choose_device(int) {
   refuse("no device to choose");
@@ -29,6 +37,12 @@ std::string runtime_version() {
 }
 std::string driver_version() {
   refuse("no version of CUDA");
+}
+OnDevice::OnDevice(int device) : before_(device) {
+  refuse("no device to choose");
+}
+OnDevice::~OnDevice() {
+  static_cast<void>(before_);  // clang calls it unused otherwise
 }
 
 // Without CUDA no buffer has memory, so there is nothing to be done with it.
@@ -44,12 +58,20 @@ void FreeDevice::operator()(void*) const noexcept {}
 void upload(std::span<const std::byte>, void*, StreamView) {}
 void download(const void*, std::span<std::byte>, StreamView) {}
 
+PinnedBuffer::PinnedBuffer(std::size_t) {
+  refuse("no pinned memory");
+}
+void FreePinned::operator()(void*) const noexcept {}
+
 // There is no stream but the default one, on which nothing can be put, and no event.
 
 void StreamView::synchronize() const {}
 void DestroyStream::operator()(StreamHandle) const noexcept {}
 Stream make_stream() {
   refuse("no stream");
+}
+bool is_capturing(StreamView) {
+  return false;
 }
 
 Event::Event(Timing) {

@@ -5,6 +5,10 @@
 
 namespace syncbn::cuda {
 
+void FreePinned::operator()(void* memory) const noexcept {
+  cudaFreeHost(memory);
+}
+
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) {
   void* memory = nullptr;
   check(cudaMallocHost(&memory, bytes), "allocating pinned memory");

@@ -4,12 +4,10 @@
 #include <cstddef>
 #include <memory>
 
-#include <cuda_runtime_api.h>
-
 namespace syncbn::cuda {
 
 struct FreePinned {
-  void operator()(void* memory) const noexcept { cudaFreeHost(memory); }
+  void operator()(void* memory) const noexcept;
 };
 
 /// Owns pinned host memory, which devices copy from and to on their own. It is not cleared. To make

@@ -196,7 +196,7 @@ static void state_goes_from_the_device_to_the_host_and_back(void) {
 }
 
 static void sums_are_of_the_device(void) {
-  double values[2 + SYNCBN_DEVICE_OWN_WORDS] = {3, 4};
+  double values[2] = {3, 4};
   syncbn_device_communicator* self = NULL;
   EXPECT_OK(syncbn_device_communicator_self(&self));
   double* placed_values = on_device(values, sizeof values);

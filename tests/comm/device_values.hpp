@@ -25,13 +25,13 @@ class OnDeviceTest : public testing::Test {
   }
 };
 
-/// A message in device memory, with room for what the exchange adds, and a stream to use it in.
+/// Values in device memory, and a stream to use them in.
 class DeviceValues {
  public:
   explicit DeviceValues(std::vector<double> values)
       : host_(std::move(values)),
         stream_(cuda::make_stream()),
-        buffer_((host_.size() + DeviceCommunicator::own_words) * sizeof(double)) {
+        buffer_(host_.size() * sizeof(double)) {
     write();
   }
 
@@ -43,17 +43,14 @@ class DeviceValues {
   void write() { buffer_.upload(std::as_bytes(std::span(host_)), stream()); }
 
   /// What is there when the stream is done.
-  std::vector<double> read() const { return read(length()); }
-  std::vector<double> read_all() const { return read(length() + DeviceCommunicator::own_words); }
-
- private:
-  std::vector<double> read(std::size_t count) const {
-    std::vector<double> values(count);
+  std::vector<double> read() const {
+    std::vector<double> values(length());
     buffer_.download(std::as_writable_bytes(std::span(values)), stream());
     cuda::StreamView(stream()).synchronize();
     return values;
   }
 
+ private:
   std::vector<double> host_;
   cuda::Stream stream_;
   cuda::DeviceBuffer buffer_;

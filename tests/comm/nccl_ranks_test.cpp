@@ -266,9 +266,10 @@ TEST(NcclRanks, ThatDisagreeAreToldSo) {
     const DeviceCommunicator group = DeviceCommunicator::nccl(ranks, 30s);
     DeviceValues values({1.0, 2.0});
     const comm::Descriptor what{.layer = ranks.rank() == 0 ? "bn1" : "bn2", .channels = 2};
-    EXPECT_THAT(
-        failure_of([&] { group.sum().all_reduce(what, values.data(), 2, values.stream()); }),
-        AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'")));
+    EXPECT_THAT(failure_of([&] {
+                  group.sum().all_reduce(what, {values.data(), 2}, values.stream());
+                }),
+                AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'")));
   });
 }
 

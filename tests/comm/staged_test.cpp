@@ -89,9 +89,10 @@ TEST_F(StagedTest, RanksThatDisagreeAreToldInTheCall) {
     const DeviceCommunicator group = DeviceCommunicator::staged(host);
     DeviceValues values(std::vector<double>(9, 1.0));
     const Descriptor what{Operation::forward, host.rank() == 0 ? "bn1" : "bn2", 4, DType::f32};
-    EXPECT_THAT(
-        failure_of([&] { group.sum().all_reduce(what, values.data(), 9, values.stream()); }),
-        AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'"), HasSubstr("same layers")));
+    EXPECT_THAT(failure_of([&] {
+                  group.sum().all_reduce(what, {values.data(), 9}, values.stream());
+                }),
+                AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'"), HasSubstr("same layers")));
   });
 }
 

@@ -28,17 +28,17 @@ class Rank {
     syncbn::cuda::StreamView(values_.stream()).synchronize();
   }
 
-  void stamp(std::uint64_t what) {
-    launch(cuda::Stamp{message(what)}, values_.stream());
-    words_ = values_.read_all();
+  void stamp(std::uint64_t what) { launch(cuda::Stamp{message(what)}, values_.stream()); }
+  std::vector<double> words() const {
+    std::vector<double> words(fingerprint_words);
+    words_.download(std::as_writable_bytes(std::span(words)), values_.stream());
+    syncbn::cuda::StreamView(values_.stream()).synchronize();
+    return words;
   }
-  std::vector<double> words() const { return {words_.begin() + length, words_.end()}; }
 
   void verify(std::uint64_t what, const std::vector<double>& summed_words, int ranks) {
-    words_buffer().upload(std::as_bytes(std::span(summed_words)), values_.stream());
-    cuda::Stamped stamped = message(what);
-    stamped.words = words_buffer().as<double>();
-    launch(cuda::Verify{stamped, values_.data(), length, ranks}, values_.stream());
+    words_.upload(std::as_bytes(std::span(summed_words)), values_.stream());
+    launch(cuda::Verify{message(what), values_.data(), length, ranks}, values_.stream());
     values_.read();
   }
 
@@ -46,15 +46,13 @@ class Rank {
   Board& board() { return board_; }
 
  private:
-  syncbn::cuda::DeviceBuffer& words_buffer() { return summed_; }
   cuda::Stamped message(std::uint64_t what) {
-    return {what, 3, values_.data() + length, tally_.as<cuda::Tally>(), &board_};
+    return {what, 3, words_.as<double>(), tally_.as<cuda::Tally>(), &board_};
   }
 
   test::DeviceValues values_{std::vector<double>(length, 1.0)};
-  std::vector<double> words_;
   syncbn::cuda::DeviceBuffer tally_{sizeof(cuda::Tally)};
-  syncbn::cuda::DeviceBuffer summed_{fingerprint_words * sizeof(double)};
+  syncbn::cuda::DeviceBuffer words_{fingerprint_words * sizeof(double)};
   syncbn::cuda::PinnedBuffer pinned_{sizeof(Board)};
   Board& board_ = *new (pinned_.data()) Board;
 };

@@ -52,10 +52,7 @@ syncbn_status syncbn_device_communicator_nccl(const syncbn_communicator* bootstr
 syncbn_status syncbn_device_communicator_split(const syncbn_device_communicator* group, int color,
                                                syncbn_device_communicator** out);
 
-/* A sum needs this many doubles behind its values for itself. */
-enum { SYNCBN_DEVICE_OWN_WORDS = 8 };
-/* Collective. Puts on the stream the sum of values[0..length) over the ranks, in place, and
- * overwrites SYNCBN_DEVICE_OWN_WORDS doubles behind them. */
+/* Collective. Puts on the stream the sum of values[0..length) over the ranks, in place. */
 syncbn_status syncbn_device_communicator_all_reduce(const syncbn_device_communicator* group,
                                                     double* values, size_t length,
                                                     syncbn_cuda_stream stream);

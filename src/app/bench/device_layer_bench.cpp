@@ -11,6 +11,8 @@
 
 #include "app/bench/device_tensors.hpp"
 #include "app/bench/repetitions.hpp"
+#include "comm/device/device_message.hpp"
+#include "comm/device/device_sum.hpp"
 #include "cuda/event.hpp"
 #include "kernels/cuda/cuda.hpp"
 
@@ -19,11 +21,6 @@ namespace {
 
 /// A region four times the L2's size is cleared this many times: about a millisecond on an H100.
 constexpr int busy_rounds = 12;
-
-cuda::DeviceBuffer message_memory(std::int64_t channels) {
-  return cuda::DeviceBuffer((sums_length(channels) + DeviceCommunicator::own_words) *
-                            sizeof(double));
-}
 
 /// A DeviceBench holds a layer and its phases, ready to be put on a stream.
 class DeviceBench {
@@ -60,7 +57,7 @@ class DeviceBench {
   cuda::DeviceBuffer arrays_;  ///< [arrays, C]
   cuda::DeviceBuffer pivot_;   ///< [C] doubles
   cuda::DeviceBuffer sums_;
-  cuda::DeviceBuffer message_;
+  comm::DeviceMessage message_;
   cuda::DeviceBuffer workspace_;
   cuda::DeviceBuffer busy_;
   DeviceBatchNorm norm_;
@@ -77,8 +74,8 @@ DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, i
       pool_(layer.shape, options.dtype, options.layout, rank, devices.device.cache_bytes),
       arrays_(arrays * static_cast<std::size_t>(channels_) * sizeof(double)),
       pivot_(static_cast<std::size_t>(channels_) * sizeof(double)),
-      sums_(message_memory(channels_)),
-      message_(message_memory(channels_)),
+      sums_(sums_length(channels_) * sizeof(double)),
+      message_(sums_length(channels_)),
       workspace_(kernels::cuda::workspace_bytes(layer.shape, options.dtype, options.layout)),
       busy_(4 * devices.device.cache_bytes),
       norm_(channels_, devices.all, {.name = layer.text, .eps = bench_eps}),
@@ -88,7 +85,7 @@ DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, i
                    .eps = bench_eps,
                    .reproducibility = Reproducibility::exact}) {
   pivot_.clear(stream_.get());
-  message_.clear(stream_.get());
+  message_.buffer().clear(stream_.get());
   add_phases();
   add_layer(Phase::forward, Phase::backward, norm_, saved_);
   for (const Rival rival : options.rivals) {
@@ -179,7 +176,8 @@ void DeviceBench::add_phases() {
   add(Phase::copy, [this](DeviceTensors& t) { t.y.copy(t.x, t.x.bytes(), stream_.get()); });
   add(Phase::sums, [this](DeviceTensors& t) { put_forward_sums(t); });
   add(Phase::exchange, [this](DeviceTensors&) {
-    ranks_.all_reduce(message_.as<double>(), sums_length(channels_), stream_.get());
+    ranks_.sum().all_reduce({.channels = channels_}, message_.first(sums_length(channels_)),
+                            stream_.get());
   });
   add(Phase::normalize, [this](DeviceTensors& t) {
     kernels::cuda::normalize({.x = pool_.view(t.x),

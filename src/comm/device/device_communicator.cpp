@@ -12,8 +12,6 @@
 
 namespace syncbn {
 
-static_assert(DeviceCommunicator::own_words == comm::DeviceSum::own_words);
-
 DeviceCommunicator::DeviceCommunicator(std::shared_ptr<comm::DeviceSum> sum)
     : sum_(std::move(sum)) {}
 
@@ -37,9 +35,9 @@ int DeviceCommunicator::size() const {
 void DeviceCommunicator::all_reduce(double* values, std::size_t length, CudaStream stream) const {
   if (values == nullptr) {
     throw InvalidArgument("all_reduce of " + std::to_string(length) +
-                          " values at a null pointer (device memory for own_words more than that)");
+                          " values at a null pointer (device memory)");
   }
-  sum_->all_reduce({.channels = static_cast<std::int64_t>(length)}, values, length, stream);
+  sum_->all_reduce({.channels = static_cast<std::int64_t>(length)}, {values, length}, stream);
 }
 
 void DeviceCommunicator::poll() const {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
 
+#include "comm/device/device_message.hpp"
 #include "comm/group/descriptor.hpp"
-#include "comm/group/fingerprint_words.hpp"
 #include "comm/group/layer_names.hpp"
 
 struct CUstream_st;
@@ -24,9 +23,6 @@ using Stream = CUstream_st*;
 /// for each other.
 class DeviceSum {
  public:
-  /// The number of doubles behind a message's values that the exchange overwrites: its fingerprint.
-  static constexpr std::size_t own_words = fingerprint_words;
-
   virtual ~DeviceSum() = default;
 
   /// Returns how many layers of this name were counted before: see LayerNames.
@@ -35,11 +31,11 @@ class DeviceSum {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// Collective. Puts on `stream` the sum over the ranks of `length` doubles in device memory, in
-  /// place, the same bits on every rank; `own_words` more behind them are overwritten. All ranks
-  /// send their messages in the same order. The first message of a layer, pass and length waits for
-  /// the other ranks' hosts. Throws CommError as `poll` does.
-  virtual void all_reduce(const Descriptor& what, double* values, std::size_t length,
+  /// Collective. Puts on `stream` the sum of a message over the ranks, in place, the same bits on
+  /// every rank. All ranks send their messages in the same order, and all with or all without room
+  /// behind them (DeviceMessage). The first message of a layer, pass and length waits for the other
+  /// ranks' hosts. Throws CommError as `poll` does.
+  virtual void all_reduce(const Descriptor& what, const DeviceMessageView& message,
                           Stream stream) = 0;
 
   /// Throws CommError if a message has failed so far; it is then collective, to tell who did what

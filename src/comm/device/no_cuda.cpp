@@ -1,24 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "syncbn/error.hpp"
+#include "comm/device/cuda/stamp.hpp"
 
-#include "comm/device/device_sums.hpp"
+namespace syncbn::comm::cuda {
 
-namespace syncbn::comm {
-namespace {
+// Without CUDA no sum of device memory can be made, so there is none that would launch these.
 
-[[noreturn]] void refuse() {
-  throw NotConfigured(
-      "no sums of device memory (built without CUDA). Configure with "
-      "-DSYNCBN_CUDA=ON.");
-}
+void launch(const Stamp&, CUstream_st*) {}
+void launch(const Verify&, CUstream_st*) {}
 
-}  // namespace
-
-std::unique_ptr<DeviceSum> self_sum() {
-  refuse();
-}
-std::unique_ptr<DeviceSum> staged_sum(Communicator, Deadlines) {
-  refuse();
-}
-
-}  // namespace syncbn::comm
+}  // namespace syncbn::comm::cuda

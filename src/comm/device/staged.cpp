@@ -22,8 +22,8 @@
 #include "comm/group/deadline_clock.hpp"
 #include "comm/group/deadlines.hpp"
 #include "comm/group/group.hpp"
-#include "cuda/check.hpp"
 #include "cuda/device.hpp"
+#include "cuda/device_buffer.hpp"
 #include "cuda/event.hpp"
 #include "cuda/pinned_buffer.hpp"
 #include "cuda/stream.hpp"
@@ -49,28 +49,26 @@ class StagedSum final : public DeviceSum {
   int rank() const override { return host_.rank(); }
   int size() const override { return host_.size(); }
 
-  void all_reduce(const Descriptor& of_device, double* values, std::size_t length,
+  void all_reduce(const Descriptor& of_device, const DeviceMessageView& message,
                   Stream stream) override {
     if (size() == 1) {
       return;
     }
     const syncbn::cuda::OnDevice on_device(device_);
-    const std::size_t bytes = length * sizeof(double);
     cuda::refuse_capture(stream, "a staged sum on");
-    const std::span<double> staging = room_for(length);
+    const std::span<double> staging = room_for(message.length);
     copied_back_.hold(stream);
-    fetch(staging.data(), values, bytes, stream);
-    *state_.as<std::uint64_t>() = 0;
+    syncbn::cuda::download(message.data, std::as_writable_bytes(staging), stream);
+    const std::span state(state_.as<std::uint64_t>(), 1);
+    state[0] = 0;
     if (of_device.shared_on_device != nullptr) {
-      fetch(state_.data(), of_device.shared_on_device, sizeof(std::uint64_t), stream);
+      syncbn::cuda::download(of_device.shared_on_device, std::as_writable_bytes(state), stream);
     }
     wait(stream, [&] { return describe(of_device); });
     Descriptor what = of_device;
-    what.shared += *state_.as<std::uint64_t>();
+    what.shared += state[0];
     host_.group().exchange(what, staging);
-    syncbn::cuda::check(
-        cudaMemcpyAsync(values, staging.data(), bytes, cudaMemcpyHostToDevice, stream),
-        "copying a sum to the device");
+    syncbn::cuda::upload(std::as_bytes(staging), message.data, stream);
     copied_back_.record(stream);
   }
 
@@ -94,11 +92,6 @@ class StagedSum final : public DeviceSum {
       staging_ = syncbn::cuda::PinnedBuffer(std::max(bytes, 2 * staging_.bytes()));
     }
     return {staging_.as<double>(), length};
-  }
-
-  static void fetch(void* to, const void* from, std::size_t bytes, Stream stream) {
-    syncbn::cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
-                        "copying a message to the host");
   }
 
   // Waits for this rank's stream. If that takes too long, tells the ranks that wait for this one.

@@ -40,23 +40,23 @@ Comm::~Comm() {
   abort();
 }
 
-void Comm::all_reduce(double* values, std::size_t length, CUstream_st* stream) {
+void Comm::all_reduce(double* values, std::size_t count, CUstream_st* stream) {
   const char* doing = "putting a sum on a stream";
   {
     const std::scoped_lock lock(mutex_);
-    check(ncclAllReduce(values, values, length, ncclDouble, ncclSum, usable(doing), stream), doing);
+    check(ncclAllReduce(values, values, count, ncclDouble, ncclSum, usable(doing), stream), doing);
   }
   settle(doing);
 }
 
-std::unique_ptr<Comm> Comm::split(int color) {
+std::unique_ptr<PlainDeviceSum> Comm::split(int color) {
   const char* doing = "splitting a communicator";
   {
     const std::scoped_lock lock(mutex_);
     check(ncclCommSplit(usable(doing), color, rank_, &part_, nullptr), doing);
   }
   settle(doing);
-  return std::unique_ptr<Comm>(new Comm(std::exchange(part_, nullptr), deadlines_));
+  return std::unique_ptr<PlainDeviceSum>(new Comm(std::exchange(part_, nullptr), deadlines_));
 }
 
 void Comm::abort() noexcept {

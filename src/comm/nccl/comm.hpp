@@ -10,35 +10,26 @@
 
 #include "syncbn/communicator.hpp"
 
-struct CUstream_st;
+#include "comm/device/plain_device_sum.hpp"
 
 namespace syncbn::comm::nccl {
 
-/// Owns a non-blocking communicator of NCCL's. One thread calls it; others may ask for errors and
-/// abort it meanwhile. A call that takes longer than the deadlines is reported, and then aborted
-/// with a CommError.
-class Comm {
+/// Owns a non-blocking communicator of NCCL's. A call that takes longer than the deadlines is
+/// reported, and then aborted with a CommError.
+class Comm final : public PlainDeviceSum {
  public:
   /// Collective. Each rank takes part with the device that is current for it.
   Comm(const ncclUniqueId& id, int rank, int size, Deadlines deadlines);
   Comm(const Comm&) = delete;
   Comm& operator=(const Comm&) = delete;
   /// Waits for what was put on streams, by the deadlines; during unwinding it aborts.
-  ~Comm();
+  ~Comm() override;
 
-  /// Collective. Puts the sum of `values` over the ranks on the stream, in place.
-  void all_reduce(double* values, std::size_t length, CUstream_st* stream);
-
-  /// Collective. Returns a communicator of the ranks with the same color, at least 0, ordered by
-  /// rank.
-  std::unique_ptr<Comm> split(int color);
-
-  /// Ends the work that was put on streams, whose values are lost; every later call fails. May be
-  /// called from any thread. Returns when NCCL is done with that work.
-  void abort() noexcept;
-
-  /// Returns what went wrong in the background, "" if nothing did. May be called from any thread.
-  std::string trouble();
+  void all_reduce(double* values, std::size_t count, CUstream_st* stream) override;
+  std::string trouble() override;
+  /// Every later call fails.
+  void abort() noexcept override;
+  std::unique_ptr<PlainDeviceSum> split(int color) override;
 
  private:
   Comm(ncclComm_t comm, Deadlines deadlines);

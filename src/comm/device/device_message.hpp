@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+
+#include "comm/group/fingerprint_words.hpp"
+#include "cuda/device_buffer.hpp"
+
+namespace syncbn::comm {
+
+/// Refers to the values of one message in device memory.
+struct DeviceMessageView {
+  double* data = nullptr;
+  std::size_t length = 0;
+  /// Whether the exchange may use the `fingerprint_words` doubles behind the values. If so, values
+  /// and fingerprint travel in one sum, else in two.
+  bool has_room = false;
+};
+
+/// Owns device memory for messages of up to a given length, with the room behind them that lets
+/// their fingerprint travel in the same sum.
+class DeviceMessage {
+ public:
+  /// Allocates on the current device.
+  explicit DeviceMessage(std::size_t longest)
+      : longest_(longest), buffer_((longest + fingerprint_words) * sizeof(double)) {}
+
+  /// Returns [longest] doubles.
+  double* data() const { return buffer_.as<double>(); }
+  syncbn::cuda::DeviceBuffer& buffer() { return buffer_; }
+
+  /// Returns the message that consists of the first `length` values.
+  DeviceMessageView first(std::size_t length) const {
+    assert(length <= longest_);
+    return {data(), length, true};
+  }
+
+ private:
+  std::size_t longest_;
+  syncbn::cuda::DeviceBuffer buffer_;
+};
+
+}  // namespace syncbn::comm
