@@ -4,6 +4,7 @@
 // This header needs no CUDA header: a cudaStream_t is passed as it is.
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "syncbn/communicator.hpp"
@@ -68,6 +69,36 @@ class DeviceCommunicator {
   /// destroyed.
   static DeviceCommunicator nccl(Communicator bootstrap, Deadlines deadlines = default_deadlines());
 
+  /// An AllReduce puts on `stream` the sum of values[0] to values[count - 1], in device memory,
+  /// over all ranks: in place, the same bits on every rank. It returns without waiting for the
+  /// stream, or throws. All ranks call it in the same order with equal counts.
+  using AllReduce = std::function<void(double* values, std::size_t count, CudaStream stream)>;
+  /// An Abort ends the sums that AllReduce has put on streams, whose values are lost, and returns
+  /// when streams can go on. It is called from a thread of the library, or in the last handle's
+  /// destructor, once and only after a failure; AllReduce may be running at the time.
+  using Abort = std::function<void()>;
+
+  /// Local. Makes a group that sums with another library's collective, such as a framework's. Every
+  /// rank passes its callback, which is not called in a group of one.
+  ///
+  /// `host` has the same ranks in the same order, and sums in the CPU's memory: what
+  /// Communicator::custom makes of the same framework will do. It is kept and used as `nccl` uses
+  /// its bootstrap, so what is said there of its deadlines and collectives holds here.
+  ///
+  /// Messages are checked as with `nccl`, by a small kernel before and one after each. Ranks that
+  /// disagree are told who did what, and a message that is not finished by the deadlines is
+  /// reported, and then the group has failed: `poll`, `synchronize` and every later call tell who
+  /// is missing. Then `abort` is called. Without one, streams stand still until the framework ends
+  /// its collectives, and destroying the last handle can wait for that.
+  ///
+  /// Sums can be captured in a CUDA graph if the callback's can. A layer's message takes one call
+  /// of the callback, and all_reduce two: one for the values, one for 8 doubles of the library's.
+  /// What the callback throws becomes a CommError (a DeviceError stays one) and the group is then
+  /// unusable. Such a group cannot be split. Keep it until streams are done with its sums, and
+  /// graphs that hold them are destroyed. Throws InvalidArgument for an empty callback.
+  static DeviceCommunicator custom(Communicator host, AllReduce all_reduce,
+                                   Deadlines deadlines = default_deadlines(), Abort abort = {});
+
   int rank() const;
   int size() const;
 
@@ -87,7 +118,8 @@ class DeviceCommunicator {
   void synchronize(CudaStream stream) const;
 
   /// Collective. Returns the sub-group of the ranks that gave the same color, in the order of their
-  /// ranks. Throws NotConfigured if the communicator it was made with cannot be split.
+  /// ranks. Throws NotConfigured for a custom communicator of more than one rank, and if the
+  /// communicator it was made with cannot be split.
   DeviceCommunicator split(int color) const;
 
   /// Wraps a sum that another part of this library made; not for callers.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,6 +27,12 @@ TEST(NoCuda, EveryDeviceCommunicatorSaysHowToGetOne) {
   const Communicator host = Communicator::self();
   expect_not_configured([] { DeviceCommunicator::self(); }, "-DSYNCBN_CUDA=ON");
   expect_not_configured([&] { DeviceCommunicator::staged(host); }, "-DSYNCBN_CUDA=ON");
+  const std::vector<Communicator> hosts = Communicator::threads(2);
+  for (const Communicator& of_ranks : {host, hosts[0]}) {
+    expect_not_configured(
+        [&] { DeviceCommunicator::custom(of_ranks, [](double*, std::size_t, CudaStream) {}); },
+        "-DSYNCBN_CUDA=ON");
+  }
   expect_not_configured([&] { DeviceCommunicator::nccl(host); }, "-DSYNCBN_NCCL=ON");
 }
 

@@ -24,6 +24,11 @@ DeviceCommunicator DeviceCommunicator::staged(Communicator host, Deadlines deadl
 DeviceCommunicator DeviceCommunicator::nccl(Communicator bootstrap, Deadlines deadlines) {
   return DeviceCommunicator(comm::nccl_sum(std::move(bootstrap), comm::validated(deadlines)));
 }
+DeviceCommunicator DeviceCommunicator::custom(Communicator host, AllReduce all_reduce,
+                                              Deadlines deadlines, Abort abort) {
+  return DeviceCommunicator(
+      comm::custom_sum(host, std::move(all_reduce), comm::validated(deadlines), std::move(abort)));
+}
 
 int DeviceCommunicator::rank() const {
   return sum_->rank();

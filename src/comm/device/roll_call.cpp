@@ -30,11 +30,13 @@ std::string verdict(std::span<double> rows) {
   const auto is = [](Row of, Standing standing) { return of[0] == static_cast<double>(standing); };
   bool all_begin = true;
   bool any_waited = false;
+  bool all_disagreed = true;
   bool same = true;
   std::vector<double> packed;
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     all_begin = all_begin && is(row(rank), Standing::begins);
     any_waited = any_waited || is(row(rank), Standing::waited);
+    all_disagreed = all_disagreed && is(row(rank), Standing::disagreed);
     same = same && std::ranges::equal(row(rank).subspan(1), row(0).subspan(1));
     packed.insert(packed.end(), row(rank).end() - descriptor_words, row(rank).end());
   }
@@ -44,6 +46,10 @@ std::string verdict(std::span<double> rows) {
   if (same && any_waited) {
     return "no rank is missing: all of them have it on their device. Do the devices reach each "
            "other?";
+  }
+  if (same && all_disagreed) {
+    return "the all-reduce did not add up the ranks' messages (all have sent the same one). If it "
+           "is a callback of yours: does it put the whole sum on the stream that it is given?";
   }
   return describe_disagreement(packed);
 }

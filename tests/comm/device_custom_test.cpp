@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A framework's own collective as the sum of device memory. The host is every rank's device: its
+// streams are threads, on which the collective meets the other ranks'.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <latch>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "syncbn/device_communicator.hpp"
+#include "syncbn/error.hpp"
+
+#include "comm/device/device_message.hpp"
+#include "comm/device/device_sum.hpp"
+#include "support/cuda_on_host.hpp"
+#include "support/on_ranks.hpp"
+
+namespace syncbn {
+namespace {
+
+using namespace std::chrono_literals;
+using comm::Descriptor;
+using comm::DeviceMessage;
+using comm::Operation;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr int size = 3;
+constexpr Descriptor bn1{Operation::forward, "bn1", 4, DType::f32};
+constexpr Descriptor bn2{Operation::forward, "bn2", 4, DType::f32};
+
+/// The collective of a framework: ranks' streams meet in it, and wait without an end.
+class Wire {
+ public:
+  void sum(int rank, std::span<double> values) {
+    std::unique_lock lock(mutex_);
+    Round& round = rounds_[turns_[static_cast<std::size_t>(rank)]++];
+    round.sum.resize(std::max(round.sum.size(), values.size()), 0.0);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      round.sum[i] += values[i];
+    }
+    round.came += 1;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return round.came == size || is_cut_.contains(rank); });
+    if (round.came == size) {
+      std::copy_n(round.sum.begin(), values.size(), values.begin());
+    }
+  }
+  /// Ends all sums of a rank, whoever is missing.
+  void cut(int rank) {
+    const std::scoped_lock lock(mutex_);
+    is_cut_.insert(rank);
+    changed_.notify_all();
+  }
+
+ private:
+  struct Round {
+    std::vector<double> sum;
+    int came = 0;
+  };
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<int, Round> rounds_;
+  std::vector<int> turns_ = std::vector<int>(size, 0);
+  std::set<int> is_cut_;
+};
+
+/// Whether the framework can end its sums.
+enum class Ends : bool { no, yes };
+
+/// One rank: what it has of the framework, and its group.
+struct Rank {
+  Rank(const Communicator& ranks, Wire& to, Deadlines deadlines, Ends ends)
+      : host(ranks), wire(to) {
+    const auto all_reduce = [this](double* values, std::size_t count, CudaStream on) {
+      counts.push_back(count);
+      if (throws) {
+        throw std::runtime_error("the framework is down");
+      }
+      on->put([this, values, count] { wire.sum(host.rank(), {values, count}); });
+    };
+    DeviceCommunicator::Abort abort;
+    if (ends == Ends::yes) {
+      abort = [this] {
+        ++aborts;
+        wire.cut(host.rank());
+      };
+    }
+    group = std::make_unique<DeviceCommunicator>(
+        DeviceCommunicator::custom(host, all_reduce, deadlines, abort));
+  }
+
+  Communicator host;
+  Wire& wire;
+  CUstream_st stream;
+  std::vector<std::size_t> counts;  ///< of the callback's calls
+  bool throws = false;
+  std::atomic<int> aborts{0};
+  std::unique_ptr<DeviceCommunicator> group;  ///< destroyed first
+
+  /// Sums a layer's message of `length` ones and returns what the stream makes of it.
+  std::vector<double> sum(const Descriptor& what, std::size_t length) {
+    const DeviceMessage message(length);
+    stream.synchronize();
+    std::fill_n(message.data(), length, 1.0);
+    group->sum().all_reduce(what, message.first(length), &stream);
+    stream.synchronize();
+    return {message.data(), message.data() + length};
+  }
+};
+
+std::string failure_of(const std::function<void()>& call) {
+  try {
+    call();
+    return "";
+  } catch (const CommError& error) {
+    return error.what();
+  }
+}
+
+/// Runs `body` on threads as ranks, each with its part of one wire.
+void on_framework(const std::function<void(Rank&)>& body, Deadlines deadlines = 30s,
+                  Deadlines of_host = 30s, Ends ends = Ends::yes) {
+  Wire wire;
+  std::vector<Communicator> hosts = Communicator::threads(size, of_host);
+  std::vector<std::thread> ranks;
+  for (Communicator& host : hosts) {
+    ranks.emplace_back([&wire, &body, deadlines, ends, host = std::move(host)] {
+      Rank rank(host, wire, deadlines, ends);
+      body(rank);
+    });
+  }
+  hosts.clear();
+  for (std::thread& rank : ranks) {
+    rank.join();
+  }
+}
+
+TEST(CustomDeviceCommunicator, SumsInTheCallersMemory) {
+  on_framework([](Rank& rank) {
+    EXPECT_EQ(rank.group->rank(), rank.host.rank());
+    EXPECT_EQ(rank.group->size(), size);
+    for (const std::size_t length : {1, 129, 5000, 129}) {
+      std::vector<double> values(length + 1, rank.host.rank() + 1.0);
+      rank.group->all_reduce(values.data(), length, &rank.stream);
+      rank.group->synchronize(&rank.stream);
+      EXPECT_EQ(values[0], 6.0);
+      EXPECT_EQ(values[length - 1], 6.0);
+      EXPECT_EQ(values[length], rank.host.rank() + 1.0) << "behind the message";
+    }
+    EXPECT_EQ(rank.counts[2], 129U);
+    EXPECT_EQ(rank.counts[3], comm::fingerprint_words);
+    EXPECT_EQ(rank.aborts, 0);
+  });
+}
+
+TEST(CustomDeviceCommunicator, SumsALayersMessageInOneCall) {
+  on_framework([](Rank& rank) {
+    EXPECT_EQ(rank.sum(bn1, 9), std::vector<double>(9, size));
+    EXPECT_EQ(rank.sum(bn1, 9), std::vector<double>(9, size));
+    EXPECT_EQ(rank.counts, std::vector<std::size_t>(2, 9 + comm::fingerprint_words));
+    EXPECT_EQ(failure_of([&] { rank.group->poll(); }), "");
+  });
+}
+
+TEST(CustomDeviceCommunicator, SumsOnStreamsThatWaitForEachOther) {
+  on_framework([](Rank& rank) {
+    CUstream_st other;
+    std::vector<double> one(100, 1.0);
+    std::vector<double> two(100, 2.0);
+    for (int turn = 0; turn < 3; ++turn) {
+      rank.group->all_reduce(one.data(), one.size(), &rank.stream);
+      rank.stream.synchronize();
+      rank.group->all_reduce(two.data(), two.size(), &other);
+      other.synchronize();
+    }
+    rank.group->poll();
+    EXPECT_EQ(one, std::vector<double>(100, 27.0));
+    EXPECT_EQ(two, std::vector<double>(100, 54.0));
+  });
+}
+
+TEST(CustomDeviceCommunicator, RefusesAnotherLayerAtItsFirstUse) {
+  on_framework([](Rank& rank) {
+    const bool differs = rank.host.rank() == 1;
+    EXPECT_THAT(failure_of([&] { rank.sum(differs ? bn2 : bn1, 9); }),
+                AllOf(HasSubstr("'bn1'"), HasSubstr("rank 1: exchange #1, forward of 'bn2'"),
+                      HasSubstr("same layers")));
+    EXPECT_THAT(rank.counts, IsEmpty()) << "nothing is put on the stream";
+  });
+}
+
+TEST(CustomDeviceCommunicator, PoisonsAnotherLayerLaterAndTellsWhoAndWhat) {
+  on_framework([](Rank& rank) {
+    rank.sum(bn1, 9);
+    rank.sum(bn2, 9);
+    const bool differs = rank.host.rank() == 2;
+    EXPECT_TRUE(std::isnan(rank.sum(differs ? bn2 : bn1, 9)[8]));
+    EXPECT_THAT(failure_of([&] { rank.group->poll(); }),
+                AllOf(HasSubstr("exchange #3"), HasSubstr("rank 2:"), HasSubstr("'bn1'"),
+                      HasSubstr("'bn2'")));
+    EXPECT_THAT(failure_of([&] { rank.sum(bn1, 9); }), HasSubstr("an earlier sum failed"));
+  });
+}
+
+TEST(CustomDeviceCommunicator, PoisonsOtherStateThatIsOnTheDevice) {
+  on_framework([](Rank& rank) {
+    const std::uint64_t state = rank.host.rank() == 0 ? 5 : 6;
+    Descriptor what = bn1;
+    what.shared_on_device = &state;
+    EXPECT_TRUE(std::isnan(rank.sum(what, 9)[0]));
+    EXPECT_THAT(failure_of([&] { rank.group->poll(); }), HasSubstr("running mean"));
+  });
+}
+
+TEST(CustomDeviceCommunicator, MissesARankAtTheDeadlineAndAborts) {
+  std::latch others(size - 1);
+  on_framework(
+      [&others](Rank& rank) {
+        rank.sum(bn1, 9);
+        if (rank.host.rank() == 1) {
+          others.wait();
+          return;
+        }
+        std::vector<double> lost;
+        const std::string message = failure_of([&] {
+          lost = rank.sum(bn1, 9);  // the stream goes on at the deadline
+          rank.group->synchronize(&rank.stream);
+        });
+        EXPECT_TRUE(std::isnan(lost.at(0)));
+        EXPECT_THAT(message, AllOf(HasSubstr("forward of 'bn1'"), HasSubstr("within 0.3 s"),
+                                   HasSubstr("rank 1 did not come")));
+        EXPECT_EQ(rank.aborts, 1);
+        EXPECT_THAT(failure_of([&] { rank.group->poll(); }), HasSubstr("unusable"));
+        others.count_down();
+      },
+      300ms, 500ms);
+}
+
+TEST(CustomDeviceCommunicator, MissesARankAlthoughNothingCanEndTheSum) {
+  std::latch others(size - 1);
+  on_framework(
+      [&others](Rank& rank) {
+        rank.sum(bn1, 9);
+        if (rank.host.rank() == 1) {
+          others.wait();
+          return;
+        }
+        DeviceCommunicator& group = *rank.group;
+        const DeviceMessage message(9);
+        group.sum().all_reduce(bn1, message.first(9), &rank.stream);
+        EXPECT_THAT(failure_of([&] { group.synchronize(&rank.stream); }),
+                    AllOf(HasSubstr("within 0.3 s"), HasSubstr("rank 1 did not come")));
+        EXPECT_EQ(rank.aborts, 0);
+        rank.wire.cut(rank.host.rank());  // so that the stream can end
+        rank.stream.synchronize();
+        EXPECT_TRUE(std::isnan(message.data()[8]));
+        others.count_down();
+      },
+      300ms, 500ms, Ends::no);
+}
+
+TEST(CustomDeviceCommunicator, TellsWhatTheCallbackThrew) {
+  on_framework([](Rank& rank) {
+    rank.sum(bn1, 9);
+    rank.throws = true;
+    EXPECT_THAT(failure_of([&] { rank.sum(bn1, 9); }), HasSubstr("the framework is down"));
+    EXPECT_EQ(rank.aborts, 1);
+    EXPECT_THAT(failure_of([&] { rank.sum(bn1, 9); }), HasSubstr("unusable"));
+  });
+}
+
+TEST(CustomDeviceCommunicator, NoticesACallbackThatDoesNotSum) {
+  std::vector<Communicator> hosts = Communicator::threads(2, 30s);
+  std::vector<std::thread> ranks;
+  for (const Communicator& host : hosts) {
+    ranks.emplace_back([host] {
+      const DeviceCommunicator group =
+          DeviceCommunicator::custom(host, [](double*, std::size_t, CudaStream) {});
+      std::vector<double> values(9, 1.0);
+      group.all_reduce(values.data(), 9, nullptr);
+      EXPECT_TRUE(std::isnan(values[0]));
+      EXPECT_THAT(failure_of([&] { group.poll(); }), HasSubstr("did not add up"));
+    });
+  }
+  for (std::thread& rank : ranks) {
+    rank.join();
+  }
+}
+
+TEST(CustomDeviceCommunicator, OfOneRankDoesNotCallItsCallback) {
+  const DeviceCommunicator group = DeviceCommunicator::custom(
+      Communicator::self(),
+      [](double*, std::size_t, CudaStream) { throw std::runtime_error("called"); });
+  std::vector<double> values{1.0, 2.0};
+  group.all_reduce(values.data(), 2, nullptr);
+  group.split(3).all_reduce(values.data(), 2, nullptr);
+  group.synchronize(nullptr);
+  EXPECT_EQ(values, (std::vector<double>{1.0, 2.0}));
+}
+
+TEST(CustomDeviceCommunicator, CannotBeSplit) {
+  on_framework([](Rank& rank) { EXPECT_THROW(rank.group->split(0), NotConfigured); });
+}
+
+TEST(CustomDeviceCommunicator, NeedsACallback) {
+  EXPECT_THROW(DeviceCommunicator::custom(Communicator::self(), nullptr), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace syncbn
