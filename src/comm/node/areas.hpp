@@ -14,8 +14,9 @@
 namespace syncbn::comm::node {
 
 /// Stands at the beginning of memory that processes share, and says what follows: the areas.
-/// Whoever opens the memory may be another program with another version of this library.
-struct alignas(line) Layout {
+/// Whoever opens the memory may be another program with another version of this library. It takes a
+/// page, so that areas begin as aligned as the memory does.
+struct alignas(4096) Layout {
   static constexpr std::uint64_t our_magic = 0x61656172'6e62636e;  // "ncbnarea" in little endian
   /// Goes up when the meaning of anything in an Area changes.
   static constexpr std::uint32_t our_version = 1;
