@@ -35,8 +35,8 @@ class Team {
   std::unique_ptr<node::Exchange> exchange(int rank) const {
     std::vector<int> names(areas_->count());
     std::iota(names.begin(), names.end(), 0);
-    return std::make_unique<node::Exchange>(node::Ranks(areas_, rank, std::move(names)),
-                                            deadlines_);
+    return std::make_unique<node::Exchange>(
+        node::Ranks(areas_, static_cast<std::size_t>(rank), std::move(names)), deadlines_);
   }
 
   /// Returns the team of the ranks that gave this color in the `split`-th split. The first rank to

@@ -155,13 +155,13 @@ std::unique_ptr<node::Exchange> exchange_of(Members& members, const std::vector<
   const bool all_alone = nodes.size() == homes.size();
   const std::shared_ptr<Areas> areas =
       all_alone ? Areas::in_process(1) : shared_areas(members, own, place, deadlines);
-  const int owners = nodes.size() > 1 ? 1 : 0;
+  const node::Roles roles{.contributors = own.ranks.size(), .reducers = nodes.size() > 1 ? 1U : 0U};
   std::unique_ptr<node::Network> between;
-  if (owners > 0 && place == 0) {
+  if (roles.reducers > 0 && place == 0) {
     between = network(members.among(leaders), std::move(nodes), deadlines);
   }
-  return std::make_unique<node::Exchange>(node::Ranks(areas, static_cast<int>(place), own.ranks),
-                                          deadlines, owners, std::move(between));
+  return std::make_unique<node::Exchange>(node::Ranks(areas, place, own.ranks, roles), deadlines,
+                                          std::move(between));
 }
 
 class Builtin final : public node::ExchangeTransport {

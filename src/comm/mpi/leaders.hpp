@@ -8,7 +8,7 @@
 #include "syncbn/communicator.hpp"
 
 #include "comm/mpi/members.hpp"
-#include "comm/node/exchange.hpp"
+#include "comm/node/network.hpp"
 
 namespace syncbn::comm::mpi {
 

@@ -2,7 +2,6 @@
 #include "comm/node/cells.hpp"
 
 #include <algorithm>
-#include <cassert>
 
 namespace syncbn::comm::node {
 namespace {
@@ -76,14 +75,18 @@ void Cells::add_other(std::uint64_t piece, std::span<double> values) const {
 }
 
 void Cells::add_all(std::uint64_t piece, std::size_t from, std::span<double> to) const {
-  assert(ranks_.size() > 1);
   constexpr std::size_t stretch = 512;  // values, which stay in the L1 cache
   for (std::size_t begin = 0; begin < to.size(); begin += stretch) {
     const std::size_t size = std::min(stretch, to.size() - begin);
     double* const sum = to.data() + begin;
     const auto row = [&](std::size_t rank) { return cell(rank, piece).data() + from + begin; };
+    const std::size_t ranks = ranks_.roles().contributors;
+    if (ranks == 1) {
+      std::copy_n(row(0), size, sum);
+      continue;
+    }
     add(row(0), row(1), sum, size);
-    for (std::size_t rank = 2; rank < ranks_.size(); ++rank) {
+    for (std::size_t rank = 2; rank < ranks; ++rank) {
       add(sum, row(rank), sum, size);
     }
   }

@@ -24,7 +24,8 @@ namespace syncbn::comm::node {
 /// e - depth any more.
 class Cells {
  public:
-  /// `ranks` must outlive this object. `trade` is for two ranks that never use `add_up_slice`.
+  /// `ranks` must outlive this object. `trade` is for two contributors that never use
+  /// `add_up_slice`.
   Cells(const Ranks& ranks, bool trade) : ranks_(ranks), trade_(trade) {}
 
   bool trade() const { return trade_; }
@@ -36,7 +37,7 @@ class Cells {
   void add_up(std::uint64_t piece, std::span<double> values) const;
 
   /// Adds up `size` values of a piece from number `begin` on, and returns the sum, which lies in
-  /// this rank's `slices` for the others to read.
+  /// this member's `slices` for the others to read.
   std::span<double> add_up_slice(std::uint64_t piece, std::size_t begin, std::size_t size) const;
 
   /// Prefetches the cell of a piece that is still to be put, from the caches of the ranks that have

@@ -9,11 +9,14 @@
 //
 // That takes one step of synchronization. As there are `depth` cells, a rank can write the next
 // piece while others still read this one. But every rank reads all values, which is too much for
-// many ranks or long messages. Then some ranks, the owners, each take a slice of every piece:
+// many ranks or long messages. Then the reducers each take a slice of every piece:
 //
-//   owners      add up their slice, over the nodes as well if there are several (Network), and
+//   reducers    add up their slice, over the nodes as well if there are several (Network), and
 //               count it as gathered
 //   each rank   collects the slices
+//
+// Ranks are contributors: they have values, and get the sums. Reducers are some of the ranks, or
+// others that contribute nothing (reducer.hpp).
 
 #include <chrono>
 #include <cstdint>
@@ -27,48 +30,19 @@
 #include "comm/group/deadline_clock.hpp"
 #include "comm/group/transport.hpp"
 #include "comm/node/cells.hpp"
+#include "comm/node/network.hpp"
 #include "comm/node/ranks.hpp"
 #include "comm/node/shared.hpp"
 
 namespace syncbn::comm::node {
 
-/// Connects an owner with those of the same slice on other nodes, and sums over the nodes.
-class Network {
- public:
-  virtual ~Network() = default;
-
-  /// Begins to sum over the nodes, in place, the `values` of this slice of piece number `piece`,
-  /// which belongs to `message`. They must stay where they are until the piece is finished.
-  virtual void start(const Message& message, std::uint64_t piece, std::span<double> values) = 0;
-
-  /// Makes what progress can be made, and returns whether the oldest unfinished piece is summed; it
-  /// is finished then. Throws CommError if the nodes disagree on it.
-  virtual bool finished() = 0;
-
-  /// Names the ranks of other nodes that the oldest unfinished piece waits for; then, in lines of
-  /// their own, tells what calls they have refused.
-  virtual std::string missing() = 0;
-
-  /// Tells the other nodes why this one is late or, if `final`, why it has given up.
-  virtual void tell(std::string_view what, bool final) noexcept = 0;
-
-  /// Tells the other nodes why this rank has refused a call. Its last message before had the
-  /// sequence number `last`.
-  virtual void refuse(std::int64_t last, std::string_view why) noexcept = 0;
-
-  /// Returns what other nodes have told of the oldest unfinished piece's message; "" if nothing.
-  /// Throws CommError if one of them has given up.
-  virtual std::string news() = 0;
-};
-
-/// Sums messages over the ranks of a node as one of them, and over other nodes through its Network.
-/// The public functions are those of Transport.
+/// Sums messages over the ranks of a node as one of them and, if it is a reducer, over other nodes
+/// through its Network. The public functions are those of Transport.
 class Exchange {
  public:
-  /// If there are other nodes, the first `owners` ranks of this one sum over the nodes and each has
-  /// a `network`. If there are none, `owners` is 0 and every rank may own slices.
-  Exchange(Ranks ranks, Deadlines deadlines, int owners = 0,
-           std::unique_ptr<Network> network = nullptr);
+  /// `ranks.self()` is a contributor. If there are other nodes, `ranks.roles()` has reducers of
+  /// every piece, and each of these has a `network`.
+  Exchange(Ranks ranks, Deadlines deadlines, std::unique_ptr<Network> network = nullptr);
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
   /// Tells ranks that still wait for this one that it has left.
@@ -91,12 +65,17 @@ class Exchange {
     std::uint64_t first = 0;   ///< number of its first piece
     std::uint64_t pieces = 0;  ///< how many it has
   };
-  /// What this rank waits for: the signal of a rank to change, or, where `signal` is null, other
+  /// A range of members, each of which sums a slice of a piece.
+  struct Reducers {
+    std::size_t first = 0;
+    std::size_t count = 0;  ///< 0: every contributor sums all values
+  };
+  /// What this rank waits for: the signal of a member to change, or, where `signal` is null, other
   /// nodes, of which no signal tells.
   struct Blocker {
     Signal* signal = nullptr;
     std::uint32_t seen = 0;  ///< value that the signal had
-    std::size_t rank = 0;    ///< whose signal it is
+    std::size_t member = 0;  ///< whose signal it is
   };
   /// Keeps, for one wait, how long it is and what has been done about it.
   struct Watch {
@@ -105,7 +84,6 @@ class Exchange {
     DeadlineClock clock;
     Clock::time_point begin = Clock::now();
     Clock::duration next_health_check{0};
-    Clock::duration next_word{0};
     std::string reported;  ///< the exchange on which a report was made; "" if none
   };
 
@@ -115,45 +93,43 @@ class Exchange {
   Job& job_at(Transport::Ticket ticket) { return jobs_[ticket & (jobs_.size() - 1)]; }
   Job& job_of(std::uint64_t piece, Transport::Ticket& cursor);
   static std::span<double> values_of(const Job& job, std::uint64_t piece);
-  /// Returns how many ranks sum a slice each of a piece; 0 if every rank sums all values.
-  std::size_t owners_of(std::size_t values) const;
+  /// Returns who sums a piece of `values` values.
+  Reducers reducers_of(std::size_t values) const;
 
   bool advance();
   bool post();
   void find_room();
-  void announce(Signal& signal, std::uint64_t pieces);
-  bool all_posted(std::uint64_t piece) const;
   bool reduce();
   bool gather();
   bool deliver();
+  /// Copies a piece's slices from where its reducers have made them.
+  void collect(const Reducers& reducers, std::span<double> values);
 
   Blocker what_blocks();
   void look_around(const Blocker& blocker, Watch& watch);
   /// Returns who is missing and what is known of them; "" if they have come in the meantime.
   std::string missing(std::chrono::milliseconds waited);
-  /// Returns whether a rank of this node has still to do something for the piece that this one
+  /// Returns whether a member of this node has still to do something for the piece that this one
   /// waits for.
-  bool behind(std::size_t rank, std::size_t owners, bool all_posted) const;
+  bool behind(std::size_t member, const Reducers& reducers, bool all_posted) const;
   /// Returns which ranks of other nodes are missing and what is known of them.
   std::string missing_elsewhere(std::chrono::milliseconds waited);
-  /// Writes into this rank's area, for the ranks of its node, whom it waits for on other nodes.
-  void leave_word(Watch& watch);
-  std::string whom_we_wait_for();
-  void take_back_word();
+  /// If this rank waits for other nodes, tells the ranks of its node. Throws CommError if another
+  /// node has given up.
+  void tell_own_node(const Watch& watch);
 
   Ranks ranks_;
   Cells cells_;
   Deadlines deadlines_;
-  std::size_t owners_;
   std::unique_ptr<Network> network_;
+  WaitsFor waits_for_;
   bool yields_;
-  std::string word_;  ///< what leave_word has written; "" if nothing
 
   std::vector<Job> jobs_;             ///< a ring, its size a power of two
   Transport::Ticket next_ = 0;        ///< the ticket to be given out
   Transport::Ticket unfinished_ = 0;  ///< the oldest with pieces that are not delivered
   /// The jobs that the stages work on.
-  Transport::Ticket posting_ = 0, reducing_ = 0, gathering_ = 0, delivering_ = 0;
+  Transport::Ticket posting_ = 0, reducing_ = 0, delivering_ = 0;
 
   // These count pieces through the life of the group. A rank without a slice of a piece counts it
   // as reduced and gathered, too.

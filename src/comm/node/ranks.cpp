@@ -13,23 +13,38 @@
 
 namespace syncbn::comm::node {
 
-Ranks::Ranks(std::shared_ptr<const Areas> areas, int self, std::vector<int> names)
+Ranks::Ranks(std::shared_ptr<const Areas> areas, std::size_t self, std::vector<int> names,
+             Roles roles)
     : memory_(std::move(areas)),
       areas_(memory_->all()),
-      self_(static_cast<std::size_t>(self)),
-      names_(std::move(names)) {}
+      self_(self),
+      names_(std::move(names)),
+      roles_(roles) {}
 
-std::string Ranks::name(std::size_t rank) const {
-  return "rank " + std::to_string(names_[rank]);
+Ranks::Ranks(std::shared_ptr<const Areas> areas, std::size_t self, std::vector<int> names)
+    : Ranks(areas, self, std::move(names), {.contributors = areas->count()}) {}
+
+std::string Ranks::name(std::size_t member) const {
+  return contributes(member) ? "rank " + std::to_string(names_[member]) : "the reducer";
+}
+
+Message Ranks::message_of(std::uint64_t piece) const {
+  const Area& first = *areas_.front();
+  const std::int64_t sequence = first.sequences[piece % stamps];
+  const FlightEntry& entry = first.flight_record.entry(sequence);
+  return {.what = entry.what(),
+          .sequence = sequence,
+          .length = entry.length,
+          .fingerprint = first.fingerprints[piece % stamps]};
 }
 
 void Ranks::require_agreement(std::uint64_t fingerprint, std::uint64_t piece) const {
   const std::size_t place = piece % stamps;
   const bool agree = std::ranges::all_of(
-      areas_, [&](const Area* area) { return area->fingerprints[place] == fingerprint; });
+      contributors(), [&](const Area* area) { return area->fingerprints[place] == fingerprint; });
   if (!agree) {
-    std::vector<double> packed(areas_.size() * descriptor_words);
-    for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
+    std::vector<double> packed(roles_.contributors * descriptor_words);
+    for (std::size_t rank = 0; rank < roles_.contributors; ++rank) {
       const std::int64_t sequence = areas_[rank]->sequences[place];
       pack(areas_[rank]->flight_record.entry(sequence).what(), sequence,
            std::span(packed).subspan(rank * descriptor_words, descriptor_words));
@@ -40,21 +55,27 @@ void Ranks::require_agreement(std::uint64_t fingerprint, std::uint64_t piece) co
 }
 
 void Ranks::require_nobody_gave_up(std::uint64_t piece) const {
-  for (std::size_t rank = 0; rank < areas_.size(); ++rank) {
-    const Area& other = *areas_[rank];
-    if (rank != self_ && other.state.load(std::memory_order_acquire) == State::gave_up &&
-        !beyond(other.delivered.word.load(), piece)) {
-      throw CommError(name(rank) + " gave up: " + other.why.data());
+  for (std::size_t member = 0; member < areas_.size(); ++member) {
+    const Area& other = *areas_[member];
+    if (member == self_ || other.state.load(std::memory_order_acquire) != State::gave_up) {
+      continue;
+    }
+    const Signal& done = contributes(member) ? other.delivered : other.gathered;
+    if (!beyond(done.word.load(), piece)) {
+      throw CommError(name(member) + " gave up: " + other.why.data());
     }
   }
 }
 
-std::string Ranks::last_words(std::size_t rank) const {
-  const FlightRecord& record = areas_[rank]->flight_record;
+std::string Ranks::last_words(std::size_t member) const {
+  if (!contributes(member)) {
+    return "";
+  }
+  const FlightRecord& record = areas_[member]->flight_record;
   const std::int64_t last = record.last();
   std::string refused;
-  if (areas_[rank]->refused_after.load() == last) {
-    refused = "; the last it refused: " + areas_[rank]->refused.read();
+  if (areas_[member]->refused_after.load() == last) {
+    refused = "; the last it refused: " + areas_[member]->refused.read();
   }
   if (last == 0) {
     return "; it has not exchanged anything yet" + refused;

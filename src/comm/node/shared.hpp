@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The ranks of a node share memory in which each has an Area. A rank writes to its own area and
-// reads the others'; it writes to another's only where two ranks trade cells (Cells) and to count
-// sleepers.
+// The members of a node share memory in which each has an Area: the ranks, which contribute values
+// and get sums, and reducers, which may be ranks or not (Roles in ranks.hpp). A member writes to
+// its own area and reads the others'; it writes to another's only where two ranks trade cells
+// (Cells) and to count sleepers.
 //
 // A message travels in pieces of up to `piece_length` values, numbered from 0 through the life of
 // the group; piece e lies in cell e mod `depth`. Counters are numbers of pieces, modulo 2^32. A
-// rank may reuse a cell when every rank has the sum of the piece that was there (two ranks that
-// trade: see Cells).
+// rank may reuse a cell when every rank has the sum of the piece that was there, since all who add
+// it up have read the cell by then (two ranks that trade: see Cells).
 
 #include <array>
 #include <atomic>
@@ -58,7 +59,7 @@ struct alignas(line) Area {
 
   std::array<std::int64_t, stamps> sequences{};  ///< of its messages, placed as the fingerprints
   alignas(line) std::array<Cell, depth> cells;   ///< values that ranks post
-  alignas(line) std::array<Cell, depth> slices;  ///< sums that this rank, an owner, has made
+  alignas(line) std::array<Cell, depth> slices;  ///< sums that this member, a reducer, has made
   FlightRecord flight_record;
 };
 static_assert(offsetof(Area, delivered) == line);
