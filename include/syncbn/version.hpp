@@ -3,6 +3,8 @@
 
 #include <string_view>
 
+#include "syncbn/c/version.h"  // SYNCBN_VERSION and its parts: the version of these headers
+
 namespace syncbn {
 
 /// Returns the version of the library that is linked, as "major.minor.patch".

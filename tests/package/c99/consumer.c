@@ -49,6 +49,6 @@ int main(void) {
   syncbn_saved_free(saved);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);
-  printf("syncbn %s from C99\n", syncbn_version());
+  printf("syncbn %s from C99, compiled with headers of %d\n", syncbn_version(), SYNCBN_VERSION);
   return status;
 }
