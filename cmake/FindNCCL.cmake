@@ -1,4 +1,5 @@
-# NCCL: NCCL_FOUND, NCCL_VERSION and the target NCCL::NCCL.
+# NCCL: NCCL_FOUND, NCCL_VERSION and the target NCCL::headers, with nccl.h. Programs open the library
+# themselves when they run; NCCL_LIBRARY is where it lies on this machine, if it does.
 #
 # Looked for in NCCL_ROOT, beside the CUDA toolkit, in the system's directories, and last in what pip
 # installs as nvidia-nccl for the Python in PATH.
@@ -23,7 +24,8 @@ if(NCCL_LIBRARY)
   cmake_path(GET NCCL_LIBRARY PARENT_PATH nccl_beside)
   cmake_path(GET nccl_beside PARENT_PATH nccl_beside)
 endif()
-find_path(NCCL_INCLUDE_DIR nccl.h HINTS "${nccl_beside}/include" ${CUDAToolkit_INCLUDE_DIRS})
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS "${nccl_beside}/include" ${CUDAToolkit_INCLUDE_DIRS}
+          PATHS "${nccl_python}/include")
 mark_as_advanced(NCCL_INCLUDE_DIR NCCL_LIBRARY)
 
 set(NCCL_VERSION "")
@@ -34,11 +36,9 @@ if(NCCL_INCLUDE_DIR)
 endif()
 
 include(FindPackageHandleStandardArgs)
-find_package_handle_standard_args(NCCL REQUIRED_VARS NCCL_LIBRARY NCCL_INCLUDE_DIR
-                                       VERSION_VAR NCCL_VERSION)
-if(NCCL_FOUND AND NOT TARGET NCCL::NCCL)
-  add_library(NCCL::NCCL UNKNOWN IMPORTED)
-  set_target_properties(NCCL::NCCL PROPERTIES
-    IMPORTED_LOCATION "${NCCL_LIBRARY}"
+find_package_handle_standard_args(NCCL REQUIRED_VARS NCCL_INCLUDE_DIR VERSION_VAR NCCL_VERSION)
+if(NCCL_FOUND AND NOT TARGET NCCL::headers)
+  add_library(NCCL::headers INTERFACE IMPORTED)
+  set_target_properties(NCCL::headers PROPERTIES
     INTERFACE_INCLUDE_DIRECTORIES "${NCCL_INCLUDE_DIR}")
 endif()

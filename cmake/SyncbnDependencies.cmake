@@ -1,8 +1,8 @@
 # Finds what the build uses and turns each AUTO into ON or OFF.
 #
 # The library itself: C++20, Highway (SIMD), nlohmann_json (safetensors headers; headers only),
-# and where wanted OpenMP (threads), MPI (the communicator), CUDA (kernels for its devices)
-# and NCCL (sums over them).
+# and where wanted OpenMP (threads), MPI (the communicator), CUDA (kernels for its devices) and the
+# header of NCCL (sums over them), which is opened at run time.
 # The tool on top: Boost.Program_options, fmt, and where wanted oneDNN (the trainer's convolutions, and
 # bench's rival) with zlib (gzipped data sets). The tests: GoogleTest.
 
@@ -97,7 +97,11 @@ endif()
 
 if(SYNCBN_CUDA)
   find_package(NCCL 2.19 QUIET MODULE)
-  syncbn_resolve(SYNCBN_NCCL "NCCL, 2.19 or newer" NCCL_FOUND)
+  syncbn_resolve(SYNCBN_NCCL "nccl.h of NCCL 2.19 or newer" NCCL_FOUND)
+  if(SYNCBN_NCCL AND NCCL_LIBRARY)  # for programs that are run in the build directory
+    cmake_path(GET NCCL_LIBRARY PARENT_PATH nccl_directory)
+    list(APPEND CMAKE_BUILD_RPATH "${nccl_directory}")
+  endif()
 else()
   set(CUDA_FOUND OFF)
   syncbn_resolve(SYNCBN_NCCL "CUDA" CUDA_FOUND)

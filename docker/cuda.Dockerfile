@@ -22,7 +22,7 @@ RUN cmake --preset release -DSYNCBN_CUDA=ON -DSYNCBN_NCCL=ON -DSYNCBN_MPI=ON -DS
  && cmake --build --preset release \
  && cmake --install build/release --prefix /opt/syncbn --strip \
  && ldd /opt/syncbn/bin/syncbn | awk '$2 == "=>" { print "*-linux-gnu/" $1 }' | xargs dpkg --search \
-      | cut -d : -f 1 | sort -u | grep -vx libnccl2 > /opt/packages
+      | cut -d : -f 1 | sort -u > /opt/packages
 
 # Brings NCCL.
 FROM docker.io/nvidia/cuda:${CUDA}-runtime-${SYSTEM}

@@ -30,7 +30,7 @@ using CudaStream = CUstream_st*;
 /// the call that put it there: by the next call of this object, whichever it is.
 ///
 /// Functions that make a communicator throw NotConfigured in a build without CUDA; so does `nccl`
-/// in one without NCCL.
+/// in one without NCCL, and where a rank has no NCCL to use.
 class DeviceCommunicator {
  public:
   /// Local. Makes a group of one rank, whose sums do nothing.
@@ -47,6 +47,10 @@ class DeviceCommunicator {
   /// Collective. Makes a group that sums with NCCL, over the ranks of `bootstrap`. A sum is put on
   /// the stream, with a small kernel before and one after it, and the call returns without waiting;
   /// it can be captured in a CUDA graph and replayed.
+  ///
+  /// The library is not linked with NCCL. It uses the one that the process already has, such as
+  /// PyTorch's, or else opens the libnccl.so.2 that the dynamic loader finds: version 2.19 or
+  /// newer.
   ///
   /// Each rank needs a device of its own: throws InvalidArgument if two ranks share one, unless
   /// NCCL is 2.30.3 or newer and NCCL_MULTI_RANK_GPU_ENABLE is 1 in their environments. Ranks that

@@ -14,6 +14,7 @@
 
 #include "app/build_options.hpp"
 #include "app/hosts.hpp"
+#include "comm/nccl/device_sharing.hpp"
 #include "cuda/device.hpp"
 
 namespace syncbn::app {
@@ -64,7 +65,7 @@ Sums make_sums(const World& world, const ExchangeOptions& exchange) {
   if (exchange.summation.value_or(Summation::nccl) == Summation::nccl) {
     try {
       return {DeviceCommunicator::nccl(world.communicator, exchange.deadlines),
-              fmt::format("NCCL {}", nccl_version)};
+              fmt::format("NCCL {}", comm::nccl::version())};
     } catch (const NotConfigured& error) {  // both errors come on all ranks
       why_not_nccl = error.what();
     } catch (const InvalidArgument& error) {

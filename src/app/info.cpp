@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "syncbn/backend.hpp"
+#include "syncbn/error.hpp"
 #include "syncbn/version.hpp"
 
 #include "app/args.hpp"
@@ -20,12 +21,25 @@
 #include "app/huge_pages.hpp"
 #include "app/print.hpp"
 #include "app/threads.hpp"
+#include "comm/nccl/device_sharing.hpp"
 
 namespace syncbn::app {
 namespace {
 
 void line(std::string_view caption, const std::string& text) {
   print(fmt::format("{:<14}{}\n", caption, text));
+}
+
+/// Returns the version of the NCCL that this rank would use.
+std::string nccl_here() {
+  if (!with_nccl) {
+    return "no";
+  }
+  try {
+    return comm::nccl::version();
+  } catch (const NotConfigured&) {
+    return "not found here";
+  }
 }
 
 /// Prints what each rank found about huge pages, in rank order in `found`: one line if all hosts
@@ -72,10 +86,9 @@ int run_info(const Arguments& arguments, const World& world) {
   }
   line("syncbn", std::string(version()));
   line("build", fmt::format("{}, {}, {}", compiler, build_type, processor));
-  line("with",
-       fmt::format("MPI {}, OpenMP {}, oneDNN {}, CUDA {}, NCCL {}", with_mpi ? "yes" : "no",
-                   with_openmp ? "yes" : "no", bench::onednn_version(),
-                   with_cuda ? cuda_version : "no", with_nccl ? nccl_version : "no"));
+  line("with", fmt::format("MPI {}, OpenMP {}, oneDNN {}, CUDA {}, NCCL {}",
+                           with_mpi ? "yes" : "no", with_openmp ? "yes" : "no",
+                           bench::onednn_version(), with_cuda ? cuda_version : "no", nccl_here()));
   line("instructions", std::string(instruction_set()));
   line("threads", fmt::format("{} a rank", thread_count()));
   print_huge_pages(hosts, pages);

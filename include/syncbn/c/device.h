@@ -43,7 +43,7 @@ syncbn_status syncbn_device_communicator_staged(const syncbn_communicator* host,
 /* Collective over bootstrap's ranks. Makes a group that sums with NCCL, each rank with a device of
  * its own. Sums are put on the stream and can be captured in a CUDA graph. A message that is not
  * finished timeout_seconds after it began is ended. Returns SYNCBN_NOT_CONFIGURED in a build
- * without NCCL. */
+ * without NCCL, and where a rank has no NCCL to use: see DeviceCommunicator::nccl. */
 syncbn_status syncbn_device_communicator_nccl(const syncbn_communicator* bootstrap,
                                               double timeout_seconds,
                                               syncbn_device_communicator** out);

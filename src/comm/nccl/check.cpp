@@ -5,6 +5,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/nccl/library.hpp"
+
 namespace syncbn::comm::nccl {
 
 void check(ncclResult_t code, const char* doing, std::source_location where) {
@@ -15,8 +17,8 @@ void check(ncclResult_t code, const char* doing, std::source_location where) {
 }
 
 std::string explain(ncclResult_t code) {
-  std::string text = ncclGetErrorString(code);
-  if (const char* details = ncclGetLastError(nullptr); details != nullptr && *details != 0) {
+  std::string text = library().GetErrorString(code);
+  if (const char* details = library().GetLastError(nullptr); details != nullptr && *details != 0) {
     text += std::string(": ") + details;
   }
   return text;

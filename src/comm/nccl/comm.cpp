@@ -11,6 +11,7 @@
 #include "comm/group/deadline_clock.hpp"
 #include "comm/group/deadlines.hpp"
 #include "comm/nccl/check.hpp"
+#include "comm/nccl/library.hpp"
 
 namespace syncbn::comm::nccl {
 
@@ -18,21 +19,21 @@ Comm::Comm(const ncclUniqueId& id, int rank, int size, Deadlines deadlines)
     : rank_(rank), deadlines_(deadlines) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
-  check(ncclCommInitRankConfig(&comm_, size, id, rank, &config), "making a communicator");
+  check(library().CommInitRankConfig(&comm_, size, id, rank, &config), "making a communicator");
   settle("making a communicator");
 }
 
 Comm::Comm(ncclComm_t comm, Deadlines deadlines) : deadlines_(deadlines), comm_(comm) {
   settle("splitting a communicator");
-  check(ncclCommUserRank(comm_, &rank_), "asking for a rank");
+  check(library().CommUserRank(comm_, &rank_), "asking for a rank");
 }
 
 Comm::~Comm() {
   if (std::uncaught_exceptions() == 0 && comm_ != nullptr) {
     try {
-      check(ncclCommFinalize(comm_), "finishing a communicator");
+      check(library().CommFinalize(comm_), "finishing a communicator");
       settle("finishing a communicator");
-      check(ncclCommDestroy(std::exchange(comm_, nullptr)), "destroying a communicator");
+      check(library().CommDestroy(std::exchange(comm_, nullptr)), "destroying a communicator");
     } catch (const CommError& error) {
       report(error.what());
     }
@@ -44,7 +45,8 @@ void Comm::all_reduce(double* values, std::size_t count, CUstream_st* stream) {
   const char* doing = "putting a sum on a stream";
   {
     const std::scoped_lock lock(mutex_);
-    check(ncclAllReduce(values, values, count, ncclDouble, ncclSum, usable(doing), stream), doing);
+    check(library().AllReduce(values, values, count, ncclDouble, ncclSum, usable(doing), stream),
+          doing);
   }
   settle(doing);
 }
@@ -53,7 +55,7 @@ std::unique_ptr<PlainDeviceSum> Comm::split(int color) {
   const char* doing = "splitting a communicator";
   {
     const std::scoped_lock lock(mutex_);
-    check(ncclCommSplit(usable(doing), color, rank_, &part_, nullptr), doing);
+    check(library().CommSplit(usable(doing), color, rank_, &part_, nullptr), doing);
   }
   settle(doing);
   return std::unique_ptr<PlainDeviceSum>(new Comm(std::exchange(part_, nullptr), deadlines_));
@@ -67,7 +69,7 @@ void Comm::abort() noexcept {
   }
   if (comm != nullptr) {
     try {
-      check(ncclCommAbort(comm), "aborting a communicator");
+      check(library().CommAbort(comm), "aborting a communicator");
     } catch (const CommError& error) {
       report(error.what());
     }
@@ -78,7 +80,7 @@ std::string Comm::trouble() {
   const std::scoped_lock lock(mutex_);
   ncclResult_t now = ncclSuccess;
   if (comm_ != nullptr) {
-    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &now);
+    const ncclResult_t asked = library().CommGetAsyncError(comm_, &now);
     now = asked != ncclSuccess ? asked : now;
   }
   return now == ncclSuccess || now == ncclInProgress ? "" : "NCCL failed: " + explain(now);
@@ -94,7 +96,7 @@ ncclComm_t Comm::usable(const char* doing) {
 ncclResult_t Comm::state(const char* doing) {
   const std::scoped_lock lock(mutex_);
   ncclResult_t now = ncclSuccess;
-  check(ncclCommGetAsyncError(usable(doing), &now), doing);
+  check(library().CommGetAsyncError(usable(doing), &now), doing);
   check(now, doing);
   return now;
 }

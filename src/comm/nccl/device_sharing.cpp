@@ -4,16 +4,15 @@
 #include <cstdlib>
 #include <string_view>
 
-#include <nccl.h>
-
 #include "comm/nccl/check.hpp"
+#include "comm/nccl/library.hpp"
 
 namespace syncbn::comm::nccl {
 namespace {
 
 int version_code() {
   int code = 0;
-  check(ncclGetVersion(&code), "asking for its version");
+  check(library().GetVersion(&code), "asking for its version");
   return code;
 }
 
@@ -25,9 +24,7 @@ bool ranks_may_share_a_device() {
 }
 
 std::string version() {
-  const int code = version_code();
-  return std::to_string(code / 10000) + "." + std::to_string(code / 100 % 100) + "." +
-         std::to_string(code % 100);
+  return version_text(version_code());
 }
 
 }  // namespace syncbn::comm::nccl

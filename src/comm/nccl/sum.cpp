@@ -8,6 +8,7 @@
 #include "comm/group/this_host.hpp"
 #include "comm/nccl/comm.hpp"
 #include "comm/nccl/device_sharing.hpp"
+#include "comm/nccl/library.hpp"
 #include "comm/nccl/unique_id.hpp"
 #include "cuda/check.hpp"
 #include "cuda/device.hpp"
@@ -26,6 +27,7 @@ std::string bus_of_current_device() {
 }  // namespace
 
 std::unique_ptr<DeviceSum> nccl_sum(const Communicator& bootstrap, Deadlines deadlines) {
+  nccl::require_everywhere(bootstrap, nccl::why_no_library());
   require_own_device(bootstrap,
                      {this_host(), bus_of_current_device(), nccl::ranks_may_share_a_device()});
   const ncclUniqueId id = nccl::share_unique_id(bootstrap);

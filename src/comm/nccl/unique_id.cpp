@@ -7,6 +7,7 @@
 
 #include "comm/group/broadcast.hpp"
 #include "comm/nccl/check.hpp"
+#include "comm/nccl/library.hpp"
 
 namespace syncbn::comm::nccl {
 
@@ -16,7 +17,7 @@ ncclUniqueId share_unique_id(const Communicator& bootstrap) {
     ncclResult_t code = ncclSuccess;
   } made;
   if (bootstrap.rank() == 0) {
-    made.code = ncclGetUniqueId(&made.id);
+    made.code = library().GetUniqueId(&made.id);
   }
   broadcast(bootstrap, std::as_writable_bytes(std::span(&made, 1)));
   check(made.code, "making a unique id on rank 0");
