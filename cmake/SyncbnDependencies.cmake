@@ -1,8 +1,8 @@
 # Finds what the build uses and turns each AUTO into ON or OFF.
 #
 # The library itself: C++20, Highway (SIMD), nlohmann_json (safetensors headers; headers only),
-# and where wanted OpenMP (threads), MPI (the communicator), CUDA (kernels for its devices) and the
-# header of NCCL (sums over them), which is opened at run time.
+# and where wanted OpenMP (threads), MPI (the communicator, a library of its own), CUDA (kernels for
+# its devices) and the header of NCCL (sums over them), which is opened at run time.
 # The tool on top: Boost.Program_options, fmt, and where wanted oneDNN (the trainer's convolutions, and
 # bench's rival) with zlib (gzipped data sets). The tests: GoogleTest.
 

@@ -28,11 +28,54 @@ if(SYNCBN_ONE_TARGET)
   target_compile_definitions(syncbn_kernel_flags INTERFACE HWY_COMPILE_ONLY_STATIC)
 endif()
 
-# syncbn_add_part(NAME source...): one directory of src as an object library syncbn_NAME, whose
-# objects become part of the library syncbn.
+# syncbn_add_part(NAME [LIBRARY library] source...): a directory of src, or some of it, as an object
+# library syncbn_NAME, whose objects become part of the library, syncbn unless another is named.
 function(syncbn_add_part name)
-  add_library(syncbn_${name} OBJECT ${ARGN})
-  set_target_properties(syncbn_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LIBRARY" "")
+  if(NOT arg_LIBRARY)
+    set(arg_LIBRARY syncbn)
+  endif()
+  add_library(syncbn_${name} OBJECT ${arg_UNPARSED_ARGUMENTS})
+  # The same objects serve static and shared libraries.
+  set_target_properties(syncbn_${name} PROPERTIES
+    POSITION_INDEPENDENT_CODE ON VISIBILITY_INLINES_HIDDEN ON
+    C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden)
   target_link_libraries(syncbn_${name} PRIVATE syncbn_flags)
-  target_sources(syncbn PRIVATE $<TARGET_OBJECTS:syncbn_${name}>)
+  set_property(GLOBAL APPEND PROPERTY ${arg_LIBRARY}_objects $<TARGET_OBJECTS:syncbn_${name}>)
+endfunction()
+
+# syncbn_add_libraries(NAME [STATIC|SHARED]): targets NAME, and with MPI NAME_mpi, which are
+# libsyncbn and libsyncbn_mpi made of the parts added so far. Their kind is that of
+# BUILD_SHARED_LIBS unless given.
+function(syncbn_add_libraries name)
+  get_property(objects GLOBAL PROPERTY syncbn_objects)
+  add_library(${name} ${ARGN} ${objects})
+  target_compile_features(${name} PUBLIC cxx_std_20)
+  target_link_libraries(${name} PRIVATE
+    hwy::hwy Threads::Threads ${CMAKE_DL_LIBS}
+    $<$<BOOL:${SYNCBN_OPENMP}>:OpenMP::OpenMP_CXX> $<$<BOOL:${SYNCBN_CUDA}>:CUDA::cudart_static>)
+  syncbn_export_marked_names(${name} syncbn)
+  if(SYNCBN_MPI)
+    get_property(objects GLOBAL PROPERTY syncbn_mpi_objects)
+    add_library(${name}_mpi ${ARGN} ${objects})
+    # A C program need not have enabled C++.
+    target_link_libraries(${name}_mpi
+      PUBLIC ${name} $<IF:$<TARGET_EXISTS:MPI::MPI_CXX>,MPI::MPI_CXX,MPI::MPI_C>)
+    syncbn_export_marked_names(${name}_mpi syncbn_mpi)
+  endif()
+endfunction()
+
+# syncbn_export_marked_names(TARGET library): a shared library of ours exports the names that are
+# marked with SYNCBN_API or SYNCBN_INTERNAL_API, by cmake/exports.map.in.
+function(syncbn_export_marked_names target library)
+  set_target_properties(${target} PROPERTIES
+    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+  get_target_property(kind ${target} TYPE)
+  if(kind STREQUAL "SHARED_LIBRARY")
+    set(map "${PROJECT_BINARY_DIR}/${library}.map")
+    string(TOUPPER ${library} node)
+    configure_file("${PROJECT_SOURCE_DIR}/cmake/exports.map.in" "${map}" @ONLY)
+    target_link_options(${target} PRIVATE "LINKER:--version-script=${map}")
+    set_target_properties(${target} PROPERTIES LINK_DEPENDS "${map}")
+  endif()
 endfunction()

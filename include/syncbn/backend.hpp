@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "syncbn/export.h"
+
 namespace syncbn {
 
 /// A Backend is a set of kernels, which compute the phases.
@@ -17,6 +19,6 @@ constexpr std::string_view to_string(Backend backend) {
 }
 
 /// Returns the vector instruction set that Backend::cpu uses on this machine, e.g. "AVX3".
-std::string_view instruction_set();
+SYNCBN_API std::string_view instruction_set();
 
 }  // namespace syncbn

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "syncbn/communicator.hpp"
+#include "syncbn/export.h"
 #include "syncbn/phases.hpp"
 #include "syncbn/state.hpp"
 
@@ -120,7 +121,7 @@ struct Saved {
 ///
 /// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
 /// running statistics and `saved` as they were; output tensors may have been written.
-class BatchNorm {
+class SYNCBN_API BatchNorm {
  public:
   struct Impl;  ///< defined inside the library
 
@@ -260,7 +261,7 @@ struct BackwardCall {
 ///
 /// Throw what the separate calls throw, and InvalidArgument for layers of different communicators,
 /// a layer or `saved` given twice, or a call that writes what another is given.
-void forward_together(std::span<const ForwardCall> calls);
-void backward_together(std::span<const BackwardCall> calls);
+SYNCBN_API void forward_together(std::span<const ForwardCall> calls);
+SYNCBN_API void backward_together(std::span<const BackwardCall> calls);
 
 }  // namespace syncbn

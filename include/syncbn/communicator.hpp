@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "syncbn/export.h"
+
 namespace syncbn {
 
 namespace comm {
@@ -44,22 +46,22 @@ struct Deadlines {
 /// Returns the deadlines that SYNCBN_TIMEOUT and SYNCBN_REPORT_AFTER in the environment give, in
 /// seconds; without them, 300 s and 10 s (half the timeout, if that is shorter). Throws
 /// InvalidArgument if one of them is not a number above 0.
-Deadlines default_deadlines();
+SYNCBN_API Deadlines default_deadlines();
 /// Returns the same with `fail` in place of SYNCBN_TIMEOUT.
-Deadlines default_deadlines(std::chrono::milliseconds fail);
+SYNCBN_API Deadlines default_deadlines(std::chrono::milliseconds fail);
 
 /// A ReportHandler is called when a rank has been missing for `Deadlines::report`, and again when
 /// that rank came after all (not for sums on a device's stream). `text` is one line or a few, meant
 /// for the program's log. The call is made from the thread that waits.
 using ReportHandler = std::function<void(std::string_view text)>;
 /// Local. Sets the process's one handler; there is none at first. An empty one turns reports off.
-void set_report_handler(ReportHandler handler);
+SYNCBN_API void set_report_handler(ReportHandler handler);
 
 /// Local. Sets the directory into which each rank of this process writes its flight record when its
 /// communicator fails: the last thousand exchanges, as a JSON file of its own (see
 /// Communicator::flight_record). At first it is what SYNCBN_FLIGHT_RECORD in the environment names;
 /// with an empty path nothing is written. `syncbn info --flight-record` reads these files.
-void set_flight_record_directory(std::filesystem::path directory);
+SYNCBN_API void set_flight_record_directory(std::filesystem::path directory);
 
 /// A PendingSum identifies a sum that Communicator::start has begun, on the rank that began it.
 struct PendingSum {
@@ -84,7 +86,7 @@ struct Counters {
 /// disagree on what is exchanged, or one does not come within the timeout, the call throws
 /// CommError on the ranks that are in it, and the communicator is unusable from then on. A rank's
 /// handle serves one thread at a time.
-class Communicator {
+class SYNCBN_API Communicator {
  public:
   /// Local. Makes a group of one rank, which needs neither MPI nor other threads.
   static Communicator self();

@@ -8,6 +8,7 @@
 
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/device_communicator.hpp"
+#include "syncbn/export.h"
 
 namespace syncbn {
 
@@ -23,7 +24,7 @@ struct DeviceWorkspace;
 /// A DeviceSaved holds what a backward needs from its forward, besides the tensors, in device
 /// memory. Each forward that is waiting for its backward needs one of its own. One that is reused
 /// from step to step does not allocate.
-class DeviceSaved {
+class SYNCBN_API DeviceSaved {
  public:
   DeviceSaved();
   DeviceSaved(DeviceSaved&&) noexcept;
@@ -72,7 +73,7 @@ class DeviceSaved {
 ///
 /// The communicator decides when ranks that disagree, or that miss one, are told, and of what. A
 /// call that throws leaves parameters and running statistics as they were.
-class DeviceBatchNorm {
+class SYNCBN_API DeviceBatchNorm {
  public:
   /// Local. Makes a layer as BatchNorm's constructor does, and waits for the device. `backend` and
   /// `channel_blocks` of the options mean nothing here, and compare_parameters compares gamma and

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "syncbn/communicator.hpp"
+#include "syncbn/export.h"
 
 struct CUstream_st;
 
@@ -31,7 +32,7 @@ using CudaStream = CUstream_st*;
 ///
 /// Functions that make a communicator throw NotConfigured in a build without CUDA; so does `nccl`
 /// in one without NCCL, and where a rank has no NCCL to use.
-class DeviceCommunicator {
+class SYNCBN_API DeviceCommunicator {
  public:
   /// Local. Makes a group of one rank, whose sums do nothing.
   static DeviceCommunicator self();

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// This is the only public C++ header that needs <mpi.h>. It is installed if the library was built
-// with MPI.
+// This is the only public C++ header that needs <mpi.h>. What it declares is in a library of its
+// own, libsyncbn_mpi (syncbn::mpi in CMake), which is installed with it if syncbn was built with
+// MPI.
 
 #include <mpi.h>
 
 #include "syncbn/communicator.hpp"
+#include "syncbn/export.h"
 
 namespace syncbn {
 
@@ -18,7 +20,7 @@ enum class MpiExchange {
 
 /// Returns what SYNCBN_EXCHANGE in the environment says, "builtin" or "mpi"; without it, builtin.
 /// Throws InvalidArgument for other values.
-MpiExchange default_mpi_exchange();
+SYNCBN_API MpiExchange default_mpi_exchange();
 
 /// Collective over `comm`. Makes a communicator of the ranks of `comm`; all give the same
 /// `exchange`.
@@ -39,7 +41,7 @@ MpiExchange default_mpi_exchange();
 /// has several. It counts ranks as on one host if they are processes of one user and see each other
 /// in /proc. On a single host its exchanges make no MPI calls. For a group on several hosts, or
 /// with MpiExchange::mpi, MPI keeps a communicator for good.
-Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
-                              MpiExchange exchange = default_mpi_exchange());
+SYNCBN_API Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines = default_deadlines(),
+                                         MpiExchange exchange = default_mpi_exchange());
 
 }  // namespace syncbn

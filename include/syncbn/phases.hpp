@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "syncbn/backend.hpp"
+#include "syncbn/export.h"
 #include "syncbn/tensor_view.hpp"
 
 namespace syncbn {
@@ -86,8 +87,9 @@ using Weight = std::span<const float>;
 /// f64 its values must be finite floats. Terms of 16-bit types are computed in float and added in
 /// float in short runs: with bf16, the sums become infinite if |x - pivot| exceeds 1e18 or a weight
 /// makes a term exceed 1e37, and squares of differences below 1e-19 are lost.
-void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<double> sums,
-                  Weight weight = {}, Backend backend = Backend::cpu);
+SYNCBN_API void forward_sums(ConstTensorView x, std::span<const double> pivot,
+                             std::span<double> sums, Weight weight = {},
+                             Backend backend = Backend::cpu);
 
 /// Returns whether the group's `sums` lost too much because the pivot was far from the mean: the
 /// rounding of the accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64, 5e-5
@@ -95,25 +97,26 @@ void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<do
 /// sums again, and ask again. Once is enough as a rule; after a pivot that was off by more than
 /// 1e15 standard deviations (16-bit types: 1e6) it may not be, but three times are. The answer
 /// depends on nothing but the arguments, so it is the same on every rank.
-bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, double eps,
-                  DType dtype);
+SYNCBN_API bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot,
+                             double eps, DType dtype);
 
 /// Moves `pivot` to the mean that the group's `sums` about it give, for other types than f64
 /// rounded to float. Where that mean is not finite, or less than the error of the sums may be, the
 /// pivot becomes 0.
-void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, DType dtype);
+SYNCBN_API void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot,
+                                   DType dtype);
 
 /// Computes statistics from the group's `sums` about `pivot`. With a count of 0, mean = pivot and
 /// var = 0. `eps` is finite and at least 0. Reuses the storage of `out`.
-void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
-              Statistics& out);
+SYNCBN_API void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
+                         Statistics& out);
 
 /// Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]), in one read of x (and
 /// residual) and one write of y. y may be x or residual. All tensors have x's shape, type and
 /// layout.
-void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
-               Activation activation, std::optional<ConstTensorView> residual, TensorView y,
-               Weight weight = {}, Backend backend = Backend::cpu);
+SYNCBN_API void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
+                          Activation activation, std::optional<ConstTensorView> residual,
+                          TensorView y, Weight weight = {}, Backend backend = Backend::cpu);
 
 /// A BackwardContext holds what both backward phases need to know of their forward. All tensors
 /// have x's shape, type and layout.
@@ -140,13 +143,14 @@ struct BackwardContext {
 /// those below 1e-38 are lost.
 ///
 /// The shard's own parameter gradients are dgamma = sums[C + c] * invstd[c], dbeta = sums[c].
-void backward_sums(const BackwardContext& context, std::span<double> sums,
-                   Backend backend = Backend::cpu);
+SYNCBN_API void backward_sums(const BackwardContext& context, std::span<double> sums,
+                              Backend backend = Backend::cpu);
 
 /// Writes dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n), where the group's
 /// sums are {a, b, n}. `dresidual`, if given, receives dz. Takes one read of x and dy (and y), one
 /// write of dx (and dresidual). dx or dresidual may be dy.
-void input_gradient(const BackwardContext& context, std::span<const double> sums, TensorView dx,
-                    std::optional<TensorView> dresidual, Backend backend = Backend::cpu);
+SYNCBN_API void input_gradient(const BackwardContext& context, std::span<const double> sums,
+                               TensorView dx, std::optional<TensorView> dresidual,
+                               Backend backend = Backend::cpu);
 
 }  // namespace syncbn

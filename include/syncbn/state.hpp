@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "syncbn/export.h"
+
 namespace syncbn {
 
 /// A StateDType is an element type of the safetensors format.
@@ -30,13 +32,13 @@ enum class StateDType : std::uint8_t {
 };
 
 /// Returns the format's own spelling: "BOOL", "U8", ... "F64"; "other" for other.
-std::string_view to_string(StateDType dtype);
+SYNCBN_API std::string_view to_string(StateDType dtype);
 
 /// Returns the size of an element; 0 for other. [B]
-std::size_t size_of(StateDType dtype);
+SYNCBN_API std::size_t size_of(StateDType dtype);
 
 /// A StateTensor holds a tensor as a file does: its elements in row-major order, little endian.
-struct StateTensor {
+struct SYNCBN_API StateTensor {
   StateDType dtype = StateDType::f64;
   std::vector<std::int64_t> shape;  ///< empty for a scalar
   std::vector<std::byte> bytes;     ///< product of shape times size_of(dtype); any size for other
@@ -70,7 +72,7 @@ struct StateDict {
 /// length, JSON, names, shapes, offsets (no overlap, no gap, nothing beyond the end), and the
 /// checksum if the file has one. If the header does not fit the file's size, no more than the
 /// header is read. Throws FileError.
-StateDict load_safetensors(const std::filesystem::path& file);
+SYNCBN_API StateDict load_safetensors(const std::filesystem::path& file);
 
 /// Local. Writes a safetensors file atomically: into a new file beside it, flushed to the disk,
 /// then renamed over `file`. A process killed at any moment leaves the old file or the new one.
@@ -79,6 +81,6 @@ StateDict load_safetensors(const std::filesystem::path& file);
 /// The file has one more metadata entry, "syncbn.checksum", a checksum of everything else in it,
 /// which load_safetensors takes out again. A file without that entry is loaded unchecked: a program
 /// that changes tensors and keeps metadata should remove it.
-void save_safetensors(const StateDict& state, const std::filesystem::path& file);
+SYNCBN_API void save_safetensors(const StateDict& state, const std::filesystem::path& file);
 
 }  // namespace syncbn

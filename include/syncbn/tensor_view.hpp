@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "syncbn/dtype.hpp"
+#include "syncbn/export.h"
 
 namespace syncbn {
 
@@ -48,7 +49,7 @@ constexpr DType dtype_of() {
 /// Throws InvalidArgument unless n, s >= 0, c is at least 1 and at most Shape::most_channels, and
 /// the product of the extents (one of 0 taken as 1) in bytes fits 63 bits; also if there are
 /// elements and data is null or not aligned to their size.
-void validate_view(const void* data, DType dtype, const Shape& shape);
+SYNCBN_API void validate_view(const void* data, DType dtype, const Shape& shape);
 
 }  // namespace detail
 

@@ -12,10 +12,12 @@
 #include "syncbn/c/syncbn.h"
 #include "syncbn/error.hpp"
 
+#include "core/internal_api.hpp"
+
 namespace syncbn::capi {
 
 /// Turns the exception in flight into a status and keeps its message for syncbn_last_error.
-syncbn_status status_of_current_exception() noexcept;
+SYNCBN_INTERNAL_API syncbn_status status_of_current_exception() noexcept;
 
 /// Runs `body` and returns an exception as a status, so that none leaves the C ABI.
 template <class Body>
@@ -29,7 +31,7 @@ syncbn_status guarded(Body&& body) {
 }
 
 /// Throws InvalidArgument if `pointer` is null.
-void require(const void* pointer, const char* name);
+SYNCBN_INTERNAL_API void require(const void* pointer, const char* name);
 
 /// Returns what `get` returns. If the handle is null or `get` throws, returns `otherwise` and
 /// leaves a message for syncbn_last_error.

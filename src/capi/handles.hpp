@@ -8,6 +8,8 @@
 #include "syncbn/c/syncbn.h"
 #include "syncbn/communicator.hpp"
 
+#include "core/internal_api.hpp"
+
 // These types are behind the opaque pointers of the C interface.
 
 struct syncbn_communicator {
@@ -33,7 +35,7 @@ Weight to_weight(const float* weight, const TensorView& x);
 Backend to_backend(syncbn_backend backend);
 TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
-Deadlines to_deadlines(double seconds);
+SYNCBN_INTERNAL_API Deadlines to_deadlines(double seconds);
 /// Takes NULL for the defaults.
 BatchNormOptions to_options(const syncbn_options* options);
 /// Throws InvalidArgument if a backward is given one without the other.

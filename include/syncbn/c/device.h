@@ -18,9 +18,7 @@
 
 #include "syncbn/c/syncbn.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+SYNCBN_C_API_BEGIN
 
 /* syncbn_cuda_stream is the same type as cudaStream_t. */
 typedef struct CUstream_st* syncbn_cuda_stream;
@@ -137,8 +135,6 @@ syncbn_status syncbn_device_batch_norm_save(const syncbn_device_batch_norm* laye
 syncbn_status syncbn_device_batch_norm_load(syncbn_device_batch_norm* layer, const char* file,
                                             syncbn_cuda_stream stream);
 
-#ifdef __cplusplus
-}
-#endif
+SYNCBN_C_API_END
 
 #endif

@@ -2,15 +2,14 @@
 #ifndef SYNCBN_C_MPI_H
 #define SYNCBN_C_MPI_H
 
-/* This header needs <mpi.h>. It is installed if the library was built with MPI. */
+/* This header needs <mpi.h>. What it declares is in a library of its own, libsyncbn_mpi (syncbn_mpi
+ * for pkg-config), which is installed with it if syncbn was built with MPI. */
 
 #include <mpi.h>
 
 #include "syncbn/c/syncbn.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+SYNCBN_C_API_BEGIN
 
 /* SYNCBN_MPI names the MPI whose <mpi.h> is included: MPIs differ in what an MPI_Comm is. */
 #if defined(OPEN_MPI)
@@ -37,8 +36,6 @@ syncbn_status syncbn_communicator_mpi(MPI_Comm comm, double timeout_seconds,
        ? syncbn_communicator_mpi(comm, timeout_seconds, out) \
        : SYNCBN_INVALID_ARGUMENT)
 
-#ifdef __cplusplus
-}
-#endif
+SYNCBN_C_API_END
 
 #endif

@@ -23,10 +23,9 @@
 #include <stdint.h>
 
 #include "syncbn/c/version.h"
+#include "syncbn/export.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+SYNCBN_C_API_BEGIN
 
 typedef enum syncbn_status {
   SYNCBN_OK = 0,
@@ -303,8 +302,6 @@ syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor*
                                     const syncbn_tensor* dx, const syncbn_tensor* dresidual,
                                     syncbn_backend backend);
 
-#ifdef __cplusplus
-}
-#endif
+SYNCBN_C_API_END
 
 #endif

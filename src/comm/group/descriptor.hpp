@@ -10,6 +10,8 @@
 
 #include "syncbn/dtype.hpp"
 
+#include "core/internal_api.hpp"
+
 namespace syncbn::comm {
 
 /// The call that an exchange belongs to.
@@ -50,12 +52,12 @@ struct Descriptor {
 };
 
 /// Returns "forward of 'bn1' (C=64, f32)", "forward with a residual of ...".
-std::string describe(const Descriptor& what);
+SYNCBN_INTERNAL_API std::string describe(const Descriptor& what);
 /// Returns "forward", "forward with a residual", "forward in place".
 std::string describe_call(const Descriptor& what);
 
 /// Returns "rank 3", "ranks 0-2, 5". `ranks` ascend.
-std::string list_ranks(std::span<const int> ranks);
+SYNCBN_INTERNAL_API std::string list_ranks(std::span<const int> ranks);
 
 // A packed descriptor is a fixed number of doubles that hold small integers, so that a sum can
 // carry it: first the numbers, then the two texts, 4 bytes in each double.
@@ -65,12 +67,14 @@ inline constexpr std::size_t longest_options = 96;     ///< bytes; longer texts 
 inline constexpr std::size_t descriptor_words =
     descriptor_numbers + (longest_name + longest_options) / 4;
 /// Writes a descriptor and the number of its message into [descriptor_words] doubles.
-void pack(const Descriptor& what, std::int64_t sequence, std::span<double> words);
+SYNCBN_INTERNAL_API void pack(const Descriptor& what, std::int64_t sequence,
+                              std::span<double> words);
 
 /// Returns a table of who did what, from every rank's packed descriptor; ranks that agree share a
 /// line. It ends in advice that fits the difference. `names` are the ranks' numbers, unless they
 /// are 0, 1, ... Throws CommError if a double holds no integer of the kind that `pack` writes
 /// there.
-std::string describe_disagreement(std::span<const double> packed, std::span<const int> names = {});
+SYNCBN_INTERNAL_API std::string describe_disagreement(std::span<const double> packed,
+                                                      std::span<const int> names = {});
 
 }  // namespace syncbn::comm

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/internal_api.hpp"
 #include "core/scrambled.hpp"
 
 #include "comm/group/fingerprint_words.hpp"
@@ -17,7 +18,7 @@ namespace syncbn::comm {
 /// cryptographic, and the same on all machines of one byte order.
 class Fingerprint {
  public:
-  Fingerprint& add(std::span<const std::byte> bytes);
+  SYNCBN_INTERNAL_API Fingerprint& add(std::span<const std::byte> bytes);
   Fingerprint& add(std::uint64_t value) {
     state_ = mixed(state_, value);
     return *this;

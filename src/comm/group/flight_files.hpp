@@ -6,12 +6,14 @@
 #include <string>
 #include <string_view>
 
+#include "core/internal_api.hpp"
+
 #include "comm/group/flight_record.hpp"
 
 namespace syncbn::comm {
 
 /// Returns the name by which records and messages call this machine.
-std::string host_name();
+SYNCBN_INTERNAL_API std::string host_name();
 
 /// The rank that a record is about. `group` is a number that its ranks share and no other group
 /// has, or 0 if there is none.

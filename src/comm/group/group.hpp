@@ -11,6 +11,8 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "core/internal_api.hpp"
+
 #include "comm/group/descriptor.hpp"
 #include "comm/group/flight_record.hpp"
 #include "comm/group/layer_names.hpp"
@@ -25,11 +27,12 @@ class Group {
  public:
   /// `number` tells this group from others in flight records. It is the same on all of its ranks; 0
   /// for none.
-  explicit Group(std::unique_ptr<Transport> transport, std::uint64_t number = 0);
+  SYNCBN_INTERNAL_API explicit Group(std::unique_ptr<Transport> transport,
+                                     std::uint64_t number = 0);
 
   /// Returns a number for a new group, which no process gives out twice: a hash of host, process,
   /// time and a counter.
-  static std::uint64_t new_number();
+  SYNCBN_INTERNAL_API static std::uint64_t new_number();
 
   int rank() const { return transport_->rank(); }
   int size() const { return transport_->size(); }

@@ -6,6 +6,8 @@
 #include <span>
 #include <string_view>
 
+#include "core/internal_api.hpp"
+
 #include "comm/group/transport.hpp"
 
 namespace syncbn::comm {
@@ -46,6 +48,6 @@ class PlainSum {
 /// A sum cannot check that its own lengths are equal. So the first message of each layer, number of
 /// channels and length is preceded by a sum of the fingerprint alone, which has the same length
 /// everywhere. After 8192 of these all are forgotten and checked again.
-std::unique_ptr<Transport> with_fingerprints(std::unique_ptr<PlainSum> sum);
+SYNCBN_INTERNAL_API std::unique_ptr<Transport> with_fingerprints(std::unique_ptr<PlainSum> sum);
 
 }  // namespace syncbn::comm

@@ -27,6 +27,8 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "core/internal_api.hpp"
+
 #include "comm/group/deadline_clock.hpp"
 #include "comm/group/transport.hpp"
 #include "comm/node/cells.hpp"
@@ -42,17 +44,18 @@ class Exchange {
  public:
   /// `ranks.self()` is a contributor. If there are other nodes, `ranks.roles()` has reducers of
   /// every piece, and each of these has a `network`.
-  Exchange(Ranks ranks, Deadlines deadlines, std::unique_ptr<Network> network = nullptr);
+  SYNCBN_INTERNAL_API Exchange(Ranks ranks, Deadlines deadlines,
+                               std::unique_ptr<Network> network = nullptr);
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
   /// Tells ranks that still wait for this one that it has left.
-  ~Exchange();
+  SYNCBN_INTERNAL_API ~Exchange();
 
-  Transport::Ticket start(const Message& message, std::span<double> data);
-  bool arrived(Transport::Ticket ticket);
-  void finish(Transport::Ticket ticket);
-  void give_up(std::string_view why) noexcept;
-  void refuse(std::string_view why) noexcept;
+  SYNCBN_INTERNAL_API Transport::Ticket start(const Message& message, std::span<double> data);
+  SYNCBN_INTERNAL_API bool arrived(Transport::Ticket ticket);
+  SYNCBN_INTERNAL_API void finish(Transport::Ticket ticket);
+  SYNCBN_INTERNAL_API void give_up(std::string_view why) noexcept;
+  SYNCBN_INTERNAL_API void refuse(std::string_view why) noexcept;
   FlightRecord* flight_record() { return &ranks_.own().flight_record; }
 
  private:

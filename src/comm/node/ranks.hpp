@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/internal_api.hpp"
+
 #include "comm/group/transport.hpp"
 #include "comm/node/areas.hpp"
 #include "comm/node/shared.hpp"
@@ -33,9 +35,11 @@ class Ranks {
  public:
   /// `areas` are in the order of the members, this one's at `self`. `names` are the contributors'
   /// ranks in the group.
-  Ranks(std::shared_ptr<const Areas> areas, std::size_t self, std::vector<int> names, Roles roles);
+  SYNCBN_INTERNAL_API Ranks(std::shared_ptr<const Areas> areas, std::size_t self,
+                            std::vector<int> names, Roles roles);
   /// Makes every member a contributor, and none a reducer of every piece.
-  Ranks(std::shared_ptr<const Areas> areas, std::size_t self, std::vector<int> names);
+  SYNCBN_INTERNAL_API Ranks(std::shared_ptr<const Areas> areas, std::size_t self,
+                            std::vector<int> names);
 
   std::size_t size() const { return areas_.size(); }
   std::size_t self() const { return self_; }

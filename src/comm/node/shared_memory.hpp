@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/file_descriptor.hpp"
+#include "core/internal_api.hpp"
 
 namespace syncbn::comm::node {
 
@@ -19,23 +20,23 @@ class SharedMemory {
  public:
   /// Makes memory that is zero. All of it is reserved, so that a lack of memory shows here and not
   /// in the middle of an exchange. Throws CommError.
-  static SharedMemory create(std::size_t bytes);
+  SYNCBN_INTERNAL_API static SharedMemory create(std::size_t bytes);
   /// Maps memory that another process has made and not hidden yet; `address` is what its address()
   /// returned. Throws CommError.
-  static SharedMemory open(const std::string& address);
+  SYNCBN_INTERNAL_API static SharedMemory open(const std::string& address);
 
-  SharedMemory(SharedMemory&& other) noexcept;
+  SYNCBN_INTERNAL_API SharedMemory(SharedMemory&& other) noexcept;
   SharedMemory& operator=(SharedMemory&&) = delete;
-  ~SharedMemory();
+  SYNCBN_INTERNAL_API ~SharedMemory();
 
   std::byte* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
 
   /// Returns a text for `open` in processes that see the same /proc. Only for memory that was
   /// created and is not hidden.
-  std::string address() const;
+  SYNCBN_INTERNAL_API std::string address() const;
   /// Ends the time in which others can open the memory. Those who have mapped it keep it.
-  void hide();
+  SYNCBN_INTERNAL_API void hide();
 
  private:
   SharedMemory(int file, std::size_t bytes) : bytes_(bytes), file_(file) {}

@@ -1,15 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# build_and_run.sh CC LIBDIR OUTDIR: the C program against the tree installed at LIBDIR, which it
-# finds with pkg-config.
+# build_and_run.sh CC LIBDIR OUTDIR PACKAGE PROGRAM [LAUNCHER...]: PROGRAM.c against the tree installed at
+# LIBDIR, in which pkg-config finds PACKAGE; run by the launcher, if there is one.
 set -eu
-PKG_CONFIG_PATH=$2/pkgconfig
+compiler=$1 libraries=$2 directory=$3 package=$4 program=$5
+shift 5
+PKG_CONFIG_PATH=$libraries/pkgconfig
 export PKG_CONFIG_PATH
 linking=
-[ -e "$2/libsyncbn.a" ] && linking=--static
-mkdir -p "$3"
+[ -e "$libraries/libsyncbn.a" ] && linking=--static
+mkdir -p "$directory"
 # Unquoted: several flags. $linking may be none.
 # shellcheck disable=SC2046,SC2086
-"$1" -std=c99 -pedantic-errors -Wall -Wextra -Werror -o "$3/consumer" "$(dirname "$0")/consumer.c" \
-  $(pkg-config --cflags --libs $linking syncbn) -Wl,-rpath,"$2" -lm
-"$3/consumer"
+"$compiler" -std=c99 -pedantic-errors -Wall -Wextra -Werror -o "$directory/$program" \
+  "$(dirname "$0")/$program.c" $(pkg-config --cflags --libs $linking "$package") \
+  -Wl,-rpath,"$libraries" -lm
+"$@" "$directory/$program"
