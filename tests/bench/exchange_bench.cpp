@@ -61,7 +61,7 @@ void run(int rounds) {
   for (const std::int64_t channels : {16, 64, 128, 256, 512, 1024, 2048, 4096}) {
     std::vector<double> data(static_cast<std::size_t>(2 * channels + 2), 0.0);
     const auto exchange = [&](const Communicator& group) {
-      group.group().exchange({.pass = syncbn::comm::Operation::forward,
+      group.group().exchange({.operation = syncbn::comm::Operation::forward,
                               .layer = "layer1.0.bn1",
                               .channels = channels,
                               .dtype = syncbn::DType::f32},
