@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "syncbn/error.hpp"
@@ -88,7 +90,9 @@ syncbn_status syncbn_communicator_start(const syncbn_communicator* group, double
     require(group, "group");
     require(out, "out");
     const PendingSum sum = group->group.start(capi::to_span(data, count, "data"));
-    *out = {sum.ticket, sum.sequence, sum.length, sum.time};
+    static_assert(sizeof(PendingSum) <= sizeof(*out) && std::is_trivially_copyable_v<PendingSum>);
+    *out = {};
+    std::memcpy(out, &sum, sizeof(sum));
   });
 }
 
@@ -97,7 +101,9 @@ syncbn_status syncbn_communicator_finish(const syncbn_communicator* group,
   return guarded([&] {
     require(group, "group");
     require(pending, "pending");
-    group->group.finish({pending->ticket, pending->sequence, pending->count, pending->time});
+    PendingSum sum;
+    std::memcpy(static_cast<void*>(&sum), pending, sizeof(sum));
+    group->group.finish(sum);
   });
 }
 

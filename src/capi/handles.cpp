@@ -6,6 +6,7 @@
 #include "syncbn/error.hpp"
 
 #include "capi/guarded.hpp"
+#include "capi/structs.hpp"
 
 namespace syncbn::capi {
 namespace {
@@ -51,12 +52,9 @@ Backend to_backend(syncbn_backend backend) {
 }
 
 TensorView to_view(const syncbn_tensor* tensor, const char* name) {
-  require(tensor, name);
+  const syncbn_tensor of = read_struct(tensor, name, syncbn_tensor{});
   try {
-    return {tensor->data,
-            to_dtype(tensor->dtype),
-            {tensor->n, tensor->c, tensor->s},
-            to_layout(tensor->layout)};
+    return {of.data, to_dtype(of.dtype), {of.n, of.c, of.s}, to_layout(of.layout)};
   } catch (const InvalidArgument& error) {
     throw InvalidArgument(std::string(name) + ": " + error.what());
   }
@@ -74,28 +72,29 @@ Weight to_weight(const float* weight, const TensorView& x) {
                            : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
 }
 
-BatchNormOptions to_options(const syncbn_options* options) {
-  if (options == nullptr) {
+BatchNormOptions to_options(const syncbn_options* given) {
+  if (given == nullptr) {
     return {};
   }
-  require(options->name, "options.name");
+  const syncbn_options options = read_struct(given, "options", syncbn_options SYNCBN_OPTIONS_INIT);
+  require(options.name, "options.name");
   BatchNormOptions result;
-  result.name = options->name;
-  result.eps = options->eps;
-  result.momentum = options->momentum;
-  if (options->momentum == static_cast<double>(SYNCBN_AVERAGE_OF_ALL_BATCHES)) {
+  result.name = options.name;
+  result.eps = options.eps;
+  result.momentum = options.momentum;
+  if (options.momentum == static_cast<double>(SYNCBN_AVERAGE_OF_ALL_BATCHES)) {
     result.momentum.reset();
   }
-  result.affine = options->affine != 0;
-  result.track_running_stats = options->track_running_stats != 0;
-  result.activation = {options->negative_slope};
+  result.affine = options.affine != 0;
+  result.track_running_stats = options.track_running_stats != 0;
+  result.activation = {options.negative_slope};
   result.parameter_gradients =
-      options->group_parameter_gradients != 0 ? GradientScope::group : GradientScope::local;
-  result.channel_blocks = options->channel_blocks;
+      options.group_parameter_gradients != 0 ? GradientScope::group : GradientScope::local;
+  result.channel_blocks = options.channel_blocks;
   result.reproducibility =
-      options->exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
-  result.backend = to_backend(options->backend);
-  result.compare_parameters = options->compare_parameters != 0;
+      options.exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
+  result.backend = to_backend(options.backend);
+  result.compare_parameters = options.compare_parameters != 0;
   return result;
 }
 

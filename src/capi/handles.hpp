@@ -37,7 +37,7 @@ TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
 SYNCBN_INTERNAL_API Deadlines to_deadlines(double seconds);
 /// Takes NULL for the defaults.
-BatchNormOptions to_options(const syncbn_options* options);
+BatchNormOptions to_options(const syncbn_options* given);
 /// Throws InvalidArgument if a backward is given one without the other.
 void require_together(const syncbn_tensor* y, const syncbn_tensor* dresidual);
 

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "syncbn/error.hpp"
 
 #include "capi/guarded.hpp"
 #include "capi/handles.hpp"
+#include "capi/structs.hpp"
 
 using namespace syncbn;
 using capi::guarded;
@@ -20,22 +23,29 @@ double* data_or_null(std::span<double> values) {
   return values.empty() ? nullptr : values.data();
 }
 
-}  // namespace
-
-syncbn_options syncbn_default_options(void) {
-  const BatchNormOptions defaults;
-  return {.name = "",
-          .eps = defaults.eps,
-          .momentum = *defaults.momentum,
-          .affine = defaults.affine,
-          .track_running_stats = defaults.track_running_stats,
-          .negative_slope = defaults.activation.negative_slope,
-          .group_parameter_gradients = 0,
-          .channel_blocks = defaults.channel_blocks,
-          .exact = 0,
-          .backend = SYNCBN_CPU,
-          .compare_parameters = defaults.compare_parameters};
+/// Calls body(call) for `count` calls that lie as far apart as the first one says is their size.
+template <class Call, class Body>
+void for_each_call(const Call* calls, size_t count, Body body) {
+  if (count == 0) {
+    return;
+  }
+  const std::size_t apart = capi::read_struct(calls, "calls[0]", Call{}).size;
+  const std::span<const std::byte> all = capi::to_bytes(calls, count, apart, "calls");
+  for (std::size_t k = 0; k < count; ++k) {
+    const std::string name = "calls[" + std::to_string(k) + "]";
+    const Call call = capi::read_struct(reinterpret_cast<const Call*>(all.data() + k * apart),
+                                        name.c_str(), Call{});
+    if (call.size != apart) {
+      throw InvalidArgument(name + ".size is " + std::to_string(call.size) +
+                            " (that of calls[0] is " + std::to_string(apart) + ")");
+    }
+    require(call.layer, "layer");
+    require(call.saved, "saved");
+    body(call);
+  }
 }
+
+}  // namespace
 
 syncbn_status syncbn_batch_norm_new(int64_t channels, const syncbn_communicator* group,
                                     const syncbn_options* options, syncbn_batch_norm** out) {
@@ -100,13 +110,11 @@ syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_
 syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t count) {
   return guarded([&] {
     std::vector<ForwardCall> forwards;
-    for (const syncbn_forward_call& call : capi::to_span(calls, count, "calls")) {
-      require(call.layer, "layer");
-      require(call.saved, "saved");
+    for_each_call(calls, count, [&](const syncbn_forward_call& call) {
       const TensorView x = to_view(call.x, "x");
       forwards.push_back({call.layer->layer, x, to_view(call.y, "y"), call.saved->saved,
                           to_optional_view(call.residual, "residual"), to_weight(call.weight, x)});
-    }
+    });
     forward_together(forwards);
   });
 }
@@ -114,9 +122,7 @@ syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t c
 syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t count) {
   return guarded([&] {
     std::vector<BackwardCall> backwards;
-    for (const syncbn_backward_call& call : capi::to_span(calls, count, "calls")) {
-      require(call.layer, "layer");
-      require(call.saved, "saved");
+    for_each_call(calls, count, [&](const syncbn_backward_call& call) {
       const TensorView x = to_view(call.x, "x");
       backwards.push_back({.layer = call.layer->layer,
                            .saved = call.saved->saved,
@@ -126,7 +132,7 @@ syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t
                            .y = to_optional_view(call.y, "y"),
                            .dresidual = to_optional_view(call.dresidual, "dresidual"),
                            .weight = to_weight(call.weight, x)});
-    }
+    });
     backward_together(backwards);
   });
 }

@@ -45,7 +45,7 @@ OURS, PYTORCH, ONEDNN = "ours", "PyTorch", "oneDNN"
 
 class TensorView(ctypes.Structure):
     """syncbn_tensor of syncbn/c/syncbn.h."""
-    _fields_ = [("data", ctypes.c_void_p), ("dtype", ctypes.c_int), ("layout", ctypes.c_int),
+    _fields_ = [("size", ctypes.c_size_t), ("data", ctypes.c_void_p), ("dtype", ctypes.c_int), ("layout", ctypes.c_int),
                 ("n", ctypes.c_int64), ("c", ctypes.c_int64), ("s", ctypes.c_int64)]
 
 
@@ -79,7 +79,8 @@ class Ours:
             raise RuntimeError(self.library.syncbn_last_error().decode())
 
     def view(self, of):
-        return ctypes.byref(TensorView(of.data_ptr(), DTYPES[self.dtype], self.layout, *self.sizes))
+        return ctypes.byref(TensorView(ctypes.sizeof(TensorView), of.data_ptr(), DTYPES[self.dtype],
+                                       self.layout, *self.sizes))
 
     def forward(self, on):
         self.check(self.library.syncbn_batch_norm_forward(self.layer, self.view(on.x), None, None,

@@ -35,8 +35,8 @@ int main(int argc, char** argv) {
 
   float x[64], y[64];
   for (int i = 0; i <= rank; ++i) x[i] = (float)rank;
-  syncbn_tensor tx = {x, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, rank + 1, 1, 1};
-  syncbn_tensor ty = {y, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, rank + 1, 1, 1};
+  syncbn_tensor tx = SYNCBN_TENSOR(x, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, rank + 1, 1, 1);
+  syncbn_tensor ty = SYNCBN_TENSOR(y, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, rank + 1, 1, 1);
   EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, NULL, &ty, saved));
   EXPECT(fabs(y[rank] - (rank - mean) / sqrt(var + 1e-5)) < 2e-6);
 

@@ -54,7 +54,7 @@ struct rank {
 
 static void* act_as_rank(void* argument) {
   struct rank* self = argument;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   syncbn_batch_norm* layer = NULL;
   syncbn_saved* saved = NULL;
   options.name = "bn1";
@@ -106,7 +106,7 @@ struct exact_rank {
 
 static void* normalize_exactly(void* argument) {
   struct exact_rank* self = argument;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   syncbn_batch_norm* layer = NULL;
   syncbn_saved* saved = NULL;
   options.name = "exact";
@@ -158,10 +158,17 @@ static void layers_together_are_layers_one_by_one(void) {
     EXPECT_OK(syncbn_saved_new(&saved[k]));
     ty[k] = tensor(y[k], N);
     tdx[k] = tensor(dx[k], N);
-    forwards[k] =
-        (syncbn_forward_call){.layer = layers[k], .x = &tx, .y = &ty[k], .saved = saved[k]};
-    backwards[k] = (syncbn_backward_call){
-        .layer = layers[k], .saved = saved[k], .x = &tx, .dy = &tx, .dx = &tdx[k]};
+    forwards[k] = (syncbn_forward_call){.size = sizeof forwards[k],
+                                        .layer = layers[k],
+                                        .x = &tx,
+                                        .y = &ty[k],
+                                        .saved = saved[k]};
+    backwards[k] = (syncbn_backward_call){.size = sizeof backwards[k],
+                                          .layer = layers[k],
+                                          .saved = saved[k],
+                                          .x = &tx,
+                                          .dy = &tx,
+                                          .dx = &tdx[k]};
   }
   EXPECT_OK(syncbn_forward_together(forwards, LAYERS));
   EXPECT_OK(syncbn_backward_together(backwards, LAYERS));
@@ -210,7 +217,7 @@ static void the_phases_are_the_layer(void) {
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
   syncbn_saved* saved = NULL;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   options.negative_slope = 0;
   EXPECT_OK(syncbn_communicator_self(&self));
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
@@ -284,7 +291,7 @@ static void layers_work_in_place(void) {
   syncbn_communicator* self = NULL;
   syncbn_batch_norm *layer = NULL, *plain = NULL;
   syncbn_saved *saved = NULL, *of_plain = NULL;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   options.negative_slope = 0.25;
   for (int i = 0; i < SIZE; ++i) y[i] = x[i] = sample(i);
   syncbn_tensor tx = tensor(x, N), ty = tensor(y, N), tdx = tensor(dx, N);

@@ -17,7 +17,7 @@ enum { N = 4, C = 3, S = 5, SIZE = N * C * S };
 static const syncbn_cuda_stream stream = NULL;
 
 static syncbn_tensor tensor(void* data) {
-  syncbn_tensor t = {data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, N, C, S};
+  syncbn_tensor t = SYNCBN_TENSOR(data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, N, C, S);
   return t;
 }
 
@@ -66,7 +66,7 @@ static void step_on_both(int with_residual) {
   syncbn_saved* host_saved = NULL;
   syncbn_device_batch_norm* layer = NULL;
   syncbn_device_saved* saved = NULL;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   options.name = "bn1";
   options.negative_slope = 0.1;
 

@@ -111,7 +111,7 @@ static void sizes_that_cannot_be_are_refused(void) {
 static void options_that_cannot_be_are_refused(void) {
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   EXPECT(options.compare_parameters == 1);
   EXPECT_OK(syncbn_communicator_self(&self));
   static const double momenta[] = {-0.1, -2, 1.5, -INFINITY, INFINITY, NAN};
@@ -144,7 +144,7 @@ static void what_another_layer_of_the_name_saved_is_refused(void) {
   syncbn_communicator* self = NULL;
   syncbn_batch_norm *one = NULL, *two = NULL;
   syncbn_saved* saved = NULL;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   syncbn_tensor tx = tensor(x, N), tdx = tensor(dx, N);
   options.name = "bn";
   EXPECT_OK(syncbn_communicator_self(&self));
@@ -164,7 +164,7 @@ static void what_another_layer_of_the_name_saved_is_refused(void) {
 static void errors_are_utf8_whatever_names_are(void) {
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   options.name = "caf\xe9 \xc3\xa9"; /* Latin-1, then UTF-8 */
   EXPECT_OK(syncbn_communicator_self(&self));
   EXPECT(syncbn_batch_norm_new(0, self, &options, &layer) == SYNCBN_INVALID_ARGUMENT);

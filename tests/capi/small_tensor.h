@@ -14,7 +14,7 @@ static inline float sample(int i) {
 }
 
 static inline syncbn_tensor tensor(float* data, int64_t n) {
-  syncbn_tensor t = {data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, n, C, S};
+  syncbn_tensor t = SYNCBN_TENSOR(data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, n, C, S);
   return t;
 }
 

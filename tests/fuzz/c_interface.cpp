@@ -192,7 +192,8 @@ class Calls {
   /// A tensor of these extents in memory of its own, with small values or any bits at all.
   syncbn_tensor tensor(const Extents& extents) {
     const auto count = static_cast<std::size_t>(extents.n * extents.c * extents.s);
-    syncbn_tensor tensor{nullptr, extents.dtype, extents.layout, extents.n, extents.c, extents.s};
+    syncbn_tensor tensor =
+        SYNCBN_TENSOR(nullptr, extents.dtype, extents.layout, extents.n, extents.c, extents.s);
     if (seldom()) {
       tensor.data = bytes(count * size_of(extents.dtype));
     } else if (extents.dtype == SYNCBN_F64) {
@@ -264,7 +265,7 @@ class Calls {
       at.saved = nullptr;
       expect(syncbn_saved_new(&at.saved) == SYNCBN_OK, "a saved can be had");
     }
-    syncbn_options options = syncbn_default_options();
+    syncbn_options options SYNCBN_OPTIONS_INIT;
     const std::string name = input_.ConsumeRandomLengthString(8);
     options.name = seldom() ? name.c_str() : "layer";
     options.eps = seldom() ? number() : 1e-5;

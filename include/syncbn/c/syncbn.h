@@ -17,6 +17,10 @@
  * Any other function refuses a handle that is NULL. It returns SYNCBN_INVALID_ARGUMENT if it
  * returns a status, NULL for a pointer, 0 for a count or a size, -1 for a rank, and does nothing if
  * it returns nothing; syncbn_last_error() says which argument it was.
+ *
+ * A struct that a program fills begins with its size, and has a macro that initializes it. So newer
+ * libraries can add members: a program that was compiled with an older header gets their defaults.
+ * A size that is none is refused; so are members that the library does not know, unless they are 0.
  */
 
 #include <stddef.h>
@@ -54,6 +58,7 @@ enum { SYNCBN_CPU = 0, SYNCBN_REFERENCE = 1 };
 /* A syncbn_tensor is a view of a dense tensor: n samples, c channels, s = product of the spatial
  * sizes (1 for none). n = 0 means that this rank has no samples. The memory stays the caller's. */
 typedef struct syncbn_tensor {
+  size_t size; /* sizeof(syncbn_tensor) */
   void* data;
   syncbn_dtype dtype;
   syncbn_layout layout;
@@ -61,6 +66,10 @@ typedef struct syncbn_tensor {
   int64_t c;
   int64_t s;
 } syncbn_tensor;
+/* Initializes one: syncbn_tensor x = SYNCBN_TENSOR(data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, n, c, s);
+ */
+#define SYNCBN_TENSOR(data, dtype, layout, n, c, s) \
+  { sizeof(syncbn_tensor), (data), (dtype), (layout), (n), (c), (s) }
 
 typedef struct syncbn_communicator syncbn_communicator;
 typedef struct syncbn_batch_norm syncbn_batch_norm;
@@ -116,12 +125,10 @@ syncbn_status syncbn_communicator_split_by_samples(const syncbn_communicator* gr
 /* Collective. Sums data[0..count) over the ranks in place. */
 syncbn_status syncbn_communicator_all_reduce(const syncbn_communicator* group, double* data,
                                              size_t count);
-/* A syncbn_pending identifies a sum that has begun, on the rank that began it. */
+/* A syncbn_pending identifies a sum that has begun, on the rank that began it. The library fills it;
+ * what is in it is its own business. */
 typedef struct syncbn_pending {
-  uint64_t ticket;
-  int64_t sequence;
-  uint64_t count;
-  int64_t time;
+  uint64_t opaque[8];
 } syncbn_pending;
 
 /* Collective. Begins to sum data[0..count) over the ranks in place and does not wait for the sum
@@ -147,6 +154,7 @@ enum { SYNCBN_AVERAGE_OF_ALL_BATCHES = -1 };
 /* The default of each option comes first in its comment. All but backend must be equal on all
  * ranks; see BatchNormOptions. */
 typedef struct syncbn_options {
+  size_t size;                   /* sizeof(syncbn_options) */
   const char* name;              /* "": "batch_norm.K", counted; the layer's name in messages */
   double eps;                    /* 1e-5; finite, at least 0 */
   double momentum;               /* 0.1; 0 to 1, or SYNCBN_AVERAGE_OF_ALL_BATCHES */
@@ -159,9 +167,9 @@ typedef struct syncbn_options {
   syncbn_backend backend;        /* SYNCBN_CPU */
   int compare_parameters;        /* 1: ranks compare gamma and beta; 0: they may differ */
 } syncbn_options;
-
-/* Returns the defaults: of the comments above, the first values. */
-syncbn_options syncbn_default_options(void);
+/* Initializes options to their defaults: of the comments above, the first values. */
+#define SYNCBN_OPTIONS_INIT \
+  { sizeof(syncbn_options), "", 1e-5, 0.1, 1, 1, 1, 0, 0, 0, SYNCBN_CPU, 1 }
 
 /* Makes a layer of `channels` channels, 1 to 2^40. `options` may be NULL for the defaults; they are
  * copied. The layer keeps the group alive. */
@@ -191,8 +199,10 @@ syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_
                                          const syncbn_tensor* dy, const float* weight,
                                          const syncbn_tensor* dx, const syncbn_tensor* dresidual);
 
-/* These hold the arguments of one of several forwards or backwards. */
+/* These hold the arguments of one of several forwards or backwards. All elements of an array have
+ * the same size. */
 typedef struct syncbn_forward_call {
+  size_t size; /* sizeof(syncbn_forward_call) */
   syncbn_batch_norm* layer;
   const syncbn_tensor* x;
   const syncbn_tensor* residual;
@@ -200,7 +210,10 @@ typedef struct syncbn_forward_call {
   const syncbn_tensor* y;
   syncbn_saved* saved;
 } syncbn_forward_call;
+#define SYNCBN_FORWARD_CALL_INIT \
+  { sizeof(syncbn_forward_call), NULL, NULL, NULL, NULL, NULL, NULL }
 typedef struct syncbn_backward_call {
+  size_t size; /* sizeof(syncbn_backward_call) */
   syncbn_batch_norm* layer;
   const syncbn_saved* saved;
   const syncbn_tensor* x;
@@ -210,6 +223,8 @@ typedef struct syncbn_backward_call {
   const syncbn_tensor* dx;
   const syncbn_tensor* dresidual;
 } syncbn_backward_call;
+#define SYNCBN_BACKWARD_CALL_INIT \
+  { sizeof(syncbn_backward_call), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /* Collective. Run the forwards, or the backwards, of `count` layers of one communicator that are
  * ready at the same time, with one message for all. Each layer and each `saved` is given once;

@@ -14,8 +14,8 @@ static int forward(syncbn_batch_norm* layer, syncbn_saved* saved) {
   float x[] = {1, 5, 3, 9};
   float y[4];
   const float expected[] = {-1, -1, 1, 1};
-  const syncbn_tensor in = {x, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 2, 2, 1};
-  const syncbn_tensor out = {y, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 2, 2, 1};
+  const syncbn_tensor in = SYNCBN_TENSOR(x, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 2, 2, 1);
+  const syncbn_tensor out = SYNCBN_TENSOR(y, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 2, 2, 1);
   int i;
   if (syncbn_batch_norm_forward(layer, &in, NULL, NULL, &out, saved) != SYNCBN_OK) {
     return failed("forward");
@@ -33,7 +33,7 @@ int main(void) {
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
   syncbn_saved* saved = NULL;
-  syncbn_options options = syncbn_default_options();
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
   int status;
   options.eps = 0;
   if (syncbn_batch_norm_new(0, self, &options, &layer) == SYNCBN_OK || !syncbn_last_error()[0]) {
