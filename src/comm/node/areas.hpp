@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "core/internal_api.hpp"
+
 #include "comm/node/shared.hpp"
 #include "comm/node/shared_memory.hpp"
 
@@ -35,22 +37,22 @@ struct alignas(4096) Layout {
 class Areas {
  public:
   /// Makes areas in the memory of this process, whose threads they are for, and introduces all.
-  static std::shared_ptr<Areas> in_process(std::size_t count);
+  SYNCBN_INTERNAL_API static std::shared_ptr<Areas> in_process(std::size_t count);
   /// Makes memory for `count` areas that other processes can attach until it is hidden. Throws
   /// CommError.
-  static std::shared_ptr<Areas> create(std::size_t count);
+  SYNCBN_INTERNAL_API static std::shared_ptr<Areas> create(std::size_t count);
   /// Maps the memory that another process has made, whose address() was `address`. Throws
   /// CommError, with both sides' version and sizes, if that process has laid it out differently.
-  static std::shared_ptr<Areas> attach(const std::string& address);
+  SYNCBN_INTERNAL_API static std::shared_ptr<Areas> attach(const std::string& address);
 
   /// Makes this process the owner of an area in shared memory. Each area is introduced once, before
   /// anybody uses it.
-  void introduce(std::size_t place);
+  SYNCBN_INTERNAL_API void introduce(std::size_t place);
 
   /// Returns a text for `attach`, as SharedMemory::address does.
   std::string address() const { return shared_->address(); }
   /// Ends the time in which others can attach. Does nothing for areas that one process owns.
-  void hide();
+  SYNCBN_INTERNAL_API void hide();
 
   std::size_t count() const { return areas_.size(); }
   /// Returns an area. In shared memory it must have been introduced.

@@ -38,8 +38,7 @@ class Ranks {
   SYNCBN_INTERNAL_API Ranks(std::shared_ptr<const Areas> areas, std::size_t self,
                             std::vector<int> names, Roles roles);
   /// Makes every member a contributor, and none a reducer of every piece.
-  SYNCBN_INTERNAL_API Ranks(std::shared_ptr<const Areas> areas, std::size_t self,
-                            std::vector<int> names);
+  Ranks(std::shared_ptr<const Areas> areas, std::size_t self, std::vector<int> names);
 
   std::size_t size() const { return areas_.size(); }
   std::size_t self() const { return self_; }

@@ -19,8 +19,6 @@
 #include <span>
 #include <string_view>
 
-#include "core/internal_api.hpp"
-
 #include "comm/group/flight_record.hpp"
 #include "comm/node/shared_text.hpp"
 #include "comm/node/wait.hpp"
@@ -72,7 +70,7 @@ inline bool beyond(std::uint32_t counter, std::uint64_t piece) {
 }
 
 /// Writes into `own` which process the calling rank is, and on which processors it may run.
-SYNCBN_INTERNAL_API void introduce(Area& own);
+void introduce(Area& own);
 
 /// Returns whether these ranks may run on fewer processors than there are ranks.
 bool crowded(std::span<Area* const> areas);

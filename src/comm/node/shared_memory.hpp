@@ -20,14 +20,14 @@ class SharedMemory {
  public:
   /// Makes memory that is zero. All of it is reserved, so that a lack of memory shows here and not
   /// in the middle of an exchange. Throws CommError.
-  SYNCBN_INTERNAL_API static SharedMemory create(std::size_t bytes);
+  static SharedMemory create(std::size_t bytes);
   /// Maps memory that another process has made and not hidden yet; `address` is what its address()
   /// returned. Throws CommError.
-  SYNCBN_INTERNAL_API static SharedMemory open(const std::string& address);
+  static SharedMemory open(const std::string& address);
 
-  SYNCBN_INTERNAL_API SharedMemory(SharedMemory&& other) noexcept;
+  SharedMemory(SharedMemory&& other) noexcept;
   SharedMemory& operator=(SharedMemory&&) = delete;
-  SYNCBN_INTERNAL_API ~SharedMemory();
+  ~SharedMemory();
 
   std::byte* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
@@ -36,7 +36,7 @@ class SharedMemory {
   /// created and is not hidden.
   SYNCBN_INTERNAL_API std::string address() const;
   /// Ends the time in which others can open the memory. Those who have mapped it keep it.
-  SYNCBN_INTERNAL_API void hide();
+  void hide();
 
  private:
   SharedMemory(int file, std::size_t bytes) : bytes_(bytes), file_(file) {}
