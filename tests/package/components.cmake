@@ -1,16 +1,19 @@
-# A component is there if the library was built with it, or else refused with a reason. built_with_MPI
-# and built_with_CUDA tell.
+# A component is there, or refused with the reason: the library was built without it (built_with_MPI and
+# built_with_CUDA tell), this machine lacks what it needs, or there is no such component.
 foreach(component MPI CUDA Fortran)
-  if(component STREQUAL "MPI" AND CMAKE_DISABLE_FIND_PACKAGE_MPI)
-    continue()
+  set(reason "")
+  if(component STREQUAL "Fortran")
+    set(reason "no component Fortran")
+  elseif(NOT built_with_${component})
+    set(reason "without ${component}. Build it with -DSYNCBN_${component}=ON")
+  elseif(CMAKE_DISABLE_FIND_PACKAGE_${component})
+    set(reason "component ${component} needs")
   endif()
   find_package(syncbn 0.1 QUIET COMPONENTS ${component})
-  if(built_with_${component} AND NOT syncbn_FOUND)
-    message(FATAL_ERROR "component ${component} is not found: ${syncbn_NOT_FOUND_MESSAGE}")
-  elseif(NOT built_with_${component} AND syncbn_FOUND)
-    message(FATAL_ERROR "component ${component} is found, and the library has none")
-  elseif(NOT syncbn_FOUND AND NOT syncbn_NOT_FOUND_MESSAGE MATCHES
-         "without ${component}. Build it with -DSYNCBN_${component}=ON|no component Fortran")
-    message(FATAL_ERROR "component ${component} is refused like this: ${syncbn_NOT_FOUND_MESSAGE}")
+  if(syncbn_FOUND AND reason)
+    message(FATAL_ERROR "component ${component} is found, and expected was: ${reason}")
+  elseif(NOT syncbn_FOUND AND NOT (reason AND syncbn_NOT_FOUND_MESSAGE MATCHES "${reason}"))
+    message(FATAL_ERROR "component ${component} is refused: ${syncbn_NOT_FOUND_MESSAGE}; expected "
+                        "was: ${reason}")
   endif()
 endforeach()

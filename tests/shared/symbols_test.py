@@ -51,6 +51,11 @@ def needed(library):
     return re.findall(r"\(NEEDED\).*\[(.+)\]", output(ARGUMENTS.readelf, "-dW", library))
 
 
+def version_of_headers():
+    header = (HERE.parent.parent / "include/syncbn/c/version.h").read_text()
+    return ".".join(re.findall(r"#define SYNCBN_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", header))
+
+
 def listed(name):
     return set((HERE / name).read_text().split())
 
@@ -108,10 +113,14 @@ class Exports(unittest.TestCase):
         if not ARGUMENTS.mpi:
             self.skipTest("built without MPI")
         internals = set(filter(INTERNAL.match, exported(ARGUMENTS.library)))
-        used = set(filter(INTERNAL.match, undefined("-D", ARGUMENTS.mpi)))
+        asked_for = {name: version for name, version in
+                     symbols("-D", "--undefined-only", ARGUMENTS.mpi).items() if INTERNAL.match(name)}
+        used = set(asked_for)
         self.assertTrue(used)
         self.assertEqual(sorted({*map(any_of_its_kind, used)}),
                          sorted({*map(any_of_its_kind, internals)}))
+        # The loader refuses a library that has not the same version.
+        self.assertEqual({f"SYNCBN_{version_of_headers()}_INTERNAL"}, set(asked_for.values()))
 
 
 class Needs(unittest.TestCase):
