@@ -75,7 +75,7 @@ void Agreement::poll() {
 void Agreement::find_out_why() {
   const bool waited = failed();
   const std::uint64_t number = look(waited ? board_.started : board_.disagreed);
-  const Known plan = known(waited ? board_.started_plan : board_.disagreed_plan);
+  const Known plan = known(look(waited ? board_.started_plan : board_.disagreed_plan));
   Descriptor what = plan.what;
   what.layer = plan.layer;
   what.options = plan.options;

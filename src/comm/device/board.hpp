@@ -30,6 +30,15 @@ SYNCBN_HOST_DEVICE inline void post(std::uint64_t& word, std::uint64_t value) {
 #endif
 }
 
+/// Writes a word that the other side may be reading, before the one that it is told by (post).
+SYNCBN_HOST_DEVICE inline void note(std::uint64_t& word, std::uint64_t value) {
+#ifdef __CUDA_ARCH__
+  *static_cast<volatile std::uint64_t*>(&word) = value;
+#else
+  __atomic_store_n(&word, value, __ATOMIC_RELAXED);
+#endif
+}
+
 /// Reads a word that the other side writes.
 SYNCBN_HOST_DEVICE inline std::uint64_t look(const std::uint64_t& word) {
 #ifdef __CUDA_ARCH__

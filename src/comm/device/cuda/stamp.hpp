@@ -57,7 +57,7 @@ struct Stamp {
     for (std::size_t i = 0; i < fingerprint_words; ++i) {
       message.words[i] = fingerprint_word(fingerprint, i);
     }
-    message.board->started_plan = message.plan;
+    note(message.board->started_plan, message.plan);
     post(message.board->started, message.tally->messages);
   }
 };
