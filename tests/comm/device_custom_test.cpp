@@ -9,6 +9,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <latch>
 #include <map>
@@ -112,16 +113,16 @@ struct Rank {
 
   Communicator host;
   Wire& wire;
-  CUstream_st stream;
   std::vector<std::size_t> counts;  ///< of the callback's calls
   bool throws = false;
   std::atomic<int> aborts{0};
-  std::unique_ptr<DeviceCommunicator> group;  ///< destroyed first
+  std::unique_ptr<DeviceCommunicator> group;
+  std::deque<DeviceMessage> messages;
+  CUstream_st stream;  ///< destroyed first, when what was put there is done
 
   /// Sums a layer's message of `length` ones and returns what the stream makes of it.
   std::vector<double> sum(const Descriptor& what, std::size_t length) {
-    const DeviceMessage message(length);
-    stream.synchronize();
+    const DeviceMessage& message = messages.emplace_back(length);
     std::fill_n(message.data(), length, 1.0);
     group->sum().all_reduce(what, message.first(length), &stream);
     stream.synchronize();
