@@ -140,25 +140,26 @@ class SYNCBN_API BatchNorm {
   const Communicator& communicator() const;
 
   /// Collective. Writes y = activation(normalized x) with the group's batch statistics, updates the
-  /// running ones (their variance unbiased, as PyTorch's) and fills `saved`. y may be x. `weight`
-  /// gives positions weights (see phases.hpp): a trainer passes its mask of padding here, and every
-  /// rank may have its own, or none.
+  /// running ones (their variance unbiased, as PyTorch's) and fills `saved`. y may be x.
+  /// `position_weights` gives positions weights (see phases.hpp): a trainer passes its mask of
+  /// padding here, and every rank may have its own, or none.
   ///
   /// A global batch of one element per channel gives y = beta before the activation, and does not
   /// move running_var; one without elements moves nothing.
-  void forward(ConstTensorView x, TensorView y, Saved& saved, Weight weight = {});
+  void forward(ConstTensorView x, TensorView y, Saved& saved,
+               PositionWeights position_weights = {});
   /// Collective. Does the same with y = activation(normalized x + residual). y may be the residual.
   void forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
-               Weight weight = {});
+               PositionWeights position_weights = {});
 
   /// Collective. Writes dx, and adds to weight_grad and bias_grad. x, `saved` and the weights are
   /// those of the forward. dx may be dy.
   void backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
-                Weight weight = {});
+                PositionWeights position_weights = {});
   /// Collective. Does the same for a forward with a residual, whose output is y, and writes the
   /// residual's gradient to `dresidual`. Either dx or dresidual may be dy.
   void backward(const Saved& saved, ConstTensorView x, ConstTensorView y, ConstTensorView dy,
-                TensorView dx, TensorView dresidual, Weight weight = {});
+                TensorView dx, TensorView dresidual, PositionWeights position_weights = {});
 
   /// Collective. Overwrites x with y, from which backward_in_place recovers the input, so that a
   /// trainer keeps one tensor instead of two (Rota Bulo, Porzi & Kontschieder 2018, In-Place
@@ -169,24 +170,25 @@ class SYNCBN_API BatchNorm {
   /// The backward sees y rounded to its type. With u the type's unit roundoff and z the value of y
   /// before the activation, (x - mean) / std is recovered to about u |z / gamma|: less accurately
   /// where |beta| is far above |gamma|. A z whose y underflows is lost.
-  void forward_in_place(TensorView x, Saved& saved, Weight weight = {});
+  void forward_in_place(TensorView x, Saved& saved, PositionWeights position_weights = {});
   /// Collective. Does what `backward` does, with y as forward_in_place left it instead of x. dx may
   /// be dy.
   void backward_in_place(const Saved& saved, ConstTensorView y, ConstTensorView dy, TensorView dx,
-                         Weight weight = {});
+                         PositionWeights position_weights = {});
 
   /// Local. Writes y as `forward` does, with the running statistics. Without track_running_stats it
   /// is collective and uses the group's batch statistics, from which the pivot of the next sums
   /// also follows.
-  void infer(ConstTensorView x, TensorView y, Weight weight = {});
-  void infer(ConstTensorView x, ConstTensorView residual, TensorView y, Weight weight = {});
+  void infer(ConstTensorView x, TensorView y, PositionWeights position_weights = {});
+  void infer(ConstTensorView x, ConstTensorView residual, TensorView y,
+             PositionWeights position_weights = {});
   /// Local. Does the same and fills `saved` for a `backward`: training with frozen statistics, as
   /// detectors are fine-tuned. That backward writes dx = gamma * invstd * dz and adds to the
   /// parameter gradients as ever; it is local with GradientScope::local, else collective. Throws
   /// NotConfigured without track_running_stats.
-  void infer(ConstTensorView x, TensorView y, Saved& saved, Weight weight = {});
+  void infer(ConstTensorView x, TensorView y, Saved& saved, PositionWeights position_weights = {});
   void infer(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
-             Weight weight = {});
+             PositionWeights position_weights = {});
 
   /// Local. Return gamma and beta [C], empty without affine. Write through the spans to update;
   /// keep the values equal on all ranks (see BatchNormOptions::compare_parameters). Like all spans
@@ -238,7 +240,7 @@ struct ForwardCall {
   TensorView y;
   Saved& saved;
   std::optional<ConstTensorView> residual = std::nullopt;
-  Weight weight = {};
+  PositionWeights position_weights = {};
 };
 
 /// A BackwardCall holds the arguments of one BatchNorm::backward, for backward_together.
@@ -250,7 +252,7 @@ struct BackwardCall {
   TensorView dx;
   std::optional<ConstTensorView> y = std::nullopt;     ///< given if the forward had a residual
   std::optional<TensorView> dresidual = std::nullopt;  ///< given if the forward had a residual
-  Weight weight = {};
+  PositionWeights position_weights = {};
 };
 
 /// Collective. Run the forwards, or the backwards, of several layers of one communicator that are

@@ -87,41 +87,42 @@ class SYNCBN_API DeviceBatchNorm {
   const BatchNormOptions& options() const { return options_; }
   const DeviceCommunicator& communicator() const { return group_; }
 
-  /// Collective. Does what BatchNorm::forward does, on `stream`. `weight` is null or [N, S] in
-  /// device memory, finite and at least 0. The host does not check that; otherwise results are NaN
-  /// or nonsense.
+  /// Collective. Does what BatchNorm::forward does, on `stream`. `position_weights` is null or [N,
+  /// S] in device memory, finite and at least 0. The host does not check that; otherwise results
+  /// are NaN or nonsense.
   void forward(ConstTensorView x, TensorView y, DeviceSaved& saved, CudaStream stream,
-               const float* weight = nullptr);
+               const float* position_weights = nullptr);
   void forward(ConstTensorView x, ConstTensorView residual, TensorView y, DeviceSaved& saved,
-               CudaStream stream, const float* weight = nullptr);
+               CudaStream stream, const float* position_weights = nullptr);
 
   /// Collective. Does what BatchNorm::backward does, on `stream`.
   void backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
-                CudaStream stream, const float* weight = nullptr);
+                CudaStream stream, const float* position_weights = nullptr);
   void backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView y, ConstTensorView dy,
                 TensorView dx, TensorView dresidual, CudaStream stream,
-                const float* weight = nullptr);
+                const float* position_weights = nullptr);
 
   /// Collective. Does what BatchNorm::forward_in_place does, on `stream`, but does not check gamma,
   /// which is in device memory: a channel whose gamma is 0, or below the smallest float, gets no
   /// gradient of gamma.
   void forward_in_place(TensorView x, DeviceSaved& saved, CudaStream stream,
-                        const float* weight = nullptr);
+                        const float* position_weights = nullptr);
   /// Collective. Does what BatchNorm::backward_in_place does, on `stream`.
   void backward_in_place(const DeviceSaved& saved, ConstTensorView y, ConstTensorView dy,
-                         TensorView dx, CudaStream stream, const float* weight = nullptr);
+                         TensorView dx, CudaStream stream, const float* position_weights = nullptr);
 
   /// Local. Writes y as `forward` does, with the running statistics. Throws NotConfigured without
   /// track_running_stats.
-  void infer(ConstTensorView x, TensorView y, CudaStream stream, const float* weight = nullptr);
+  void infer(ConstTensorView x, TensorView y, CudaStream stream,
+             const float* position_weights = nullptr);
   void infer(ConstTensorView x, ConstTensorView residual, TensorView y, CudaStream stream,
-             const float* weight = nullptr);
+             const float* position_weights = nullptr);
   /// Local. Does the same and fills `saved` for a backward with frozen statistics, as
   /// BatchNorm::infer does.
   void infer(ConstTensorView x, TensorView y, DeviceSaved& saved, CudaStream stream,
-             const float* weight = nullptr);
+             const float* position_weights = nullptr);
   void infer(ConstTensorView x, ConstTensorView residual, TensorView y, DeviceSaved& saved,
-             CudaStream stream, const float* weight = nullptr);
+             CudaStream stream, const float* position_weights = nullptr);
 
   /// Local. Return the layer's arrays of [C] doubles in device memory, null where the options left
   /// them out. Read and write them by work on the streams that the layer's calls are given. They

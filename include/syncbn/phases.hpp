@@ -68,16 +68,16 @@ struct Affine {
   std::span<const double> beta;
 };
 
-/// A Weight gives each position a weight: [N, S], finite and at least 0, the same for all channels;
-/// empty means 1 everywhere. Both passes of a step must be given the same. A position of weight w
-/// counts as w equal ones in the statistics, whose count n is then the sum of the weights. A
-/// position of weight 0 counts as absent: x is not looked at, y and dx are 0. So ragged batches can
-/// be padded, and their padding may hold anything.
+/// PositionWeights give each position a weight: [N, S], finite and at least 0, the same for all
+/// channels; empty means 1 everywhere. Both passes of a step must be given the same. A position of
+/// weight w counts as w equal ones in the statistics, whose count n is then the sum of the weights.
+/// A position of weight 0 counts as absent: x is not looked at, y and dx are 0. So ragged batches
+/// can be padded, and their padding may hold anything.
 ///
 /// Do not scale weights to a sum of 1. That is a batch of one element, which says nothing about the
 /// variance: a running variance, which is corrected by n / (n - 1), stays as it is where n is below
 /// 2.
-using Weight = std::span<const float>;
+using PositionWeights = std::span<const float>;
 
 /// Computes the shard's sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], elements per channel }
 /// in one read of x. `sums` has sums_length(C) doubles.
@@ -88,7 +88,7 @@ using Weight = std::span<const float>;
 /// float in short runs: with bf16, the sums become infinite if |x - pivot| exceeds 1e18 or a weight
 /// makes a term exceed 1e37, and squares of differences below 1e-19 are lost.
 SYNCBN_API void forward_sums(ConstTensorView x, std::span<const double> pivot,
-                             std::span<double> sums, Weight weight = {},
+                             std::span<double> sums, PositionWeights position_weights = {},
                              Backend backend = Backend::cpu);
 
 /// Returns whether the group's `sums` lost too much because the pivot was far from the mean: the
@@ -116,7 +116,8 @@ SYNCBN_API void finalize(std::span<const double> sums, std::span<const double> p
 /// layout.
 SYNCBN_API void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
                           Activation activation, std::optional<ConstTensorView> residual,
-                          TensorView y, Weight weight = {}, Backend backend = Backend::cpu);
+                          TensorView y, PositionWeights position_weights = {},
+                          Backend backend = Backend::cpu);
 
 /// A BackwardContext holds what both backward phases need to know of their forward. All tensors
 /// have x's shape, type and layout.
@@ -130,7 +131,7 @@ struct BackwardContext {
   /// The forward's output, needed if there are both an activation and a residual. Where it is left
   /// out, the side of the activation that a value was on is recomputed from x.
   std::optional<ConstTensorView> y = {};
-  Weight weight = {};
+  PositionWeights position_weights = {};
   /// Says that x is the forward's output, from which the input is recovered: (x - mean) * invstd
   /// becomes (z - beta) / gamma, where z = x where x > 0 and x / negative_slope elsewhere. This
   /// needs a negative_slope above 0, no gamma of 0, and no residual.

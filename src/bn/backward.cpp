@@ -54,7 +54,7 @@ CallMemory memory_of(const BackwardArguments& arguments) {
 void validate(const BackwardArguments& arguments, Layer& layer, const Saved& saved) {
   require_backward_of(saved, arguments.context, arguments.dx, arguments.dresidual, layer.channels,
                       layer.identity);
-  layer.working.count = count_of(arguments.context.x, arguments.context.weight);
+  layer.working.count = count_of(arguments.context.x, arguments.context.position_weights);
 }
 
 bool is_local(const Layer& layer, const Saved& saved) {

@@ -25,63 +25,77 @@ const Communicator& BatchNorm::communicator() const {
   return impl_->layer.communicator;
 }
 
-void BatchNorm::forward(ConstTensorView x, TensorView y, Saved& saved, Weight weight) {
-  bn::forward(impl_->layer, {.x = x, .y = y, .weight = weight}, saved);
+void BatchNorm::forward(ConstTensorView x, TensorView y, Saved& saved,
+                        PositionWeights position_weights) {
+  bn::forward(impl_->layer, {.x = x, .y = y, .position_weights = position_weights}, saved);
 }
 
 void BatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
-                        Weight weight) {
-  bn::forward(impl_->layer, {.x = x, .residual = residual, .y = y, .weight = weight}, saved);
+                        PositionWeights position_weights) {
+  bn::forward(impl_->layer,
+              {.x = x, .residual = residual, .y = y, .position_weights = position_weights}, saved);
 }
 
-void BatchNorm::forward_in_place(TensorView x, Saved& saved, Weight weight) {
+void BatchNorm::forward_in_place(TensorView x, Saved& saved, PositionWeights position_weights) {
   impl_->layer.require_invertible();
-  bn::forward(impl_->layer, {.x = x, .y = x, .weight = weight, .in_place = true}, saved);
+  bn::forward(impl_->layer,
+              {.x = x, .y = x, .position_weights = position_weights, .in_place = true}, saved);
 }
 
-void BatchNorm::infer(ConstTensorView x, TensorView y, Weight weight) {
-  bn::infer(impl_->layer, {.x = x, .y = y, .weight = weight});
+void BatchNorm::infer(ConstTensorView x, TensorView y, PositionWeights position_weights) {
+  bn::infer(impl_->layer, {.x = x, .y = y, .position_weights = position_weights});
 }
 
-void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y, Weight weight) {
-  bn::infer(impl_->layer, {.x = x, .residual = residual, .y = y, .weight = weight});
+void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
+                      PositionWeights position_weights) {
+  bn::infer(impl_->layer,
+            {.x = x, .residual = residual, .y = y, .position_weights = position_weights});
 }
 
-void BatchNorm::infer(ConstTensorView x, TensorView y, Saved& saved, Weight weight) {
-  bn::infer(impl_->layer, {.x = x, .y = y, .weight = weight}, saved);
+void BatchNorm::infer(ConstTensorView x, TensorView y, Saved& saved,
+                      PositionWeights position_weights) {
+  bn::infer(impl_->layer, {.x = x, .y = y, .position_weights = position_weights}, saved);
 }
 
 void BatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
-                      Weight weight) {
-  bn::infer(impl_->layer, {.x = x, .residual = residual, .y = y, .weight = weight}, saved);
+                      PositionWeights position_weights) {
+  bn::infer(impl_->layer,
+            {.x = x, .residual = residual, .y = y, .position_weights = position_weights}, saved);
 }
 
 void BatchNorm::backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
-                         Weight weight) {
-  bn::backward(
-      impl_->layer,
-      {.context = {.x = x, .dy = dy, .statistics = saved.statistics, .weight = weight}, .dx = dx},
-      saved);
+                         PositionWeights position_weights) {
+  bn::backward(impl_->layer,
+               {.context = {.x = x,
+                            .dy = dy,
+                            .statistics = saved.statistics,
+                            .position_weights = position_weights},
+                .dx = dx},
+               saved);
 }
 
 void BatchNorm::backward(const Saved& saved, ConstTensorView x, ConstTensorView y,
-                         ConstTensorView dy, TensorView dx, TensorView dresidual, Weight weight) {
-  bn::backward(
-      impl_->layer,
-      {.context = {.x = x, .dy = dy, .statistics = saved.statistics, .y = y, .weight = weight},
-       .dx = dx,
-       .dresidual = dresidual},
-      saved);
+                         ConstTensorView dy, TensorView dx, TensorView dresidual,
+                         PositionWeights position_weights) {
+  bn::backward(impl_->layer,
+               {.context = {.x = x,
+                            .dy = dy,
+                            .statistics = saved.statistics,
+                            .y = y,
+                            .position_weights = position_weights},
+                .dx = dx,
+                .dresidual = dresidual},
+               saved);
 }
 
 void BatchNorm::backward_in_place(const Saved& saved, ConstTensorView y, ConstTensorView dy,
-                                  TensorView dx, Weight weight) {
+                                  TensorView dx, PositionWeights position_weights) {
   impl_->layer.require_invertible();
   bn::backward(impl_->layer,
                {.context = {.x = y,
                             .dy = dy,
                             .statistics = saved.statistics,
-                            .weight = weight,
+                            .position_weights = position_weights,
                             .from_output = true},
                 .dx = dx},
                saved);

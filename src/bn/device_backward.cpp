@@ -28,11 +28,11 @@ struct DeviceBatchNorm::Backward {
 };
 
 void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView dy,
-                               TensorView dx, CudaStream stream, const float* weight) {
+                               TensorView dx, CudaStream stream, const float* position_weights) {
   backward_with({.context = {.x = x,
                              .dy = dy,
                              .statistics = saved.forward_.statistics,
-                             .weight = as_span(weight, x)},
+                             .position_weights = as_span(position_weights, x)},
                  .dx = dx,
                  .dresidual = std::nullopt},
                 saved, stream);
@@ -40,12 +40,12 @@ void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, Cons
 
 void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView y,
                                ConstTensorView dy, TensorView dx, TensorView dresidual,
-                               CudaStream stream, const float* weight) {
+                               CudaStream stream, const float* position_weights) {
   backward_with({.context = {.x = x,
                              .dy = dy,
                              .statistics = saved.forward_.statistics,
                              .y = y,
-                             .weight = as_span(weight, x)},
+                             .position_weights = as_span(position_weights, x)},
                  .dx = dx,
                  .dresidual = dresidual},
                 saved, stream);
@@ -53,11 +53,11 @@ void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, Cons
 
 void DeviceBatchNorm::backward_in_place(const DeviceSaved& saved, ConstTensorView y,
                                         ConstTensorView dy, TensorView dx, CudaStream stream,
-                                        const float* weight) {
+                                        const float* position_weights) {
   backward_with({.context = {.x = y,
                              .dy = dy,
                              .statistics = saved.forward_.statistics,
-                             .weight = as_span(weight, y),
+                             .position_weights = as_span(position_weights, y),
                              .from_output = true},
                  .dx = dx,
                  .dresidual = std::nullopt},
@@ -77,7 +77,7 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
   const kernels::Upstream upstream{
       .data = context.x,
       .source = context.from_output ? kernels::Source::output : kernels::Source::input,
-      .weight = context.weight.data(),
+      .weight = context.position_weights.data(),
       .dy = context.dy.data(),
       .y = context.y ? context.y->data() : nullptr,
       .mean = statistics[DeviceStatistics::mean],
@@ -110,20 +110,20 @@ void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& sav
     }
   }
   double* mean_dz = working_->arrays[DeviceWorkspace::mean_dz];
-  double* slope = working_->arrays[DeviceWorkspace::slope];
+  double* grad_slope = working_->arrays[DeviceWorkspace::grad_slope];
   kernels::cuda::finalize_backward({.channels = channels_,
                                     .sums = sums,
                                     .invstd = statistics[DeviceStatistics::invstd],
                                     .own_sums = local ? working_->own_sums.as<double>() : sums,
                                     .frozen = frozen,
                                     .mean_dz = mean_dz,
-                                    .slope = slope,
+                                    .grad_slope = grad_slope,
                                     .dgamma = weight_grad(),
                                     .dbeta = bias_grad()},
                                    stream);
   kernels::cuda::input_gradient({.upstream = upstream,
                                  .mean_dz = mean_dz,
-                                 .slope = slope,
+                                 .grad_slope = grad_slope,
                                  .dx = pass.dx.data(),
                                  .dresidual = pass.dresidual ? pass.dresidual->data() : nullptr},
                                 stream);

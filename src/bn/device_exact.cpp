@@ -18,8 +18,9 @@ std::int64_t message_words(std::int64_t channels, const channels::ExponentCode& 
 }
 
 /// Returns the count to start from: that of all positions, or 0 for weights that are counted next.
-channels::CountLimbs first_count(const ConstTensorView& x, const float* weight) {
-  return channels::count_weights(nullptr, weight == nullptr ? x.shape().per_channel() : 0);
+channels::CountLimbs first_count(const ConstTensorView& x, const float* position_weights) {
+  return channels::count_weights(nullptr,
+                                 position_weights == nullptr ? x.shape().per_channel() : 0);
 }
 
 }  // namespace
@@ -51,13 +52,16 @@ channels::ExactPass DeviceExact::pass(const comm::Descriptor& what, bool backwar
 void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
                       const Forward& arguments, comm::Stream stream) {
   const channels::ExactPass pass = this->pass(what, false);
-  kernels::cuda::run(channels::ChooseForward{pass, first_count(arguments.x, arguments.weight),
-                                             arguments.eps, arguments.pivot},
-                     stream);
-  count(arguments.x, arguments.weight, stream);
+  kernels::cuda::run(
+      channels::ChooseForward{pass, first_count(arguments.x, arguments.position_weights),
+                              arguments.eps, arguments.pivot},
+      stream);
+  count(arguments.x, arguments.position_weights, stream);
   take(group, what,
-       kernels::cuda::ForwardTally{
-           .pass = pass, .x = arguments.x, .weight = arguments.weight, .pivot = arguments.pivot},
+       kernels::cuda::ForwardTally{.pass = pass,
+                                   .x = arguments.x,
+                                   .weight = arguments.position_weights,
+                                   .pivot = arguments.pivot},
        channels::SettleForward{.pass = pass,
                                .message = message_.data(),
                                .round = 0,
@@ -84,10 +88,11 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
        upstream.mean, stream);
 }
 
-void DeviceExact::count(const ConstTensorView& x, const float* weight, comm::Stream stream) {
-  if (weight != nullptr) {
+void DeviceExact::count(const ConstTensorView& x, const float* position_weights,
+                        comm::Stream stream) {
+  if (position_weights != nullptr) {
     kernels::cuda::count_weights(
-        {.weight = weight, .size = x.shape().per_channel(), .count = of_.count}, stream);
+        {.weight = position_weights, .size = x.shape().per_channel(), .count = of_.count}, stream);
   }
 }
 

@@ -40,7 +40,7 @@ class DeviceExact {
 
   struct Forward {
     ConstTensorView x;
-    const float* weight;  ///< null, or [N, S]
+    const float* position_weights;  ///< null, or [N, S]
     double eps;
     double* pivot;  ///< [C], moved where sums are taken again
     double* sums;   ///< [2C + 1] written: the group's sums
@@ -61,7 +61,7 @@ class DeviceExact {
 
  private:
   channels::ExactPass pass(const comm::Descriptor& what, bool backward) const;
-  void count(const ConstTensorView& x, const float* weight, comm::Stream stream);
+  void count(const ConstTensorView& x, const float* position_weights, comm::Stream stream);
   template <class Tally, class Settle>
   void take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally, Settle settle,
             const double* mean, comm::Stream stream);

@@ -27,7 +27,7 @@ struct DeviceBatchNorm::Forward {
   ConstTensorView x;
   std::optional<ConstTensorView> residual;
   TensorView y;
-  const float* weight;
+  const float* position_weights;
   bool in_place = false;
 
   comm::Given given() const {
@@ -36,39 +36,40 @@ struct DeviceBatchNorm::Forward {
 };
 
 void DeviceBatchNorm::forward(ConstTensorView x, TensorView y, DeviceSaved& saved,
-                              CudaStream stream, const float* weight) {
-  forward_with({x, std::nullopt, y, weight}, saved, stream);
+                              CudaStream stream, const float* position_weights) {
+  forward_with({x, std::nullopt, y, position_weights}, saved, stream);
 }
 
 void DeviceBatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView y,
-                              DeviceSaved& saved, CudaStream stream, const float* weight) {
-  forward_with({x, residual, y, weight}, saved, stream);
+                              DeviceSaved& saved, CudaStream stream,
+                              const float* position_weights) {
+  forward_with({x, residual, y, position_weights}, saved, stream);
 }
 
 void DeviceBatchNorm::forward_in_place(TensorView x, DeviceSaved& saved, CudaStream stream,
-                                       const float* weight) {
+                                       const float* position_weights) {
   require_invertible(options_.activation, {});
-  forward_with({x, std::nullopt, x, weight, true}, saved, stream);
+  forward_with({x, std::nullopt, x, position_weights, true}, saved, stream);
 }
 
 void DeviceBatchNorm::infer(ConstTensorView x, TensorView y, CudaStream stream,
-                            const float* weight) {
-  infer_with({x, std::nullopt, y, weight}, stream);
+                            const float* position_weights) {
+  infer_with({x, std::nullopt, y, position_weights}, stream);
 }
 
 void DeviceBatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
-                            CudaStream stream, const float* weight) {
-  infer_with({x, residual, y, weight}, stream);
+                            CudaStream stream, const float* position_weights) {
+  infer_with({x, residual, y, position_weights}, stream);
 }
 
 void DeviceBatchNorm::infer(ConstTensorView x, TensorView y, DeviceSaved& saved, CudaStream stream,
-                            const float* weight) {
-  infer_with({x, std::nullopt, y, weight}, saved, stream);
+                            const float* position_weights) {
+  infer_with({x, std::nullopt, y, position_weights}, saved, stream);
 }
 
 void DeviceBatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
-                            DeviceSaved& saved, CudaStream stream, const float* weight) {
-  infer_with({x, residual, y, weight}, saved, stream);
+                            DeviceSaved& saved, CudaStream stream, const float* position_weights) {
+  infer_with({x, residual, y, position_weights}, saved, stream);
 }
 
 void DeviceBatchNorm::validate(const Forward& pass) const {
@@ -77,7 +78,8 @@ void DeviceBatchNorm::validate(const Forward& pass) const {
   if (pass.residual) {
     require_like_x(pass.x, *pass.residual, "residual");
   }
-  require_sound(memory_of_forward(pass.x, pass.residual, pass.y, as_span(pass.weight, pass.x)));
+  require_sound(
+      memory_of_forward(pass.x, pass.residual, pass.y, as_span(pass.position_weights, pass.x)));
 }
 
 void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, CudaStream stream) {
@@ -113,7 +115,7 @@ void DeviceBatchNorm::save_pass(const Forward& pass, DeviceSaved& saved) const {
                     .dtype = pass.x.dtype(),
                     .layout = pass.x.layout(),
                     .had_residual = pass.residual.has_value(),
-                    .had_weight = pass.weight != nullptr,
+                    .had_weight = pass.position_weights != nullptr,
                     .in_place = pass.in_place,
                     .layer = options_.name,
                     .layer_number = working_->layer.number};
@@ -154,7 +156,7 @@ void DeviceBatchNorm::sum_over_group(comm::Operation kind, const Forward& pass, 
     }
     working_->exact->sum(group_.sum(), what,
                          bn::DeviceExact::Forward{.x = pass.x,
-                                                  .weight = pass.weight,
+                                                  .position_weights = pass.position_weights,
                                                   .eps = options_.eps,
                                                   .pivot = state_->pivot.as<double>(),
                                                   .sums = sums},
@@ -162,7 +164,7 @@ void DeviceBatchNorm::sum_over_group(comm::Operation kind, const Forward& pass, 
     return;
   }
   kernels::cuda::forward_sums({.x = pass.x,
-                               .weight = pass.weight,
+                               .weight = pass.position_weights,
                                .pivot = state_->pivot.as<double>(),
                                .sums = sums,
                                .workspace = working_->partial.data()},
@@ -198,7 +200,7 @@ void DeviceBatchNorm::finalize(DeviceStatistics& statistics, DType dtype, Moves 
 void DeviceBatchNorm::normalize(const Forward& pass, const double* mean, const double* scale,
                                 const double* shift, CudaStream stream) {
   kernels::cuda::normalize({.x = pass.x,
-                            .weight = pass.weight,
+                            .weight = pass.position_weights,
                             .mean = mean,
                             .scale = scale,
                             .shift = shift,

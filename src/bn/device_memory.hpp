@@ -85,7 +85,7 @@ struct DeviceState {
 };
 
 struct DeviceWorkspace {
-  enum : std::size_t { mean_dz, slope, scale, shift, count };
+  enum : std::size_t { mean_dz, grad_slope, scale, shift, count };
 
   explicit DeviceWorkspace(std::int64_t channels)
       : arrays(channels),

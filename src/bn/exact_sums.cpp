@@ -9,12 +9,12 @@
 namespace syncbn::bn {
 namespace {
 
-const float* data_or_null(Weight weight) {
-  return weight.empty() ? nullptr : weight.data();
+const float* data_or_null(PositionWeights position_weights) {
+  return position_weights.empty() ? nullptr : position_weights.data();
 }
 
-channels::CountLimbs count(const ConstTensorView& x, Weight weight) {
-  return channels::count_weights(data_or_null(weight), x.shape().per_channel());
+channels::CountLimbs count(const ConstTensorView& x, PositionWeights position_weights) {
+  return channels::count_weights(data_or_null(position_weights), x.shape().per_channel());
 }
 
 }  // namespace
@@ -96,22 +96,22 @@ void ExactSums::exchange() {
 // --- forward ---------------------------------------------------------------------------------
 
 ExactForward::ExactForward(comm::Group& group, const comm::Descriptor& what, Workspace& working,
-                           Backend backend, const ConstTensorView& x, Weight weight,
-                           std::span<double> pivot, double eps)
+                           Backend backend, const ConstTensorView& x,
+                           PositionWeights position_weights, std::span<double> pivot, double eps)
     : ExactSums(group, what, working, nullptr),
       kernels_(kernels::select(backend)),
       x_(x),
-      weight_(weight),
+      position_weights_(position_weights),
       pivot_(pivot),
       eps_(eps) {
-  channels::for_each_channel(
-      channels::ChooseForward{pass(all_channels(x)), count(x, weight), eps, pivot.data()});
+  channels::for_each_channel(channels::ChooseForward{
+      pass(all_channels(x)), count(x, position_weights), eps, pivot.data()});
 }
 
 kernels::ForwardSums ExactForward::arguments(const ChannelRange& channels) const {
   return {.x = x_,
           .channels = channels,
-          .weight = data_or_null(weight_),
+          .weight = data_or_null(position_weights_),
           .pivot = pivot_.data(),
           .sum = nullptr,
           .sum_sq = nullptr};
@@ -137,9 +137,9 @@ ExactBackward::ExactBackward(comm::Group& group, const comm::Descriptor& what, W
     : ExactSums(group, what, working, context.statistics.mean.data()),
       backend_(backend),
       context_(context) {
-  channels::for_each_channel(
-      channels::ChooseBackward{pass(all_channels(context.x)), count(context.x, context.weight),
-                               context.statistics.mean.data(), context.statistics.invstd.data()});
+  channels::for_each_channel(channels::ChooseBackward{
+      pass(all_channels(context.x)), count(context.x, context.position_weights),
+      context.statistics.mean.data(), context.statistics.invstd.data()});
 }
 
 template <class Run>

@@ -66,8 +66,8 @@ class ExactForward final : public ExactSums {
  public:
   /// Chooses the first windows, and rounds the pivot.
   ExactForward(comm::Group& group, const comm::Descriptor& what, Workspace& working,
-               Backend backend, const ConstTensorView& x, Weight weight, std::span<double> pivot,
-               double eps);
+               Backend backend, const ConstTensorView& x, PositionWeights position_weights,
+               std::span<double> pivot, double eps);
 
  private:
   void tally(const ChannelRange& channels) override;
@@ -79,7 +79,7 @@ class ExactForward final : public ExactSums {
 
   const kernels::Kernels& kernels_;
   const ConstTensorView& x_;
-  Weight weight_;
+  PositionWeights position_weights_;
   std::span<double> pivot_;
   double eps_;
 };

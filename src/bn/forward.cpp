@@ -54,7 +54,7 @@ comm::Descriptor begin_forward(Layer& layer, comm::Operation operation,
 
 void normalize(Layer& layer, const ForwardArguments& arguments, const ChannelRange& channels) {
   normalize(arguments.x, channels, layer.working.statistics, layer.affine(),
-            layer.options.activation, arguments.residual, arguments.y, arguments.weight,
+            layer.options.activation, arguments.residual, arguments.y, arguments.position_weights,
             layer.options.backend, layer.working);
 }
 
@@ -64,7 +64,7 @@ void save(const Layer& layer, const ForwardArguments& arguments, Saved& saved) {
   saved.dtype = arguments.x.dtype();
   saved.layout = arguments.x.layout();
   saved.had_residual = arguments.residual.has_value();
-  saved.had_weight = !arguments.weight.empty();
+  saved.had_weight = !arguments.position_weights.empty();
   saved.in_place = arguments.in_place;
   saved.frozen = false;
   saved.layer = layer.options.name;
@@ -81,7 +81,8 @@ double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_sec
 }  // namespace
 
 CallMemory memory_of(const ForwardArguments& arguments) {
-  return memory_of_forward(arguments.x, arguments.residual, arguments.y, arguments.weight);
+  return memory_of_forward(arguments.x, arguments.residual, arguments.y,
+                           arguments.position_weights);
 }
 
 void validate(const ForwardArguments& arguments, Layer& layer) {
@@ -91,7 +92,7 @@ void validate(const ForwardArguments& arguments, Layer& layer) {
     require_like_x(arguments.x, *arguments.residual, "residual");
   }
   require_sound(memory_of(arguments));
-  layer.working.count = count_of(arguments.x, arguments.weight);
+  layer.working.count = count_of(arguments.x, arguments.position_weights);
 }
 
 ForwardPass::ForwardPass(Layer& layer, comm::Operation operation, const ForwardArguments& arguments)
@@ -100,7 +101,7 @@ ForwardPass::ForwardPass(Layer& layer, comm::Operation operation, const ForwardA
       arguments_(arguments) {
   if (layer.is_exact()) {
     exact_.emplace(group(), what(), working(), layer.options.backend, arguments_.x,
-                   arguments_.weight, layer.pivot, layer.options.eps);
+                   arguments_.position_weights, layer.pivot, layer.options.eps);
   }
 }
 
@@ -108,7 +109,7 @@ void ForwardPass::sum(const ChannelRange& channels) {
   if (exact_) {
     exact_->sum(channels);
   } else {
-    forward_sums(arguments_.x, channels, arguments_.weight, layer_.pivot, working().sums,
+    forward_sums(arguments_.x, channels, arguments_.position_weights, layer_.pivot, working().sums,
                  layer_.options.backend, working());
   }
 }
@@ -123,7 +124,7 @@ void ForwardPass::settle(const ChannelRange& channels) {
   if (exact_) {
     exact_->settle(channels);
   } else {
-    repeat_sums(group(), what(), arguments_.x, arguments_.weight, channels, layer_.pivot,
+    repeat_sums(group(), what(), arguments_.x, arguments_.position_weights, channels, layer_.pivot,
                 layer_.options.eps, layer_.options.backend, working());
   }
   repeated_ = true;

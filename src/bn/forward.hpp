@@ -18,7 +18,7 @@ struct ForwardArguments {
   ConstTensorView x;
   std::optional<ConstTensorView> residual = std::nullopt;
   TensorView y;
-  Weight weight = {};
+  PositionWeights position_weights = {};
   bool in_place = false;
 };
 

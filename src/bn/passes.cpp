@@ -24,8 +24,8 @@ std::int64_t bytes_of(const ConstTensorView& x) {
   return x.shape().size() * static_cast<std::int64_t>(size_of(x.dtype()));
 }
 
-const float* data_or_null(Weight weight) {
-  return weight.empty() ? nullptr : weight.data();
+const float* data_or_null(PositionWeights position_weights) {
+  return position_weights.empty() ? nullptr : position_weights.data();
 }
 
 /// Returns how to run a kernel that writes a tensor like x. It writes past the cache if x and its
@@ -59,22 +59,23 @@ bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& 
          scale > static_cast<double>(std::numeric_limits<float>::max());
 }
 
-double count_of(const ConstTensorView& x, Weight weight) {
+double count_of(const ConstTensorView& x, PositionWeights position_weights) {
   const auto positions = static_cast<std::size_t>(x.shape().per_channel());
-  if (weight.empty()) {
+  if (position_weights.empty()) {
     return static_cast<double>(positions);
   }
-  if (weight.size() != positions) {
-    throw InvalidArgument("weight has " + std::to_string(weight.size()) +
+  if (position_weights.size() != positions) {
+    throw InvalidArgument("position_weights has " + std::to_string(position_weights.size()) +
                           " values (x has N*S = " + std::to_string(positions) + " positions)");
   }
   double count = 0;
   for (std::size_t i = 0; i < positions; ++i) {
-    if (!(weight[i] >= 0 && std::isfinite(weight[i]))) {
-      throw InvalidArgument("weight[" + std::to_string(i) + "] = " + std::to_string(weight[i]) +
+    if (!(position_weights[i] >= 0 && std::isfinite(position_weights[i]))) {
+      throw InvalidArgument("position_weights[" + std::to_string(i) +
+                            "] = " + std::to_string(position_weights[i]) +
                             " (a finite number of at least 0)");
     }
-    count += static_cast<double>(weight[i]);
+    count += static_cast<double>(position_weights[i]);
   }
   return count;
 }
@@ -95,12 +96,12 @@ ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k) {
   return {channels * k / blocks, channels * (k + 1) / blocks};
 }
 
-void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight weight,
-                  std::span<const double> pivot, std::span<double> sums, Backend backend,
-                  Workspace& working) {
+void forward_sums(const ConstTensorView& x, const ChannelRange& channels,
+                  PositionWeights position_weights, std::span<const double> pivot,
+                  std::span<double> sums, Backend backend, Workspace& working) {
   kernels::select(backend).forward_sums({.x = x,
                                          .channels = channels,
-                                         .weight = data_or_null(weight),
+                                         .weight = data_or_null(position_weights),
                                          .pivot = pivot.data(),
                                          .sum = sums.data(),
                                          .sum_sq = sums.data() + x.shape().c},
@@ -124,14 +125,14 @@ void finalize(const ChannelRange& channels, std::span<const double> sums,
 
 void normalize(const ConstTensorView& x, const ChannelRange& channels, const Statistics& statistics,
                const Affine& affine, Activation activation,
-               const std::optional<ConstTensorView>& residual, const TensorView& y, Weight weight,
-               Backend backend, Workspace& working) {
+               const std::optional<ConstTensorView>& residual, const TensorView& y,
+               PositionWeights position_weights, Backend backend, Workspace& working) {
   set_coefficients(channels, statistics, affine, working);
   in_range_of(x.dtype(), backend, channels, statistics, working,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
                 kernels.normalize({.x = x,
                                    .channels = part,
-                                   .weight = data_or_null(weight),
+                                   .weight = data_or_null(position_weights),
                                    .mean = statistics.mean.data(),
                                    .scale = working.scale.data(),
                                    .shift = working.shift.data(),
@@ -147,7 +148,7 @@ kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange
   set_coefficients(channels, context.statistics, context.affine, working);
   return {.data = context.x,
           .source = context.from_output ? kernels::Source::output : kernels::Source::input,
-          .weight = data_or_null(context.weight),
+          .weight = data_or_null(context.position_weights),
           .dy = context.dy.data(),
           .y = context.y ? context.y->data() : nullptr,
           .mean = context.statistics.mean.data(),
@@ -175,10 +176,13 @@ void input_gradient(const BackwardContext& context, const ChannelRange& channels
                     Workspace& working) {
   const auto all = static_cast<std::size_t>(context.x.shape().c);
   working.mean_dz.resize(all);
-  working.slope.resize(all);
-  const channels::SetGradientCoefficients coefficients{
-      context.x.shape().c,    sums.data(),         context.statistics.invstd.data(), frozen,
-      working.mean_dz.data(), working.slope.data()};
+  working.grad_slope.resize(all);
+  const channels::SetGradientCoefficients coefficients{context.x.shape().c,
+                                                       sums.data(),
+                                                       context.statistics.invstd.data(),
+                                                       frozen,
+                                                       working.mean_dz.data(),
+                                                       working.grad_slope.data()};
   for (std::int64_t c = channels.begin; c < channels.end; ++c) {
     coefficients.of_channel(c);
   }
@@ -188,7 +192,7 @@ void input_gradient(const BackwardContext& context, const ChannelRange& channels
                 kernels.input_gradient({.upstream = upstream,
                                         .channels = part,
                                         .mean_dz = working.mean_dz.data(),
-                                        .slope = working.slope.data(),
+                                        .grad_slope = working.grad_slope.data(),
                                         .dx = dx.data(),
                                         .dresidual = dresidual ? dresidual->data() : nullptr},
                                        run_for(context.x, kernels, working));

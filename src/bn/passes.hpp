@@ -21,7 +21,7 @@ inline ChannelRange all_channels(const ConstTensorView& x) {
 
 /// Returns the elements per channel of this shard: N * S, or the sum of the weights. Throws
 /// InvalidArgument unless there are N * S weights, all finite and at least 0.
-double count_of(const ConstTensorView& x, Weight weight);
+double count_of(const ConstTensorView& x, PositionWeights position_weights);
 
 /// Returns into how many blocks to cut the channels, so that what the sums have read of a tensor
 /// and its gradient is still in the cache when the second pass comes. 1 is not to cut them at all.
@@ -31,9 +31,9 @@ std::int64_t blocks_of(const ConstTensorView& x, Backend backend);
 ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k);
 
 /// Fills sums[c] and sums[C + c].
-void forward_sums(const ConstTensorView& x, const ChannelRange& channels, Weight weight,
-                  std::span<const double> pivot, std::span<double> sums, Backend backend,
-                  Workspace& working);
+void forward_sums(const ConstTensorView& x, const ChannelRange& channels,
+                  PositionWeights position_weights, std::span<const double> pivot,
+                  std::span<double> sums, Backend backend, Workspace& working);
 
 /// Computes these channels' statistics from the group's sums. `out` has room for all channels.
 void finalize(const ChannelRange& channels, std::span<const double> sums,
@@ -41,8 +41,8 @@ void finalize(const ChannelRange& channels, std::span<const double> sums,
 
 void normalize(const ConstTensorView& x, const ChannelRange& channels, const Statistics& statistics,
                const Affine& affine, Activation activation,
-               const std::optional<ConstTensorView>& residual, const TensorView& y, Weight weight,
-               Backend backend, Workspace& working);
+               const std::optional<ConstTensorView>& residual, const TensorView& y,
+               PositionWeights position_weights, Backend backend, Workspace& working);
 
 /// Returns what a backward kernel needs to know of these channels. It is valid until the next call.
 kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange& channels,

@@ -82,11 +82,11 @@ void require_pivot(std::span<const double> pivot, DType dtype) {
 }  // namespace
 
 void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<double> sums,
-                  Weight weight, Backend backend) {
+                  PositionWeights position_weights, Backend backend) {
   const DefaultArithmetic arithmetic;
   require_length(pivot.size(), channels_of(x), "pivot", x);
   require_length(sums.size(), sums_length(x.shape().c), "sums", x);
-  const std::array read = {memory_of("x", x), memory_of("weight", weight),
+  const std::array read = {memory_of("x", x), memory_of("position_weights", position_weights),
                            memory_of("pivot", pivot)};
   require_aligned(memory_of("sums", sums));
   for (const Memory& memory : read) {
@@ -94,9 +94,9 @@ void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<do
     require_apart(memory_of("sums", sums), {memory});
   }
   require_pivot(pivot, x.dtype());
-  const double count = bn::count_of(x, weight);
+  const double count = bn::count_of(x, position_weights);
   bn::Workspace working;
-  bn::forward_sums(x, bn::all_channels(x), weight, pivot, sums, backend, working);
+  bn::forward_sums(x, bn::all_channels(x), position_weights, pivot, sums, backend, working);
   sums.back() = count;
 }
 
@@ -140,19 +140,19 @@ void finalize(std::span<const double> sums, std::span<const double> pivot, doubl
 
 void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
                Activation activation, std::optional<ConstTensorView> residual, TensorView y,
-               Weight weight, Backend backend) {
+               PositionWeights position_weights, Backend backend) {
   const DefaultArithmetic arithmetic;
   validate(x, statistics, affine, activation);
   require_like_x(x, y, "y");
   if (residual) {
     require_like_x(x, *residual, "residual");
   }
-  require_sound(memory_of_forward(x, residual, y, weight));
+  require_sound(memory_of_forward(x, residual, y, position_weights));
   require_apart_from(memory_of("y", y), statistics, affine);
-  bn::count_of(x, weight);
+  bn::count_of(x, position_weights);
   bn::Workspace working;
-  bn::normalize(x, bn::all_channels(x), statistics, affine, activation, residual, y, weight,
-                backend, working);
+  bn::normalize(x, bn::all_channels(x), statistics, affine, activation, residual, y,
+                position_weights, backend, working);
 }
 
 void backward_sums(const BackwardContext& context, std::span<double> sums, Backend backend) {
@@ -160,12 +160,12 @@ void backward_sums(const BackwardContext& context, std::span<double> sums, Backe
   validate(context);
   require_length(sums.size(), sums_length(context.x.shape().c), "sums", context.x);
   require_aligned(memory_of("sums", sums));
-  require_aligned(memory_of("weight", context.weight));
+  require_aligned(memory_of("position_weights", context.position_weights));
   require_apart(memory_of("sums", sums), {memory_of("x", context.x), memory_of("dy", context.dy),
                                           context.y ? memory_of("y", *context.y) : Memory(),
-                                          memory_of("weight", context.weight)});
+                                          memory_of("position_weights", context.position_weights)});
   require_apart_from(memory_of("sums", sums), context.statistics, context.affine);
-  const double count = bn::count_of(context.x, context.weight);
+  const double count = bn::count_of(context.x, context.position_weights);
   bn::Workspace working;
   bn::backward_sums(context, bn::all_channels(context.x), sums, backend, working);
   sums.back() = count;
@@ -191,7 +191,7 @@ void input_gradient(const BackwardContext& context, std::span<const double> sums
     require_apart(written, {memory_of("sums", sums)});
     require_apart_from(written, context.statistics, context.affine);
   }
-  bn::count_of(context.x, context.weight);
+  bn::count_of(context.x, context.position_weights);
   bn::Workspace working;
   bn::input_gradient(context, bn::all_channels(context.x), sums, false, dx, dresidual, backend,
                      working);

@@ -63,16 +63,17 @@ bool must_repeat_sums(DType dtype, const ChannelRange& channels, std::span<const
 }
 
 void repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTensorView& x,
-                 Weight weight, const ChannelRange& channels, std::span<double> pivot, double eps,
-                 Backend backend, Workspace& working) {
+                 PositionWeights position_weights, const ChannelRange& channels,
+                 std::span<double> pivot, double eps, Backend backend, Workspace& working) {
   working.in_double.assign(pivot.size(), 0);
   int repeats = 0;
   while (repeats < most_repeats && choose_repeats(channels, pivot, eps, x.dtype(), working)) {
     ++repeats;
-    forward_sums(x, channels, weight, pivot, working.sums, backend, working);
+    forward_sums(x, channels, position_weights, pivot, working.sums, backend, working);
     for (std::int64_t c = channels.begin; c < channels.end; ++c) {
       if (working.in_double[static_cast<std::size_t>(c)] != 0) {
-        forward_sums(x, {c, c + 1}, weight, pivot, working.sums, Backend::reference, working);
+        forward_sums(x, {c, c + 1}, position_weights, pivot, working.sums, Backend::reference,
+                     working);
       }
     }
     comm::Descriptor again = what;

@@ -18,7 +18,7 @@ bool must_repeat_sums(DType dtype, const ChannelRange& channels, std::span<const
 /// most, with an exchange each time. It moves the pivots that are far; the others stay, and with
 /// them the bits of their sums. `what` is the forward's.
 void repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTensorView& x,
-                 Weight weight, const ChannelRange& channels, std::span<double> pivot, double eps,
-                 Backend backend, Workspace& working);
+                 PositionWeights position_weights, const ChannelRange& channels,
+                 std::span<double> pivot, double eps, Backend backend, Workspace& working);
 
 }  // namespace syncbn::bn

@@ -107,7 +107,10 @@ void take(JointParts& joint) {
 // These find a call's layer, its arguments, and where its pass is.
 
 ForwardArguments arguments_of(const ForwardCall& call) {
-  return {.x = call.x, .residual = call.residual, .y = call.y, .weight = call.weight};
+  return {.x = call.x,
+          .residual = call.residual,
+          .y = call.y,
+          .position_weights = call.position_weights};
 }
 
 BackwardArguments arguments_of(const BackwardCall& call) {
@@ -115,7 +118,7 @@ BackwardArguments arguments_of(const BackwardCall& call) {
                       .dy = call.dy,
                       .statistics = call.saved.statistics,
                       .y = call.y,
-                      .weight = call.weight},
+                      .position_weights = call.position_weights},
           .dx = call.dx,
           .dresidual = call.dresidual};
 }

@@ -133,7 +133,8 @@ void require_backward_of(const Saved& saved, const BackwardContext& context, con
                           (saved.in_place ? "" : "not ") + "in place. Call " +
                           (saved.in_place ? "backward_in_place." : "backward."));
   }
-  if (saved.had_weight == context.weight.empty() && context.x.shape().per_channel() != 0) {
+  if (saved.had_weight == context.position_weights.empty() &&
+      context.x.shape().per_channel() != 0) {
     throw InvalidArgument("layer '" + layer + "': the forward had " +
                           (saved.had_weight ? "weights. Pass the same." : "no weights."));
   }
@@ -166,9 +167,10 @@ comm::Given given_in(const Saved& saved) {
                               : comm::Given::x;
 }
 
-Weight as_span(const float* weight, const ConstTensorView& x) {
-  return weight == nullptr ? Weight()
-                           : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
+PositionWeights as_span(const float* position_weights, const ConstTensorView& x) {
+  return position_weights == nullptr
+             ? PositionWeights()
+             : PositionWeights(position_weights, static_cast<std::size_t>(x.shape().per_channel()));
 }
 
 Memory memory_of(std::string_view name, const ConstTensorView& tensor) {
@@ -178,10 +180,10 @@ Memory memory_of(std::string_view name, const ConstTensorView& tensor) {
 
 CallMemory memory_of_forward(const ConstTensorView& x,
                              const std::optional<ConstTensorView>& residual, const TensorView& y,
-                             Weight weight) {
+                             PositionWeights position_weights) {
   return {.written = {memory_of("y", y)},
           .read = {memory_of("x", x), residual ? memory_of("residual", *residual) : Memory(),
-                   memory_of("weight", weight)},
+                   memory_of("position_weights", position_weights)},
           .replaceable = 2};
 }
 
@@ -191,7 +193,7 @@ CallMemory memory_of_backward(const BackwardContext& context, const TensorView& 
       .written = {memory_of("dx", dx), dresidual ? memory_of("dresidual", *dresidual) : Memory()},
       .read = {memory_of("dy", context.dy), memory_of("x", context.x),
                context.y ? memory_of("y", *context.y) : Memory(),
-               memory_of("weight", context.weight)},
+               memory_of("position_weights", context.position_weights)},
       .replaceable = 1};
 }
 

@@ -40,8 +40,9 @@ void require_backward_of(const Saved& saved, const BackwardContext& context, con
 /// Returns what kind of arguments the forward was given, and so its backward.
 comm::Given given_in(const Saved& saved);
 
-/// Returns the N * S values at `weight`, where x has as many positions; none if it is null.
-Weight as_span(const float* weight, const ConstTensorView& x);
+/// Returns the N * S values at `position_weights`, where x has as many positions; none if it is
+/// null.
+PositionWeights as_span(const float* position_weights, const ConstTensorView& x);
 
 /// A Memory is memory that a call is given, and its name in messages.
 struct Memory {
@@ -65,7 +66,7 @@ struct CallMemory {
 };
 CallMemory memory_of_forward(const ConstTensorView& x,
                              const std::optional<ConstTensorView>& residual, const TensorView& y,
-                             Weight weight);
+                             PositionWeights position_weights);
 CallMemory memory_of_backward(const BackwardContext& context, const TensorView& dx,
                               const std::optional<TensorView>& dresidual);
 

@@ -29,13 +29,13 @@ struct JointParts {
 /// size that the layer needs, no call allocates.
 struct Workspace {
   kernels::Scratch scratch;
-  std::vector<double> scale, shift, mean_dz, slope;  ///< [C] coefficients of the kernels
-  std::vector<double> sums;                          ///< [2C + 1] the group's, as in phases.hpp
-  std::vector<double> own_sums;                      ///< [2C + 1] this rank's, in a backward
-  std::array<std::vector<double>, 8> messages;       ///< of blocks under way
-  std::vector<std::int64_t> unsettled;               ///< blocks whose sums are to be taken again
-  std::vector<double> repeated;                      ///< a message of sums taken again
-  JointParts joint;                                  ///< of the first of layers taken together
+  std::vector<double> scale, shift, mean_dz, grad_slope;  ///< [C] coefficients of the kernels
+  std::vector<double> sums;                     ///< [2C + 1] the group's, as in phases.hpp
+  std::vector<double> own_sums;                 ///< [2C + 1] this rank's, in a backward
+  std::array<std::vector<double>, 8> messages;  ///< of blocks under way
+  std::vector<std::int64_t> unsettled;          ///< blocks whose sums are to be taken again
+  std::vector<double> repeated;                 ///< a message of sums taken again
+  JointParts joint;                             ///< of the first of layers taken together
   Statistics statistics;
   std::vector<std::uint8_t> in_double;         ///< [C] whether a forward sums a channel in double
   std::optional<channels::ExactMemory> exact;  ///< with Reproducibility::exact

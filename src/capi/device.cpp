@@ -146,7 +146,8 @@ const double* syncbn_device_saved_invstd(const syncbn_device_saved* saved) {
 
 syncbn_status syncbn_device_batch_norm_forward(syncbn_device_batch_norm* layer,
                                                const syncbn_tensor* x,
-                                               const syncbn_tensor* residual, const float* weight,
+                                               const syncbn_tensor* residual,
+                                               const float* position_weights,
                                                const syncbn_tensor* y, syncbn_device_saved* saved,
                                                syncbn_cuda_stream stream) {
   return guarded([&] {
@@ -155,17 +156,17 @@ syncbn_status syncbn_device_batch_norm_forward(syncbn_device_batch_norm* layer,
     const TensorView view = to_view(x, "x");
     if (residual != nullptr) {
       layer->layer.forward(view, to_view(residual, "residual"), to_view(y, "y"), saved->saved,
-                           stream, weight);
+                           stream, position_weights);
     } else {
-      layer->layer.forward(view, to_view(y, "y"), saved->saved, stream, weight);
+      layer->layer.forward(view, to_view(y, "y"), saved->saved, stream, position_weights);
     }
   });
 }
 
 syncbn_status syncbn_device_batch_norm_backward(
     syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* x,
-    const syncbn_tensor* y, const syncbn_tensor* dy, const float* weight, const syncbn_tensor* dx,
-    const syncbn_tensor* dresidual, syncbn_cuda_stream stream) {
+    const syncbn_tensor* y, const syncbn_tensor* dy, const float* position_weights,
+    const syncbn_tensor* dx, const syncbn_tensor* dresidual, syncbn_cuda_stream stream) {
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
@@ -173,40 +174,42 @@ syncbn_status syncbn_device_batch_norm_backward(
     const TensorView view = to_view(x, "x");
     if (y != nullptr) {
       layer->layer.backward(saved->saved, view, to_view(y, "y"), to_view(dy, "dy"),
-                            to_view(dx, "dx"), to_view(dresidual, "dresidual"), stream, weight);
+                            to_view(dx, "dx"), to_view(dresidual, "dresidual"), stream,
+                            position_weights);
     } else {
       layer->layer.backward(saved->saved, view, to_view(dy, "dy"), to_view(dx, "dx"), stream,
-                            weight);
+                            position_weights);
     }
   });
 }
 
 syncbn_status syncbn_device_batch_norm_forward_in_place(syncbn_device_batch_norm* layer,
-                                                        const syncbn_tensor* x, const float* weight,
+                                                        const syncbn_tensor* x,
+                                                        const float* position_weights,
                                                         syncbn_device_saved* saved,
                                                         syncbn_cuda_stream stream) {
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
-    layer->layer.forward_in_place(to_view(x, "x"), saved->saved, stream, weight);
+    layer->layer.forward_in_place(to_view(x, "x"), saved->saved, stream, position_weights);
   });
 }
 
 syncbn_status syncbn_device_batch_norm_backward_in_place(
     syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* y,
-    const syncbn_tensor* dy, const float* weight, const syncbn_tensor* dx,
+    const syncbn_tensor* dy, const float* position_weights, const syncbn_tensor* dx,
     syncbn_cuda_stream stream) {
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
     layer->layer.backward_in_place(saved->saved, to_view(y, "y"), to_view(dy, "dy"),
-                                   to_view(dx, "dx"), stream, weight);
+                                   to_view(dx, "dx"), stream, position_weights);
   });
 }
 
 syncbn_status syncbn_device_batch_norm_infer(syncbn_device_batch_norm* layer,
                                              const syncbn_tensor* x, const syncbn_tensor* residual,
-                                             const float* weight, const syncbn_tensor* y,
+                                             const float* position_weights, const syncbn_tensor* y,
                                              syncbn_device_saved* saved,
                                              syncbn_cuda_stream stream) {
   return guarded([&] {
@@ -215,11 +218,11 @@ syncbn_status syncbn_device_batch_norm_infer(syncbn_device_batch_norm* layer,
     DeviceBatchNorm& of = layer->layer;
     if (residual != nullptr) {
       const TensorView added = to_view(residual, "residual");
-      saved != nullptr ? of.infer(view, added, out, saved->saved, stream, weight)
-                       : of.infer(view, added, out, stream, weight);
+      saved != nullptr ? of.infer(view, added, out, saved->saved, stream, position_weights)
+                       : of.infer(view, added, out, stream, position_weights);
     } else {
-      saved != nullptr ? of.infer(view, out, saved->saved, stream, weight)
-                       : of.infer(view, out, stream, weight);
+      saved != nullptr ? of.infer(view, out, saved->saved, stream, position_weights)
+                       : of.infer(view, out, stream, position_weights);
     }
   });
 }

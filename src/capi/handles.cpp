@@ -67,9 +67,10 @@ std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const ch
   return to_view(tensor, name);
 }
 
-Weight to_weight(const float* weight, const TensorView& x) {
-  return weight == nullptr ? Weight()
-                           : Weight(weight, static_cast<std::size_t>(x.shape().per_channel()));
+PositionWeights to_weight(const float* position_weights, const TensorView& x) {
+  return position_weights == nullptr
+             ? PositionWeights()
+             : PositionWeights(position_weights, static_cast<std::size_t>(x.shape().per_channel()));
 }
 
 BatchNormOptions to_options(const syncbn_options* given) {

@@ -31,7 +31,7 @@ namespace syncbn::capi {
 
 DType to_dtype(syncbn_dtype dtype);
 /// Takes NULL for no weights.
-Weight to_weight(const float* weight, const TensorView& x);
+PositionWeights to_weight(const float* position_weights, const TensorView& x);
 Backend to_backend(syncbn_backend backend);
 TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);

@@ -72,24 +72,25 @@ void syncbn_saved_free(syncbn_saved* saved) {
 }
 
 syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                        const syncbn_tensor* residual, const float* weight,
-                                        const syncbn_tensor* y, syncbn_saved* saved) {
+                                        const syncbn_tensor* residual,
+                                        const float* position_weights, const syncbn_tensor* y,
+                                        syncbn_saved* saved) {
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
     const TensorView view = to_view(x, "x");
     if (residual != nullptr) {
       layer->layer.forward(view, to_view(residual, "residual"), to_view(y, "y"), saved->saved,
-                           to_weight(weight, view));
+                           to_weight(position_weights, view));
     } else {
-      layer->layer.forward(view, to_view(y, "y"), saved->saved, to_weight(weight, view));
+      layer->layer.forward(view, to_view(y, "y"), saved->saved, to_weight(position_weights, view));
     }
   });
 }
 
 syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
                                          const syncbn_tensor* x, const syncbn_tensor* y,
-                                         const syncbn_tensor* dy, const float* weight,
+                                         const syncbn_tensor* dy, const float* position_weights,
                                          const syncbn_tensor* dx, const syncbn_tensor* dresidual) {
   return guarded([&] {
     require(layer, "layer");
@@ -99,10 +100,10 @@ syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_
     if (y != nullptr) {
       layer->layer.backward(saved->saved, view, to_view(y, "y"), to_view(dy, "dy"),
                             to_view(dx, "dx"), to_view(dresidual, "dresidual"),
-                            to_weight(weight, view));
+                            to_weight(position_weights, view));
     } else {
       layer->layer.backward(saved->saved, view, to_view(dy, "dy"), to_view(dx, "dx"),
-                            to_weight(weight, view));
+                            to_weight(position_weights, view));
     }
   });
 }
@@ -113,7 +114,8 @@ syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t c
     for_each_call(calls, count, [&](const syncbn_forward_call& call) {
       const TensorView x = to_view(call.x, "x");
       forwards.push_back({call.layer->layer, x, to_view(call.y, "y"), call.saved->saved,
-                          to_optional_view(call.residual, "residual"), to_weight(call.weight, x)});
+                          to_optional_view(call.residual, "residual"),
+                          to_weight(call.position_weights, x)});
     });
     forward_together(forwards);
   });
@@ -131,42 +133,44 @@ syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t
                            .dx = to_view(call.dx, "dx"),
                            .y = to_optional_view(call.y, "y"),
                            .dresidual = to_optional_view(call.dresidual, "dresidual"),
-                           .weight = to_weight(call.weight, x)});
+                           .position_weights = to_weight(call.position_weights, x)});
     });
     backward_together(backwards);
   });
 }
 
 syncbn_status syncbn_batch_norm_forward_in_place(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                                 const float* weight, syncbn_saved* saved) {
+                                                 const float* position_weights,
+                                                 syncbn_saved* saved) {
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
     const TensorView view = to_view(x, "x");
-    layer->layer.forward_in_place(view, saved->saved, to_weight(weight, view));
+    layer->layer.forward_in_place(view, saved->saved, to_weight(position_weights, view));
   });
 }
 
 syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
                                                   const syncbn_saved* saved, const syncbn_tensor* y,
-                                                  const syncbn_tensor* dy, const float* weight,
+                                                  const syncbn_tensor* dy,
+                                                  const float* position_weights,
                                                   const syncbn_tensor* dx) {
   return guarded([&] {
     require(layer, "layer");
     require(saved, "saved");
     const TensorView view = to_view(y, "y");
     layer->layer.backward_in_place(saved->saved, view, to_view(dy, "dy"), to_view(dx, "dx"),
-                                   to_weight(weight, view));
+                                   to_weight(position_weights, view));
   });
 }
 
 syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                      const syncbn_tensor* residual, const float* weight,
+                                      const syncbn_tensor* residual, const float* position_weights,
                                       const syncbn_tensor* y, syncbn_saved* saved) {
   return guarded([&] {
     require(layer, "layer");
     const TensorView view = to_view(x, "x"), out = to_view(y, "y");
-    const Weight weights = to_weight(weight, view);
+    const PositionWeights weights = to_weight(position_weights, view);
     BatchNorm& of = layer->layer;
     if (residual != nullptr) {
       const TensorView added = to_view(residual, "residual");

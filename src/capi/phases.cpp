@@ -73,12 +73,12 @@ size_t syncbn_sums_length(int64_t channels) {
   return channels < 1 || channels > Shape::most_channels ? 0 : sums_length(channels);
 }
 
-syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const double* pivot,
-                                  double* sums, syncbn_backend backend) {
+syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* position_weights,
+                                  const double* pivot, double* sums, syncbn_backend backend) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
     forward_sums(view, to_span(pivot, channels_of(view), "pivot"), to_sums(sums, view),
-                 to_weight(weight, view), to_backend(backend));
+                 to_weight(position_weights, view), to_backend(backend));
   });
 }
 
@@ -115,23 +115,25 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivo
   });
 }
 
-syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* weight, const double* mean,
-                               const double* invstd, const double* gamma, const double* beta,
-                               double negative_slope, const syncbn_tensor* residual,
-                               const syncbn_tensor* y, syncbn_backend backend) {
+syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* position_weights,
+                               const double* mean, const double* invstd, const double* gamma,
+                               const double* beta, double negative_slope,
+                               const syncbn_tensor* residual, const syncbn_tensor* y,
+                               syncbn_backend backend) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
     normalize(view, to_statistics(mean, invstd, channels_of(view)),
               to_affine(gamma, beta, channels_of(view)), {negative_slope},
-              to_optional_view(residual, "residual"), to_view(y, "y"), to_weight(weight, view),
-              to_backend(backend));
+              to_optional_view(residual, "residual"), to_view(y, "y"),
+              to_weight(position_weights, view), to_backend(backend));
   });
 }
 
 syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                   const float* weight, const double* mean, const double* invstd,
-                                   const double* gamma, const double* beta, double negative_slope,
-                                   const syncbn_tensor* y, double* sums, syncbn_backend backend) {
+                                   const float* position_weights, const double* mean,
+                                   const double* invstd, const double* gamma, const double* beta,
+                                   double negative_slope, const syncbn_tensor* y, double* sums,
+                                   syncbn_backend backend) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
     const Statistics statistics = to_statistics(mean, invstd, channels_of(view));
@@ -141,17 +143,17 @@ syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* 
                    .affine = to_affine(gamma, beta, channels_of(view)),
                    .activation = {negative_slope},
                    .y = to_optional_view(y, "y"),
-                   .weight = to_weight(weight, view)},
+                   .position_weights = to_weight(position_weights, view)},
                   to_sums(sums, view), to_backend(backend));
   });
 }
 
 syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                    const float* weight, const double* mean, const double* invstd,
-                                    const double* gamma, const double* beta, double negative_slope,
-                                    const syncbn_tensor* y, const double* sums,
-                                    const syncbn_tensor* dx, const syncbn_tensor* dresidual,
-                                    syncbn_backend backend) {
+                                    const float* position_weights, const double* mean,
+                                    const double* invstd, const double* gamma, const double* beta,
+                                    double negative_slope, const syncbn_tensor* y,
+                                    const double* sums, const syncbn_tensor* dx,
+                                    const syncbn_tensor* dresidual, syncbn_backend backend) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
     const Statistics statistics = to_statistics(mean, invstd, channels_of(view));
@@ -161,7 +163,7 @@ syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor*
                     .affine = to_affine(gamma, beta, channels_of(view)),
                     .activation = {negative_slope},
                     .y = to_optional_view(y, "y"),
-                    .weight = to_weight(weight, view)},
+                    .position_weights = to_weight(position_weights, view)},
                    to_sums(sums, view), to_view(dx, "dx"), to_optional_view(dresidual, "dresidual"),
                    to_backend(backend));
   });

@@ -52,21 +52,21 @@ struct SetAffine {
 };
 
 /// Computes what an input gradient needs from the group's sums: mean_dz = sum(dz) / n and
-/// slope = sum(dz * (x - mean)) / n * invstd^2. Both are 0 for frozen statistics, which are no
+/// grad_slope = sum(dz * (x - mean)) / n * invstd^2. Both are 0 for frozen statistics, which are no
 /// function of x.
 struct SetGradientCoefficients {
   std::int64_t channels;
   const double* sums;
   const double* invstd;
   bool frozen;
-  double* mean_dz;  ///< written
-  double* slope;    ///< written
+  double* mean_dz;     ///< written
+  double* grad_slope;  ///< written
 
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
     const double count = sums[2 * channels];
     const double n = count > 0 ? count : 1;
     mean_dz[c] = frozen ? 0 : sums[c] / n;
-    slope[c] = frozen ? 0 : sums[channels + c] / n * invstd[c] * invstd[c];
+    grad_slope[c] = frozen ? 0 : sums[channels + c] / n * invstd[c] * invstd[c];
   }
 };
 

@@ -99,15 +99,15 @@ struct BackwardSums {
   double* sum_dz_x;  ///< [C] written
 };
 
-/// Computes dx = scale[c] * (dz - w (mean_dz[c] + (x - mean[c]) * slope[c])) and dresidual = dz.
-/// `slope` is not the activation's but the factor of x - mean.
+/// Computes dx = scale[c] * (dz - w (mean_dz[c] + (x - mean[c]) * grad_slope[c])) and dresidual =
+/// dz. `grad_slope` is not the activation's but the factor of x - mean.
 struct InputGradient {
   Upstream upstream;
   ChannelRange channels;
-  const double* mean_dz;  ///< [C] sum_dz / n of the group
-  const double* slope;    ///< [C] sum_dz_x / n * invstd^2 of the group
-  void* dx;               ///< of x's shape, type and layout; may be dy
-  void* dresidual;        ///< null, or of x's shape, type and layout; may be dy (then dx may not)
+  const double* mean_dz;     ///< [C] sum_dz / n of the group
+  const double* grad_slope;  ///< [C] sum_dz_x / n * invstd^2 of the group
+  void* dx;                  ///< of x's shape, type and layout; may be dy
+  void* dresidual;  ///< null, or of x's shape, type and layout; may be dy (then dx may not)
 };
 
 /// The functions of one backend.

@@ -78,7 +78,7 @@ TEST(Ranks, OneThatRefusesAWeightIsMissedWithTheReason) {
       ADD_FAILURE() << "nothing thrown";
     } catch (const CommError& error) {
       EXPECT_THAT(error.what(), AllOf(HasSubstr("did not come within 1 s"),
-                                      HasSubstr("; the last it refused: weight[0]")));
+                                      HasSubstr("; the last it refused: position_weights[0]")));
     }
   };
   test::on_ranks(

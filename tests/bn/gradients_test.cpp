@@ -36,10 +36,10 @@ struct Problem {
   std::int64_t end() const { return whole.n * (group.rank() + 1) / group.size(); }
   Tensor mine(const Tensor& t) const { return t.samples(begin(), end()); }
 
-  Weight my_weight() const {
+  PositionWeights my_weight() const {
     const auto first = static_cast<std::size_t>(begin() * whole.s);
     const auto size = static_cast<std::size_t>((end() - begin()) * whole.s);
-    return weight.empty() ? Weight() : Weight(weight).subspan(first, size);
+    return weight.empty() ? PositionWeights() : PositionWeights(weight).subspan(first, size);
   }
 
   BatchNorm layer(GradientScope scope = GradientScope::local) const {
@@ -87,7 +87,7 @@ struct Problem {
 void check(const Communicator& group, Activation activation, bool residual,
            const std::vector<float>& weight = {}) {
   Problem problem{group, activation, residual, weight};
-  const Weight own = problem.my_weight();
+  const PositionWeights own = problem.my_weight();
   const Tensor x = problem.mine(problem.x);
   const Tensor r = problem.mine(problem.r);
   const Tensor dy = problem.mine(problem.w);

@@ -85,7 +85,7 @@ TEST_F(Memory, OfAForwardIsApartOrTheSame) {
       "y and the weight", Same::refused,
       [&](std::int64_t offset) {
         layer.forward(arena.view(5), arena.view(0, offset), saved,
-                      Weight(arena.at(0), static_cast<std::size_t>(positions)));
+                      PositionWeights(arena.at(0), static_cast<std::size_t>(positions)));
       },
       size, positions);
 }
@@ -179,7 +179,7 @@ TEST_F(Memory, OfLayersTogetherIsApart) {
 
 TEST_F(Memory, OfTheWeightIsAligned) {
   alignas(8) std::array<std::byte, (positions + 1) * sizeof(float)> bytes{};
-  const Weight weight(reinterpret_cast<const float*>(&bytes[2]), positions);
+  const PositionWeights weight(reinterpret_cast<const float*>(&bytes[2]), positions);
   EXPECT_THROW(layer.forward(arena.view(0), arena.view(1), saved, weight), InvalidArgument);
   EXPECT_THROW(layer.infer(arena.view(0), arena.view(1), weight), InvalidArgument);
 }

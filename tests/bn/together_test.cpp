@@ -27,7 +27,7 @@ using testing::Not;
 struct Branch {
   BatchNorm layer;
   Tensor x, residual, y, dy, dx, dresidual;
-  std::vector<float> weight;
+  std::vector<float> position_weights;
   bool adds = false;
   Saved saved = {};
 
@@ -37,7 +37,7 @@ struct Branch {
             y.view(),
             saved,
             adds ? std::optional<ConstTensorView>(residual.view()) : std::nullopt,
-            weight};
+            position_weights};
   }
   BackwardCall backward() {
     BackwardCall call{layer, saved, x.view(), dy.view(), dx.view()};
@@ -45,7 +45,7 @@ struct Branch {
       call.y = y.view();
       call.dresidual = dresidual.view();
     }
-    call.weight = weight;
+    call.position_weights = position_weights;
     return call;
   }
 };
@@ -66,10 +66,10 @@ Branch branch(const Communicator& group, DType dtype, Shape shape, Layout layout
                 .dy = drawn(4),
                 .dx = drawn(5),
                 .dresidual = drawn(6),
-                .weight = {},
+                .position_weights = {},
                 .adds = extras == Extras::residual};
   if (extras == Extras::weight) {
-    result.weight.assign(static_cast<std::size_t>(shape.per_channel()), 0.5F);
+    result.position_weights.assign(static_cast<std::size_t>(shape.per_channel()), 0.5F);
   }
   return result;
 }
@@ -107,18 +107,18 @@ void one_by_one(std::vector<Branch>& all) {
   for (Branch& branch : all) {
     const ForwardCall call = branch.forward();
     if (call.residual) {
-      call.layer.forward(call.x, *call.residual, call.y, call.saved, call.weight);
+      call.layer.forward(call.x, *call.residual, call.y, call.saved, call.position_weights);
     } else {
-      call.layer.forward(call.x, call.y, call.saved, call.weight);
+      call.layer.forward(call.x, call.y, call.saved, call.position_weights);
     }
   }
   for (Branch& branch : all) {
     const BackwardCall call = branch.backward();
     if (call.y) {
       call.layer.backward(call.saved, call.x, *call.y, call.dy, call.dx, *call.dresidual,
-                          call.weight);
+                          call.position_weights);
     } else {
-      call.layer.backward(call.saved, call.x, call.dy, call.dx, call.weight);
+      call.layer.backward(call.saved, call.x, call.dy, call.dx, call.position_weights);
     }
   }
 }
@@ -239,10 +239,10 @@ TEST(LayersTogether, AreRefusedBeforeAnythingIsSent) {
   EXPECT_THAT(refusal({one.forward(), borrowed}), HasSubstr("`saved`"));
   ForwardCall wrong{two.layer, one.x.view(), one.y.view(), two.saved};
   EXPECT_THAT(refusal({one.forward(), wrong}), HasSubstr("channels"));
-  two.weight.assign(6, -1.0F);
+  two.position_weights.assign(6, -1.0F);
   EXPECT_THAT(refusal({one.forward(), two.forward()}), Not(HasSubstr("unusable")));
   EXPECT_EQ(one.layer.num_batches_tracked(), 0);
-  two.weight.clear();
+  two.position_weights.clear();
   EXPECT_EQ(refusal({one.forward(), two.forward()}), "");
 
   BackwardCall half = one.backward();
@@ -262,8 +262,8 @@ TEST(LayersTogether, AreAsTheyWereWhenOneIsRefused) {
   forward_together(std::vector{twin.forward()});
   // A pivot for x of f32 would have fewer digits.
   const ForwardCall floats{layer.layer, of_floats.x.view(), of_floats.y.view(), layer.saved};
-  other.weight.assign(6, -1.0F);
-  EXPECT_THAT(refusal({floats, other.forward()}), HasSubstr("weight[0]"));
+  other.position_weights.assign(6, -1.0F);
+  EXPECT_THAT(refusal({floats, other.forward()}), HasSubstr("position_weights[0]"));
   forward_together(std::vector{layer.forward()});
   forward_together(std::vector{twin.forward()});
   EXPECT_EQ(values(layer.layer.running_mean()), values(twin.layer.running_mean()));

@@ -28,7 +28,7 @@ struct Step {
   Tensor y, dx;
   BatchNorm layer;
 
-  Step(const Communicator& group, const Tensor& x, const Tensor& dy, Weight weight)
+  Step(const Communicator& group, const Tensor& x, const Tensor& dy, PositionWeights weight)
       : y(x.dtype(), x.shape(), x.layout()),
         dx(x.dtype(), x.shape(), x.layout()),
         layer(x.shape().c, group,

@@ -114,15 +114,15 @@ TEST(CudaFinalizeTest, GradientsAreAddedToThoseThatWereThere) {
   }
   sums.back() = 16;
   const std::vector<double> invstd(length, 0.5);
-  std::vector<double> mean_dz(length), slope(length), dgamma(length, 1), dbeta(length, 1);
+  std::vector<double> mean_dz(length), grad_slope(length), dgamma(length, 1), dbeta(length, 1);
   const auto run = [&](double* gamma, double* beta) {
     cuda::run_finalize_backward({channels, sums.data(), invstd.data(), own.data(), false,
-                                 mean_dz.data(), slope.data(), gamma, beta},
+                                 mean_dz.data(), grad_slope.data(), gamma, beta},
                                 OnHost{});
   };
   run(dgamma.data(), dbeta.data());
   EXPECT_EQ(mean_dz[3], 3.0 / 16);
-  EXPECT_EQ(slope[3], (channels + 3.0) / 16 / 4);
+  EXPECT_EQ(grad_slope[3], (channels + 3.0) / 16 / 4);
   EXPECT_EQ(dgamma, std::vector<double>(length, 1 + 2 * 0.5));
   EXPECT_EQ(dbeta, std::vector<double>(length, 1 + 2));
   sums.back() = 0;  // nobody has an element: sums are 0

@@ -128,7 +128,7 @@ constexpr kernels::Kernels table{
           void* dresidual = of.dresidual == nullptr ? nullptr : session.room(bytes);
           cuda::input_gradient({.upstream = session.copy(of.upstream),
                                 .mean_dz = session.copy(of.mean_dz, channels),
-                                .slope = session.copy(of.slope, channels),
+                                .grad_slope = session.copy(of.grad_slope, channels),
                                 .dx = dx,
                                 .dresidual = dresidual},
                                session.stream());

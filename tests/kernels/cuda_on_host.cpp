@@ -63,7 +63,7 @@ constexpr kernels::Kernels table{
         },
     .input_gradient =
         [](const kernels::InputGradient& of, const kernels::Run&) {
-          cuda::run_input_gradient({of.upstream, of.mean_dz, of.slope, of.dx, of.dresidual},
+          cuda::run_input_gradient({of.upstream, of.mean_dz, of.grad_slope, of.dx, of.dresidual},
                                    OnHost{kOrder});
         },
     .forward_in_fixed_point = nullptr,

@@ -143,10 +143,10 @@ TEST_P(CudaOnHostTest, TheOutputIsAsGoodAsTheInput) {
       const double centered = std::fabs((z - of.shift[i]) / of.scale[i]);
       first[i] += 16 * u * dy;
       second[i] += dy * (std::fabs(off) + 16 * u * centered);
-      const double tolerance =
-          std::fabs(of.scale[i]) * (8 * u * (dy + std::fabs(of.mean_dz[i])) +
-                                    std::fabs(of.slope[i]) * (std::fabs(off) + 10 * u * centered)) +
-          bounds.storing(expected_dx.at(n, c, s));
+      const double tolerance = std::fabs(of.scale[i]) * (8 * u * (dy + std::fabs(of.mean_dz[i])) +
+                                                         std::fabs(of.grad_slope[i]) *
+                                                             (std::fabs(off) + 10 * u * centered)) +
+                               bounds.storing(expected_dx.at(n, c, s));
       EXPECT_NEAR(dx.at(n, c, s), expected_dx.at(n, c, s), tolerance);
     });
     const auto n = static_cast<double>(shape.per_channel());

@@ -90,7 +90,7 @@ TEST_P(InPlaceTest, GradientsOverTheIncomingOne) {
       upstream.dy = dy.view().data();
       Tensor& dx = dx_is_dy ? dy : other;
       Tensor& dresidual = dx_is_dy ? other : dy;
-      kernels.input_gradient({upstream, of.channels(), of.mean_dz.data(), of.slope.data(),
+      kernels.input_gradient({upstream, of.channels(), of.mean_dz.data(), of.grad_slope.data(),
                               dx.view().data(), dresidual.view().data()},
                              run_of(of));
       expect_equal(dx, expected.dx);

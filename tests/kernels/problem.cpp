@@ -30,7 +30,7 @@ Problem::Problem(DType dtype, Shape shape, Layout layout, double x_mean, double 
     scale.push_back(gamma / x_spread);
     shift.push_back(0.1 * (varied - 3));
     mean_dz.push_back(0.25 - 0.01 * varied);
-    slope.push_back((0.2 - 0.05 * varied) / x_spread);
+    grad_slope.push_back((0.2 - 0.05 * varied) / x_spread);
   }
 }
 
@@ -103,8 +103,8 @@ Gradients input_gradient(const kernels::Kernels& kernels, const Problem& problem
   Gradients out{problem.like_x(), problem.like_x()};
   for_ranges(problem, [&](const auto& channels, const auto& run) {
     kernels.input_gradient(
-        {upstream, channels, problem.mean_dz.data(), problem.slope.data(), out.dx.view().data(),
-         with_residual ? out.dresidual.view().data() : nullptr},
+        {upstream, channels, problem.mean_dz.data(), problem.grad_slope.data(),
+         out.dx.view().data(), with_residual ? out.dresidual.view().data() : nullptr},
         run);
   });
   return out;

@@ -19,7 +19,7 @@ struct Problem {
   Tensor x, residual, dy;
   Tensor y;  ///< for masks: positive, negative, 0 and -0
   std::vector<double> pivot;
-  std::vector<double> mean, scale, shift, mean_dz, slope;
+  std::vector<double> mean, scale, shift, mean_dz, grad_slope;
   std::vector<float> weight;  ///< [N, S], or empty for none
   double relu_slope = 0;      ///< what `relu` below does on the lower side
   bool stream = false;        ///< past the cache

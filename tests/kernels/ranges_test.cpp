@@ -115,7 +115,7 @@ TEST_P(RangesTest, LeaveOtherChannelsAlone) {
                      .y = got.view().data()},
                     run);
       cpu.input_gradient({problem.upstream(true, false), middle, problem.mean_dz.data(),
-                          problem.slope.data(), dx.view().data(), dresidual.view().data()},
+                          problem.grad_slope.data(), dx.view().data(), dresidual.view().data()},
                          run);
       for_each(problem.x.shape(), [&](auto n, auto c, auto s) {
         const bool inside = c >= middle.begin && c < middle.end;
@@ -188,12 +188,12 @@ TEST_P(RangesTest, TheInputIsRecoveredFromTheOutput) {
       sum_tolerance[i] += (2 * w + (n + 5) * 0x1p-53) * dy;
       product_tolerance[i] += dy * (of_t + (2 * w + (n + 5) * 0x1p-53) * t);
 
-      const double slope = std::fabs(problem.slope[i]);
+      const double grad_slope = std::fabs(problem.grad_slope[i]);
       const double e = 2 * unit(problem.x.dtype());
       const double computed =
           std::fabs(problem.scale[i]) *
-          (1.01 * w * (7 * (dy + v * std::fabs(problem.mean_dz[i])) + 9 * v * t * slope) +
-           v * slope * of_t);
+          (1.01 * w * (7 * (dy + v * std::fabs(problem.mean_dz[i])) + 9 * v * t * grad_slope) +
+           v * grad_slope * of_t);
       ASSERT_NEAR(dx.at(at, c, s), expected_dx.at(at, c, s),
                   computed + 1.01 * e * std::fabs(expected_dx.at(at, c, s)) +
                       2 * smallest(problem.x.dtype()))

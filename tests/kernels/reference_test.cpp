@@ -100,7 +100,7 @@ TEST(ReferenceTest, SumsGradientsThatReluLetPass) {
 TEST(ReferenceTest, GivesTheInputGradient) {
   const std::vector<float> dy = {1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2};
   const std::vector<double> mean_dz = {1, 0};
-  const std::vector<double> slope = {0.5, 0.1};
+  const std::vector<double> grad_slope = {0.5, 0.1};
   std::vector<float> dx(12), dresidual(12);
   reference.input_gradient({{.data = view(first, Layout::channels_first),
                              .source = Source::input,
@@ -113,7 +113,7 @@ TEST(ReferenceTest, GivesTheInputGradient) {
                              .negative_slope = 0},
                             both,
                             mean_dz.data(),
-                            slope.data(),
+                            grad_slope.data(),
                             dx.data(),
                             dresidual.data()},
                            {scratch});
@@ -155,7 +155,7 @@ TEST(ReferenceTest, WeightsPositions) {
   std::vector<float> dx(12);
   const std::vector<float> dy(12, 1);
   const std::vector<double> mean_dz = {1, 0};
-  const std::vector<double> slope = {0.5, 0};
+  const std::vector<double> grad_slope = {0.5, 0};
   reference.input_gradient({{.data = view(first, Layout::channels_first),
                              .source = Source::input,
                              .weight = weight.data(),
@@ -167,7 +167,7 @@ TEST(ReferenceTest, WeightsPositions) {
                              .negative_slope = 1},
                             both,
                             mean_dz.data(),
-                            slope.data(),
+                            grad_slope.data(),
                             dx.data(),
                             nullptr},
                            {scratch});

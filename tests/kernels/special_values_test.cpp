@@ -120,7 +120,7 @@ TEST_P(SpecialValuesTest, PassThroughTheInputGradient) {
 TEST_P(SpecialValuesTest, LeaveAbsentPositionsZero) {
   Problem of(std::get<DType>(GetParam()), {3, 5, 37}, std::get<Layout>(GetParam()));
   of.set_weights();
-  of.mean[1] = of.mean_dz[2] = of.slope[3] = nan;
+  of.mean[1] = of.mean_dz[2] = of.grad_slope[3] = nan;
   of.mean_dz[4] = infinity;
   on_every_target([&] {
     const Tensor y = normalize(cpu, of, true, false);

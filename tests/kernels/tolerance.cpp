@@ -132,11 +132,11 @@ double Bounds::of_dx(std::int64_t n, std::int64_t c, std::int64_t s) const {
   const auto i = static_cast<std::size_t>(c);
   const double v = problem.weight_at(n, s);
   const double g = std::fabs(problem.dy.at(n, c, s)) + v * std::fabs(problem.mean_dz[i]);
-  const double h = v * std::fabs((problem.x.at(n, c, s) - problem.mean[i]) * problem.slope[i]);
+  const double h = v * std::fabs((problem.x.at(n, c, s) - problem.mean[i]) * problem.grad_slope[i]);
   return std::fabs(problem.scale[i]) *
          computing(7 * g + 9 * h, 2 * v *
                                       (std::fabs(problem.mean_dz[i]) +
-                                       std::fabs(problem.mean[i] * problem.slope[i])));
+                                       std::fabs(problem.mean[i] * problem.grad_slope[i])));
 }
 
 bool Bounds::either_way(std::int64_t n, std::int64_t c, std::int64_t s) const {

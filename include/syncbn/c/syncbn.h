@@ -182,13 +182,13 @@ void syncbn_batch_norm_free(syncbn_batch_norm* layer);
 syncbn_status syncbn_saved_new(syncbn_saved** out);
 void syncbn_saved_free(syncbn_saved* saved);
 
-/* In all functions below, `weight` gives positions weights: [N, S] floats, 0 for padding, or NULL
+/* In all functions below, `position_weights` gives positions weights: [N, S] floats, 0 for padding, or NULL
  * for none. See syncbn/phases.hpp. */
 
 /* Collective. Writes y = activation(normalized x [+ residual]) with the group's batch statistics,
  * updates the running ones, and fills `saved`. residual may be NULL. y may be x or residual. */
 syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                        const syncbn_tensor* residual, const float* weight,
+                                        const syncbn_tensor* residual, const float* position_weights,
                                         const syncbn_tensor* y, syncbn_saved* saved);
 
 /* Collective. Writes dx, and adds to the parameter gradients. y and dresidual are the forward's
@@ -196,7 +196,7 @@ syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_t
  * NULL. dx or dresidual may be dy. */
 syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
                                          const syncbn_tensor* x, const syncbn_tensor* y,
-                                         const syncbn_tensor* dy, const float* weight,
+                                         const syncbn_tensor* dy, const float* position_weights,
                                          const syncbn_tensor* dx, const syncbn_tensor* dresidual);
 
 /* These hold the arguments of one of several forwards or backwards. All elements of an array have
@@ -206,7 +206,7 @@ typedef struct syncbn_forward_call {
   syncbn_batch_norm* layer;
   const syncbn_tensor* x;
   const syncbn_tensor* residual;
-  const float* weight;
+  const float* position_weights;
   const syncbn_tensor* y;
   syncbn_saved* saved;
 } syncbn_forward_call;
@@ -219,7 +219,7 @@ typedef struct syncbn_backward_call {
   const syncbn_tensor* x;
   const syncbn_tensor* y;
   const syncbn_tensor* dy;
-  const float* weight;
+  const float* position_weights;
   const syncbn_tensor* dx;
   const syncbn_tensor* dresidual;
 } syncbn_backward_call;
@@ -236,12 +236,12 @@ syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t
  * of two. The layer's negative_slope must be above 0, and gamma nowhere 0; see
  * BatchNorm::forward_in_place. */
 syncbn_status syncbn_batch_norm_forward_in_place(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                                 const float* weight, syncbn_saved* saved);
+                                                 const float* position_weights, syncbn_saved* saved);
 /* Collective. Writes dx, and adds to the parameter gradients, with y as the forward left it. dx may
  * be dy. */
 syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
                                                   const syncbn_saved* saved, const syncbn_tensor* y,
-                                                  const syncbn_tensor* dy, const float* weight,
+                                                  const syncbn_tensor* dy, const float* position_weights,
                                                   const syncbn_tensor* dx);
 
 /* Writes y as the forward does, with the running statistics: local. Without track_running_stats it
@@ -249,7 +249,7 @@ syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
  * backward through the running statistics, which stay as they are (frozen batch norm); returns
  * SYNCBN_NOT_CONFIGURED in that case without track_running_stats. */
 syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                      const syncbn_tensor* residual, const float* weight,
+                                      const syncbn_tensor* residual, const float* position_weights,
                                       const syncbn_tensor* y, syncbn_saved* saved);
 
 /* Return the layer's parameters, gradients and running statistics: [C] doubles that the layer owns,
@@ -281,7 +281,7 @@ size_t syncbn_sums_length(int64_t channels);
 
 /* Computes sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count } of this rank's samples.
  * pivot [C] has the same bits on all ranks; except with f64, its values are finite floats. */
-syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* weight, const double* pivot,
+syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* position_weights, const double* pivot,
                                   double* sums, syncbn_backend backend);
 
 /* Computes mean, var (biased) and invstd, [C] each, and the count, from the group's sums. If the
@@ -295,7 +295,7 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivo
 
 /* Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]). gamma and beta [C] may
  * both be NULL for 1 and 0; residual may be NULL. y may be x or residual. */
-syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* weight, const double* mean,
+syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* position_weights, const double* mean,
                                const double* invstd, const double* gamma, const double* beta,
                                double negative_slope, const syncbn_tensor* residual,
                                const syncbn_tensor* y, syncbn_backend backend);
@@ -304,14 +304,14 @@ syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* weight, cons
  * is dy taken back through the activation. The forward's output y is needed if there are both an
  * activation and a residual, and may be NULL otherwise. */
 syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                   const float* weight, const double* mean, const double* invstd,
+                                   const float* position_weights, const double* mean, const double* invstd,
                                    const double* gamma, const double* beta, double negative_slope,
                                    const syncbn_tensor* y, double* sums, syncbn_backend backend);
 
 /* Writes dx from the group's sums, and dz to dresidual, which may be NULL. dx or dresidual may be
  * dy. */
 syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                    const float* weight, const double* mean, const double* invstd,
+                                    const float* position_weights, const double* mean, const double* invstd,
                                     const double* gamma, const double* beta, double negative_slope,
                                     const syncbn_tensor* y, const double* sums,
                                     const syncbn_tensor* dx, const syncbn_tensor* dresidual,

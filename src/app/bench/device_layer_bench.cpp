@@ -165,7 +165,7 @@ void DeviceBench::put_statistics(const DeviceTensors& tensors) {
                                     .own_sums = sums_.as<double>(),
                                     .frozen = false,
                                     .mean_dz = array(mean_dz),
-                                    .slope = array(slope),
+                                    .grad_slope = array(slope),
                                     .dgamma = nullptr,
                                     .dbeta = nullptr},
                                    stream_.get());
@@ -194,7 +194,7 @@ void DeviceBench::add_phases() {
   add(Phase::input_gradient, [this](DeviceTensors& t) {
     kernels::cuda::input_gradient({.upstream = upstream(t),
                                    .mean_dz = array(mean_dz),
-                                   .slope = array(slope),
+                                   .grad_slope = array(slope),
                                    .dx = t.dx.data(),
                                    .dresidual = nullptr},
                                   stream_.get());

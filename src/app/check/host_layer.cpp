@@ -10,7 +10,7 @@ namespace {
 struct Tensors {
   Tensor x, dy, y, dx;
   Tensor residual, dresidual;  ///< without samples if the case has no residual
-  Weight weight;
+  PositionWeights weight;
 
   Tensors(const Case& one, const Shard& shard, const Batch& batch)
       : x(one, shard, batch.x),

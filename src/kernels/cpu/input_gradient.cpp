@@ -21,7 +21,12 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-enum : std::size_t { mean_dz_hi = upstream_coefficients, mean_dz_lo, slope, gradient_coefficients };
+enum : std::size_t {
+  mean_dz_hi = upstream_coefficients,
+  mean_dz_lo,
+  grad_slope,
+  gradient_coefficients
+};
 
 template <class T>
 using GradientChannel = OneChannel<T, gradient_coefficients, 0>;
@@ -76,7 +81,7 @@ struct GradientElements {
                                  const K& k) const {
     const auto high = k.template lane<mean_dz_hi, kVector>(d);
     const auto low = k.template lane<mean_dz_lo, kVector>(d);
-    const auto bend = k.template lane<slope, kVector>(d);
+    const auto bend = k.template lane<grad_slope, kVector>(d);
     auto rest = dz;
     if constexpr (kWeighted) {
       const auto share = hn::Add(high, hn::MulAdd(x_centered, bend, low));
@@ -104,7 +109,7 @@ void run_input_gradient(const InputGradient& arguments, const Run& run) {
           set_upstream(channel, upstream, c);
           channel.lane[mean_dz_hi] = mean_dz.hi;
           channel.lane[mean_dz_lo] = mean_dz.lo;
-          channel.lane[slope] = narrowed<Lane<T>>(arguments.slope[c]);
+          channel.lane[grad_slope] = narrowed<Lane<T>>(arguments.grad_slope[c]);
           return channel;
         });
     const auto with = [&]<Way kWay, bool kResidual, bool kWeighted>() {

@@ -137,9 +137,9 @@ struct FinalizeBackward {
   const double* sums;      ///< [2C + 1] of the group
   const double* invstd;    ///< [C]
   const double* own_sums;  ///< [2C + 1] sums for dgamma and dbeta: this rank's, or `sums`
-  bool frozen;             ///< the statistics are no function of x: mean_dz and slope are 0
+  bool frozen;             ///< the statistics are no function of x: mean_dz and grad_slope are 0
   double* mean_dz;         ///< [C] written
-  double* slope;           ///< [C] written
+  double* grad_slope;      ///< [C] written
   double* dgamma;          ///< null, or [C] added to
   double* dbeta;           ///< null with dgamma, or [C] added to
 };
@@ -149,10 +149,10 @@ void finalize_backward(const FinalizeBackward& arguments, Stream stream);
 /// write of dx (and dresidual).
 struct InputGradient {
   Upstream upstream;
-  const double* mean_dz;  ///< [C]
-  const double* slope;    ///< [C]
-  void* dx;               ///< of x's shape, type and layout; may be dy
-  void* dresidual;        ///< null, or of x's shape, type and layout; may be dy (then dx may not)
+  const double* mean_dz;     ///< [C]
+  const double* grad_slope;  ///< [C]
+  void* dx;                  ///< of x's shape, type and layout; may be dy
+  void* dresidual;  ///< null, or of x's shape, type and layout; may be dy (then dx may not)
 };
 void input_gradient(const InputGradient& arguments, Stream stream);
 

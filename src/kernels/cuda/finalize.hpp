@@ -158,7 +158,7 @@ struct FinalizeGradients {
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
     const FinalizeBackward& of = arguments;
     const channels::SetGradientCoefficients coefficients{of.channels, of.sums,    of.invstd,
-                                                         of.frozen,   of.mean_dz, of.slope};
+                                                         of.frozen,   of.mean_dz, of.grad_slope};
     coefficients.of_channel(c);
     if (of.dgamma != nullptr) {
       const channels::AddParameterGradients gradients{of.channels, of.own_sums, of.invstd,

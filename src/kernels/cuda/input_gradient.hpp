@@ -20,20 +20,20 @@ struct GradientElements {
     typename TypedUpstream<T>::Coefficients upstream;
     F scale;
     Pair<F> mean_dz;
-    F slope;
+    F grad_slope;
   };
   static constexpr int batch = 2;  ///< vectors of two tensors
 
   TypedUpstream<T> upstream;
   const double* scale;
   const double* mean_dz;
-  const double* slope;
+  const double* grad_slope;
   T* dx;
   T* dresidual;
 
   SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const {
     return {upstream.coefficients(c), static_cast<F>(scale[c]), Pair<F>(mean_dz[c]),
-            static_cast<F>(slope[c])};
+            static_cast<F>(grad_slope[c])};
   }
 
   template <class There>
@@ -68,9 +68,10 @@ struct GradientElements {
                                    bool weighted) {
     const Pair<F>& mean = k.mean_dz;
     if (!weighted) {
-      return std::fma(-element.centered, k.slope, (element.dz - mean.hi) - mean.lo);
+      return std::fma(-element.centered, k.grad_slope, (element.dz - mean.hi) - mean.lo);
     }
-    return std::fma(-weight, mean.hi + std::fma(element.centered, k.slope, mean.lo), element.dz);
+    return std::fma(-weight, mean.hi + std::fma(element.centered, k.grad_slope, mean.lo),
+                    element.dz);
   }
 };
 
@@ -81,7 +82,7 @@ void run_input_gradient(const InputGradient& arguments, const Launcher& launch) 
     const GradientElements<T> elements{.upstream = TypedUpstream<T>(arguments.upstream),
                                        .scale = arguments.upstream.scale,
                                        .mean_dz = arguments.mean_dz,
-                                       .slope = arguments.slope,
+                                       .grad_slope = arguments.grad_slope,
                                        .dx = static_cast<T*>(arguments.dx),
                                        .dresidual = static_cast<T*>(arguments.dresidual)};
     const bool aligned =

@@ -21,7 +21,7 @@ void channel_gradient(const InputGradient& arguments, std::int64_t c) {
       upstream.data, upstream.weight, c,
       [&](std::int64_t i, double w) {
         const Element element = upstream_element<T>(upstream, c, i);
-        const double share = arguments.mean_dz[c] + element.centered * arguments.slope[c];
+        const double share = arguments.mean_dz[c] + element.centered * arguments.grad_slope[c];
         write(i, upstream.scale[c] * (element.dz - w * share), element.dz);
       },
       [&](std::int64_t i) { write(i, 0, 0); });
