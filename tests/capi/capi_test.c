@@ -158,11 +158,8 @@ static void layers_together_are_layers_one_by_one(void) {
     EXPECT_OK(syncbn_saved_new(&saved[k]));
     ty[k] = tensor(y[k], N);
     tdx[k] = tensor(dx[k], N);
-    forwards[k] = (syncbn_forward_call){.size = sizeof forwards[k],
-                                        .layer = layers[k],
-                                        .x = &tx,
-                                        .y = &ty[k],
-                                        .saved = saved[k]};
+    forwards[k] = (syncbn_forward_call){
+        .size = sizeof forwards[k], .layer = layers[k], .x = &tx, .y = &ty[k], .saved = saved[k]};
     backwards[k] = (syncbn_backward_call){.size = sizeof backwards[k],
                                           .layer = layers[k],
                                           .saved = saved[k],

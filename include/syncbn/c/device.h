@@ -86,22 +86,25 @@ const double* syncbn_device_saved_mean(const syncbn_device_saved* saved);
 const double* syncbn_device_saved_var(const syncbn_device_saved* saved);
 const double* syncbn_device_saved_invstd(const syncbn_device_saved* saved);
 
-/* Collective. Does what syncbn_batch_norm_forward does, but does not check the values of `position_weights`.
+/* Collective. Does what syncbn_batch_norm_forward does, but does not check the values of
+ * `position_weights`.
  */
 syncbn_status syncbn_device_batch_norm_forward(syncbn_device_batch_norm* layer,
                                                const syncbn_tensor* x,
-                                               const syncbn_tensor* residual, const float* position_weights,
+                                               const syncbn_tensor* residual,
+                                               const float* position_weights,
                                                const syncbn_tensor* y, syncbn_device_saved* saved,
                                                syncbn_cuda_stream stream);
 /* Collective. Does what syncbn_batch_norm_backward does. */
 syncbn_status syncbn_device_batch_norm_backward(
     syncbn_device_batch_norm* layer, const syncbn_device_saved* saved, const syncbn_tensor* x,
-    const syncbn_tensor* y, const syncbn_tensor* dy, const float* position_weights, const syncbn_tensor* dx,
-    const syncbn_tensor* dresidual, syncbn_cuda_stream stream);
+    const syncbn_tensor* y, const syncbn_tensor* dy, const float* position_weights,
+    const syncbn_tensor* dx, const syncbn_tensor* dresidual, syncbn_cuda_stream stream);
 /* Collective. Do what syncbn_batch_norm_forward_in_place and _backward_in_place do, but do not
  * check gamma: a channel whose gamma is 0 gets no gradient of gamma. */
 syncbn_status syncbn_device_batch_norm_forward_in_place(syncbn_device_batch_norm* layer,
-                                                        const syncbn_tensor* x, const float* position_weights,
+                                                        const syncbn_tensor* x,
+                                                        const float* position_weights,
                                                         syncbn_device_saved* saved,
                                                         syncbn_cuda_stream stream);
 syncbn_status syncbn_device_batch_norm_backward_in_place(

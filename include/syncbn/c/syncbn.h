@@ -66,7 +66,8 @@ typedef struct syncbn_tensor {
   int64_t c;
   int64_t s;
 } syncbn_tensor;
-/* Initializes one: syncbn_tensor x = SYNCBN_TENSOR(data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, n, c, s);
+/* Initializes one: syncbn_tensor x = SYNCBN_TENSOR(data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, n, c,
+ * s);
  */
 #define SYNCBN_TENSOR(data, dtype, layout, n, c, s) \
   { sizeof(syncbn_tensor), (data), (dtype), (layout), (n), (c), (s) }
@@ -125,8 +126,8 @@ syncbn_status syncbn_communicator_split_by_samples(const syncbn_communicator* gr
 /* Collective. Sums data[0..count) over the ranks in place. */
 syncbn_status syncbn_communicator_all_reduce(const syncbn_communicator* group, double* data,
                                              size_t count);
-/* A syncbn_pending identifies a sum that has begun, on the rank that began it. The library fills it;
- * what is in it is its own business. */
+/* A syncbn_pending identifies a sum that has begun, on the rank that began it. The library fills
+ * it; what is in it is its own business. */
 typedef struct syncbn_pending {
   uint64_t opaque[8];
 } syncbn_pending;
@@ -182,14 +183,15 @@ void syncbn_batch_norm_free(syncbn_batch_norm* layer);
 syncbn_status syncbn_saved_new(syncbn_saved** out);
 void syncbn_saved_free(syncbn_saved* saved);
 
-/* In all functions below, `position_weights` gives positions weights: [N, S] floats, 0 for padding, or NULL
- * for none. See syncbn/phases.hpp. */
+/* In all functions below, `position_weights` gives positions weights: [N, S] floats, 0 for padding,
+ * or NULL for none. See syncbn/phases.hpp. */
 
 /* Collective. Writes y = activation(normalized x [+ residual]) with the group's batch statistics,
  * updates the running ones, and fills `saved`. residual may be NULL. y may be x or residual. */
 syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                        const syncbn_tensor* residual, const float* position_weights,
-                                        const syncbn_tensor* y, syncbn_saved* saved);
+                                        const syncbn_tensor* residual,
+                                        const float* position_weights, const syncbn_tensor* y,
+                                        syncbn_saved* saved);
 
 /* Collective. Writes dx, and adds to the parameter gradients. y and dresidual are the forward's
  * output and the residual's gradient, for a forward with a residual; for one without, both are
@@ -236,12 +238,14 @@ syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t
  * of two. The layer's negative_slope must be above 0, and gamma nowhere 0; see
  * BatchNorm::forward_in_place. */
 syncbn_status syncbn_batch_norm_forward_in_place(syncbn_batch_norm* layer, const syncbn_tensor* x,
-                                                 const float* position_weights, syncbn_saved* saved);
+                                                 const float* position_weights,
+                                                 syncbn_saved* saved);
 /* Collective. Writes dx, and adds to the parameter gradients, with y as the forward left it. dx may
  * be dy. */
 syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
                                                   const syncbn_saved* saved, const syncbn_tensor* y,
-                                                  const syncbn_tensor* dy, const float* position_weights,
+                                                  const syncbn_tensor* dy,
+                                                  const float* position_weights,
                                                   const syncbn_tensor* dx);
 
 /* Writes y as the forward does, with the running statistics: local. Without track_running_stats it
@@ -281,8 +285,8 @@ size_t syncbn_sums_length(int64_t channels);
 
 /* Computes sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count } of this rank's samples.
  * pivot [C] has the same bits on all ranks; except with f64, its values are finite floats. */
-syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* position_weights, const double* pivot,
-                                  double* sums, syncbn_backend backend);
+syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* position_weights,
+                                  const double* pivot, double* sums, syncbn_backend backend);
 
 /* Computes mean, var (biased) and invstd, [C] each, and the count, from the group's sums. If the
  * pivot was so far from the mean that accuracy is lost, instead moves the pivot there, sets *again
@@ -295,27 +299,29 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivo
 
 /* Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]). gamma and beta [C] may
  * both be NULL for 1 and 0; residual may be NULL. y may be x or residual. */
-syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* position_weights, const double* mean,
-                               const double* invstd, const double* gamma, const double* beta,
-                               double negative_slope, const syncbn_tensor* residual,
-                               const syncbn_tensor* y, syncbn_backend backend);
+syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* position_weights,
+                               const double* mean, const double* invstd, const double* gamma,
+                               const double* beta, double negative_slope,
+                               const syncbn_tensor* residual, const syncbn_tensor* y,
+                               syncbn_backend backend);
 
 /* Computes sums = { sum(dz) [C], sum(dz * (x - mean)) [C], count } of this rank's samples, where dz
  * is dy taken back through the activation. The forward's output y is needed if there are both an
  * activation and a residual, and may be NULL otherwise. */
 syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                   const float* position_weights, const double* mean, const double* invstd,
-                                   const double* gamma, const double* beta, double negative_slope,
-                                   const syncbn_tensor* y, double* sums, syncbn_backend backend);
+                                   const float* position_weights, const double* mean,
+                                   const double* invstd, const double* gamma, const double* beta,
+                                   double negative_slope, const syncbn_tensor* y, double* sums,
+                                   syncbn_backend backend);
 
 /* Writes dx from the group's sums, and dz to dresidual, which may be NULL. dx or dresidual may be
  * dy. */
 syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                    const float* position_weights, const double* mean, const double* invstd,
-                                    const double* gamma, const double* beta, double negative_slope,
-                                    const syncbn_tensor* y, const double* sums,
-                                    const syncbn_tensor* dx, const syncbn_tensor* dresidual,
-                                    syncbn_backend backend);
+                                    const float* position_weights, const double* mean,
+                                    const double* invstd, const double* gamma, const double* beta,
+                                    double negative_slope, const syncbn_tensor* y,
+                                    const double* sums, const syncbn_tensor* dx,
+                                    const syncbn_tensor* dresidual, syncbn_backend backend);
 
 SYNCBN_C_API_END
 
