@@ -2,21 +2,18 @@
 #include "app/args.hpp"
 
 #include <algorithm>
-#include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <map>
-#include <numeric>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
-
-#include "app/print.hpp"
 
 namespace po = boost::program_options;
 
@@ -44,151 +41,11 @@ std::chrono::milliseconds milliseconds_of(double seconds) {
   return std::chrono::milliseconds(std::max<std::int64_t>(1, std::llround(seconds * 1000)));
 }
 
-/// Returns the value of an option in arguments that have not been parsed; the last one counts.
-std::optional<std::string> value_of(std::string_view option, const Arguments& arguments) {
-  std::optional<std::string> text;
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    const std::string& argument = arguments[i];
-    if (argument == option && i + 1 < arguments.size()) {
-      text = arguments[i + 1];
-    } else if (argument.starts_with(std::string(option) + "=")) {
-      text = argument.substr(option.size() + 1);
-    }
-  }
-  return text;
-}
-
-/// Returns the Levenshtein distance.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
-    }
-  }
-  return row.back();
-}
-
-template <class T>
-constexpr const char* kind_of() {
-  return std::is_floating_point_v<T> ? "a number" : "an integer";
-}
-
-/// Describes a range: " from 1 to 10", " of at least 1", " above 0 and below 1".
-template <class T>
-std::string range_text(const Range<T>& range) {
-  const bool has_min = std::is_unsigned_v<T> || range.min != std::numeric_limits<T>::lowest();
-  const bool has_max = range.max != std::numeric_limits<T>::max();
-  if (has_min && has_max && !range.min_excluded && !range.max_excluded) {
-    return fmt::format(" from {} to {}", range.min, range.max);
-  }
-  std::string text;
-  if (has_min) {
-    text += fmt::format(" {} {}", range.min_excluded ? "above" : "of at least", range.min);
-  }
-  if (has_max) {
-    text += fmt::format("{} {} {}", has_min ? " and" : "", range.max_excluded ? "below" : "at most",
-                        range.max);
-  }
-  return text;
-}
-
-template <class T>
-bool contains(const Range<T>& range, T value) {
-  const bool above = range.min_excluded ? value > range.min : value >= range.min;
-  const bool below = range.max_excluded ? value < range.max : value <= range.max;
-  return above && below;
-}
-
 bool is_help(const std::string& argument) {
   return argument == "--help" || argument == "-h";
 }
 
 }  // namespace
-
-std::string did_you_mean(std::string_view text, std::span<const std::string> words) {
-  const auto nearest =
-      std::min_element(words.begin(), words.end(), [&](const std::string& a, const std::string& b) {
-        return edit_distance(text, a) < edit_distance(text, b);
-      });
-  if (nearest == words.end() ||
-      edit_distance(text, *nearest) > std::max<std::size_t>(1, text.size() / 3)) {
-    return {};
-  }
-  return fmt::format(" Did you mean '{}'?", *nearest);
-}
-
-namespace args {
-
-template <class T>
-T to_number(std::string_view option, const std::string& text, const Range<T>& range) {
-  T value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  bool good = error == std::errc() && stop == end && contains(range, value);
-  if constexpr (std::is_floating_point_v<T>) {
-    good = good && std::isfinite(value);
-  }
-  if (!good) {
-    throw UsageError(fmt::format("--{} must be {}{} (it is '{}').", option, kind_of<T>(),
-                                 range_text(range), text));
-  }
-  return value;
-}
-
-template <class T>
-std::string number_text(T value) {
-  return fmt::format("{}", value);
-}
-
-template int to_number(std::string_view, const std::string&, const Range<int>&);
-template std::int64_t to_number(std::string_view, const std::string&, const Range<std::int64_t>&);
-template std::uint64_t to_number(std::string_view, const std::string&, const Range<std::uint64_t>&);
-template double to_number(std::string_view, const std::string&, const Range<double>&);
-template std::string number_text(int);
-template std::string number_text(std::int64_t);
-template std::string number_text(std::uint64_t);
-template std::string number_text(double);
-
-std::size_t index_of(std::string_view option, std::string_view text,
-                     std::span<const std::string> words) {
-  const auto found = std::find(words.begin(), words.end(), text);
-  if (found == words.end()) {
-    throw UsageError(fmt::format("--{} does not accept '{}' (accepted: {}).{}", option, text,
-                                 join(words), did_you_mean(text, words)));
-  }
-  return static_cast<std::size_t>(found - words.begin());
-}
-
-std::vector<std::string> split(std::string_view text) {
-  std::vector<std::string> parts;
-  for (;;) {
-    const std::size_t comma = text.find(',');
-    parts.emplace_back(text.substr(0, comma));
-    if (comma == std::string_view::npos) {
-      return parts;
-    }
-    text.remove_prefix(comma + 1);
-  }
-}
-
-std::string join(std::span<const std::string> words) {
-  return fmt::format("{}", fmt::join(words, ", "));
-}
-
-void refuse_repetition(std::string_view option, std::string_view word, std::size_t index,
-                       std::span<const std::size_t> indices) {
-  if (std::find(indices.begin(), indices.end(), index) != indices.end()) {
-    throw UsageError(fmt::format("--{} names '{}' twice. Give each word once.", option, word));
-  }
-}
-
-}  // namespace args
 
 struct CommandLine::Description {
   std::string command;
@@ -205,6 +62,7 @@ struct CommandLine::Description {
   Summation summation = Summation::builtin;
   Device device = Device::cpu;
   std::filesystem::path flight_record;
+  ExchangeOptions exchange;  ///< what the General options come to
 
   po::options_description all() const {
     po::options_description result;
@@ -226,6 +84,7 @@ struct CommandLine::Description {
   void require_values(const Arguments& arguments) const;
   po::parsed_options scan(const Arguments& arguments) const;
   void take(const po::parsed_options& parsed);
+  ExchangeOptions exchange_options() const;
 };
 
 /// Throws UsageError if an option has no value, or an empty one. Otherwise the parser would take
@@ -289,6 +148,28 @@ void CommandLine::Description::take(const po::parsed_options& parsed) {
         "--exchange nccl sums in the memory of CUDA devices (--device is cpu). Give --device cuda, "
         "or another exchange.");
   }
+}
+
+/// Returns how ranks exchange, by the options that have been taken and the environment.
+ExchangeOptions CommandLine::Description::exchange_options() const {
+  ExchangeOptions options;
+  options.deadlines =
+      given.contains("timeout") ? default_deadlines(milliseconds_of(timeout)) : default_deadlines();
+  if (given.contains("report-after")) {
+    options.deadlines.report = milliseconds_of(report_after);
+    if (options.deadlines.report >= options.deadlines.fail) {
+      throw UsageError(fmt::format(
+          "--report-after {} would never come: all ends at {} s (--timeout). Give less.",
+          report_after, seconds_of(options.deadlines.fail)));
+    }
+  }
+  if (given.contains("exchange")) {
+    options.summation = summation;
+  }
+  const char* named = std::getenv("SYNCBN_FLIGHT_RECORD");
+  options.flight_record =
+      given.contains("flight-record") || named == nullptr ? flight_record : named;
+  return options;
 }
 
 CommandLine::CommandLine(std::string_view command, std::string_view purpose, RunsOn devices)
@@ -362,14 +243,12 @@ void CommandLine::example(std::string_view command, std::string_view effect) {
   description_->examples.emplace_back(command, effect);
 }
 
-bool CommandLine::parse(const Arguments& arguments, const World& world) {
+bool CommandLine::parse(const Arguments& arguments) {
   if (std::any_of(arguments.begin(), arguments.end(), is_help)) {
-    if (world.communicator.rank() == 0) {
-      print(help());
-    }
     return false;
   }
   description_->take(description_->scan(arguments));
+  description_->exchange = description_->exchange_options();
   return true;
 }
 
@@ -379,6 +258,10 @@ bool CommandLine::given(std::string_view name) const {
 
 Device CommandLine::device() const {
   return description_->device;
+}
+
+const ExchangeOptions& CommandLine::exchange() const {
+  return description_->exchange;
 }
 
 std::string CommandLine::help() const {
@@ -395,35 +278,6 @@ std::string CommandLine::help() const {
     out << "  " << command << "\n      " << effect << "\n";
   }
   return out.str();
-}
-
-ExchangeOptions exchange_options_of(const Arguments& arguments) {
-  ExchangeOptions options;
-  const auto seconds = [&](std::string_view name) -> std::optional<std::chrono::milliseconds> {
-    const auto text = value_of("--" + std::string(name), arguments);
-    return text ? std::optional(milliseconds_of(args::to_number(name, *text, timeout_range)))
-                : std::nullopt;
-  };
-  const auto timeout = seconds("timeout");
-  options.deadlines = timeout ? default_deadlines(*timeout) : default_deadlines();
-  options.deadlines.report = seconds("report-after").value_or(options.deadlines.report);
-  if (options.deadlines.report >= options.deadlines.fail && seconds("report-after")) {
-    throw UsageError(
-        fmt::format("--report-after {} would never come: all ends at {} s (--timeout). Give less.",
-                    *value_of("--report-after", arguments),
-                    std::chrono::duration<double>(options.deadlines.fail).count()));
-  }
-  if (const auto text = value_of("--exchange", arguments)) {
-    for (const Word<Summation>& word : summation_words) {
-      if (*text == word.text) {
-        options.summation = word.value;
-      }
-    }
-  }
-  const char* named = std::getenv("SYNCBN_FLIGHT_RECORD");
-  options.flight_record =
-      value_of("--flight-record", arguments).value_or(named == nullptr ? "" : named);
-  return options;
 }
 
 }  // namespace syncbn::app

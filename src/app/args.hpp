@@ -1,53 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Text from the command line becomes numbers and enums here; the rest of the tool sees values.
+// The command line is parsed here, once; the rest of the tool sees values.
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <limits>
 #include <memory>
 #include <optional>
-#include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
-#include "app/command.hpp"
+#include "syncbn/communicator.hpp"
+
 #include "app/device.hpp"
+#include "app/option_values.hpp"
 
 namespace syncbn::app {
 
-/// UsageError says that the command line cannot be used. Messages name the option, the value and
-/// what is accepted.
-class UsageError : public std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-/// A Word is a word that an option accepts, and the value it stands for.
-template <class T>
-struct Word {
-  const char* text;
-  T value;
-};
-
-/// A Range says which numbers an option accepts.
-template <class T>
-struct Range {
-  T min = std::numeric_limits<T>::lowest();
-  T max = std::numeric_limits<T>::max();
-  bool min_excluded = false;
-  bool max_excluded = false;
-};
+using Arguments = std::vector<std::string>;
 
 /// RunsOn says on which devices a subcommand's layers can be.
 enum class RunsOn : std::uint8_t { cpu, cpu_or_cuda };
+
+/// Summation says who sums over the ranks: this library, the MPI library, or NCCL in the devices'
+/// memory.
+enum class Summation { builtin, mpi, nccl };
+
+/// ExchangeOptions hold what every subcommand's General options say about how ranks exchange.
+struct ExchangeOptions {
+  Deadlines deadlines;
+  std::optional<Summation> summation;   ///< none: the library's choice
+  std::filesystem::path flight_record;  ///< directory; empty: no flight records
+};
 
 /// A CommandLine holds the options of one subcommand. Each is bound to a variable, whose value at
 /// that time is the default; --help is written from the same declarations.
@@ -59,7 +47,7 @@ enum class RunsOn : std::uint8_t { cpu, cpu_or_cuda };
 ///   line.number("batch-size", batch, {.min = 1}, "N", "samples per step");
 ///   line.choice("mode", mode, mode_words, "what to do");
 ///   line.example("syncbn demo --mode local", "without exchange");
-///   if (!line.parse(arguments, world)) return 0;
+///   if (!line.parse(arguments)) print(line.help());
 class CommandLine {
  public:
   /// Declares the General options: --help, those of ExchangeOptions, and if there is a choice,
@@ -100,15 +88,18 @@ class CommandLine {
   /// Adds an example, shown at the end of --help.
   void example(std::string_view command, std::string_view effect);
 
-  /// Stores the values that `arguments` give. If they ask for --help, prints it on rank 0 and
-  /// returns false: then the command is done. Throws UsageError.
-  [[nodiscard]] bool parse(const Arguments& arguments, const World& world);
+  /// Stores the values that `arguments` give. Returns false if they ask for --help; then nothing is
+  /// stored. Throws UsageError, and InvalidArgument if the environment's timeout cannot be used.
+  [[nodiscard]] bool parse(const Arguments& arguments);
 
   /// Returns whether the user gave the option. Call it after parse.
   bool given(std::string_view name) const;
 
   /// Returns the value of --device. Call it after parse.
   Device device() const;
+
+  /// Returns how ranks exchange, by the arguments and the environment. Call it after parse.
+  const ExchangeOptions& exchange() const;
 
   std::string help() const;
 
@@ -119,74 +110,6 @@ class CommandLine {
   struct Description;
   std::unique_ptr<Description> description_;
 };
-
-/// Summation says who sums over the ranks: this library, the MPI library, or NCCL in the devices'
-/// memory.
-enum class Summation { builtin, mpi, nccl };
-
-/// ExchangeOptions hold what every subcommand's General options say about how ranks exchange.
-struct ExchangeOptions {
-  Deadlines deadlines;
-  std::optional<Summation> summation;   ///< none: the library's choice
-  std::filesystem::path flight_record;  ///< directory; empty: no flight records
-};
-
-/// Returns the exchange options in the arguments of any subcommand. They are needed before the
-/// communicator is made, and so before the subcommand parses. Throws UsageError.
-ExchangeOptions exchange_options_of(const Arguments& arguments);
-
-/// Suggests the word nearest to `text`, if it is near enough for `text` to be a slip: " Did you
-/// mean 'sync'?", or "".
-std::string did_you_mean(std::string_view text, std::span<const std::string> words);
-
-namespace args {
-
-/// Reads `text` as a number in `range`. Throws UsageError naming `option`. T is one of those of
-/// CommandLine::number.
-template <class T>
-T to_number(std::string_view option, const std::string& text, const Range<T>& range);
-
-template <class T>
-std::string number_text(T value);
-
-/// Returns the index of `text` in `words`. Throws UsageError naming `option` and the words.
-std::size_t index_of(std::string_view option, std::string_view text,
-                     std::span<const std::string> words);
-
-/// Returns the parts of `text` between commas; parts may be empty.
-std::vector<std::string> split(std::string_view text);
-
-/// Joins words with commas: "f32, f64, f16".
-std::string join(std::span<const std::string> words);
-
-/// Throws UsageError if `index` is already in `indices`.
-void refuse_repetition(std::string_view option, std::string_view word, std::size_t index,
-                       std::span<const std::size_t> indices);
-
-template <class T, std::size_t n>
-std::vector<std::string> texts(const Word<T> (&words)[n]) {
-  std::vector<std::string> result;
-  for (const Word<T>& word : words) {
-    result.emplace_back(word.text);
-  }
-  return result;
-}
-
-template <class T, std::size_t n>
-std::string text_of(const T& value, const Word<T> (&words)[n]) {
-  for (const Word<T>& word : words) {
-    if (word.value == value) {
-      return word.text;
-    }
-  }
-  return {};
-}
-
-inline std::string with_default(std::string_view meaning, const std::string& value) {
-  return std::string(meaning) + " (default: " + value + ")";
-}
-
-}  // namespace args
 
 template <class T>
 void CommandLine::number(std::string_view name, T& value,

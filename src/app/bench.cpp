@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <new>
+#include <optional>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -32,7 +34,7 @@ struct Request {
   BenchOptions options;
   std::string shapes = "resnet50";
   std::int64_t batch = 32;
-  int threads = thread_count();
+  std::optional<int> threads;
   std::filesystem::path json;
   std::filesystem::path csv;
 };
@@ -50,7 +52,8 @@ void declare(CommandLine& command, Request& request) {
       "compare", request.options.rivals, rival_words,
       "also time batch norm without exchange, oneDNN's or this library's, or with exact sums");
   command.number("threads", request.threads, {.min = 1, .max = 4096}, "N",
-                 "OpenMP threads of each rank");
+                 "OpenMP threads of each rank",
+                 "OMP_NUM_THREADS, or the rank's processors within its share of the CPU quota");
   command.section("How long");
   command.number("repeat", request.options.repetitions, {.min = 1, .max = 1000000}, "N",
                  "repetitions, at least");
@@ -88,7 +91,7 @@ void apply(const CommandLine& command, const Request& request) {
   if (command.device() == Device::cuda) {
     refuse_on_device(command, request);
   }
-  if (!set_thread_count(request.threads)) {
+  if (request.threads && !set_thread_count(*request.threads)) {
     throw UsageError("--threads must be 1 (this build has no OpenMP).");
   }
 }
@@ -126,48 +129,58 @@ std::vector<LayerTimes> time_layers(const std::vector<LayerShape>& shapes,
   return layers;
 }
 
-}  // namespace
+class Bench final : public Command {
+ public:
+  Bench();
+  int run(const World& world) override;
 
-int run_bench(const Arguments& arguments, const World& world) {
-  Request request;
-  CommandLine command(
-      "bench",
-      "Times a batch norm layer and its phases over these ranks, beside reading and\n"
-      "copying memory and, if wanted, batch norm without exchange, in the same run.",
-      RunsOn::cpu_or_cuda);
-  declare(command, request);
-  if (!command.parse(arguments, world)) {
-    return 0;
-  }
-  apply(command, request);
-  const std::vector<LayerShape> shapes = parse_shapes(request.shapes, request.batch);
+ private:
+  Request request_;
+};
+
+Bench::Bench()
+    : Command("bench",
+              "Times a batch norm layer and its phases over these ranks, beside reading and\n"
+              "copying memory and, if wanted, batch norm without exchange, in the same run.",
+              RunsOn::cpu_or_cuda) {
+  declare(command_line(), request_);
+}
+
+int Bench::run(const World& world) {
+  apply(command_line(), request_);
+  const std::vector<LayerShape> shapes = parse_shapes(request_.shapes, request_.batch);
   const Communicator& ranks = world.communicator;
-  require_different_files(ranks, {{"json", request.json}, {"csv", request.csv}});
-  require_writable(ranks, request.json);
-  require_writable(ranks, request.csv);
-  prepare_flight_directory(ranks, exchange_options_of(arguments).flight_record);
-  set_thread_count(request.threads);
+  require_different_files(ranks, {{"json", request_.json}, {"csv", request_.csv}});
+  require_writable(ranks, request_.json);
+  require_writable(ranks, request_.csv);
+  prepare_flight_directory(ranks, command_line().exchange().flight_record);
 
-  BenchReport report{request.options, ranks.size(), request.threads, world.transport, {}, {}};
-  if (command.device() == Device::cuda) {
-    const DeviceWorld devices = open_devices(world, exchange_options_of(arguments));
+  BenchReport report{request_.options, ranks.size(), thread_count(), world.transport, {}, {}};
+  if (command_line().device() == Device::cuda) {
+    const DeviceWorld devices = open_devices(world, command_line().exchange());
     report.transport = devices.exchange;
     report.device = devices.device;
     report.layers = time_layers(shapes, ranks, [&](const LayerShape& shape) {
-      return time_layer_on_device(shape, request.options, ranks, devices);
+      return time_layer_on_device(shape, request_.options, ranks, devices);
     });
   } else {
     report.layers = time_layers(shapes, ranks, [&](const LayerShape& shape) {
-      return time_layer(shape, request.options, ranks);
+      return time_layer(shape, request_.options, ranks);
     });
   }
 
   if (ranks.rank() == 0) {
     print(report_text(report));
   }
-  write_report(ranks, request.json, report_json(report));
-  write_report(ranks, request.csv, report_csv(report));
+  write_report(ranks, request_.json, report_json(report));
+  write_report(ranks, request_.csv, report_csv(report));
   return 0;
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_bench() {
+  return std::make_unique<Bench>();
 }
 
 }  // namespace syncbn::app

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
 
 #include "app/args.hpp"
 #include "app/check/layer_run.hpp"
@@ -45,50 +48,56 @@ void run_cases(const LayerMaker& make, const Communicator& world, Outcome& outco
   }
 }
 
-}  // namespace
+class Check final : public Command {
+ public:
+  Check();
+  int run(const World& world) override;
 
-int run_check(const Arguments& arguments, const World& world) {
-  Selection selection;
-  std::uint64_t seed = 1;
-  std::filesystem::path json;
-  CommandLine command(
-      "check",
-      "Proves that these ranks give the result of one process that holds the whole batch:\n"
-      "outputs, input and parameter gradients and running statistics against an oracle in "
-      "extended\n"
-      "precision, and that batch norm without the exchange would not. Exit code 1 on any miss.",
-      RunsOn::cpu_or_cuda);
-  command.section("What to check");
-  command.choices("dtype", selection.dtypes, dtype_words, "element types");
-  command.choices("layout", selection.layouts, layout_words, "memory orders");
-  command.flag("quick", selection.quick, "a third of the cases");
-  command.flag("exact", selection.exact,
-               "layers whose results have the same bits for any ranks: also compares the bits with "
-               "those of one process, for four ways to deal out the batch");
-  command.number("seed", seed, {}, "N", "of the random batches");
-  command.section("Output");
-  command.path("json", json, "FILE", "also write the report as JSON");
-  command.example("mpirun -n 4 syncbn check", "everything, over four ranks");
-  command.example("mpirun -n 3 syncbn check --exact", "and that not a bit depends on the ranks");
-  command.example("mpirun -n 4 syncbn check --device cuda", "the same on CUDA devices");
-  command.example("srun syncbn check --dtype f32,bf16 --json check.json",
-                  "two types, on a cluster");
-  if (!command.parse(arguments, world)) {
-    return 0;
-  }
-  selection.device = command.device();
-  require_writable(world.communicator, json);
-  prepare_flight_directory(world.communicator, exchange_options_of(arguments).flight_record);
+ private:
+  Selection selection_;
+  std::uint64_t seed_ = 1;
+  std::filesystem::path json_;
+};
+
+Check::Check()
+    : Command(
+          "check",
+          "Proves that these ranks give the result of one process that holds the whole batch:\n"
+          "outputs, input and parameter gradients and running statistics against an oracle in "
+          "extended\n"
+          "precision, and that batch norm without the exchange would not. Exit code 1 on any miss.",
+          RunsOn::cpu_or_cuda) {
+  CommandLine& line = command_line();
+  line.section("What to check");
+  line.choices("dtype", selection_.dtypes, dtype_words, "element types");
+  line.choices("layout", selection_.layouts, layout_words, "memory orders");
+  line.flag("quick", selection_.quick, "a third of the cases");
+  line.flag("exact", selection_.exact,
+            "layers whose results have the same bits for any ranks: also compares the bits with "
+            "those of one process, for four ways to deal out the batch");
+  line.number("seed", seed_, {}, "N", "of the random batches");
+  line.section("Output");
+  line.path("json", json_, "FILE", "also write the report as JSON");
+  line.example("mpirun -n 4 syncbn check", "everything, over four ranks");
+  line.example("mpirun -n 3 syncbn check --exact", "and that not a bit depends on the ranks");
+  line.example("mpirun -n 4 syncbn check --device cuda", "the same on CUDA devices");
+  line.example("srun syncbn check --dtype f32,bf16 --json check.json", "two types, on a cluster");
+}
+
+int Check::run(const World& world) {
+  selection_.device = command_line().device();
+  require_writable(world.communicator, json_);
+  prepare_flight_directory(world.communicator, command_line().exchange().flight_record);
 
   const auto start = std::chrono::steady_clock::now();
   Outcome outcome;
-  outcome.selection = selection;
-  outcome.seed = seed;
+  outcome.selection = selection_;
+  outcome.seed = seed_;
   outcome.ranks = world.communicator.size();
   outcome.transport = world.transport;
-  outcome.cases = make_cases(selection);
-  if (selection.device == Device::cuda) {
-    const DeviceWorld devices = open_devices(world, exchange_options_of(arguments));
+  outcome.cases = make_cases(selection_);
+  if (selection_.device == Device::cuda) {
+    const DeviceWorld devices = open_devices(world, command_line().exchange());
     outcome.device = devices.device;
     outcome.transport = devices.exchange;
     run_cases(layers_on_device(devices.all, devices.own), world.communicator, outcome);
@@ -100,8 +109,14 @@ int run_check(const Arguments& arguments, const World& world) {
   if (world.communicator.rank() == 0) {
     print(report_text(outcome));
   }
-  write_report(world.communicator, json, report_json(outcome));
+  write_report(world.communicator, json_, report_json(outcome));
   return passed(outcome) ? 0 : 1;
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_check() {
+  return std::make_unique<Check>();
 }
 
 }  // namespace syncbn::app

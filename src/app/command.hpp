@@ -4,11 +4,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "app/args.hpp"
 #include "app/last_resort.hpp"
 
 namespace syncbn::app {
@@ -35,21 +37,35 @@ struct World {
   std::string why_inelastic;  ///< why `survivors` is empty, and what to do about it; else empty
 };
 
-using Arguments = std::vector<std::string>;
+/// A Command is one subcommand. Its constructor declares the options, which are parsed before there
+/// is a world. Every rank runs it with the same arguments.
+class Command {
+ public:
+  virtual ~Command() = default;
+  Command(const Command&) = delete;
+  Command& operator=(const Command&) = delete;
 
-/// A Command is one subcommand. Every rank runs it with the same arguments.
-struct Command {
-  const char* name;
-  const char* summary;  ///< one line for `syncbn --help`
-  /// Runs the subcommand. `arguments` are those behind its name. Returns the exit code, the same on
+  CommandLine& command_line() { return command_line_; }
+  const CommandLine& command_line() const { return command_line_; }
+
+  /// Runs the subcommand, once its command line has been parsed. Returns the exit code, the same on
   /// all ranks; throws UsageError for what the user got wrong on the command line (exit code 2) and
   /// syncbn::Error for what went wrong later (exit code 1).
-  int (*run)(const Arguments& arguments, const World& world);
+  virtual int run(const World& world) = 0;
+
+ protected:
+  /// The arguments are CommandLine's.
+  Command(std::string_view name, std::string_view purpose, RunsOn devices = RunsOn::cpu)
+      : command_line_(name, purpose, devices) {}
+
+ private:
+  CommandLine command_line_;
 };
 
-int run_train(const Arguments& arguments, const World& world);
-int run_check(const Arguments& arguments, const World& world);
-int run_bench(const Arguments& arguments, const World& world);
-int run_info(const Arguments& arguments, const World& world);
+/// Throws NotConfigured in a build without oneDNN.
+std::unique_ptr<Command> make_train();
+std::unique_ptr<Command> make_check();
+std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_info();
 
 }  // namespace syncbn::app

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -58,20 +59,25 @@ void print_huge_pages(const std::map<std::string, std::vector<int>>& hosts,
   }
 }
 
-}  // namespace
+class Info final : public Command {
+ public:
+  Info();
+  int run(const World& world) override;
+};
 
-int run_info(const Arguments& arguments, const World& world) {
-  CommandLine command("info",
-                      "What this build and these machines have; with --flight-record, what ranks "
-                      "were doing when an\nexchange failed.");
-  command.example("mpirun -n 4 syncbn info", "also shows which rank runs where");
-  command.example("syncbn info --flight-record flight",
-                  "reads what 'syncbn train --flight-record flight' left when it failed");
-  if (!command.parse(arguments, world)) {
-    return 0;
-  }
-  if (command.given("flight-record")) {
-    const std::string text = describe_flight_records(exchange_options_of(arguments).flight_record);
+Info::Info()
+    : Command(
+          "info",
+          "What this build and these machines have; with --flight-record, what ranks were doing "
+          "when an\nexchange failed.") {
+  command_line().example("mpirun -n 4 syncbn info", "also shows which rank runs where");
+  command_line().example("syncbn info --flight-record flight",
+                         "reads what 'syncbn train --flight-record flight' left when it failed");
+}
+
+int Info::run(const World& world) {
+  if (command_line().given("flight-record")) {
+    const std::string text = describe_flight_records(command_line().exchange().flight_record);
     if (world.communicator.rank() == 0) {
       print(text);
     }
@@ -104,6 +110,12 @@ int run_info(const Arguments& arguments, const World& world) {
                      ranges_text(ranks), fmt::join(seen, " or ")));
   }
   return 0;
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_info() {
+  return std::make_unique<Info>();
 }
 
 }  // namespace syncbn::app

@@ -2,10 +2,13 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -26,12 +29,18 @@ constexpr int exit_ok = 0;
 constexpr int exit_failure = 1;
 constexpr int exit_usage = 2;
 
-constexpr Command commands[] = {
-    {"train", "train a network with synchronized batch norm on an MNIST-like data set", run_train},
+struct CommandEntry {
+  const char* name;
+  const char* summary;  ///< one line for `syncbn --help`
+  std::unique_ptr<Command> (*make)();
+};
+
+constexpr CommandEntry commands[] = {
+    {"train", "train a network with synchronized batch norm on an MNIST-like data set", make_train},
     {"check", "prove that these ranks give the result of one process with the whole batch",
-     run_check},
-    {"bench", "time a layer's phases, against copying memory, oneDNN and itself", run_bench},
-    {"info", "what this build and these machines have", run_info},
+     make_check},
+    {"bench", "time a layer's phases, against copying memory, oneDNN and itself", make_bench},
+    {"info", "what this build and these machines have", make_info},
 };
 
 /// A rank that fails waits this long for the others to fail too: ranks that fail together do so at
@@ -46,7 +55,7 @@ std::string usage() {
       "  syncbn COMMAND [option]..\n"
       "  mpirun -n RANKS syncbn COMMAND [option]..\n\nCommands:\n",
       version());
-  for (const Command& command : commands) {
+  for (const CommandEntry& command : commands) {
     text += fmt::format("  {:<7}{}\n", command.name, command.summary);
   }
   text +=
@@ -55,9 +64,9 @@ std::string usage() {
   return text;
 }
 
-const Command& find_command(const std::string& name) {
+const CommandEntry& find_command(const std::string& name) {
   std::vector<std::string> names;
-  for (const Command& command : commands) {
+  for (const CommandEntry& command : commands) {
     if (name == command.name) {
       return command;
     }
@@ -67,34 +76,64 @@ const Command& find_command(const std::string& name) {
                                args::join(names), did_you_mean(name, names)));
 }
 
-int print_on_rank_0(const Session& session, const std::string& text) {
-  if (session.rank() == 0) {
-    print(text);
-  }
-  return exit_ok;
-}
-
 /// OthersFailed is thrown on a rank when other ranks fail, which say why.
 class OthersFailed : public std::exception {};
 
-/// Returns the timeout that the arguments give, or the default if they cannot be understood.
-std::chrono::milliseconds patience_of(const Arguments& arguments) {
-  try {
-    return exchange_options_of(arguments).deadlines.fail;
-  } catch (const std::exception&) {
-    return default_timeout;
+/// A Job is what the command line asks of the program. It is read before MPI starts, and so by each
+/// rank alone.
+struct Job {
+  Arguments arguments;
+  std::unique_ptr<Command> command;  ///< null if an answer will do, or if the job is refused
+  std::string answer;                ///< help or the version, which rank 0 prints
+  bool writes_flight_records = false;
+  ExchangeOptions exchange;    ///< the defaults if there is no command
+  std::exception_ptr refusal;  ///< why the command line or the environment cannot be used
+};
+
+/// Fills in what the arguments ask for. Throws what is wrong with them.
+void read_arguments(Job& job) {
+  if (job.arguments.empty()) {
+    return;
   }
+  const std::string& first = job.arguments.front();
+  if (first == "--help" || first == "-h") {
+    job.answer = usage();
+  } else if (first == "--version") {
+    job.answer = fmt::format("syncbn {}\n", version());
+  } else {
+    const CommandEntry& entry = find_command(first);
+    std::unique_ptr<Command> command = entry.make();
+    CommandLine& line = command->command_line();
+    if (!line.parse(Arguments(job.arguments.begin() + 1, job.arguments.end()))) {
+      job.answer = line.help();
+      return;
+    }
+    job.exchange = line.exchange();
+    job.writes_flight_records = entry.make != make_info && !job.exchange.flight_record.empty();
+    job.command = std::move(command);
+  }
+}
+
+Job read_job(Arguments arguments) {
+  Job job;
+  job.arguments = std::move(arguments);
+  try {
+    read_arguments(job);
+  } catch (const std::exception&) {  // the user is told when all ranks are there
+    job.refusal = std::current_exception();
+  }
+  return job;
 }
 
 /// Collective. Throws UsageError if the ranks have different arguments. Call it before anything
 /// that a rank might refuse because of its arguments, as it would be alone in doing so.
-void require_same_arguments(const Session& session, const Arguments& arguments) {
+void require_same_arguments(const Session& session, const Job& job) {
   std::string joined;
-  for (const std::string& argument : arguments) {
+  for (const std::string& argument : job.arguments) {
     joined += argument + '\n';
   }
   const std::optional<bool> same =
-      session.all_same(std::hash<std::string>()(joined), patience_of(arguments));
+      session.all_same(std::hash<std::string>()(joined), job.exchange.deadlines.fail);
   if (!same) {
     throw CommError("not all ranks started in time: " + session.silence());
   }
@@ -103,20 +142,13 @@ void require_same_arguments(const Session& session, const Arguments& arguments) 
   }
 }
 
-/// Collective. Reads the exchange options on every rank, and throws on all if one cannot: the
-/// ranks' environments may differ where their arguments do not.
-ExchangeOptions agreed_exchange_options(const Session& session, const Arguments& arguments) {
-  ExchangeOptions options;
-  std::exception_ptr problem;
-  try {
-    options = exchange_options_of(arguments);
-  } catch (const std::exception&) {
-    problem = std::current_exception();
-  }
+/// Collective. Throws on all ranks if one refuses its job: the ranks' environments may differ where
+/// their arguments do not.
+void require_accepted(const Session& session, const Job& job) {
   const std::optional<bool> same =
-      session.all_same(problem ? 1 : 0, problem ? default_timeout : options.deadlines.fail);
-  if (problem) {
-    std::rethrow_exception(problem);
+      session.all_same(job.refusal ? 1 : 0, job.exchange.deadlines.fail);
+  if (job.refusal) {
+    std::rethrow_exception(job.refusal);
   }
   if (!same) {
     throw CommError("not all ranks started in time.");
@@ -124,11 +156,10 @@ ExchangeOptions agreed_exchange_options(const Session& session, const Arguments&
   if (!*same) {
     throw OthersFailed();
   }
-  return options;
 }
 
 std::string program_of(const Arguments& arguments) {
-  for (const Command& command : commands) {
+  for (const CommandEntry& command : commands) {
     if (!arguments.empty() && arguments.front() == command.name) {
       return fmt::format("syncbn {}", command.name);
     }
@@ -136,33 +167,30 @@ std::string program_of(const Arguments& arguments) {
   return "syncbn";
 }
 
-int run(const Session& session, const Arguments& arguments) {
-  require_same_arguments(session, arguments);
-  if (arguments.empty()) {
+int run(const Session& session, const Job& job) {
+  require_same_arguments(session, job);
+  require_accepted(session, job);
+  if (job.arguments.empty()) {
     if (session.rank() == 0) {
       print_error(usage());
     }
     return exit_usage;
   }
-  const std::string& first = arguments.front();
-  if (first == "--help" || first == "-h") {
-    return print_on_rank_0(session, usage());
+  if (!job.command) {
+    if (session.rank() == 0) {
+      print(job.answer);
+    }
+    return exit_ok;
   }
-  if (first == "--version") {
-    return print_on_rank_0(session, fmt::format("syncbn {}\n", version()));
-  }
-  const Command& command = find_command(first);
-  const Arguments rest(arguments.begin() + 1, arguments.end());
-  const ExchangeOptions exchange = agreed_exchange_options(session, rest);
-  set_report_handler([program = program_of(arguments)](std::string_view line) {
+  set_report_handler([program = program_of(job.arguments)](std::string_view line) {
     print_error(fmt::format("{}: {}\n", program, line));
   });
-  if (!exchange.flight_record.empty() && command.run != run_info) {
-    set_flight_record_directory(exchange.flight_record);
+  if (job.writes_flight_records) {
+    set_flight_record_directory(job.exchange.flight_record);
   }
-  const World world = session.world(exchange);
+  const World world = session.world(job.exchange);
   set_thread_count(default_thread_count(ranks_on_this_host(world.communicator)));
-  return command.run(rest, world);
+  return job.command->run(world);
 }
 
 /// A Failure says why a rank ends without having done its work.
@@ -202,25 +230,25 @@ int report_failure(const Session& session, const Arguments& arguments, const Fai
   session.abort(failure.code);
 }
 
-int run_guarded(const Session& session, const Arguments& arguments) {
+int run_guarded(const Session& session, const Job& job) {
   try {
-    const int code = run(session, arguments);
+    const int code = run(session, job);
     if (!output_is_written()) {
       throw FileError("standard output cannot be written. Is it closed, or the disk full?");
     }
     return code;
   } catch (const UsageError& error) {
-    return report_failure(session, arguments, {error.what(), exit_usage});
+    return report_failure(session, job.arguments, {error.what(), exit_usage});
   } catch (const CommError& error) {
-    return report_failure(session, arguments, {error.what(), exit_failure, true});
+    return report_failure(session, job.arguments, {error.what(), exit_failure, true});
   } catch (const OthersFailed&) {
-    return report_failure(session, arguments, {});
+    return report_failure(session, job.arguments, {});
   } catch (const std::bad_alloc&) {
-    return report_failure(session, arguments,
+    return report_failure(session, job.arguments,
                           {"memory ran out. Try smaller batches or shapes, fewer ranks on this "
                            "host, or a higher limit (ulimit -v, the container's)."});
   } catch (const std::exception& error) {
-    return report_failure(session, arguments, {error.what()});
+    return report_failure(session, job.arguments, {error.what()});
   }
 }
 
@@ -229,6 +257,7 @@ int run_guarded(const Session& session, const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   syncbn::app::occupy_standard_streams();
-  const syncbn::app::Session session(argc, argv);
-  return syncbn::app::run_guarded(session, syncbn::app::Arguments(argv + 1, argv + argc));
+  const syncbn::app::Job job = syncbn::app::read_job({argv + 1, argv + argc});
+  const syncbn::app::Session session(job.exchange.deadlines);
+  return syncbn::app::run_guarded(session, job);
 }

@@ -47,15 +47,6 @@ Members members_of(MPI_Comm comm) {
   return Members(std::move(borrowed));
 }
 
-/// Returns the deadlines that the command line gives, or the defaults if it cannot be understood.
-Deadlines deadlines_of(int argc, char** argv) {
-  try {
-    return exchange_options_of(Arguments(argv + 1, argv + argc)).deadlines;
-  } catch (const std::exception&) {  // the user is told when all ranks are there
-    return {};
-  }
-}
-
 /// Returns "rank 1" as the launcher numbers it, for use before MPI does.
 std::string rank_of_launcher() {
   for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
@@ -154,14 +145,14 @@ MpiExchange exchange_of(const ExchangeOptions& options) {
 
 }  // namespace
 
-Session::Session(int& argc, char**& argv) {
-  deadlines = deadlines_of(argc, argv);
+Session::Session(Deadlines at_start_and_end) {
+  deadlines = at_start_and_end;
   int provided = MPI_THREAD_SINGLE;
   {
     const LastResort last_resort =
         for_call("MPI_Init", rank_of_launcher(), "a rank is stuck, or was not started");
     // One thread makes all calls while OpenMP's work beside it.
-    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
   }
   set_report_handler([](std::string_view line) { print_error(fmt::format("syncbn: {}\n", line)); });
   members.emplace(members_of(MPI_COMM_WORLD));

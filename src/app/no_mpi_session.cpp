@@ -6,7 +6,7 @@
 
 namespace syncbn::app {
 
-Session::Session(int&, char**&) {}
+Session::Session(Deadlines) {}
 Session::~Session() = default;
 
 int Session::rank() const {

@@ -5,7 +5,7 @@
 
 namespace syncbn::app {
 
-int run_train(const Arguments&, const World&) {
+std::unique_ptr<Command> make_train() {
   throw NotConfigured(
       "no training (built without oneDNN, whose convolutions it takes). Configure with "
       "-DSYNCBN_ONEDNN=ON.");

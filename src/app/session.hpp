@@ -13,11 +13,11 @@ namespace syncbn::app {
 
 /// A Session is MPI from its initialization to its end; in a build without MPI, a single process. A
 /// program has one. The process ends if a rank does not come to the initialization, or to the end,
-/// within the deadline on the command line. Destroy the worlds made from it first. After a world's
+/// within the deadlines. Destroy the worlds made from it first. After a world's
 /// `survivors`, the session's ranks are those that are left.
 class Session {
  public:
-  Session(int& argc, char**& argv);
+  explicit Session(Deadlines deadlines);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <optional>
 
 #include <fmt/format.h>
@@ -117,43 +118,50 @@ std::string introduction(const TrainOptions& options, const trainer::Trainer& tr
   return text + "\n";
 }
 
-}  // namespace
+class Train final : public Command {
+ public:
+  Train();
+  int run(const World& world) override;
 
-int run_train(const Arguments& arguments, const World& world) {
-  TrainOptions options;
-  std::filesystem::path log;
-  ProgressStyle progress = ProgressStyle::automatic;
-  bool elastic = false;
-  CommandLine line("train",
-                   "Train an image classifier, data-parallel over all ranks, with synchronized "
-                   "batch norm.");
-  declare_network(line, options);
-  declare_training(line, options, elastic);
-  declare_output(line, options, log, progress);
+ private:
+  TrainOptions options_;
+  std::filesystem::path log_;
+  ProgressStyle progress_ = ProgressStyle::automatic;
+  bool elastic_ = false;
+};
+
+Train::Train()
+    : Command("train",
+              "Train an image classifier, data-parallel over all ranks, with synchronized batch "
+              "norm.") {
+  CommandLine& line = command_line();
+  declare_network(line, options_);
+  declare_training(line, options_, elastic_);
+  declare_output(line, options_, log_, progress_);
   line.example("mpirun -n 2 syncbn train", "the cnn on Fashion-MNIST");
   line.example("mpirun -n 4 syncbn train --norm local --batch-size 16 --log local.jsonl",
                "what batch norm loses with 4 samples a rank");
   line.exclude("epochs", "steps");
-  if (!line.parse(arguments, world)) {
-    return 0;
-  }
-  refuse_misuse(options);
-  if (elastic) {
+}
+
+int Train::run(const World& world) {
+  refuse_misuse(options_);
+  if (elastic_) {
     refuse_inelastic(world);
   }
 
   const Communicator& ranks = world.communicator;
-  require_different_files(ranks, {{"log", log}, {"save", options.save}});
-  require_different_files(ranks, {{"log", log}, {"resume", options.resume}});
-  require_writable(ranks, options.save);
-  prepare_flight_directory(ranks, exchange_options_of(arguments).flight_record);
-  trainer::Trainer trainer(options, ranks);
-  TrainReporter reporter(trainer, log, progress, ranks);
+  require_different_files(ranks, {{"log", log_}, {"save", options_.save}});
+  require_different_files(ranks, {{"log", log_}, {"resume", options_.resume}});
+  require_writable(ranks, options_.save);
+  prepare_flight_directory(ranks, command_line().exchange().flight_record);
+  trainer::Trainer trainer(options_, ranks);
+  TrainReporter reporter(trainer, log_, progress_, ranks);
   if (ranks.rank() == 0) {
-    print_at_once(introduction(options, trainer, ranks.size()));
+    print_at_once(introduction(options_, trainer, ranks.size()));
   }
   trainer::Recover recover;
-  if (elastic) {
+  if (elastic_) {
     recover = [&](const CommError& failure) {
       const Survivors survivors = world.survivors(failure);
       reporter.leave_the_lost(survivors);
@@ -165,6 +173,12 @@ int run_train(const Arguments& arguments, const World& world) {
     print(summary(run));
   }
   return 0;
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_train() {
+  return std::make_unique<Train>();
 }
 
 }  // namespace syncbn::app

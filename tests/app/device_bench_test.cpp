@@ -10,6 +10,7 @@
 
 #include "app/args.hpp"
 #include "app/command.hpp"
+#include "app/run_command.hpp"
 #include "support/on_ranks.hpp"
 #include "support/scratch_directory.hpp"
 
@@ -17,10 +18,6 @@ namespace syncbn::test {
 namespace {
 
 using testing::HasSubstr;
-
-app::World world_of(const Communicator& ranks) {
-  return {ranks, "threads", nullptr, ""};
-}
 
 app::Arguments tiny(const app::Arguments& more) {
   app::Arguments arguments = {"--device", "cuda", "--shapes",   "4x3x5x5,6x10",
@@ -33,8 +30,9 @@ TEST(DeviceBench, TimesEveryPhase) {
   on_ranks([](const Communicator& ranks) {
     const ScratchDirectory scratch;
     const std::string file = (scratch.path() / "bench.json").string();
-    ASSERT_EQ(app::run_bench(tiny({"--compare", "local,exact", "--json", file}), world_of(ranks)),
-              0);
+    ASSERT_EQ(
+        run_command(app::make_bench(), tiny({"--compare", "local,exact", "--json", file}), ranks),
+        0);
     if (ranks.rank() != 0) {
       return;
     }
@@ -58,10 +56,9 @@ TEST(DeviceBench, TimesEveryPhase) {
 }
 
 TEST(DeviceBench, RefusesWhatDevicesDoNotHave) {
-  const app::World world = world_of(Communicator::self());
   const auto expect_refused = [&](const app::Arguments& arguments, const char* part) {
     try {
-      app::run_bench(tiny(arguments), world);
+      run_command(app::make_bench(), tiny(arguments), Communicator::self());
       ADD_FAILURE() << "no exception";
     } catch (const app::UsageError& error) {
       EXPECT_THAT(error.what(), testing::AllOf(HasSubstr(part), HasSubstr("--device")));

@@ -14,6 +14,7 @@
 #include "app/check/layer_run.hpp"
 #include "app/check/report.hpp"
 #include "app/command.hpp"
+#include "app/run_command.hpp"
 #include "support/on_ranks.hpp"
 #include "support/scratch_directory.hpp"
 
@@ -21,10 +22,6 @@ namespace syncbn::test {
 namespace {
 
 using namespace app::check;
-
-app::World world_of(const Communicator& ranks) {
-  return {ranks, "threads", nullptr, ""};
-}
 
 LayerMaker layers_over(const Communicator& ranks) {
   return layers_on_device(DeviceCommunicator::staged(ranks),
@@ -35,7 +32,7 @@ TEST(DeviceCheck, FindsNothingWrong) {
   on_ranks([](const Communicator& ranks) {
     const ScratchDirectory scratch;
     const std::string file = (scratch.path() / "check.json").string();
-    EXPECT_EQ(app::run_check({"--device", "cuda", "--json", file}, world_of(ranks)), 0);
+    EXPECT_EQ(run_command(app::make_check(), {"--device", "cuda", "--json", file}, ranks), 0);
     if (ranks.rank() != 0) {
       return;
     }
@@ -54,9 +51,10 @@ TEST(DeviceCheck, ProvesThatExactSumsDoNotDependOnTheRanks) {
   on_ranks([](const Communicator& ranks) {
     const ScratchDirectory scratch;
     const std::string file = (scratch.path() / "check.json").string();
-    EXPECT_EQ(app::run_check(
+    EXPECT_EQ(run_command(
+                  app::make_check(),
                   {"--device", "cuda", "--exact", "--quick", "--dtype", "f32,bf16", "--json", file},
-                  world_of(ranks)),
+                  ranks),
               0);
     if (ranks.rank() != 0) {
       return;

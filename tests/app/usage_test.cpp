@@ -194,5 +194,12 @@ TEST(Failure, ProcessesThatDoNotKnowOfEachOtherAreRefused) {
   EXPECT_EQ(started_as("1").code, 0);
 }
 
+TEST(Usage, HelpNeedsNoWorld) {
+  const Ended ended =
+      run_shell("SLURM_STEP_NUM_TASKS=2 SYNCBN_TIMEOUT=soon exec " SYNCBN_PROGRAM " check --help");
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.out, StartsWith("syncbn check [option].."));
+}
+
 }  // namespace
 }  // namespace syncbn::test

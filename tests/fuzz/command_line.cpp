@@ -69,18 +69,16 @@ void run(std::string_view input) {
   app::Arguments arguments;
   while (!input.empty()) {
     const std::string argument(next_part(input, "\n"));
-    if (argument != "--help" && argument != "-h") {  // would be printed
+    if (argument != "--help" && argument != "-h") {  // nothing else would be parsed
       arguments.push_back(argument);
     }
   }
   try {
-    const app::ExchangeOptions exchange = app::exchange_options_of(arguments);
-    expect(exchange.deadlines.fail.count() > 0, "a deadline is not at once");
     Options options;
     app::CommandLine line("demo", "Has options of every kind.", app::RunsOn::cpu_or_cuda);
     declare(line, options);
-    expect(line.parse(arguments, {.communicator = Communicator::self()}),
-           "it did not ask for help");
+    expect(line.parse(arguments), "it did not ask for help");
+    expect(line.exchange().deadlines.fail.count() > 0, "a deadline is not at once");
     check(line, options);
     expect(!line.help().empty(), "there is help");
   } catch (const app::UsageError& error) {
