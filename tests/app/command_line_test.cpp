@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <optional>
-#include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,6 +12,7 @@
 #include "syncbn/error.hpp"
 
 #include "app/args.hpp"
+#include "support/failure.hpp"
 
 namespace syncbn::test {
 namespace {
@@ -65,12 +65,7 @@ TEST(CommandLine, PrefersOptionsToTheEnvironment) {
 
 TEST(CommandLine, RefusesATimeoutOfTheEnvironmentThatCannotBeUsed) {
   const Variable timeout("SYNCBN_TIMEOUT", "soon");
-  try {
-    exchange_of({});
-    ADD_FAILURE() << "no exception";
-  } catch (const InvalidArgument& error) {
-    EXPECT_THAT(error.what(), HasSubstr("'soon'"));
-  }
+  EXPECT_THAT(failure_of<InvalidArgument>([&] { exchange_of({}); }), HasSubstr("'soon'"));
 }
 
 TEST(CommandLine, AsksForHelpWhateverElseIsGiven) {

@@ -11,6 +11,7 @@
 #include "app/args.hpp"
 #include "app/command.hpp"
 #include "app/run_command.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/scratch_directory.hpp"
 
@@ -57,12 +58,9 @@ TEST(DeviceBench, TimesEveryPhase) {
 
 TEST(DeviceBench, RefusesWhatDevicesDoNotHave) {
   const auto expect_refused = [&](const app::Arguments& arguments, const char* part) {
-    try {
-      run_command(app::make_bench(), tiny(arguments), Communicator::self());
-      ADD_FAILURE() << "no exception";
-    } catch (const app::UsageError& error) {
-      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr(part), HasSubstr("--device")));
-    }
+    EXPECT_THAT(failure_of<app::UsageError>(
+                    [&] { run_command(app::make_bench(), tiny(arguments), Communicator::self()); }),
+                testing::AllOf(HasSubstr(part), HasSubstr("--device")));
   };
   expect_refused({"--compare", "local,onednn"}, "--compare onednn");
   expect_refused({"--threads", "1"}, "--threads");

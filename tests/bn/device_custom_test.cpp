@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstring>
-#include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -15,6 +14,7 @@
 #include "syncbn/error.hpp"
 
 #include "bn/placed.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 
@@ -86,12 +86,9 @@ TEST(DeviceLayerOverAFramework, TellsWhoHasAnotherLayer) {
     }
     int calls = 0;
     const DeviceCommunicator group = over_a_framework(ranks, calls);
-    try {
-      results_over(group, {.name = ranks.rank() == 0 ? "bn1" : "bn2"});
-      FAIL() << "nothing thrown";
-    } catch (const CommError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("rank 0: exchange #1, forward of 'bn1'"));
-    }
+    EXPECT_THAT(test::failure_of<CommError>(
+                    [&] { results_over(group, {.name = ranks.rank() == 0 ? "bn1" : "bn2"}); }),
+                HasSubstr("rank 0: exchange #1, forward of 'bn1'"));
     EXPECT_EQ(calls, 0);
   });
 }

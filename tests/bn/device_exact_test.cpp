@@ -17,6 +17,7 @@
 #include "bn/device.hpp"
 #include "bn/exact_steps.hpp"
 #include "bn/placed.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 
@@ -258,12 +259,9 @@ TEST_F(ExactDeviceLayer, OnOneRankAloneIsNoticed) {
     const Tensor drawn = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Placed x(drawn), y(drawn);
     DeviceSaved saved;
-    try {
-      layer.forward(x.view(), y.view(), saved, stream);
-      FAIL() << "nothing thrown";
-    } catch (const CommError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("the ranks disagree"));
-    }
+    EXPECT_THAT(
+        test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), saved, stream); }),
+        HasSubstr("the ranks disagree"));
   });
 }
 

@@ -15,6 +15,7 @@
 #include "syncbn/error.hpp"
 
 #include "bn/exact_steps.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 #include "support/whole_batch.hpp"
@@ -310,12 +311,8 @@ TEST(ExactMode, OnOneRankAloneIsNoticed) {
     const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Tensor y = x;
     Saved saved;
-    try {
-      layer.forward(x.view(), y.view(), saved);
-      FAIL() << "nothing thrown";
-    } catch (const CommError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("the ranks disagree"));
-    }
+    EXPECT_THAT(test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), saved); }),
+                HasSubstr("the ranks disagree"));
   });
 }
 

@@ -16,6 +16,8 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
+
 namespace syncbn {
 namespace {
 
@@ -47,12 +49,8 @@ enum class Same : std::uint8_t { allowed, refused };
 void expect_apart(const char* pair, Same same, const std::function<void(std::int64_t)>& call,
                   std::int64_t of_written = size, std::int64_t of_other = size) {
   const auto refused = [&](std::int64_t offset) {
-    try {
-      call(offset);
-      ADD_FAILURE() << pair << " at " << offset << ": nobody says anything";
-    } catch (const InvalidArgument& error) {
-      EXPECT_THAT(error.what(), HasSubstr("overlaps")) << pair << " at " << offset;
-    }
+    EXPECT_THAT(test::failure_of<InvalidArgument>([&] { call(offset); }), HasSubstr("overlaps"))
+        << pair << " at " << offset;
   };
   for (const std::int64_t offset :
        {std::int64_t{1}, of_other - 1, -std::int64_t{1}, 1 - of_written}) {
@@ -185,12 +183,9 @@ TEST_F(Memory, OfTheWeightIsAligned) {
 }
 
 TEST_F(Memory, ThatOverlapsIsNamedWithItsDistance) {
-  try {
-    layer.forward(arena.view(0), arena.view(0, 4), saved);
-    FAIL() << "no exception";
-  } catch (const InvalidArgument& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("y overlaps x"), HasSubstr("16 bytes behind")));
-  }
+  EXPECT_THAT(test::failure_of<InvalidArgument>(
+                  [&] { layer.forward(arena.view(0), arena.view(0, 4), saved); }),
+              AllOf(HasSubstr("y overlaps x"), HasSubstr("16 bytes behind")));
 }
 
 /// The phases' arrays, too many for members: each test replaces one.

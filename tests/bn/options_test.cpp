@@ -8,6 +8,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 
@@ -183,18 +184,10 @@ TEST(Options, GroupGradientsAreTheSumOfTheLocalOnes) {
   });
 }
 
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "nothing thrown";
-}
-
 TEST(Options, BadOnesAreRefused) {
   const auto layer = [](std::int64_t channels, BatchNormOptions options) {
-    return message_of([&] { BatchNorm(channels, Communicator::self(), options); });
+    return test::failure_of<InvalidArgument>(
+        [&] { BatchNorm(channels, Communicator::self(), options); });
   };
   EXPECT_THAT(layer(0, {}), HasSubstr("0 channels"));
   EXPECT_THAT(layer(1, {.eps = -1}), HasSubstr("eps"));
@@ -209,30 +202,36 @@ TEST(Options, BadTensorsAreRefusedAndChangeNothing) {
   Tensor other_type(DType::f64, {2, 2, 3}, Layout::channels_first);
   Tensor other_layout(DType::f32, {2, 2, 3}, Layout::channels_last);
   Tensor other_channels(DType::f32, {2, 3, 3}, Layout::channels_first);
-  EXPECT_THAT(message_of([&] { layer.forward(other_channels.view(), x.view(), saved); }),
+  EXPECT_THAT(test::failure_of<InvalidArgument>(
+                  [&] { layer.forward(other_channels.view(), x.view(), saved); }),
               HasSubstr("3 channels"));
-  EXPECT_THAT(message_of([&] { layer.forward(x.view(), other_type.view(), saved); }),
-              HasSubstr("y is n=2 c=2 s=3 f64"));
-  EXPECT_THAT(message_of([&] { layer.forward(x.view(), other_layout.view(), x.view(), saved); }),
+  EXPECT_THAT(
+      test::failure_of<InvalidArgument>([&] { layer.forward(x.view(), other_type.view(), saved); }),
+      HasSubstr("y is n=2 c=2 s=3 f64"));
+  EXPECT_THAT(test::failure_of<InvalidArgument>(
+                  [&] { layer.forward(x.view(), other_layout.view(), x.view(), saved); }),
               HasSubstr("residual"));
-  EXPECT_THAT(message_of([&] { layer.backward(saved, x.view(), x.view(), x.view()); }),
+  EXPECT_THAT(test::failure_of<InvalidArgument>(
+                  [&] { layer.backward(saved, x.view(), x.view(), x.view()); }),
               HasSubstr("`saved` is empty"));
   EXPECT_EQ(layer.num_batches_tracked(), 0);
 
   Tensor good = Tensor::normal(DType::f32, {2, 2, 3}, Layout::channels_first, 1);
   Tensor other = good;
   layer.forward(good.view(), good.view(), x.view(), saved);
-  EXPECT_THAT(message_of([&] { layer.backward(saved, good.view(), good.view(), x.view()); }),
+  EXPECT_THAT(test::failure_of<InvalidArgument>(
+                  [&] { layer.backward(saved, good.view(), good.view(), x.view()); }),
               HasSubstr("added a residual"));
-  EXPECT_THAT(message_of([&] {
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
                 layer.backward(saved, good.view(), x.view(), good.view(), other.view(),
                                other.view());
               }),
               HasSubstr("the same memory"));
   BatchNorm stranger(2, Communicator::self(), {.name = "stranger"});
-  EXPECT_THAT(message_of([&] { stranger.backward(saved, good.view(), good.view(), x.view()); }),
+  EXPECT_THAT(test::failure_of<InvalidArgument>(
+                  [&] { stranger.backward(saved, good.view(), good.view(), x.view()); }),
               HasSubstr("of a forward of layer"));
-  EXPECT_THAT(message_of([&] {
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
                 layer.backward(saved, other_type.view(), other_type.view(), other_type.view());
               }),
               HasSubstr("not the forward's"));
@@ -241,14 +240,23 @@ TEST(Options, BadTensorsAreRefusedAndChangeNothing) {
 
 TEST(Options, ImpossibleViewsAreRefused) {
   float data = 0;
-  EXPECT_THAT(message_of([&] { TensorView(&data, {-1, 1, 1}); }), HasSubstr("n=-1"));
-  EXPECT_THAT(message_of([&] { TensorView(&data, {1, 0, 1}); }), HasSubstr("c=0"));
-  EXPECT_THAT(message_of([&] {
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
+                TensorView(&data, {-1, 1, 1});
+              }),
+              HasSubstr("n=-1"));
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
+                TensorView(&data, {1, 0, 1});
+              }),
+              HasSubstr("c=0"));
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
                 TensorView(static_cast<float*>(nullptr), {1, 1, 1});
               }),
               HasSubstr("no data"));
   const std::int64_t large = std::int64_t{1} << 40;
-  EXPECT_THAT(message_of([&] { TensorView(&data, {large, large, 1}); }), HasSubstr("63 bits"));
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
+                TensorView(&data, {large, large, 1});
+              }),
+              HasSubstr("63 bits"));
   EXPECT_NO_THROW(TensorView(static_cast<float*>(nullptr), {0, 3, 5}));
 }
 

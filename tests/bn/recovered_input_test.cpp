@@ -16,6 +16,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 #include "support/worst.hpp"
@@ -97,12 +98,8 @@ TEST(RecoveredInput, IsRefusedWhereItCannotBe) {
   BatchNorm zero = make_layer(Communicator::self(), Activation::none);
   zero.weight()[2] = 0;
   const auto refuses = [&](BatchNorm& layer, const char* why) {
-    try {
-      layer.forward_in_place(x.view(), saved);
-      FAIL() << "nothing thrown";
-    } catch (const InvalidArgument& error) {
-      EXPECT_THAT(error.what(), HasSubstr(why));
-    }
+    EXPECT_THAT(test::failure_of<InvalidArgument>([&] { layer.forward_in_place(x.view(), saved); }),
+                HasSubstr(why));
     EXPECT_EQ(x.at(0, 0, 0), original.at(0, 0, 0));
     EXPECT_EQ(saved.forward, 0);
     EXPECT_EQ(layer.num_batches_tracked(), 0);

@@ -8,6 +8,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "support/scratch_directory.hpp"
 #include "support/tensor.hpp"
 
@@ -35,15 +36,6 @@ StateDict state_of(const BatchNorm& layer) {
   StateDict state;
   layer.save_state(state);
   return state;
-}
-
-std::string failure_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const FileError& error) {
-    return error.what();
-  }
-  return "nothing thrown";
 }
 
 TEST(State, RoundTripsThroughAFileToTheBit) {
@@ -117,9 +109,10 @@ TEST(State, ADivergedLayerIsNotSavedAndCanBeLoadedInto) {
   for (const double odd :
        {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
     layer.running_var()[2] = odd;
-    EXPECT_THAT(failure_of([&] { state_of(layer); }),
+    EXPECT_THAT(test::failure_of<FileError>([&] { state_of(layer); }),
                 testing::AllOf(HasSubstr("'running_var'"), HasSubstr("value 2 is")));
-    EXPECT_THAT(failure_of([&] { layer.save(scratch / "bn.safetensors"); }), HasSubstr("diverged"));
+    EXPECT_THAT(test::failure_of<FileError>([&] { layer.save(scratch / "bn.safetensors"); }),
+                HasSubstr("diverged"));
     layer.load(scratch / "bn.safetensors");
     EXPECT_EQ(state_of(layer), good);
   }
@@ -131,7 +124,7 @@ TEST(State, ARefusedStateLeavesTheLayerAsItWas) {
   const auto refuses = [&](const char* name, const StateTensor& tensor, const char* why) {
     StateDict bad = before;
     bad.tensors[name] = tensor;
-    EXPECT_THAT(failure_of([&] { layer.load_state(bad); }), HasSubstr(why));
+    EXPECT_THAT(test::failure_of<FileError>([&] { layer.load_state(bad); }), HasSubstr(why));
     EXPECT_EQ(state_of(layer), before);
   };
   const double nan = std::numeric_limits<double>::quiet_NaN();
@@ -146,7 +139,7 @@ TEST(State, ARefusedStateLeavesTheLayerAsItWas) {
 
   StateDict incomplete = before;
   incomplete.tensors.erase("running_mean");
-  EXPECT_THAT(failure_of([&] { layer.load_state(incomplete); }),
+  EXPECT_THAT(test::failure_of<FileError>([&] { layer.load_state(incomplete); }),
               HasSubstr("'running_mean' is missing"));
   EXPECT_EQ(state_of(layer), before);
 }
@@ -157,9 +150,9 @@ TEST(State, AFileOfSomethingElseIsRefused) {
   state.tensors["conv.weight"] = StateTensor::from(std::vector<float>{1});
   save_safetensors(state, scratch / "model.safetensors");
   BatchNorm layer(3, Communicator::self());
-  EXPECT_THAT(failure_of([&] { layer.load(scratch / "model.safetensors"); }),
+  EXPECT_THAT(test::failure_of<FileError>([&] { layer.load(scratch / "model.safetensors"); }),
               HasSubstr("conv.weight"));
-  EXPECT_THAT(failure_of([&] { layer.load(scratch / "none.safetensors"); }),
+  EXPECT_THAT(test::failure_of<FileError>([&] { layer.load(scratch / "none.safetensors"); }),
               HasSubstr("No such file"));
 }
 

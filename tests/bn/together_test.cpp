@@ -12,6 +12,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 
@@ -183,13 +184,9 @@ TEST(LayersTogether, AreToldApartFromOthers) {
     for (const std::int64_t c : {3, 4, odd ? 6 : 5}) {
       all.push_back(branch(group, DType::f32, {4, c, 10}, Layout::channels_first, {}));
     }
-    try {
-      together(all);
-      FAIL() << "no exception";
-    } catch (const CommError& error) {
-      EXPECT_THAT(error.what(), AllOf(HasSubstr("'branch3[3] + branch4[4] + branch5[5]' (C=12"),
-                                      HasSubstr("'branch3[3] + branch4[4] + branch6[6]' (C=13")));
-    }
+    EXPECT_THAT(test::failure_of<CommError>([&] { together(all); }),
+                AllOf(HasSubstr("'branch3[3] + branch4[4] + branch5[5]' (C=12"),
+                      HasSubstr("'branch3[3] + branch4[4] + branch6[6]' (C=13")));
     EXPECT_EQ(all[0].layer.num_batches_tracked(), 0);
     EXPECT_EQ(all[0].saved.forward, 0);
   });
@@ -208,23 +205,13 @@ TEST(LayersTogether, AreToldApartByTheStateOfOne) {
     if (group.rank() == 0) {
       all[1].layer.running_mean()[0] += 1;
     }
-    try {
-      together(all);
-      FAIL() << "no exception";
-    } catch (const CommError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("running mean"));
-    }
+    EXPECT_THAT(test::failure_of<CommError>([&] { together(all); }), HasSubstr("running mean"));
     EXPECT_EQ(all[0].layer.num_batches_tracked(), 1);
   });
 }
 
 std::string refusal(const std::vector<ForwardCall>& calls) {
-  try {
-    forward_together(calls);
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "";
+  return test::failure_of<InvalidArgument>([&] { forward_together(calls); });
 }
 
 TEST(LayersTogether, AreRefusedBeforeAnythingIsSent) {

@@ -17,6 +17,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/device/cuda/stamp.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::comm {
@@ -65,22 +66,7 @@ class Device {
 };
 
 std::string failure_of(Device& device) {
-  try {
-    device.agreement().poll();
-    return "";
-  } catch (const CommError& error) {
-    return error.what();
-  }
-}
-
-template <class Call>
-std::string failure_of(Call call) {
-  try {
-    call();
-    return "";
-  } catch (const CommError& error) {
-    return error.what();
-  }
+  return test::failure_of<CommError>([&] { device.agreement().poll(); });
 }
 
 /// Ranks in pairs and more: a single one agrees with itself.
@@ -129,7 +115,8 @@ TEST(Agreement, OnlyTheFirstOfAKindWaitsForTheOtherHosts) {
 TEST(Agreement, AnotherLayerAtItsFirstUseIsRefused) {
   on_several_ranks([](const Communicator& group, bool last) {
     Device device(group);
-    const std::string message = failure_of([&] { device.agreement().admit(last ? bn2 : bn1, 9); });
+    const std::string message =
+        test::failure_of<CommError>([&] { device.agreement().admit(last ? bn2 : bn1, 9); });
     EXPECT_THAT(message, AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'"), HasSubstr("same layers")));
     EXPECT_THAT(failure_of(device), AllOf(HasSubstr("unusable"), HasSubstr("'bn2'")));
   });
@@ -138,7 +125,7 @@ TEST(Agreement, AnotherLayerAtItsFirstUseIsRefused) {
 TEST(Agreement, AnotherLengthAtItsFirstUseIsRefused) {
   on_several_ranks([](const Communicator& group, bool last) {
     Device device(group);
-    EXPECT_THAT(failure_of([&] { device.agreement().admit(bn1, last ? 10 : 9); }),
+    EXPECT_THAT(test::failure_of<CommError>([&] { device.agreement().admit(bn1, last ? 10 : 9); }),
                 HasSubstr("different lengths"));
   });
 }
@@ -149,10 +136,11 @@ TEST(Agreement, AnotherLayerLaterIsPoisonedAndToldByTheNextCall) {
     device.sum(bn1, 9);
     device.sum(bn2, 9);
     EXPECT_TRUE(std::isnan(device.sum(last ? bn2 : bn1, 9)[8]));
-    const std::string message = failure_of([&] { device.sum(bn1, 9); });
+    const std::string message = test::failure_of<CommError>([&] { device.sum(bn1, 9); });
     EXPECT_THAT(message, AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'"), HasSubstr("exchange #3"),
                                HasSubstr("rank " + std::to_string(group.size() - 1) + ":")));
-    EXPECT_THAT(failure_of([&] { device.sum(bn1, 9); }), HasSubstr("an earlier sum failed"));
+    EXPECT_THAT(test::failure_of<CommError>([&] { device.sum(bn1, 9); }),
+                HasSubstr("an earlier sum failed"));
   });
 }
 
@@ -217,7 +205,7 @@ TEST(Agreement, ARankThatBeginsSomethingElseLearnsOfTheTrouble) {
   on_several_ranks([](const Communicator& group, bool last) {
     Device device(group);
     device.sum(bn1, 9);
-    const std::string message = failure_of([&] {
+    const std::string message = test::failure_of<CommError>([&] {
       if (last) {
         device.agreement().admit(bn2, 9);
       } else {

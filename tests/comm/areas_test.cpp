@@ -2,7 +2,6 @@
 #include "comm/node/areas.hpp"
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <new>
 #include <string>
@@ -14,6 +13,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
+
 namespace syncbn::comm::node {
 namespace {
 
@@ -22,20 +23,11 @@ using testing::HasSubstr;
 
 constexpr std::size_t bytes = sizeof(Layout) + 2 * sizeof(Area);
 
-std::string failure_of(const std::function<void()>& call) {
-  try {
-    call();
-    return "";
-  } catch (const CommError& error) {
-    return error.what();
-  }
-}
-
 /// Returns why memory that another version has made is not attached.
 std::string refusal_of(const Layout& layout) {
   const SharedMemory memory = SharedMemory::create(bytes);
   new (memory.data()) Layout(layout);
-  return failure_of([&] { Areas::attach(memory.address()); });
+  return test::failure_of<CommError>([&] { Areas::attach(memory.address()); });
 }
 
 TEST(Areas, AreTheSameInAProcessThatAttachesThem) {
@@ -92,14 +84,16 @@ TEST(Areas, ThatWouldReachBeyondTheMemoryAreRefused) {
 
 TEST(Areas, InMemoryTooSmallForALayoutAreRefused) {
   const SharedMemory memory = SharedMemory::create(1);
-  EXPECT_THAT(failure_of([&] { Areas::attach(memory.address()); }), HasSubstr("1 bytes, too few"));
+  EXPECT_THAT(test::failure_of<CommError>([&] { Areas::attach(memory.address()); }),
+              HasSubstr("1 bytes, too few"));
 }
 
 TEST(Areas, CannotBeAttachedOnceTheyAreHidden) {
   const std::shared_ptr<Areas> areas = Areas::create(1);
   const std::string address = areas->address();
   areas->hide();
-  EXPECT_THAT(failure_of([&] { Areas::attach(address); }), HasSubstr("opening memory"));
+  EXPECT_THAT(test::failure_of<CommError>([&] { Areas::attach(address); }),
+              HasSubstr("opening memory"));
 }
 
 TEST(Areas, OfOneProcessAreIntroducedToItself) {

@@ -32,6 +32,7 @@
 #include "comm/device/device_message.hpp"
 #include "comm/device/device_sum.hpp"
 #include "support/cuda_on_host.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
@@ -130,15 +131,6 @@ struct Rank {
   }
 };
 
-std::string failure_of(const std::function<void()>& call) {
-  try {
-    call();
-    return "";
-  } catch (const CommError& error) {
-    return error.what();
-  }
-}
-
 /// Runs `body` on threads as ranks, each with its part of one wire.
 void on_framework(const std::function<void(Rank&)>& body, Deadlines deadlines = 30s,
                   Deadlines of_host = 30s, Ends ends = Ends::yes) {
@@ -180,7 +172,7 @@ TEST(CustomDeviceCommunicator, SumsALayersMessageInOneCall) {
     EXPECT_EQ(rank.sum(bn1, 9), std::vector<double>(9, size));
     EXPECT_EQ(rank.sum(bn1, 9), std::vector<double>(9, size));
     EXPECT_EQ(rank.counts, std::vector<std::size_t>(2, 9 + comm::fingerprint_words));
-    EXPECT_EQ(failure_of([&] { rank.group->poll(); }), "");
+    EXPECT_EQ(test::failure_of<CommError>([&] { rank.group->poll(); }), "");
   });
 }
 
@@ -204,7 +196,7 @@ TEST(CustomDeviceCommunicator, SumsOnStreamsThatWaitForEachOther) {
 TEST(CustomDeviceCommunicator, RefusesAnotherLayerAtItsFirstUse) {
   on_framework([](Rank& rank) {
     const bool differs = rank.host.rank() == 1;
-    EXPECT_THAT(failure_of([&] { rank.sum(differs ? bn2 : bn1, 9); }),
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(differs ? bn2 : bn1, 9); }),
                 AllOf(HasSubstr("'bn1'"), HasSubstr("rank 1: exchange #1, forward of 'bn2'"),
                       HasSubstr("same layers")));
     EXPECT_THAT(rank.counts, IsEmpty()) << "nothing is put on the stream";
@@ -217,10 +209,11 @@ TEST(CustomDeviceCommunicator, PoisonsAnotherLayerLaterAndTellsWhoAndWhat) {
     rank.sum(bn2, 9);
     const bool differs = rank.host.rank() == 2;
     EXPECT_TRUE(std::isnan(rank.sum(differs ? bn2 : bn1, 9)[8]));
-    EXPECT_THAT(failure_of([&] { rank.group->poll(); }),
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.group->poll(); }),
                 AllOf(HasSubstr("exchange #3"), HasSubstr("rank 2:"), HasSubstr("'bn1'"),
                       HasSubstr("'bn2'")));
-    EXPECT_THAT(failure_of([&] { rank.sum(bn1, 9); }), HasSubstr("an earlier sum failed"));
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(bn1, 9); }),
+                HasSubstr("an earlier sum failed"));
   });
 }
 
@@ -230,7 +223,8 @@ TEST(CustomDeviceCommunicator, PoisonsOtherStateThatIsOnTheDevice) {
     Descriptor what = bn1;
     what.shared_on_device = &state;
     EXPECT_TRUE(std::isnan(rank.sum(what, 9)[0]));
-    EXPECT_THAT(failure_of([&] { rank.group->poll(); }), HasSubstr("running mean"));
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.group->poll(); }),
+                HasSubstr("running mean"));
   });
 }
 
@@ -244,7 +238,7 @@ TEST(CustomDeviceCommunicator, MissesARankAtTheDeadlineAndAborts) {
           return;
         }
         std::vector<double> lost;
-        const std::string message = failure_of([&] {
+        const std::string message = test::failure_of<CommError>([&] {
           lost = rank.sum(bn1, 9);  // the stream goes on at the deadline
           rank.group->synchronize(&rank.stream);
         });
@@ -252,7 +246,8 @@ TEST(CustomDeviceCommunicator, MissesARankAtTheDeadlineAndAborts) {
         EXPECT_THAT(message, AllOf(HasSubstr("forward of 'bn1'"), HasSubstr("within 0.3 s"),
                                    HasSubstr("rank 1 did not come")));
         EXPECT_EQ(rank.aborts, 1);
-        EXPECT_THAT(failure_of([&] { rank.group->poll(); }), HasSubstr("unusable"));
+        EXPECT_THAT(test::failure_of<CommError>([&] { rank.group->poll(); }),
+                    HasSubstr("unusable"));
         others.count_down();
       },
       300ms, 500ms);
@@ -270,7 +265,7 @@ TEST(CustomDeviceCommunicator, MissesARankAlthoughNothingCanEndTheSum) {
         DeviceCommunicator& group = *rank.group;
         const DeviceMessage message(9);
         group.sum().all_reduce(bn1, message.first(9), &rank.stream);
-        EXPECT_THAT(failure_of([&] { group.synchronize(&rank.stream); }),
+        EXPECT_THAT(test::failure_of<CommError>([&] { group.synchronize(&rank.stream); }),
                     AllOf(HasSubstr("within 0.3 s"), HasSubstr("rank 1 did not come")));
         EXPECT_EQ(rank.aborts, 0);
         rank.wire.cut(rank.host.rank());  // so that the stream can end
@@ -285,9 +280,10 @@ TEST(CustomDeviceCommunicator, TellsWhatTheCallbackThrew) {
   on_framework([](Rank& rank) {
     rank.sum(bn1, 9);
     rank.throws = true;
-    EXPECT_THAT(failure_of([&] { rank.sum(bn1, 9); }), HasSubstr("the framework is down"));
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(bn1, 9); }),
+                HasSubstr("the framework is down"));
     EXPECT_EQ(rank.aborts, 1);
-    EXPECT_THAT(failure_of([&] { rank.sum(bn1, 9); }), HasSubstr("unusable"));
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(bn1, 9); }), HasSubstr("unusable"));
   });
 }
 
@@ -301,7 +297,7 @@ TEST(CustomDeviceCommunicator, NoticesACallbackThatDoesNotSum) {
       std::vector<double> values(9, 1.0);
       group.all_reduce(values.data(), 9, nullptr);
       EXPECT_TRUE(std::isnan(values[0]));
-      EXPECT_THAT(failure_of([&] { group.poll(); }), HasSubstr("did not add up"));
+      EXPECT_THAT(test::failure_of<CommError>([&] { group.poll(); }), HasSubstr("did not add up"));
     });
   }
   for (std::thread& rank : ranks) {

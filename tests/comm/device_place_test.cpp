@@ -9,6 +9,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/group/this_host.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::comm {
@@ -18,12 +19,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 std::string refusal(const Communicator& group, const DevicePlace& own) {
-  try {
-    require_own_device(group, own);
-    return "";
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
+  return test::failure_of<InvalidArgument>([&] { require_own_device(group, own); });
 }
 
 TEST(DevicePlace, AnotherDeviceOrAnotherHostIsFine) {

@@ -10,6 +10,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/group/group.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
@@ -26,13 +27,12 @@ constexpr Descriptor bn1{Operation::forward, "bn1", 4, DType::f32, 1};
 /// What the exchange throws on this rank, "" if nothing.
 std::string failure_of(const Communicator& group, const Descriptor& what, std::size_t length = 9) {
   std::vector<double> payload(length, 1.0);
-  try {
-    group.group().exchange(what, payload);
-    return "";
-  } catch (const CommError& error) {
+  const std::string failure =
+      test::failure_of<CommError>([&] { group.group().exchange(what, payload); });
+  if (!failure.empty()) {
     EXPECT_THAT(payload, Each(1.0)) << "summed before all agreed";
-    return error.what();
   }
+  return failure;
 }
 
 /// All ranks first agree on `before`; then the last rank does `odd`, the others `usual`.

@@ -15,6 +15,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/group/group.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/scratch_directory.hpp"
 
@@ -151,12 +152,8 @@ TEST(FlightRecord, ThatCannotBeWrittenIsReportedAndChangesNothing) {
   set_flight_record_directory("/dev/null/not/a/directory");
   std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(50));
   std::vector<double> data(3);
-  try {
-    group[0].all_reduce(data);
-    ADD_FAILURE() << "nothing thrown";
-  } catch (const CommError& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("rank 1 did not come"));
-  }
+  EXPECT_THAT(test::failure_of<CommError>([&] { group[0].all_reduce(data); }),
+              testing::HasSubstr("rank 1 did not come"));
   set_flight_record_directory({});
   set_report_handler({});
   EXPECT_THAT(reported, testing::HasSubstr("flight record was not written"));

@@ -24,6 +24,7 @@
 
 #include "comm/group/group.hpp"
 #include "comm/mpi/transports.hpp"
+#include "support/failure.hpp"
 
 namespace {
 
@@ -49,12 +50,7 @@ void end_without_finalize() {
 
 std::string all_reduce_failure(const Communicator& group, std::size_t length) {
   std::vector<double> data(length, 1.0);
-  try {
-    group.all_reduce(data);
-    return "";
-  } catch (const syncbn::CommError& error) {
-    return error.what();
-  }
+  return syncbn::test::failure_of<syncbn::CommError>([&] { group.all_reduce(data); });
 }
 
 // Our duplicate outlives the caller's communicator, and the caller's keeps its error handler.

@@ -8,6 +8,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/nccl/check.hpp"
+#include "support/failure.hpp"
 
 namespace syncbn {
 namespace {
@@ -18,13 +19,9 @@ using testing::HasSubstr;
 TEST(NcclCheck, SaysWhatFailedAndWhere) {
   EXPECT_NO_THROW(comm::nccl::check(ncclSuccess, "breathing"));
   EXPECT_NO_THROW(comm::nccl::check(ncclInProgress, "breathing"));
-  try {
-    comm::nccl::check(ncclInvalidUsage, "asking too much");
-    FAIL() << "not thrown";
-  } catch (const CommError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("NCCL failed asking too much ("),
-                                    HasSubstr("nccl_check_test.cpp:")));
-  }
+  EXPECT_THAT(
+      test::failure_of<CommError>([&] { comm::nccl::check(ncclInvalidUsage, "asking too much"); }),
+      AllOf(HasSubstr("NCCL failed asking too much ("), HasSubstr("nccl_check_test.cpp:")));
 }
 
 }  // namespace

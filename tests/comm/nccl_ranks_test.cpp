@@ -34,6 +34,7 @@
 #include "comm/device_values.hpp"
 #include "comm/nccl/device_sharing.hpp"
 #include "cuda/check.hpp"
+#include "support/failure.hpp"
 #include "support/tensor.hpp"
 
 namespace syncbn {
@@ -164,15 +165,6 @@ void on_two_processes(const Body& body) {
   }
 }
 
-std::string failure_of(const std::function<void()>& call) {
-  try {
-    call();
-    return "";
-  } catch (const CommError& error) {
-    return error.what();
-  }
-}
-
 TEST(NcclRanks, Sum) {
   on_two_processes([](const Communicator& ranks) {
     const DeviceCommunicator group = DeviceCommunicator::nccl(ranks, 30s);
@@ -266,7 +258,7 @@ TEST(NcclRanks, ThatDisagreeAreToldSo) {
     const DeviceCommunicator group = DeviceCommunicator::nccl(ranks, 30s);
     DeviceValues values({1.0, 2.0});
     const comm::Descriptor what{.layer = ranks.rank() == 0 ? "bn1" : "bn2", .channels = 2};
-    EXPECT_THAT(failure_of([&] {
+    EXPECT_THAT(test::failure_of<CommError>([&] {
                   group.sum().all_reduce(what, {values.data(), 2}, values.stream());
                 }),
                 AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'")));
@@ -285,7 +277,7 @@ TEST(NcclRanks, ThatDoNotComeAreMissed) {
       return;
     }
     const auto start = Clock::now();
-    EXPECT_THAT(failure_of([&] {
+    EXPECT_THAT(test::failure_of<CommError>([&] {
                   group.all_reduce(values.data(), 2, values.stream());
                   group.synchronize(values.stream());
                 }),

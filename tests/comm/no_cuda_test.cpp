@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -8,6 +7,8 @@
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
+
 namespace syncbn {
 namespace {
 
@@ -15,12 +16,7 @@ using testing::HasSubstr;
 
 template <class Make>
 void expect_not_configured(Make make, const char* advice) {
-  try {
-    make();
-    FAIL() << "made";
-  } catch (const NotConfigured& error) {
-    EXPECT_THAT(error.what(), HasSubstr(advice));
-  }
+  EXPECT_THAT(test::failure_of<NotConfigured>([&] { make(); }), HasSubstr(advice));
 }
 
 TEST(NoCuda, EveryDeviceCommunicatorSaysHowToGetOne) {

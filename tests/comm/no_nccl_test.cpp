@@ -4,16 +4,16 @@
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
+
 namespace syncbn {
 namespace {
 
 TEST(NoNccl, SaysHowToGetIt) {
-  try {
-    DeviceCommunicator::nccl(Communicator::self());
-    FAIL() << "made";
-  } catch (const NotConfigured& error) {
-    EXPECT_NE(std::string(error.what()).find("-DSYNCBN_NCCL=ON"), std::string::npos);
-  }
+  EXPECT_NE(test::failure_of<NotConfigured>([&] {
+              DeviceCommunicator::nccl(Communicator::self());
+            }).find("-DSYNCBN_NCCL=ON"),
+            std::string::npos);
 }
 
 }  // namespace

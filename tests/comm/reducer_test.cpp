@@ -33,6 +33,7 @@
 #include "comm/group/group.hpp"
 #include "comm/node/areas.hpp"
 #include "comm/node/transport.hpp"
+#include "support/failure.hpp"
 
 namespace syncbn::comm::node {
 namespace {
@@ -167,18 +168,9 @@ void expect_sums(Group& group) {
   }
 }
 
-std::string failure_of(const std::function<void()>& call) {
-  try {
-    call();
-    return "";
-  } catch (const CommError& error) {
-    return error.what();
-  }
-}
-
 std::string failure_of_a_sum(Group& group, const Descriptor& what = {}) {
   std::vector<double> data(9, 1.0);
-  return failure_of([&] { group.exchange(what, data); });
+  return test::failure_of<CommError>([&] { group.exchange(what, data); });
 }
 
 TEST(Reducer, SumsToTheBitsOfRanksThatSumThemselves) {

@@ -4,8 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -18,6 +16,7 @@
 #include "comm/device/device_sum.hpp"
 #include "comm/device_values.hpp"
 #include "cuda/check.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
@@ -31,16 +30,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 class StagedTest : public test::OnDeviceTest {};
-
-/// What the call throws as a CommError, "" if nothing.
-std::string failure_of(const std::function<void()>& call) {
-  try {
-    call();
-    return "";
-  } catch (const CommError& error) {
-    return error.what();
-  }
-}
 
 TEST_F(StagedTest, SumsOfSeveralLengthsFollowEachOther) {
   test::on_ranks([](const Communicator& host) {
@@ -89,7 +78,7 @@ TEST_F(StagedTest, RanksThatDisagreeAreToldInTheCall) {
     const DeviceCommunicator group = DeviceCommunicator::staged(host);
     DeviceValues values(std::vector<double>(9, 1.0));
     const Descriptor what{Operation::forward, host.rank() == 0 ? "bn1" : "bn2", 4, DType::f32};
-    EXPECT_THAT(failure_of([&] {
+    EXPECT_THAT(test::failure_of<CommError>([&] {
                   group.sum().all_reduce(what, {values.data(), 9}, values.stream());
                 }),
                 AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'"), HasSubstr("same layers")));
@@ -109,7 +98,8 @@ TEST_F(StagedTest, AMissingRankIsNamed) {
           return;
         }
         DeviceValues values({1.0});
-        EXPECT_THAT(failure_of([&] { group.all_reduce(values.data(), 1, values.stream()); }),
+        EXPECT_THAT(test::failure_of<CommError>(
+                        [&] { group.all_reduce(values.data(), 1, values.stream()); }),
                     HasSubstr("rank " + std::to_string(host.size() - 1) + " did not come"));
       },
       1s);
@@ -134,8 +124,9 @@ TEST_F(StagedTest, ARankWhoseStreamStandsStillGivesUpAndTheOthersHear) {
                       &go),
                   "blocking a stream");
     }
-    EXPECT_THAT(failure_of([&] { group.all_reduce(values.data(), 1, values.stream()); }),
-                HasSubstr("its own stream was not done within 0.2 s"));
+    EXPECT_THAT(
+        test::failure_of<CommError>([&] { group.all_reduce(values.data(), 1, values.stream()); }),
+        HasSubstr("its own stream was not done within 0.2 s"));
     go = true;
     cuda::StreamView(values.stream()).synchronize();
   });

@@ -18,6 +18,7 @@
 #include "comm/group/deadlines.hpp"
 #include "comm/group/flight_files.hpp"
 #include "comm/group/group.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn {
@@ -29,12 +30,7 @@ using testing::MatchesRegex;
 
 std::string all_reduce_failure(const Communicator& group) {
   std::vector<double> data(3);
-  try {
-    group.all_reduce(data);
-    return "";
-  } catch (const CommError& error) {
-    return error.what();
-  }
+  return test::failure_of<CommError>([&] { group.all_reduce(data); });
 }
 
 TEST(ThreadRanks, AMissingRankIsNamedAtTheDeadline) {
@@ -130,12 +126,8 @@ TEST(ThreadRanks, ARankThatPostsButDoesNotGoOnIsNamed) {
   static_cast<void>(group[1].start(idle));
   const auto failure_of = [&](int rank) {
     std::vector<double> data(10'000);
-    try {
-      group[static_cast<std::size_t>(rank)].all_reduce(data);
-      return std::string();
-    } catch (const CommError& error) {
-      return std::string(error.what());
-    }
+    const Communicator& own = group[static_cast<std::size_t>(rank)];
+    return test::failure_of<CommError>([&] { own.all_reduce(data); });
   };
   std::string first;
   std::thread other([&] { first = failure_of(0); });

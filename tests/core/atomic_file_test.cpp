@@ -22,6 +22,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "support/scratch_directory.hpp"
 
 namespace {
@@ -69,13 +70,9 @@ std::ptrdiff_t files_in(const std::filesystem::path& directory) {
 }
 
 std::string refusal_of(const std::filesystem::path& file) {
-  try {
-    require_replaceable(file);
-  } catch (const FileError& error) {
-    EXPECT_THAT(error.what(), HasSubstr(file.filename().string()));
-    return error.what();
-  }
-  return "";
+  const std::string why = test::failure_of<FileError>([&] { require_replaceable(file); });
+  EXPECT_THAT(why, testing::AnyOf("", HasSubstr(file.filename().string())));
+  return why;
 }
 
 /// Whether the body ends without a failed expectation in a process of its own, which the body may

@@ -10,6 +10,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
+
 namespace syncbn {
 namespace {
 
@@ -35,12 +37,10 @@ TEST(TensorView, TakesMemoryAlignedToItsElementsAndNoOther) {
 }
 
 TEST(TensorView, SaysHowFarMemoryIsFromAligned) {
-  try {
-    ConstTensorView(&memory[6], DType::f32, {1, 1, 1});
-    FAIL() << "no exception";
-  } catch (const InvalidArgument& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("2 bytes behind a multiple of 4"));
-  }
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
+                ConstTensorView(&memory[6], DType::f32, {1, 1, 1});
+              }),
+              testing::HasSubstr("2 bytes behind a multiple of 4"));
 }
 
 TEST(TensorView, WithoutElementsNeedsNoMemory) {

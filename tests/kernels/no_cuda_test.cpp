@@ -6,17 +6,14 @@
 #include "syncbn/error.hpp"
 
 #include "kernels/cuda/cuda.hpp"
+#include "support/failure.hpp"
 
 namespace syncbn::kernels::cuda {
 namespace {
 
 TEST(NoCudaTest, SaysHowToGetIt) {
-  try {
-    affine({}, nullptr);
-    FAIL() << "not thrown";
-  } catch (const NotConfigured& error) {
-    EXPECT_NE(std::string(error.what()).find("SYNCBN_CUDA=ON"), std::string::npos);
-  }
+  EXPECT_NE(test::failure_of<NotConfigured>([&] { affine({}, nullptr); }).find("SYNCBN_CUDA=ON"),
+            std::string::npos);
 }
 
 }  // namespace

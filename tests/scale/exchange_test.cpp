@@ -28,6 +28,7 @@
 #include "comm/group/fingerprint.hpp"
 #include "comm/group/group.hpp"
 #include "comm/node/shared.hpp"
+#include "support/failure.hpp"
 
 namespace syncbn {
 namespace {
@@ -233,15 +234,6 @@ void in_sub_groups(const Communicator& world, Verdict& verdict) {
 
 // Ranks that are not in the same exchange.
 
-std::string failure_of(const std::function<void()>& exchange) {
-  try {
-    exchange();
-    return "no error";
-  } catch (const CommError& error) {
-    return error.what();
-  }
-}
-
 /// `group`, unusable afterwards, in which rank `odd` does something else, one of three `kinds`.
 void disagreement_is_told(const Communicator& group, int per_host, int odd, int kind,
                           Verdict& verdict) {
@@ -262,7 +254,8 @@ void disagreement_is_told(const Communicator& group, int per_host, int odd, int 
     what.channels = 4000;
   }
   std::vector<double> values(length, 1.0);
-  const std::string failure = failure_of([&] { group.group().exchange(what, values); });
+  const std::string failure =
+      test::failure_of<CommError>([&] { group.group().exchange(what, values); });
 
   const auto& [usual, other] = told[static_cast<std::size_t>(kind)];
   std::string those;  // of one host, if it finds out by itself

@@ -8,18 +8,14 @@
 
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::trainer {
 namespace {
 
 std::string refusal(const Communicator& ranks, const std::function<void()>& work) {
-  try {
-    agree(ranks, work);
-    return "";
-  } catch (const FileError& error) {
-    return error.what();
-  }
+  return test::failure_of<FileError>([&] { agree(ranks, work); });
 }
 
 TEST(Agreement, IsReachedWhenAllSucceed) {

@@ -10,6 +10,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "trainer/idx_files.hpp"
 
 namespace syncbn::trainer {
@@ -22,15 +23,6 @@ using test::write_data_set;
 using test::write_file;
 using testing::AllOf;
 using testing::HasSubstr;
-
-std::string refusal(const std::function<void()>& load) {
-  try {
-    load();
-    return "";
-  } catch (const FileError& error) {
-    return error.what();
-  }
-}
 
 class DatasetFiles : public testing::Test {
  protected:
@@ -72,10 +64,12 @@ TEST_F(DatasetFiles, HaveAsManyClassesAsTheLargestLabelSays) {
 /// The images of which there are too many would take all of the memory.
 TEST_F(DatasetFiles, OfDifferentLengthAreRefusedByTheirHeaders) {
   write_file(images_, idx_bytes({60'000'000, 28, 28}, {}));
-  EXPECT_THAT(refusal([&] { open(); }), AllOf(HasSubstr("3 labels"), HasSubstr("60000000 images")));
+  EXPECT_THAT(test::failure_of<FileError>([&] { open(); }),
+              AllOf(HasSubstr("3 labels"), HasSubstr("60000000 images")));
   write_file(images_, idx_bytes({3, 1, 2}, {0, 10, 20, 30, 40, 255}));
   write_file(labels_, idx_bytes({2}, {0, 9}));
-  EXPECT_THAT(refusal([&] { open(); }), AllOf(HasSubstr("2 labels"), HasSubstr("3 images")));
+  EXPECT_THAT(test::failure_of<FileError>([&] { open(); }),
+              AllOf(HasSubstr("2 labels"), HasSubstr("3 images")));
 }
 
 TEST_F(DatasetFiles, DifferInTheirChecksum) {
@@ -130,7 +124,7 @@ TEST(DataDirectory, ThatMayNotBeReadIsNotToldAsMissing) {
   write_data_set(directory.path(), 20, 5, 8);
   std::filesystem::permissions(directory.path(), std::filesystem::perms::none);
   without_privileges([&] {
-    EXPECT_THAT(refusal([&] { load_split(directory.path()); }),
+    EXPECT_THAT(test::failure_of<FileError>([&] { load_split(directory.path()); }),
                 AllOf(HasSubstr("Permission denied"), HasSubstr(directory.path().string())));
   });
   std::filesystem::permissions(directory.path(), std::filesystem::perms::owner_all);
@@ -140,7 +134,7 @@ TEST(DataDirectory, ThatLacksAFileIsRefused) {
   const TemporaryDirectory directory;
   write_data_set(directory.path(), 20, 5, 8);
   std::filesystem::remove(directory / "t10k-labels-idx1-ubyte");
-  EXPECT_THAT(refusal([&] { load_split(directory.path()); }),
+  EXPECT_THAT(test::failure_of<FileError>([&] { load_split(directory.path()); }),
               AllOf(HasSubstr("t10k-labels-idx1-ubyte"), HasSubstr(directory.path().string())));
 }
 
@@ -149,7 +143,7 @@ TEST(DataDirectory, WithImagesOfTwoSizesIsRefusedByTheHeaders) {
   write_data_set(directory.path(), 20, 5, 8);
   write_data_set(other.path(), 20, 5, 9);
   std::filesystem::rename(other / "t10k-images-idx3-ubyte", directory / "t10k-images-idx3-ubyte");
-  EXPECT_THAT(refusal([&] { load_split(directory.path()); }), HasSubstr("9x9"));
+  EXPECT_THAT(test::failure_of<FileError>([&] { load_split(directory.path()); }), HasSubstr("9x9"));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "trainer/idx_files.hpp"
 
 namespace syncbn::trainer {
@@ -30,13 +31,9 @@ class IdxFile : public testing::TestWithParam<Compression> {
   }
 
   std::string refusal_of_file(int axes = 3) {
-    try {
-      IdxReader(file_, axes).values();
-      return "";
-    } catch (const FileError& error) {
-      EXPECT_THAT(error.what(), HasSubstr(file_.string()));
-      return error.what();
-    }
+    const std::string why = test::failure_of<FileError>([&] { IdxReader(file_, axes).values(); });
+    EXPECT_THAT(why, HasSubstr(file_.string()));
+    return why;
   }
 
   TemporaryDirectory directory_;

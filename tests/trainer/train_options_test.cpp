@@ -9,6 +9,8 @@
 
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
+
 namespace syncbn::trainer {
 namespace {
 
@@ -17,12 +19,7 @@ using testing::HasSubstr;
 std::string refusal(const std::function<void(TrainOptions&)>& change) {
   TrainOptions options;
   change(options);
-  try {
-    validate(options);
-    return "";
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
+  return test::failure_of<InvalidArgument>([&] { validate(options); });
 }
 
 TEST(TrainOptions, AreFineAsTheyAre) {

@@ -7,6 +7,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "support/failure.hpp"
 #include "trainer/idx_files.hpp"
 #include "trainer/trainer.hpp"
 
@@ -75,12 +76,7 @@ std::vector<double> losses_of(const trainer::TrainOptions& options, const Commun
 }
 
 std::string refusal(const trainer::TrainOptions& options, const Communicator& ranks) {
-  try {
-    trainer::Trainer(options, ranks);
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
+  return test::failure_of<Error>([&] { trainer::Trainer(options, ranks); });
 }
 
 }  // namespace syncbn::test
