@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A step is an object with channels(), of_channel(c) and once(). If it has known(), what that
-// returns is the same for all channels, and is handed to of_channel(c, known).
-
+#include <concepts>
 #include <cstdint>
 
 #include "core/host_device.hpp"
@@ -12,10 +10,29 @@
 
 namespace syncbn::channels {
 
+/// A KnowingStep is a ChannelStep whose known() returns what is the same for all channels.
+template <class S>
+concept KnowingStep = requires(const S& step, std::int64_t c) {
+  step.of_channel(c, step.known());
+};
+
+template <class S>
+concept PlainStep = requires(const S& step, std::int64_t c) {
+  step.of_channel(c);
+};
+
+/// A ChannelStep says what is done for one channel, and what is done once, whatever the channels.
+template <class S>
+concept ChannelStep = requires(const S& step) {
+  requires PlainStep<S> || KnowingStep<S>;
+  { step.channels() } -> std::convertible_to<ChannelRange>;
+  step.once();
+};
+
 /// Takes a step for these channels.
-template <class Step>
+template <ChannelStep Step>
 SYNCBN_HOST_DEVICE void take_channels(const Step& step, const ChannelRange& channels) {
-  if constexpr (requires { step.known(); }) {
+  if constexpr (KnowingStep<Step>) {
     const auto known = step.known();
     for (std::int64_t c = channels.begin; c < channels.end; ++c) {
       step.of_channel(c, known);
@@ -29,7 +46,7 @@ SYNCBN_HOST_DEVICE void take_channels(const Step& step, const ChannelRange& chan
 
 /// Takes a step for all of its channels, on the host. On a device kernels/cuda/each_channel.hpp
 /// does the same.
-template <class Step>
+template <ChannelStep Step>
 void for_each_channel(const Step& step) {
   step.once();
   take_channels(step, step.channels());

@@ -11,6 +11,7 @@
 #endif
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -23,16 +24,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
-
-// A Kernel has:
-//   Element                         the tensors' element type
-//   Channel                         its OneChannel
-//   In                              the Inputs that it reads
-//   weighted                        whether it wants weights
-//   in                              its Inputs, at their first element
-//   (in, i, k, weights, extent, sums)
-//                                   adds the terms of the step at index i of `in` to `sums`, as far
-//                                   as `extent` says; `weights` are those of the step
 
 /// True if terms are of float.
 template <class T>
@@ -68,7 +59,20 @@ struct StepSums {
   }
 };
 
-template <class Kernel>
+/// A SumsKernel adds the terms of the step at index i of `in` to `sums`, as far as `extent` says;
+/// `weights` are those of the step, if it is `weighted`. Its own `in` is at the tensors' first
+/// element. Channel is its OneChannel.
+template <class K>
+concept SumsKernel = requires(const K& kernel, const typename K::In& in, std::int64_t i,
+                              const Broadcast<typename K::Channel>& k, const float* weights,
+                              Whole extent,
+                              const StepSums<hn::Vec<TermTag<typename K::Element>>>& sums) {
+  { K::weighted } -> std::convertible_to<bool>;
+  { kernel.in } -> std::convertible_to<typename K::In>;
+  kernel(in, i, k, weights, extent, sums);
+};
+
+template <SumsKernel Kernel>
 struct SumSteps {
   using T = typename Kernel::Element;
   using Channel = typename Kernel::Channel;
@@ -222,7 +226,7 @@ struct SumSteps {
 
 /// Takes the sums first[c] and second[c] of a range of channels of a tensor with x's shape, type
 /// and layout.
-template <class Kernel>
+template <SumsKernel Kernel>
 void sum_channels(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
                   const float* weight, const Coefficients& coefficients, double* first,
                   double* second, Scratch& scratch) {

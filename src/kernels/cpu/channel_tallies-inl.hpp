@@ -11,6 +11,7 @@
 #endif
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 
 #include <hwy/highway.h>
@@ -23,14 +24,26 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-// A Kernel is as in channel_sums-inl.hpp, but the coefficients of its terms, which are of double,
-// begin with first_grid and second_grid, and it does not add its terms up itself:
-//
-//   (in, i, k, weights, extent, add)
-//                                   calls add(at, p, q, r) for every vector of terms p and q * r of
-//                                   the step at index i of `in`, zeros for what does not count
+/// An AddTerms stands for what a TalliesKernel calls, in its concept.
+struct AddTerms {
+  template <class At>
+  void operator()(At at, Sum p, Sum q, Sum r) const;
+};
 
-template <class Tally, class Kernel>
+/// A TalliesKernel is as a SumsKernel (channel_sums-inl.hpp), but does not add its terms up itself:
+/// it calls add(at, p, q, r) for every vector of terms p and q * r, zeros for what does not count.
+/// The coefficients of its terms, which are of double, begin with first_grid and second_grid.
+template <class K>
+concept TalliesKernel = requires(const K& kernel, const typename K::In& in, std::int64_t i,
+                                 const Broadcast<typename K::Channel>& k, const float* weights,
+                                 Whole extent, const AddTerms& add) {
+  typename K::Element;
+  { K::weighted } -> std::convertible_to<bool>;
+  { kernel.in } -> std::convertible_to<typename K::In>;
+  kernel(in, i, k, weights, extent, add);
+};
+
+template <ChannelTally Tally, TalliesKernel Kernel>
 struct TallySteps {
   using T = typename Kernel::Element;
   using Channel = typename Kernel::Channel;
@@ -171,10 +184,10 @@ struct TallySteps {
 
 /// Tallies a range of channels of a tensor with x's shape, type and layout, and calls Tally::write
 /// with the totals of each.
-template <class Tally, class Kernel, class To>
+template <ChannelTally Tally, TalliesKernel Kernel>
 void tally_channels(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
                     const float* weight, const Coefficients& coefficients, Scratch& scratch,
-                    const To& to) {
+                    const channels::ExactChannels& to) {
   using Steps = TallySteps<Tally, Kernel>;
   using T = typename Kernel::Element;
   const TallyKernel steps{&kernel,

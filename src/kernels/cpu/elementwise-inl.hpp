@@ -11,6 +11,7 @@
 #endif
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 
@@ -23,17 +24,22 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-// A Kernel has:
-//   Element                         the tensors' element type
-//   Channel                         its OneChannel
-//   In, Out                         the Inputs that it reads and the Outputs that it writes
-//   weighted                        whether it wants weights
-//   in, out                         its Inputs and Outputs, at their first element
-//   (from, to, i, k, weights, stream)
-//                                   computes the step at index i of `from` and writes it at index i
-//                                   of `to`, past the cache if `stream`; `weights` are the step's
+/// A StepWriter computes the step at index i of `from` and writes it at index i of `to`, past the
+/// cache if `stream`; `weights` are those of the step, if it is `weighted`. Its own `in` and `out`
+/// are at the tensors' first element. Channel is its OneChannel.
+template <class K>
+concept StepWriter = requires(const K& kernel, const typename K::In& from,
+                              const typename K::Out& to, std::int64_t i,
+                              const Broadcast<typename K::Channel>& k, const float* weights,
+                              bool stream) {
+  typename K::Element;
+  { K::weighted } -> std::convertible_to<bool>;
+  { kernel.in } -> std::convertible_to<typename K::In>;
+  { kernel.out } -> std::convertible_to<typename K::Out>;
+  kernel(from, to, i, k, weights, stream);
+};
 
-template <class Kernel>
+template <StepWriter Kernel>
 struct ElementwiseSteps {
   using T = typename Kernel::Element;
   using Channel = typename Kernel::Channel;
@@ -122,7 +128,7 @@ inline void copy_lines(const std::byte* from, std::byte* to, std::size_t bytes, 
 
 /// Runs `kernel` over all elements of a range of channels of a tensor with x's shape, type and
 /// layout.
-template <class Kernel>
+template <StepWriter Kernel>
 void for_each_element(const ConstTensorView& x, const ChannelRange& channels, const Kernel& kernel,
                       const float* weight, const Coefficients& coefficients, const Run& run) {
   using Steps = ElementwiseSteps<Kernel>;

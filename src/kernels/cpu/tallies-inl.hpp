@@ -12,6 +12,7 @@
 
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 
@@ -25,9 +26,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 
-// A Tally says which slots there are, how a vector of terms is added to them, and what a channel's
-// totals mean. Where is_rare, less code is compiled for its walk.
-
 using CountTag = hn::RebindToSigned<SumTag>;
 using Count = hn::Vec<CountTag>;
 
@@ -37,6 +35,17 @@ enum : std::size_t { first_grid, second_grid, grids };
 /// vectors cannot be members.
 struct Slots {
   Count &v0, &v1, &v2, &v3, &v4, &v5;
+};
+
+/// A ChannelTally says which slots there are, in add(slots, k, at, p, q, r) how a vector of terms p
+/// and q * r is added to them (k has the coefficients), and in write what a channel's totals mean.
+/// Where is_rare, less code is compiled for its walk.
+template <class T>
+concept ChannelTally = requires(const std::int64_t* totals, std::int64_t c,
+                                const channels::ExactChannels& to) {
+  { T::slots } -> std::convertible_to<TallySlots>;
+  { T::is_rare } -> std::convertible_to<bool>;
+  T::write(totals, c, to);
 };
 
 /// Adds up both sums in units of their windows, for f64 also in finer ones.
@@ -144,7 +153,7 @@ HWY_INLINE Count merged(Count a, Count b) {
 }
 
 /// Merges the slots of a vector into those in memory, which are `apart` words from each other.
-template <class Tally>
+template <ChannelTally Tally>
 HWY_INLINE void merge_into(std::int64_t* memory, std::int64_t apart, const Slots& slots) {
   const CountTag d;
   const auto one = [&](auto slot, Count v) HWY_ATTR {
@@ -163,7 +172,7 @@ HWY_INLINE void merge_into(std::int64_t* memory, std::int64_t apart, const Slots
 }
 
 /// Merges all lanes of a vector of each slot, `apart` words from the next, into a channel's totals.
-template <class Tally>
+template <ChannelTally Tally>
 void take_vectors(const std::int64_t* memory, std::int64_t apart, std::int64_t* totals) {
   const SumTag d;
   const CountTag dw;

@@ -105,12 +105,17 @@ SYNCBN_HOST_DEVICE void add_rows(const Block& block, SumPair* sums, int width) {
   }
 }
 
+/// SumTerms add the terms of a vector's i-th element to sums. Their batch is 2 or 4.
+template <class T>
+concept SumTerms = VectorReader<T> &&
+    requires(const T& terms, const Loaded<T>& loaded, const typename T::Coefficients& k,
+             RunningSums<typename T::Element, 1, T::batch>& sums) {
+  requires T::batch == 2 || T::batch == 4;
+  terms.add(loaded, 0, k, AllThere{}, sums);
+};
+
 /// This kernel sums each block's part of its channels.
-///
-/// Terms has `Element`, `Coefficients`, batch (2 or 4), coefficients(c), load(step,
-/// aligned, there), which gives what has been read of a vector, and add(loaded, i, coefficients,
-/// there, sums) for an element of it.
-template <class Terms, class Walk>
+template <SumTerms Terms, TensorWalk Walk>
 struct SumParts {
   static constexpr int threads = block_threads;
   static constexpr int at_once = Walk::at_once;
@@ -333,7 +338,7 @@ constexpr std::size_t bytes_of_parts(std::int64_t parts, std::int64_t channels) 
 
 /// Sums `terms` over x with kernels that it starts by launch(blocks, kernel, what we are doing).
 /// `workspace` has bytes_of_parts and is aligned to 16 bytes.
-template <class Terms, class Launcher>
+template <SumTerms Terms, class Launcher>
 void sum_channels(const ConstTensorView& x, const Terms& terms, const float* weight, bool aligned,
                   double* sums, void* workspace, const Launcher& launch) {
   const Shape& shape = x.shape();

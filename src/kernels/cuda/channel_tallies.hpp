@@ -17,12 +17,17 @@
 
 namespace syncbn::kernels::cuda {
 
+/// TallyTerms call tally(p, q, r) for a vector's i-th element if it is there: the terms of the two
+/// sums are p and q * r.
+template <class T>
+concept TallyTerms = VectorReader<T> &&
+    requires(const T& terms, const Loaded<T>& loaded, const typename T::Coefficients& k,
+             void (*tally)(double p, double q, double r)) {
+  terms.add(loaded, 0, k, AllThere{}, tally);
+};
+
 /// This kernel tallies the terms of the wanted channels.
-///
-/// Terms has `Element`, `Coefficients`, batch, coefficients(c), load(step, aligned, there), and
-/// add(loaded, i, coefficients, there, tally), which calls tally(p, q, r) for the i-th element if
-/// it is there: the terms of the two sums are p and q * r.
-template <class Tally, class Terms, class Walk>
+template <ThreadTally Tally, TallyTerms Terms, TensorWalk Walk>
 struct TallyChannels {
   static constexpr int threads = block_threads;
   static constexpr int sets = Walk::sets;
@@ -244,7 +249,7 @@ struct TallyChannels {
 
 /// Tallies the terms of x with a kernel that it starts by launch(blocks, kernel, what we are
 /// doing). TallyOf<sets> is the Tally.
-template <template <int> class TallyOf, class Terms, class Launcher>
+template <template <int> class TallyOf, TallyTerms Terms, class Launcher>
 void tally_channels(const ConstTensorView& x, const Terms& terms, const float* weight, bool aligned,
                     const channels::ExactChannels& of, std::uint64_t* words, const Launcher& launch,
                     const char* doing) {

@@ -11,7 +11,7 @@
 namespace syncbn::kernels::cuda {
 
 /// This kernel takes a step of src/channels, one thread for each channel.
-template <class Step>
+template <channels::ChannelStep Step>
 struct EachChannel {
   static constexpr int threads = block_threads;
   static constexpr int at_once = 1;
@@ -36,7 +36,7 @@ struct EachChannel {
   }
 };
 
-template <class Step, class Launcher>
+template <channels::ChannelStep Step, class Launcher>
 void run_step(const Step& step, const Launcher& launch, const char* doing) {
   const EachChannel<Step> kernel{step};
   launch(kernel.blocks(), kernel, doing);

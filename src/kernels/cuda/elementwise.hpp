@@ -12,13 +12,20 @@
 
 namespace syncbn::kernels::cuda {
 
-/// This kernel loads and writes every vector. `Of` has `Element`, `Coefficients`, batch,
-/// coefficients(c), load(step, aligned, there), and write(step, aligned, loaded, there,
-/// coefficients_of), where coefficients_of(i) is for a vector's i-th element.
+/// A VectorWriter writes what follows from a vector that it has read; coefficients_of(i) are those
+/// of the vector's i-th element.
+template <class W>
+concept VectorWriter = VectorReader<W> &&
+    requires(const W& writer, const Step<vector_size<typename W::Element>>& step,
+             const Loaded<W>& loaded, const typename W::Coefficients& (*coefficients_of)(int)) {
+  writer.write(step, true, loaded, AllThere{}, coefficients_of);
+};
+
+/// This kernel loads and writes every vector.
 ///
 /// No block waits for another, and each thread reads a vector before it writes it, so outputs may
 /// be inputs.
-template <class Of, class Walk>
+template <VectorWriter Of, TensorWalk Walk>
 struct Elementwise {
   static constexpr int threads = block_threads;
   static constexpr int at_once = Walk::at_once;
@@ -52,7 +59,7 @@ struct Elementwise {
   }
 };
 
-template <class Of, class Launcher>
+template <VectorWriter Of, class Launcher>
 void for_each_element(const ConstTensorView& x, const Of& of, const float* weight, bool aligned,
                       const Launcher& launch, const char* doing) {
   if (x.shape().size() == 0) {

@@ -18,6 +18,7 @@
 //
 // Indices of elements have 64 bits, also the product of all sizes of a tensor.
 
+#include <concepts>
 #include <cstdint>
 #include <numeric>
 
@@ -68,6 +69,26 @@ struct Step {
   int hi;
 
   SYNCBN_HOST_DEVICE bool whole() const { return lo == 0 && hi == kVector; }
+};
+
+/// A TensorWalk deals out a tensor's vectors to blocks and threads. A thread has `sets` sets of
+/// sums; channel(block, thread, i) is that of the i-th element of each of its vectors. Its steps
+/// come in order: next() gives one of no element when there are no more, and next_whole() is for
+/// steps of which are_whole() has said that they are whole.
+template <class W>
+concept TensorWalk = requires(const W& walk, typename W::Steps& steps, const Step<W::vector>& step,
+                              std::int64_t block, int i) {
+  { W::sets } -> std::convertible_to<int>;
+  { W::at_once } -> std::convertible_to<int>;
+  { walk.blocks() } -> std::same_as<std::int64_t>;
+  { walk.channel(block, i, i) } -> std::same_as<std::int64_t>;
+  { walk.even() } -> std::same_as<bool>;
+  { walk.steps(block, i) } -> std::same_as<typename W::Steps>;
+  { steps.any() } -> std::same_as<bool>;
+  { steps.are_whole(i) } -> std::same_as<bool>;
+  { steps.next_whole() } -> std::same_as<Step<W::vector>>;
+  { steps.next() } -> std::same_as<Step<W::vector>>;
+  { steps.weight_place(step, i) } -> std::same_as<std::int64_t>;
 };
 
 template <int kVector>

@@ -3,12 +3,10 @@
 
 // A Tally is what a thread takes terms into when their order must not matter, with room for each of
 // its sets. The arithmetic is that of kernels/cpu/tallies-inl.hpp.
-//
-// A Tally has `Mark`, fields (sums of 64 bits, or maxima), Grids for a channel, add(set, grids, p,
-// q, r) for terms p and q * r, sum(field, set) and mark(set).
 
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -37,6 +35,17 @@ struct Grids {
   SYNCBN_HOST_DEVICE static double whole(std::uint32_t upper) {
     return std::bit_cast<double>(static_cast<std::uint64_t>(upper) << 32);
   }
+};
+
+/// A ThreadTally takes the terms p and q * r into one of its sets. Its fields are sums of 64 bits,
+/// or maxima.
+template <class T>
+concept ThreadTally = requires(T& tally, const T& taken, const Grids& grids, int set, double term) {
+  { T::fields } -> std::convertible_to<int>;
+  { T::maxima } -> std::convertible_to<bool>;
+  tally.add(set, grids, term, term, term);
+  { taken.sum(0, set) } -> std::same_as<std::uint64_t>;
+  { taken.mark(set) } -> std::same_as<typename T::Mark>;
 };
 
 /// A FixedPointTally holds both sums in units of their windows; for f64 also in finer units. A set

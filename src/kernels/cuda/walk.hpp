@@ -3,7 +3,9 @@
 
 // This header takes a thread through its vectors.
 
+#include <concepts>
 #include <cstdint>
+#include <utility>
 
 #include "core/host_device.hpp"
 
@@ -56,12 +58,27 @@ SYNCBN_HOST_DEVICE void store_vector(T* to, const Step<vector_size<T>>& step, bo
   }
 }
 
+/// A VectorReader reads vectors of elements of type `Element`, `batch` of them back to back, and
+/// knows the coefficients of a channel. What load returns it has read of one vector.
+template <class R>
+concept VectorReader = requires(const R& reader, const Step<vector_size<typename R::Element>>& step,
+                                std::int64_t c) {
+  { R::batch } -> std::convertible_to<int>;
+  { reader.coefficients(c) } -> std::convertible_to<typename R::Coefficients>;
+  reader.load(step, true, AllThere{});
+};
+
+/// Loaded is what a VectorReader has read of a vector.
+template <VectorReader R>
+using Loaded = decltype(std::declval<const R&>().load(
+    std::declval<const Step<vector_size<typename R::Element>>&>(), true, AllThere{}));
+
 /// Calls load(step, there) for every vector of a thread, and take(step, loaded, there) with what
 /// that returns. Each `kBatch` vectors are a batch, after which it calls end_batch().
 ///
 /// A batch that is whole, aligned and without weights, as nearly all are, is loaded by kBatch calls
 /// of load, back to back, before any of it is taken.
-template <int kBatch, class Walk, class Load, class Take, class EndBatch>
+template <int kBatch, TensorWalk Walk, class Load, class Take, class EndBatch>
 SYNCBN_HOST_DEVICE void for_each_vector(const Walk& walk, std::int64_t block, int thread,
                                         bool aligned, const float* weights, Load load, Take take,
                                         EndBatch end_batch) {
