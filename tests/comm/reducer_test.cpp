@@ -5,13 +5,13 @@
 
 #include "comm/node/reducer.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstddef>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -147,7 +147,7 @@ std::vector<double> sum_in_rank_order(int ranks, std::size_t length) {
 }
 
 bool same_bits(const std::vector<double>& a, const std::vector<double>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
+  return std::ranges::equal(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)));
 }
 
 void expect_sums(Group& group) {
