@@ -28,6 +28,7 @@
 #include "bn/in_blocks.hpp"
 #include "bn/passes.hpp"
 #include "channels/finalize.hpp"
+#include "channels/for_each.hpp"
 #include "comm/group/group.hpp"
 
 namespace syncbn::bn {
@@ -106,12 +107,11 @@ void BackwardPass::end() {
   if (!layer_.options.affine) {
     return;
   }
-  const channels::AddParameterGradients add{layer_.channels, share.data(),
-                                            saved_.statistics.invstd.data(),
-                                            layer_.weight_grad.data(), layer_.bias_grad.data()};
-  for (std::int64_t c = 0; c < layer_.channels; ++c) {
-    add.of_channel(c);
-  }
+  channels::take_channels(
+      channels::AddParameterGradients{layer_.channels, share.data(),
+                                      saved_.statistics.invstd.data(), layer_.weight_grad.data(),
+                                      layer_.bias_grad.data()},
+      all_channels());
 }
 
 void backward(Layer& layer, const BackwardArguments& arguments, const Saved& saved) try {

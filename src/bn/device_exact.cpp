@@ -14,7 +14,9 @@ std::size_t bytes_of(std::int64_t count, std::size_t bytes) {
 
 /// Returns the length of the longest message, in doubles.
 std::int64_t message_words(std::int64_t channels, const channels::ExponentCode& code) {
-  return std::max(channels::most_words(channels), code.message_words(channels));
+  const channels::ExactPass longest{
+      .of = {}, .range = {0, channels}, .backward = true, .fine = true};
+  return std::max(longest.words(), code.message_words(channels));
 }
 
 /// Returns the count to start from: that of all positions, or 0 for weights that are counted next.

@@ -9,10 +9,6 @@
 namespace syncbn::bn {
 namespace {
 
-const float* data_or_null(PositionWeights position_weights) {
-  return position_weights.empty() ? nullptr : position_weights.data();
-}
-
 channels::CountLimbs count(const ConstTensorView& x, PositionWeights position_weights) {
   return channels::count_weights(data_or_null(position_weights), x.shape().per_channel());
 }

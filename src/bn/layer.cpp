@@ -70,9 +70,7 @@ void Layer::move_to_batch(DType dtype) {
         num_batches_tracked, options.momentum.value_or(1), !options.momentum);
     const channels::MoveRunning move{running(), shares, statistics.count, statistics.mean.data(),
                                      statistics.var.data()};
-    for (std::int64_t c = 0; c < channels; ++c) {
-      move.of_channel(c);
-    }
+    channels::take_channels(move, {0, channels});
     num_batches_tracked = shares.next;
     start_share = shares.start;
   }
@@ -87,9 +85,7 @@ void Layer::move_to_batch(DType dtype) {
                                          .nearness = nearness,
                                          .pivot = pivot.data(),
                                          .next_var = expected_var()};
-  for (std::int64_t c = 0; c < channels; ++c) {
-    choose.of_channel(c);
-  }
+  channels::take_channels(choose, {0, channels});
   knows_mean = true;
 }
 

@@ -14,6 +14,7 @@
 #include "syncbn/error.hpp"
 
 #include "channels/finalize.hpp"
+#include "channels/for_each.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -22,10 +23,6 @@ constexpr std::int64_t cache_parts = 8;
 
 std::int64_t bytes_of(const ConstTensorView& x) {
   return x.shape().size() * static_cast<std::int64_t>(size_of(x.dtype()));
-}
-
-const float* data_or_null(PositionWeights position_weights) {
-  return position_weights.empty() ? nullptr : position_weights.data();
 }
 
 /// Returns how to run a kernel that writes a tensor like x. It writes past the cache if x and its
@@ -118,9 +115,7 @@ void finalize(const ChannelRange& channels, std::span<const double> sums,
                                                 out.mean.data(),
                                                 out.var.data(),
                                                 out.invstd.data()};
-  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
-    statistics.of_channel(c);
-  }
+  channels::take_channels(statistics, channels);
 }
 
 void normalize(const ConstTensorView& x, const ChannelRange& channels, const Statistics& statistics,
@@ -183,9 +178,7 @@ void input_gradient(const BackwardContext& context, const ChannelRange& channels
                                                        frozen,
                                                        working.mean_dz.data(),
                                                        working.grad_slope.data()};
-  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
-    coefficients.of_channel(c);
-  }
+  channels::take_channels(coefficients, channels);
   const kernels::Upstream upstream = upstream_of(context, channels, working);
   in_range_of(context.x.dtype(), backend, channels, context.statistics, working,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {

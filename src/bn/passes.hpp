@@ -23,6 +23,11 @@ inline ChannelRange all_channels(const ConstTensorView& x) {
 /// InvalidArgument unless there are N * S weights, all finite and at least 0.
 double count_of(const ConstTensorView& x, PositionWeights position_weights);
 
+/// Returns null for no weights.
+inline const float* data_or_null(PositionWeights position_weights) {
+  return position_weights.empty() ? nullptr : position_weights.data();
+}
+
 /// Returns into how many blocks to cut the channels, so that what the sums have read of a tensor
 /// and its gradient is still in the cache when the second pass comes. 1 is not to cut them at all.
 std::int64_t blocks_of(const ConstTensorView& x, Backend backend);

@@ -114,7 +114,7 @@ void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
   std::ranges::fill(layer.pivot, 0.0);
   layer.knows_mean = false;
   if (layer.is_exact()) {
-    layer.working.exact.emplace(layer.channels);  // its windows start anew
+    layer.working.exact->forget();
   }
 }
 

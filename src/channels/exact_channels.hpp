@@ -87,11 +87,6 @@ struct ExactPass {
   }
 };
 
-/// Returns the number of doubles in the longest message of sums, a backward's of f64.
-constexpr std::int64_t most_words(std::int64_t channels) {
-  return 9 * channels + count_words;
-}
-
 // --- special values ----------------------------------------------------------------------------
 
 /// These bits say which special values a sum has among its terms.

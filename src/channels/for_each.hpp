@@ -21,16 +21,19 @@ concept PlainStep = requires(const S& step, std::int64_t c) {
   step.of_channel(c);
 };
 
+template <class S>
+concept StepOfChannel = PlainStep<S> || KnowingStep<S>;
+
 /// A ChannelStep says what is done for one channel, and what is done once, whatever the channels.
 template <class S>
 concept ChannelStep = requires(const S& step) {
-  requires PlainStep<S> || KnowingStep<S>;
+  requires StepOfChannel<S>;
   { step.channels() } -> std::convertible_to<ChannelRange>;
   step.once();
 };
 
 /// Takes a step for these channels.
-template <ChannelStep Step>
+template <StepOfChannel Step>
 SYNCBN_HOST_DEVICE void take_channels(const Step& step, const ChannelRange& channels) {
   if constexpr (KnowingStep<Step>) {
     const auto known = step.known();

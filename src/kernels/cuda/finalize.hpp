@@ -57,7 +57,8 @@ struct FinalizeForward {
   SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
     const std::int64_t all = statistics.channels;
     const double n = statistics.sums[2 * all];
-    if (batches != nullptr && n > 0) {
+    const bool moves = batches != nullptr && n > 0;
+    if (moves) {
       block.every_thread([&](int thread) {
         if (thread == 0) {
           shared.shares = channels::BatchShares::after(*batches, momentum, cumulative);
@@ -70,7 +71,7 @@ struct FinalizeForward {
       channels::ChooseNextPivot next = choose;
       of_batch.n = n;
       next.nearness = near_enough(n);
-      if (batches != nullptr) {
+      if (moves) {
         of_batch.shares = shared.shares;
         next.start_share = shared.shares.start;
       }
@@ -78,7 +79,7 @@ struct FinalizeForward {
         choose.pivot[c] = channels::to_pivot(choose.pivot[c], choose.dtype);
         statistics.of_channel(c);
         affine.of_channel(c, statistics.invstd[c]);
-        if (n > 0 && batches != nullptr) {
+        if (moves) {
           of_batch.of_channel(c);
         }
         if (n > 0) {
