@@ -1,8 +1,8 @@
-# syncbn_add_test(NAME SOURCES file... [LIBRARIES lib...] [OBJECTS lib...] [TIMEOUT seconds]
-#                 [LABELS label...] [RANKS n...])
+# syncbn_add_test(NAME SOURCES file... [LIBRARIES lib...] [TIMEOUT seconds] [LABELS label...]
+#                 [RANKS n...])
 #
-# A GoogleTest executable made of SOURCES and of the object libraries OBJECTS, registered as the
-# CTest test NAME. Its main, and what `syncbn::test::on_ranks` means in it, come from tests/support.
+# A GoogleTest executable made of SOURCES, registered as the CTest test NAME. Its main, and what
+# `syncbn::test::on_ranks` means in it, come from tests/support.
 #
 # With RANKS the same sources also become a program for mpirun (when there is MPI), registered once
 # per count as NAME/mpi/n; NAME itself then runs them with 1 to 4 threads as ranks. Every entry has
@@ -11,7 +11,7 @@
 # PART/, tests_gpu those labelled gpu.
 function(syncbn_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT"
-                        "SOURCES;LIBRARIES;OBJECTS;LABELS;RANKS")
+                        "SOURCES;LIBRARIES;LABELS;RANKS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "syncbn_add_test(${name}): SOURCES missing or unknown argument "
                         "'${arg_UNPARSED_ARGUMENTS}'")
@@ -29,8 +29,7 @@ function(syncbn_add_test name)
 
   add_executable(${target}_test)
   syncbn_build_with_tests_of(${name} ${target}_test)
-  target_link_libraries(${target}_test PRIVATE ${target}_objects ${arg_OBJECTS}
-                                               syncbn_test_threads)
+  target_link_libraries(${target}_test PRIVATE ${target}_objects syncbn_test_threads)
   add_test(NAME ${name} COMMAND ${target}_test)
   if("gpu" IN_LIST arg_LABELS)
     syncbn_build_with_tests_of(gpu ${target}_test)
@@ -43,8 +42,7 @@ function(syncbn_add_test name)
   if(arg_RANKS AND SYNCBN_MPI)
     add_executable(${target}_mpi_test)
     syncbn_build_with_tests_of(${name} ${target}_mpi_test)
-    target_link_libraries(${target}_mpi_test PRIVATE ${target}_objects ${arg_OBJECTS}
-                                                     syncbn_test_mpi)
+    target_link_libraries(${target}_mpi_test PRIVATE ${target}_objects syncbn_test_mpi)
     foreach(ranks IN LISTS arg_RANKS)
       syncbn_add_mpi_run(${name}/mpi/${ranks} ${ranks} TIMEOUT ${arg_TIMEOUT}
                          LABELS mpi ${arg_LABELS} COMMAND ${target}_mpi_test)

@@ -2,7 +2,8 @@
 #
 # The library itself: C++20, Highway (SIMD), nlohmann_json (safetensors headers; headers only),
 # and where wanted OpenMP (threads), MPI (the communicator, a library of its own), CUDA (kernels for
-# its devices) and the header of NCCL (sums over them), which is opened at run time.
+# its devices, of which the host may emulate one) and the header of NCCL (sums over them), which is
+# opened at run time.
 # The tool on top: Boost.Program_options, fmt, and where wanted oneDNN (the trainer's convolutions, and
 # bench's rival) with zlib (gzipped data sets). The tests: GoogleTest.
 
@@ -76,6 +77,12 @@ if(SYNCBN_OPENMP)
 endif()
 syncbn_resolve(SYNCBN_OPENMP "OpenMP" OpenMP_CXX_FOUND)
 
+# Without CUDA itself the library may have a device that is the host (src/cuda/emulated.hpp).
+set(SYNCBN_CUDA_EMULATED OFF)
+if(SYNCBN_CUDA STREQUAL "EMULATED")
+  set(SYNCBN_CUDA_EMULATED ON)
+  set(SYNCBN_CUDA OFF)
+endif()
 if(SYNCBN_CUDA)
   include(CheckLanguage)
   check_language(CUDA)
@@ -83,6 +90,9 @@ if(SYNCBN_CUDA)
   find_package(CUDAToolkit 12 QUIET)
 endif()
 syncbn_resolve(SYNCBN_CUDA "the CUDA toolkit, 12 or newer" nvcc_FOUND CUDAToolkit_FOUND)
+if(SYNCBN_CUDA_EMULATED)
+  set(SYNCBN_CUDA_WHY "the host emulates a device")
+endif()
 if(SYNCBN_CUDA)
   # A100, H100 and H200, B100 and B200; others of the same major number run the code of the first of
   # them, later ones compile that of the last.

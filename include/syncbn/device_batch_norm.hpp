@@ -77,7 +77,7 @@ class SYNCBN_API DeviceBatchNorm {
  public:
   /// Local. Makes a layer as BatchNorm's constructor does, and waits for the device. `backend` and
   /// `channel_blocks` of the options mean nothing here, and compare_parameters compares gamma and
-  /// beta of all channels each time. Throws NotConfigured in a build without CUDA.
+  /// beta of all channels each time. Throws NotConfigured in a build without a device.
   DeviceBatchNorm(std::int64_t channels, DeviceCommunicator group, BatchNormOptions options = {});
   DeviceBatchNorm(DeviceBatchNorm&&) noexcept;
   DeviceBatchNorm& operator=(DeviceBatchNorm&&) noexcept;

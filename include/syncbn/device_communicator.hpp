@@ -30,8 +30,8 @@ using CudaStream = CUstream_st*;
 /// time, and after a CommError it is unusable. A message that fails on a stream is noticed after
 /// the call that put it there: by the next call of this object, whichever it is.
 ///
-/// Functions that make a communicator throw NotConfigured in a build without CUDA; so does `nccl`
-/// in one without NCCL, and where a rank has no NCCL to use.
+/// Functions that make a communicator throw NotConfigured in a build without CUDA or an emulated
+/// device; so does `nccl` in one without NCCL, and where a rank has no NCCL to use.
 class SYNCBN_API DeviceCommunicator {
  public:
   /// Local. Makes a group of one rank, whose sums do nothing.

@@ -31,7 +31,8 @@ constexpr Word<Summation> summation_words[] = {
     {"builtin", Summation::builtin}, {"mpi", Summation::mpi}, {"nccl", Summation::nccl}};
 constexpr Word<Summation> cpu_summation_words[] = {{"builtin", Summation::builtin},
                                                    {"mpi", Summation::mpi}};
-constexpr Word<Device> device_words[] = {{"cpu", Device::cpu}, {"cuda", Device::cuda}};
+constexpr Word<Device> device_words[] = {
+    {"cpu", Device::cpu}, {"cuda", Device::cuda}, {"emulated", Device::emulated}};
 
 double seconds_of(std::chrono::milliseconds time) {
   return std::chrono::duration<double>(time).count();
@@ -179,7 +180,9 @@ CommandLine::CommandLine(std::string_view command, std::string_view purpose, Run
   section("General");
   add("help", {}, "this text", [](const std::string&) {});
   if (devices == RunsOn::cpu_or_cuda) {
-    choice("device", description_->device, device_words, "where layers and tensors are");
+    choice("device", description_->device, device_words,
+           "where layers and tensors are; emulated is a CUDA device that the host emulates, in "
+           "builds with -DSYNCBN_CUDA=EMULATED");
   }
   number("timeout", description_->timeout, timeout_range, "SECONDS",
          "how long a rank waits for the others before it gives up");

@@ -73,12 +73,12 @@ void declare(CommandLine& command, Request& request) {
 void refuse_on_device(const CommandLine& command, const Request& request) {
   if (std::ranges::count(request.options.rivals, Rival::onednn) > 0) {
     throw UsageError(
-        "--compare onednn and --device cuda contradict each other (this oneDNN is for CPUs). "
+        "--compare onednn and --device contradict each other (this oneDNN is for CPUs). "
         "Compare with local or exact, or leave out --device.");
   }
   if (command.given("threads")) {
     throw UsageError(
-        "--threads and --device cuda contradict each other (kernels are on the device). Leave out "
+        "--threads and --device contradict each other (kernels are on the device). Leave out "
         "--threads.");
   }
 }
@@ -88,7 +88,7 @@ void apply(const CommandLine& command, const Request& request) {
     throw UsageError(
         "--batch and --shapes NxCxHxW contradict each other: N is the batch. Leave out --batch.");
   }
-  if (command.device() == Device::cuda) {
+  if (command.device() != Device::cpu) {
     refuse_on_device(command, request);
   }
   if (request.threads && !set_thread_count(*request.threads)) {
@@ -156,8 +156,9 @@ int Bench::run(const World& world) {
   prepare_flight_directory(ranks, command_line().exchange().flight_record);
 
   BenchReport report{request_.options, ranks.size(), thread_count(), world.transport, {}, {}};
-  if (command_line().device() == Device::cuda) {
-    const DeviceWorld devices = open_devices(world, command_line().exchange());
+  if (command_line().device() != Device::cpu) {
+    const DeviceWorld devices =
+        open_devices(world, command_line().device(), command_line().exchange());
     report.transport = devices.exchange;
     report.device = devices.device;
     report.layers = time_layers(shapes, ranks, [&](const LayerShape& shape) {

@@ -96,8 +96,8 @@ int Check::run(const World& world) {
   outcome.ranks = world.communicator.size();
   outcome.transport = world.transport;
   outcome.cases = make_cases(selection_);
-  if (selection_.device == Device::cuda) {
-    const DeviceWorld devices = open_devices(world, command_line().exchange());
+  if (selection_.device != Device::cpu) {
+    const DeviceWorld devices = open_devices(world, selection_.device, command_line().exchange());
     outcome.device = devices.device;
     outcome.transport = devices.exchange;
     run_cases(layers_on_device(devices.all, devices.own), world.communicator, outcome);

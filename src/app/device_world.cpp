@@ -20,13 +20,25 @@
 namespace syncbn::app {
 namespace {
 
+/// Throws UsageError if this build has no devices of that kind.
+void require_build_for(Device wanted) {
+  if (wanted == Device::emulated && !with_cuda_emulated) {
+    throw UsageError(
+        fmt::format("--device emulated cannot be had (this build has {}). Configure with "
+                    "-DSYNCBN_CUDA=EMULATED, or give --device {}.",
+                    with_cuda ? "CUDA" : "no emulated device", with_cuda ? "cuda" : "cpu"));
+  }
+  if (wanted == Device::cuda && !with_cuda) {
+    throw UsageError(fmt::format(
+        "--device cuda cannot be had (this build {}). Configure with -DSYNCBN_CUDA=ON, or give "
+        "--device {}.",
+        with_cuda_emulated ? "emulates its device" : "has no CUDA",
+        with_cuda_emulated ? "emulated" : "cpu"));
+  }
+}
+
 /// Collective. Throws UsageError on every rank if one has no device.
 void require_device_everywhere(const Communicator& ranks, int devices) {
-  if (!with_cuda) {
-    throw UsageError(
-        "--device cuda cannot be had (this build has no CUDA). Configure with -DSYNCBN_CUDA=ON, "
-        "or give --device cpu.");
-  }
   const std::array<double, 1> mine = {static_cast<double>(devices)};
   const std::vector<double> all = ranks.all_gather(mine);
   std::vector<int> without;
@@ -88,7 +100,8 @@ std::string names_of_all(const Communicator& world, const std::string& own) {
 
 }  // namespace
 
-DeviceWorld open_devices(const World& world, const ExchangeOptions& exchange) {
+DeviceWorld open_devices(const World& world, Device wanted, const ExchangeOptions& exchange) {
+  require_build_for(wanted);
   const int devices = cuda::device_count();
   require_device_everywhere(world.communicator, devices);
   const int device = place_on_host(world.communicator) % devices;
@@ -118,7 +131,7 @@ std::string why_no_device() {
 }  // namespace
 
 std::string describe_own_devices() {
-  if (!with_cuda) {
+  if (!with_cuda && !with_cuda_emulated) {
     return "none (this build has no CUDA)";
   }
   std::map<std::string, int> counts;

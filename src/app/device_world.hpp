@@ -19,11 +19,11 @@ struct DeviceWorld {
   DeviceFacts device;
 };
 
-/// Collective. Makes a device current on each rank; the ranks of a host take its devices in turn.
-/// They sum with NCCL if they can and the options do not say otherwise, else through the host.
-/// Throws UsageError on every rank if one has no device, or if the options ask for NCCL and it
-/// cannot be used.
-DeviceWorld open_devices(const World& world, const ExchangeOptions& exchange);
+/// Collective. Makes a device of the kind `wanted`, not cpu, current on each rank; the ranks of a
+/// host take its devices in turn. They sum with NCCL if they can and the options do not say
+/// otherwise, else through the host. Throws UsageError on every rank if one has no such device, or
+/// if the options ask for NCCL and it cannot be used.
+DeviceWorld open_devices(const World& world, Device wanted, const ExchangeOptions& exchange);
 
 /// Names the devices that this process can use, "2 x NVIDIA H100 80GB HBM3", or says why there is
 /// none.

@@ -31,6 +31,14 @@ void line(std::string_view caption, const std::string& text) {
   print(fmt::format("{:<14}{}\n", caption, text));
 }
 
+/// Returns the version of the CUDA that this build is for.
+std::string cuda_here() {
+  if (with_cuda_emulated) {
+    return "emulated";
+  }
+  return with_cuda ? cuda_version : "no";
+}
+
 /// Returns the version of the NCCL that this rank would use.
 std::string nccl_here() {
   if (!with_nccl) {
@@ -92,9 +100,9 @@ int Info::run(const World& world) {
   }
   line("syncbn", std::string(version()));
   line("build", fmt::format("{}, {}, {}", compiler, build_type, processor));
-  line("with", fmt::format("MPI {}, OpenMP {}, oneDNN {}, CUDA {}, NCCL {}",
-                           with_mpi ? "yes" : "no", with_openmp ? "yes" : "no",
-                           bench::onednn_version(), with_cuda ? cuda_version : "no", nccl_here()));
+  line("with",
+       fmt::format("MPI {}, OpenMP {}, oneDNN {}, CUDA {}, NCCL {}", with_mpi ? "yes" : "no",
+                   with_openmp ? "yes" : "no", bench::onednn_version(), cuda_here(), nccl_here()));
   line("instructions", std::string(instruction_set()));
   line("threads", fmt::format("{} a rank", thread_count()));
   print_huge_pages(hosts, pages);

@@ -6,7 +6,7 @@
 
 namespace syncbn::cuda {
 
-/// Throws NotConfigured in a build without CUDA.
+/// Throws NotConfigured in a build without CUDA, unless the device is emulated.
 void require_cuda();
 
 /// Returns how many CUDA devices this process can use; 0 also where there is no driver.

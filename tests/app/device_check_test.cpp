@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The check of layers on devices, with the host in the device's place.
+// The check of layers on devices, with one that the host emulates.
 
 #include <cmath>
 #include <fstream>
@@ -32,13 +32,13 @@ TEST(DeviceCheck, FindsNothingWrong) {
   on_ranks([](const Communicator& ranks) {
     const ScratchDirectory scratch;
     const std::string file = (scratch.path() / "check.json").string();
-    EXPECT_EQ(run_command(app::make_check(), {"--device", "cuda", "--json", file}, ranks), 0);
+    EXPECT_EQ(run_command(app::make_check(), {"--device", "emulated", "--json", file}, ranks), 0);
     if (ranks.rank() != 0) {
       return;
     }
     const auto report = nlohmann::json::parse(std::ifstream(file));
-    EXPECT_EQ(report["device"]["name"], "the host");
-    EXPECT_EQ(report["transport"], "over the ranks themselves");
+    EXPECT_EQ(report["device"]["name"], "emulated: the host runs the kernels of a device");
+    EXPECT_EQ(report["transport"], "staged through the host, threads");
     EXPECT_EQ(report["results"].size(), 4 * 9);
     EXPECT_EQ(report["local_control"].is_null(), ranks.size() == 1);
     for (const auto& result : report["results"]) {
@@ -51,10 +51,10 @@ TEST(DeviceCheck, ProvesThatExactSumsDoNotDependOnTheRanks) {
   on_ranks([](const Communicator& ranks) {
     const ScratchDirectory scratch;
     const std::string file = (scratch.path() / "check.json").string();
-    EXPECT_EQ(run_command(
-                  app::make_check(),
-                  {"--device", "cuda", "--exact", "--quick", "--dtype", "f32,bf16", "--json", file},
-                  ranks),
+    EXPECT_EQ(run_command(app::make_check(),
+                          {"--device", "emulated", "--exact", "--quick", "--dtype", "f32,bf16",
+                           "--json", file},
+                          ranks),
               0);
     if (ranks.rank() != 0) {
       return;
@@ -96,7 +96,7 @@ bool finds(const Communicator& ranks, Quantity quantity, void (*perturb)(StepRes
   };
   Findings findings;
   SharedBits bits;
-  const Case one{.device = app::Device::cuda, .shape = {16, 5, 9}};
+  const Case one{.device = app::Device::emulated, .shape = {16, 5, 9}};
   run_case(make, one, 0, 1, ranks, findings, bits);
   findings.merge(ranks);
   EXPECT_TRUE(bits.same_on_all(ranks));
@@ -119,7 +119,7 @@ TEST(DeviceCheck, FindsASingleNumberThatIsALittleOff) {
 
 TEST(DeviceCheck, TellsLocalBatchNormApart) {
   on_ranks([](const Communicator& ranks) {
-    const Case one{.device = app::Device::cuda, .shape = {16, 31, 9}};
+    const Case one{.device = app::Device::emulated, .shape = {16, 31, 9}};
     const Worst worst = run_local(layers_over(ranks), one, 1, ranks);
     if (ranks.size() == 1) {
       EXPECT_TRUE(worst.good());

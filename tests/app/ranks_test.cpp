@@ -99,7 +99,7 @@ TEST(Ranks, MissingDevicesAreToldOnce) {
     EXPECT_EQ(ended.code, 2) << ended.err;
     EXPECT_THAT(ended.out, testing::IsEmpty());
     EXPECT_EQ(count(ended.err, "--device cuda cannot be had ("), 1) << ended.err;
-    EXPECT_THAT(ended.err, HasSubstr("or give --device cpu."));
+    EXPECT_THAT(ended.err, HasSubstr("or give --device "));
   }
 }
 

@@ -121,9 +121,9 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"check --timeout nan", {"--timeout", "'nan'"}},
         Refused{"check --timeout 3 --report-after 9", {"--report-after 9", "3 s (--timeout)"}},
         Refused{"check --flight-record /dev/null/x", {"--flight-record", "cannot be made"}},
-        Refused{"check --device gpu", {"--device", "'gpu'", "cpu, cuda"}},
+        Refused{"check --device gpu", {"--device", "'gpu'", "cpu, cuda, emulated"}},
         Refused{"check --exchange nccl", {"--exchange nccl", "--device is cpu"}},
-        Refused{"bench --device cuda --compare onednn", {"--compare onednn", "--device cuda"}},
+        Refused{"bench --device cuda --compare onednn", {"--compare onednn", "--device"}},
         Refused{"train --exchange nccl", {"--exchange", "'nccl'", "builtin, mpi"}},
         Refused{"bench --repeat 0", {"--repeat", "from 1 to ", "'0'"}},
         Refused{"bench --min-time -1", {"--min-time", "from 0 to ", "'-1'"}},
@@ -149,6 +149,21 @@ TEST(Failure, OfADirectoryForFlightRecordsThatCannotBeWrittenToIsToldBeforeTheWo
   EXPECT_EQ(ended.code, 2);
   EXPECT_THAT(ended.out, IsEmpty());
   EXPECT_THAT(ended.err, HasSubstr("/proc/self cannot be written to"));
+}
+
+TEST(Failure, OfADeviceThatThisBuildLacksNamesOneThatItHas) {
+  int refused = 0;
+  for (const std::string device : {"cuda", "emulated"}) {
+    const Ended ended = run_tool("check --quick --dtype f32 --device " + device);
+    if (ended.code != 0) {
+      ++refused;
+      EXPECT_EQ(ended.code, 2) << ended.err;
+      EXPECT_THAT(ended.out, IsEmpty());
+      EXPECT_THAT(ended.err, AllOf(HasSubstr("--device " + device + " cannot be had (this build"),
+                                   HasSubstr("or give --device ")));
+    }
+  }
+  EXPECT_GE(refused, 1) << "a device is real or emulated";
 }
 
 TEST(Failure, OfTheCommandLineLeavesNoDirectoryForFlightRecords) {

@@ -5,10 +5,12 @@
 #include <span>
 #include <vector>
 
+#include "cuda/device_buffer.hpp"
+
 namespace syncbn::test {
 
-// The device of a test: a CUDA device (device_cuda.cpp), or the host in its place
-// (device_on_host.cpp). Sums over ranks are those of DeviceCommunicator::staged.
+// The device of a test: a CUDA device, or the one that the host emulates. Sums over ranks are those
+// of DeviceCommunicator::staged.
 
 /// Why there is none; "" if there is.
 const char* no_device();
@@ -17,14 +19,11 @@ const char* no_device();
 class DeviceMemory {
  public:
   explicit DeviceMemory(std::span<const std::byte> bytes);
-  ~DeviceMemory();
-  DeviceMemory(const DeviceMemory&) = delete;
-  DeviceMemory& operator=(const DeviceMemory&) = delete;
 
-  void* data() const { return data_; }
+  void* data() const { return buffer_.data(); }
 
  private:
-  void* data_ = nullptr;  ///< of no byte
+  cuda::DeviceBuffer buffer_;
 };
 
 /// What it holds there, when all that was put on the default stream is done.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The layer for devices over another library's collective, with the host as the device.
+// The layer for devices over another library's collective, with a device that the host emulates.
 
 #include <cstddef>
 #include <cstring>

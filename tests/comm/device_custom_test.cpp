@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A framework's own collective as the sum of device memory. The host is every rank's device: its
-// streams are threads, on which the collective meets the other ranks'.
+// A framework's own collective as the sum of device memory. The host emulates every rank's device:
+// its streams are threads, on which the collective meets the other ranks'.
 
 #include <algorithm>
 #include <atomic>
@@ -31,7 +31,7 @@
 
 #include "comm/device/device_message.hpp"
 #include "comm/device/device_sum.hpp"
-#include "support/cuda_on_host.hpp"
+#include "cuda/emulated.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 

@@ -52,7 +52,7 @@ TEST_P(CudaOnHostTest, TheOrderOfThreadsAndBlocksDoesNotMatter) {
 TEST(HostBlockTest, OrderShowsThreadsThatDoNotWait) {
   const auto sum = [](Order order) {
     int shared[8] = {1, 1, 1, 1, 1, 1, 1, 1};
-    HostBlock(0, 8, order).every_thread([&](int thread) {
+    cuda::HostBlock(0, 8, order).every_thread([&](int thread) {
       if (thread > 0) {
         shared[thread] += shared[thread - 1];
       }

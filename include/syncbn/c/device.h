@@ -12,8 +12,8 @@
  * stream and return. Memory that is passed must not be used otherwise until the stream is done with
  * it.
  *
- * In a build without CUDA, functions that make a communicator return SYNCBN_NOT_CONFIGURED, so that
- * there is no layer either.
+ * In a build without CUDA or an emulated device, functions that make a communicator return
+ * SYNCBN_NOT_CONFIGURED, so that there is no layer either.
  */
 
 #include "syncbn/c/syncbn.h"

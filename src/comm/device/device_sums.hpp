@@ -11,7 +11,7 @@
 namespace syncbn::comm {
 
 // These make the sums of DeviceCommunicator's functions of the same names. In a build without CUDA
-// all of them throw NotConfigured, in one without NCCL nccl_sum does.
+// or an emulated device all of them throw NotConfigured, in one without NCCL nccl_sum does.
 std::unique_ptr<DeviceSum> self_sum();
 std::unique_ptr<DeviceSum> staged_sum(Communicator host, Deadlines deadlines);
 std::unique_ptr<DeviceSum> nccl_sum(const Communicator& bootstrap, Deadlines deadlines);

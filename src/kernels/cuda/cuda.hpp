@@ -10,7 +10,7 @@
 // All pointers, those of tensor views too, are to device memory, which stays the caller's. Every
 // function puts its work on `stream` and returns; it does not wait, allocate or copy anything, so
 // that it may be captured in a graph. Arguments have been validated. DeviceError is thrown if work
-// cannot be launched. A build without CUDA throws NotConfigured.
+// cannot be launched. A build without CUDA or an emulated device throws NotConfigured.
 //
 // Results depend neither on the device nor on how its blocks are scheduled: every run gives the
 // same bits. Tensors need only be aligned to their elements. Reads and writes are fastest for

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// This header runs a kernel on the device. A kernel is a small object, copied there, whose
+// This header runs a kernel on a stream. A kernel is a small object, copied to the device, whose
 // operator()(block, shared) is what a block does: phases one after the other, in each of which
 // every thread does body(thread). Threads hand over to each other between phases only, through
-// `shared`. Tests run the same objects on the host, a thread at a time.
+// `shared`. Compiled by nvcc, the kernel runs on the device; compiled as C++, for the emulated
+// device, on the host, a thread at a time.
+
+#include "kernels/cuda/cuda.hpp"
+
+#ifdef __CUDACC__
 
 #include <cuda_runtime.h>
 
 #include "cuda/check.hpp"
-#include "kernels/cuda/cuda.hpp"
 
 namespace syncbn::kernels::cuda {
 
@@ -43,3 +47,23 @@ struct OnStream {
 };
 
 }  // namespace syncbn::kernels::cuda
+
+#else
+
+#include "cuda/emulated.hpp"
+#include "kernels/cuda/on_host.hpp"
+
+namespace syncbn::kernels::cuda {
+
+struct OnStream {
+  Stream stream;
+
+  template <class Kernel>
+  void operator()(std::int64_t blocks, const Kernel& kernel, const char* doing) const {
+    syncbn::cuda::put_on(stream, [=] { OnHost()(blocks, kernel, doing); });
+  }
+};
+
+}  // namespace syncbn::kernels::cuda
+
+#endif

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cuda_runtime_api.h>
-
 #include "bn/device.hpp"
-#include "cuda/check.hpp"
+
 #include "cuda/device.hpp"
+#include "cuda/stream.hpp"
 
 namespace syncbn::test {
+namespace {
+
+const cuda::StreamView stream(nullptr);
+
+}  // namespace
 
 const char* no_device() {
   return cuda::device_count() == 0 ? "SKIPPED: no CUDA device" : "";
@@ -13,19 +17,16 @@ const char* no_device() {
 
 DeviceMemory::DeviceMemory(std::span<const std::byte> bytes) {
   if (!bytes.empty()) {
-    cuda::check(cudaMalloc(&data_, bytes.size()), "allocating memory");
-    cuda::check(cudaMemcpy(data_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
-                "filling it");
+    buffer_ = cuda::DeviceBuffer(bytes.size());
+    buffer_.upload(bytes, stream);
+    stream.synchronize();
   }
-}
-
-DeviceMemory::~DeviceMemory() {
-  cudaFree(data_);
 }
 
 void fetch(const void* from, std::span<std::byte> to) {
   if (!to.empty()) {
-    cuda::check(cudaMemcpy(to.data(), from, to.size(), cudaMemcpyDeviceToHost), "fetching results");
+    cuda::download(from, to, stream);
+    stream.synchronize();
   }
 }
 
