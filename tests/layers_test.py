@@ -117,7 +117,7 @@ class Layers(unittest.TestCase):
             ("src/core/seed.hpp", '#include "kernels/kernels.hpp"'),
             ("src/channels/seed.hpp", '#include "kernels/kernels.hpp"'),
             ("src/kernels/seed.cpp", '#include "comm/group/group.hpp"'),
-            ("src/kernels/cuda/seed.cu", '#include "bn/passes.hpp"'),
+            ("src/kernels/cuda/seed.cu", '#include "bn/host/phases.hpp"'),
             ("src/cuda/seed.cuh", '#include "kernels/kernels.hpp"'),
             ("src/kernels/seed.cpp", "#include <cuda_runtime.h>"),
             ("src/comm/group/seed.cpp", '# include "bn/validate.hpp"'),

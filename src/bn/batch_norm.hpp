@@ -7,8 +7,8 @@
 
 #include "syncbn/batch_norm.hpp"
 
-#include "bn/backward.hpp"
-#include "bn/forward.hpp"
+#include "bn/host/backward.hpp"
+#include "bn/host/forward.hpp"
 #include "bn/layer.hpp"
 
 namespace syncbn {

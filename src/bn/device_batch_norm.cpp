@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A DeviceBatchNorm puts the steps of forward.cpp and backward.cpp, where the formulas are, on a
-// stream. All that it knows per channel is in device memory.
+// A DeviceBatchNorm puts the steps of host/forward.cpp and host/backward.cpp, where the formulas
+// are, on a stream. All that it knows per channel is in device memory.
 
 #include "syncbn/device_batch_norm.hpp"
 
 #include <utility>
 #include <vector>
 
-#include "bn/device_memory.hpp"
+#include "bn/device/memory.hpp"
 #include "bn/options.hpp"
 #include "bn/validate.hpp"
 

@@ -4,7 +4,7 @@
 
 #include "syncbn/device_batch_norm.hpp"
 
-#include "bn/device_memory.hpp"
+#include "bn/device/memory.hpp"
 #include "bn/saved_values.hpp"
 
 namespace syncbn {

@@ -8,7 +8,7 @@
 
 #include "syncbn/error.hpp"
 
-#include "bn/passes.hpp"
+#include "bn/host/phases.hpp"
 #include "bn/validate.hpp"
 #include "channels/finalize.hpp"
 #include "channels/for_each.hpp"

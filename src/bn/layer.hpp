@@ -7,8 +7,8 @@
 
 #include "syncbn/batch_norm.hpp"
 
+#include "bn/host/workspace.hpp"
 #include "bn/options.hpp"
-#include "bn/workspace.hpp"
 #include "channels/finalize.hpp"
 
 namespace syncbn::bn {

@@ -8,7 +8,7 @@
 
 #include "core/default_arithmetic.hpp"
 
-#include "bn/passes.hpp"
+#include "bn/host/phases.hpp"
 #include "bn/validate.hpp"
 #include "channels/pivot.hpp"
 

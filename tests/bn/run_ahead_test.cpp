@@ -14,7 +14,7 @@
 
 #include <gtest/gtest.h>
 
-#include "bn/in_blocks.hpp"
+#include "bn/host/in_blocks.hpp"
 
 namespace syncbn::bn {
 namespace {

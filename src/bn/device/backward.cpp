@@ -7,13 +7,13 @@
 //           input_gradient     one read of x, dy, one write of dx
 // clang-format on
 //
-// With exact sums, the steps of device_exact.hpp take the place of the first two.
+// With exact sums, the steps of exact.hpp take the place of the first two.
 
 #include <optional>
 
 #include "syncbn/device_batch_norm.hpp"
 
-#include "bn/device_memory.hpp"
+#include "bn/device/memory.hpp"
 #include "bn/validate.hpp"
 
 namespace syncbn {

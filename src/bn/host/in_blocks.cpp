@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bn/in_blocks.hpp"
+#include "bn/host/in_blocks.hpp"
 
 #include <array>
 #include <exception>
@@ -7,7 +7,7 @@
 
 #include "syncbn/phases.hpp"
 
-#include "bn/passes.hpp"
+#include "bn/host/phases.hpp"
 
 namespace syncbn::bn {
 namespace {

@@ -14,7 +14,7 @@
 // If the reduced sums show that K was too far from the mean, the first two steps are repeated about
 // the mean they gave (repeated_sums.hpp). Every rank decides that alike, from the reduced values.
 
-#include "bn/forward.hpp"
+#include "bn/host/forward.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -24,9 +24,9 @@
 
 #include "core/default_arithmetic.hpp"
 
-#include "bn/in_blocks.hpp"
-#include "bn/passes.hpp"
-#include "bn/repeated_sums.hpp"
+#include "bn/host/in_blocks.hpp"
+#include "bn/host/phases.hpp"
+#include "bn/host/repeated_sums.hpp"
 #include "comm/group/group.hpp"
 
 namespace syncbn::bn {

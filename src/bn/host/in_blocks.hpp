@@ -21,7 +21,7 @@
 
 #include <cstdint>
 
-#include "bn/pass.hpp"
+#include "bn/host/pass.hpp"
 
 namespace syncbn::bn {
 

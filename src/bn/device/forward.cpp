@@ -7,14 +7,14 @@
 //           normalize          one read of x, one write of y
 // clang-format on
 //
-// With exact sums, the steps of device_exact.hpp take the place of the first two.
+// With exact sums, the steps of exact.hpp take the place of the first two.
 
 #include <optional>
 
 #include "syncbn/device_batch_norm.hpp"
 #include "syncbn/error.hpp"
 
-#include "bn/device_memory.hpp"
+#include "bn/device/memory.hpp"
 #include "bn/validate.hpp"
 
 namespace syncbn {

@@ -4,7 +4,7 @@
 //
 //   mean = K + s / n,   var = max(0, q / n - (s / n)^2),   invstd = 1 / sqrt(var + eps)
 
-#include "bn/passes.hpp"
+#include "bn/host/phases.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -10,7 +10,7 @@
 
 #include "syncbn/phases.hpp"
 
-#include "bn/workspace.hpp"
+#include "bn/host/workspace.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::bn {

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "bn/exact_sums.hpp"
-#include "bn/workspace.hpp"
+#include "bn/host/exact_sums.hpp"
+#include "bn/host/workspace.hpp"
 #include "comm/group/descriptor.hpp"
 #include "comm/group/group.hpp"
 

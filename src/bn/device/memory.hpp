@@ -13,7 +13,7 @@
 
 #include "syncbn/device_batch_norm.hpp"
 
-#include "bn/device_exact.hpp"
+#include "bn/device/exact.hpp"
 #include "bn/options.hpp"
 #include "comm/device/device_sum.hpp"
 #include "cuda/device_buffer.hpp"

@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "bn/passes.hpp"
+#include "bn/host/phases.hpp"
 #include "comm/group/group.hpp"
 
 namespace syncbn::bn {

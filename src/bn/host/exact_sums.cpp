@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bn/exact_sums.hpp"
+#include "bn/host/exact_sums.hpp"
 
 #include <algorithm>
 
-#include "bn/passes.hpp"
+#include "bn/host/phases.hpp"
 #include "channels/for_each.hpp"
 
 namespace syncbn::bn {

@@ -5,9 +5,9 @@
 
 #include "syncbn/batch_norm.hpp"
 
-#include "bn/exact_sums.hpp"
+#include "bn/host/exact_sums.hpp"
+#include "bn/host/pass.hpp"
 #include "bn/layer.hpp"
-#include "bn/pass.hpp"
 #include "bn/validate.hpp"
 
 namespace syncbn::bn {

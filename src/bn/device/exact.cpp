@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bn/device_exact.hpp"
+#include "bn/device/exact.hpp"
 
 #include <algorithm>
 #include <span>

@@ -14,7 +14,7 @@
 // infer, whose statistics are no function of x, a and b are gradients of the parameters only:
 // dx = gamma * invstd * dz.
 
-#include "bn/backward.hpp"
+#include "bn/host/backward.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -25,8 +25,8 @@
 
 #include "core/default_arithmetic.hpp"
 
-#include "bn/in_blocks.hpp"
-#include "bn/passes.hpp"
+#include "bn/host/in_blocks.hpp"
+#include "bn/host/phases.hpp"
 #include "channels/finalize.hpp"
 #include "channels/for_each.hpp"
 #include "comm/group/group.hpp"

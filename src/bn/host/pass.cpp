@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bn/pass.hpp"
+#include "bn/host/pass.hpp"
 
-#include "bn/plain_message.hpp"
+#include "bn/host/plain_message.hpp"
 
 namespace syncbn::bn {
 

@@ -9,7 +9,7 @@
 
 #include "syncbn/phases.hpp"
 
-#include "bn/workspace.hpp"
+#include "bn/host/workspace.hpp"
 #include "channels/exact_steps.hpp"
 #include "comm/group/group.hpp"
 

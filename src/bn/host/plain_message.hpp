@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "bn/workspace.hpp"
+#include "bn/host/workspace.hpp"
 #include "comm/group/descriptor.hpp"
 #include "comm/group/group.hpp"
 

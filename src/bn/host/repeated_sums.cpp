@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bn/repeated_sums.hpp"
+#include "bn/host/repeated_sums.hpp"
 
-#include "bn/plain_message.hpp"
+#include "bn/host/plain_message.hpp"
 #include "channels/pivot.hpp"
 #include "comm/group/fingerprint.hpp"
 

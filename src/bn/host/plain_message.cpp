@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bn/plain_message.hpp"
+#include "bn/host/plain_message.hpp"
 
 #include <algorithm>
 #include <cstddef>
