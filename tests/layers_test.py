@@ -23,14 +23,22 @@ MAY_INCLUDE = {
     "trainer": set(),
     "app": {"trainer", "kernels", "comm", "state", "cuda", "core"},
 }
-# Room of src/comm -> the other rooms whose headers it may include.
-ROOMS_OF_COMM = {
-    "group": set(),
-    "node": {"group"},
-    "host": {"node", "group"},
-    "mpi": {"host", "node", "group"},
-    "device": {"group"},
-    "nccl": {"device", "group"},
+# Part of src -> its rooms -> the other rooms whose headers each may include. "" is the part's own
+# directory; comm has nothing there.
+ROOMS = {
+    "comm": {
+        "group": set(),
+        "node": {"group"},
+        "host": {"node", "group"},
+        "mpi": {"host", "node", "group"},
+        "device": {"group"},
+        "nccl": {"device", "group"},
+    },
+    "bn": {
+        "": {"host", "device"},
+        "host": {""},
+        "device": {""},
+    },
 }
 # The files that may include headers of a backend.
 BACKEND_HEADER = re.compile(r"<(mpi\.h|mpi-ext\.h|nccl\.h|cuda.*)>")
@@ -75,11 +83,18 @@ def wrong_include(name, header):
     part = name.split("/")[1]
     if target != part and target not in MAY_INCLUDE[part]:
         return not_allowed(part, MAY_INCLUDE[part])
-    if target == part == "comm":
-        from_room, to_room = name.split("/")[2], header.split("/")[1]
-        if to_room != from_room and to_room not in ROOMS_OF_COMM.get(from_room, set()):
-            return not_allowed(f"comm/{from_room}", ROOMS_OF_COMM.get(from_room, set()))
+    if target == part and part in ROOMS:
+        from_room, to_room = room_of(name.removeprefix("src/")), room_of(header.strip('"'))
+        allowed = ROOMS[part].get(from_room, set())
+        if to_room != from_room and to_room not in allowed:
+            return not_allowed(f"{part}/{from_room}", {f"{part}/{room}" for room in allowed})
     return None
+
+
+def room_of(path):
+    """The directory inside a part, "" for the part's own."""
+    between = path.split("/")[1:-1]
+    return between[0] if between else ""
 
 
 def not_allowed(place, others):
@@ -124,6 +139,8 @@ class Layers(unittest.TestCase):
             ("src/comm/group/seed.cpp", '#include "comm/node/exchange.hpp"'),
             ("src/comm/device/seed.cpp", '#include "comm/nccl/comm.hpp"'),
             ("src/comm/seed.cpp", '#include "comm/group/group.hpp"'),
+            ("src/bn/host/seed.cpp", '#include "bn/device/place.hpp"'),
+            ("src/bn/device/seed.cpp", '#include "bn/host/phases.hpp"'),
             ("src/trainer/seed.cpp", '#include "core/visit_dtype.hpp"'),
             ("src/bn/seed.cpp", "#include <mpi.h>"),
             ("src/bn/seed.cpp", '#include "../core/visit_dtype.hpp"'),

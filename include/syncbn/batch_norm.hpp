@@ -3,13 +3,17 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "syncbn/array_view.hpp"
 #include "syncbn/communicator.hpp"
+#include "syncbn/device.hpp"
+#include "syncbn/device_communicator.hpp"
 #include "syncbn/export.h"
 #include "syncbn/phases.hpp"
 #include "syncbn/state.hpp"
@@ -69,32 +73,90 @@ struct BatchNormOptions {
   /// their two reads. It then makes one block of all channels where the whole tensor fits the
   /// cache, where messages are slow (together over a twentieth of a forward), or where a channel's
   /// elements lie apart (channels_last, planes below 32), as memory in small pieces is slower.
-  /// Results do not depend on it, beyond rounding.
+  /// Results do not depend on it, beyond rounding. A CUDA device takes all channels at once.
   std::int64_t channel_blocks = 0;
   Reproducibility reproducibility = Reproducibility::rank_consistent;
-  Backend backend = Backend::cpu;
+  Backend backend = Backend::cpu;  ///< what computes where the layer is on the CPU
   /// Makes ranks compare gamma and beta, bit by bit; false for parameters that are to differ. Each
   /// forward with batch statistics compares an eighth of the channels (at least 8), the next
-  /// forward the next eighth. Where they differ, forward throws CommError.
+  /// forward the next eighth; on a CUDA device it compares all. Where they differ, forward throws
+  /// CommError.
   bool compare_parameters = true;
 };
 
-/// A Saved holds what a backward needs from its forward, besides the tensors. Each forward that is
-/// waiting for its backward needs one of its own. One that is reused from step to step does not
-/// allocate.
-struct Saved {
-  Statistics statistics;
-  Shape shape;
-  DType dtype = DType::f32;
-  Layout layout = Layout::channels_first;
-  bool had_residual = false;
-  bool had_weight = false;
-  bool in_place = false;
-  bool frozen = false;             ///< normalized with the running statistics
-  std::int64_t blocks = 1;         ///< blocks of channels in its backward, the same on all ranks
-  std::string layer;               ///< name of the layer whose forward it was
-  std::uint64_t layer_number = 0;  ///< that layer's number, unique in this process
-  std::int64_t forward = 0;        ///< number of that forward, from 1; 0: none yet; -1: an infer
+/// LayerMemory is memory of the caller's that a layer uses in place of its own: a framework's
+/// parameters and buffers, of any float types, whatever the type of the tensors. The layer reads
+/// and writes it in every call, and copies nothing. It must stay as long as the layer, or until
+/// BatchNorm::use names other memory, and is on the layer's device. What is left out, the layer
+/// allocates and initializes itself; what is given it takes as it is.
+struct LayerMemory {
+  ArrayView weight = {};        ///< [C] gamma; with bias, or neither
+  ArrayView bias = {};          ///< [C] beta
+  ArrayView weight_grad = {};   ///< [C] what backwards add to; with bias_grad, or neither
+  ArrayView bias_grad = {};     ///< [C] likewise
+  ArrayView running_mean = {};  ///< [C] with running_var, or neither
+  ArrayView running_var = {};   ///< [C]
+  std::int64_t* num_batches_tracked = nullptr;  ///< [1]
+  /// Gives memory of so many bytes, aligned to 256, on the layer's device, for what the layer keeps
+  /// besides, for records that it fills and, on a CUDA device, for the scratch of its sums; the
+  /// owner that it returns is destroyed when the memory is needed no longer. Empty: the library
+  /// allocates it.
+  std::function<std::shared_ptr<void>(std::size_t bytes)> allocate = {};
+};
+
+/// A ForwardRecord holds what a backward needs from its forward, besides the tensors. Each forward
+/// that is waiting for its backward needs one of its own. One that is reused from step to step does
+/// not allocate. It belongs to the place of the layer that filled it, and can be filled by layers
+/// of any number of channels, one after the other.
+class SYNCBN_API ForwardRecord {
+ public:
+  struct Impl;  ///< defined inside the library
+
+  ForwardRecord();  ///< empty; the first forward allocates what it needs
+  /// Makes an empty record that keeps its arrays in the caller's memory: length(channels) doubles
+  /// on `device`, for layers of at most so many channels. The memory must stay until the backward,
+  /// and its work on a stream, is done. Throws InvalidArgument for null, memory that is not
+  /// aligned, or no channels.
+  ForwardRecord(double* memory, std::int64_t channels, Device device = Device::cpu());
+  /// A record that was moved from may only be destroyed or assigned to.
+  ForwardRecord(ForwardRecord&&) noexcept;
+  ForwardRecord& operator=(ForwardRecord&&) noexcept;
+  ~ForwardRecord();
+
+  /// Returns how many doubles a record needs for a layer of so many channels.
+  static std::size_t length(std::int64_t channels);
+
+  bool is_empty() const;  ///< no forward has filled it
+
+  /// Return the statistics of the group's batch, [C] doubles in the memory of the layer's device,
+  /// which stay until the record is filled again; empty before the first forward.
+  std::span<const double> mean() const;
+  std::span<const double> var() const;  ///< biased
+  std::span<const double> invstd() const;
+  /// Returns the elements per channel of the global batch, one double in that memory; 0 after an
+  /// infer.
+  std::span<const double> count() const;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// What else a forward, or an infer, can be given.
+struct ForwardExtras {
+  std::optional<ConstTensorView> residual = std::nullopt;  ///< added before the activation
+  /// Gives positions weights (see phases.hpp), in the memory of the layer's device: a trainer
+  /// passes its mask of padding here. Every rank may have its own, or none. On a CUDA device the
+  /// values are not checked; wrong ones give NaN or nonsense.
+  PositionWeights position_weights = {};
+  CudaStream stream = nullptr;  ///< where a layer on a CUDA device puts its work
+};
+
+/// What else a backward can be given, or must be if its forward was.
+struct BackwardExtras {
+  std::optional<ConstTensorView> y = std::nullopt;     ///< the output of a forward with a residual
+  std::optional<TensorView> dresidual = std::nullopt;  ///< written: that residual's gradient
+  PositionWeights position_weights = {};               ///< those of the forward
+  CudaStream stream = nullptr;
 };
 
 /// Batch normalization (Ioffe & Szegedy 2015) with the statistics of the whole group's batch.
@@ -109,26 +171,54 @@ struct Saved {
 /// the first message of each length. Sums are taken about a pivot, a guess of the mean that all
 /// ranks share; if it was far off, a forward sums and exchanges once more (see pivot_retries).
 ///
+/// The layer is where its communicator sums: on the CPU, or on a CUDA device. There, every call
+/// puts its work on the caller's stream and returns; it waits for the device only if the group's
+/// sums do. The group's device must be current in every call, and memory that is passed must not be
+/// used otherwise until the stream is done with it. After the first steps no pass allocates, so
+/// that passes over NCCL or a custom group can be captured in a CUDA graph.
+///
+/// On a device the terms of sums are floats (f64: doubles), and the layer cannot check whether the
+/// pivot was near the mean, since the host would have to wait for the sums. So the first forward
+/// after a start or a load_state takes its sums twice, the second time about the mean that the
+/// first gave. Later pivots are within a standard deviation of the previous batch's mean: if a
+/// channel's mean moves by k standard deviations from one step to the next, the relative error of
+/// that step's variance is at most 7e-7 (1 + k)^2 (f64: the rounding of double). After a first
+/// batch in which no rank has an element, the mean is still unknown, and the next forward's pivot
+/// is 0.
+///
+/// With Reproducibility::exact, results on a device have the bits of those of the CPU with fused
+/// multiplication and addition; except that a NaN may be another NaN, and that near the ends of
+/// float's range the CPU computes in double. Which channels' sums must be taken again is found out
+/// on the device, so all that this needs is put on the stream in every step: a forward has five
+/// sums over the ranks, a backward three. The first, third and fifth have 4C + 11 doubles, in a
+/// backward C more, for f64 4C more; the others have 6C doubles for one rank, 12C for 8, 26C for
+/// 1024. x is read again only for channels that need it.
+///
 /// All calls compute as IEEE 754 says by default, rounding to nearest and keeping subnormal
 /// numbers, however the calling thread and those of OpenMP are set, and leave their settings as
 /// they were.
 ///
-/// Memory that a call writes must not overlap anything else that it is given, except where the call
-/// says that one tensor may be another: then both begin at the same place. Tensors, weights and
-/// arrays are aligned to their elements' size. Ranks call the same function: all with a residual or
-/// none, all in place or none. Calls throw InvalidArgument for memory, and CommError for ranks,
-/// that break these rules.
+/// Tensors are on the layer's device, and their views say so. Memory that a call writes must not
+/// overlap anything else that it is given, except where the call says that one tensor may be
+/// another: then both begin at the same place. Tensors, weights and arrays are aligned to their
+/// elements' size. Ranks call the same function: all with a residual or none, all in place or none.
+/// Calls throw InvalidArgument for memory, and CommError for ranks, that break these rules.
 ///
 /// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
-/// running statistics and `saved` as they were; output tensors may have been written.
+/// running statistics and, on the CPU, the record as they were; output tensors may have been
+/// written.
 class SYNCBN_API BatchNorm {
  public:
   struct Impl;  ///< defined inside the library
 
   /// Local. Makes a layer of `channels` channels, 1 to Shape::most_channels, with gamma = 1, beta =
-  /// 0, running_mean = 0 and running_var = 1. Throws InvalidArgument for channels or options out of
-  /// range.
-  BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options = {});
+  /// 0, running_mean = 0 and running_var = 1 where `memory` does not say otherwise. Throws
+  /// InvalidArgument for channels, options or memory that cannot be.
+  BatchNorm(std::int64_t channels, Communicator group, BatchNormOptions options = {},
+            const LayerMemory& memory = {});
+  /// Local. Makes one on the group's CUDA device, and waits for the device.
+  BatchNorm(std::int64_t channels, DeviceCommunicator group, BatchNormOptions options = {},
+            const LayerMemory& memory = {});
   /// A layer that was moved from may only be destroyed or assigned to. Spans and references that it
   /// gave belong to the new one.
   BatchNorm(BatchNorm&&) noexcept;
@@ -137,97 +227,104 @@ class SYNCBN_API BatchNorm {
 
   std::int64_t channels() const;
   const BatchNormOptions& options() const;
+  Device device() const;
+  /// Returns the communicator of a layer on the CPU; throws NotConfigured for another.
   const Communicator& communicator() const;
+  /// Returns the communicator of a layer on a CUDA device; throws NotConfigured for another.
+  const DeviceCommunicator& device_communicator() const;
 
-  /// Collective. Writes y = activation(normalized x) with the group's batch statistics, updates the
-  /// running ones (their variance unbiased, as PyTorch's) and fills `saved`. y may be x.
-  /// `position_weights` gives positions weights (see phases.hpp): a trainer passes its mask of
-  /// padding here, and every rank may have its own, or none.
+  /// Local. From now on uses the arrays that are given, as they are, in place of those before;
+  /// others stay. Throws InvalidArgument as the constructor does, and then uses none of them.
+  void use(const LayerMemory& memory);
+
+  /// Collective. Writes y = activation(normalized x [+ residual]) with the group's batch
+  /// statistics, updates the running ones (their variance unbiased, as PyTorch's) and fills
+  /// `record`. y may be x or the residual.
   ///
   /// A global batch of one element per channel gives y = beta before the activation, and does not
   /// move running_var; one without elements moves nothing.
-  void forward(ConstTensorView x, TensorView y, Saved& saved,
-               PositionWeights position_weights = {});
-  /// Collective. Does the same with y = activation(normalized x + residual). y may be the residual.
-  void forward(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
-               PositionWeights position_weights = {});
+  void forward(ConstTensorView x, TensorView y, ForwardRecord& record,
+               const ForwardExtras& extras = {});
 
-  /// Collective. Writes dx, and adds to weight_grad and bias_grad. x, `saved` and the weights are
-  /// those of the forward. dx may be dy.
-  void backward(const Saved& saved, ConstTensorView x, ConstTensorView dy, TensorView dx,
-                PositionWeights position_weights = {});
-  /// Collective. Does the same for a forward with a residual, whose output is y, and writes the
-  /// residual's gradient to `dresidual`. Either dx or dresidual may be dy.
-  void backward(const Saved& saved, ConstTensorView x, ConstTensorView y, ConstTensorView dy,
-                TensorView dx, TensorView dresidual, PositionWeights position_weights = {});
+  /// Collective. Writes dx, and adds to weight_grad and bias_grad, with gamma as it was in the
+  /// forward. x, `record` and the weights are those of the forward; for a forward with a residual,
+  /// extras have its output y and take the residual's gradient. Either dx or dresidual may be dy.
+  void backward(const ForwardRecord& record, ConstTensorView x, ConstTensorView dy, TensorView dx,
+                const BackwardExtras& extras = {});
 
   /// Collective. Overwrites x with y, from which backward_in_place recovers the input, so that a
   /// trainer keeps one tensor instead of two (Rota Bulo, Porzi & Kontschieder 2018, In-Place
-  /// Activated BatchNorm). Between the two calls nothing may write to it, nor to gamma and beta.
-  /// Throws InvalidArgument before anything is written if the activation's slope, or a gamma, is
-  /// smaller than the smallest normal float, 2^-126 (so relu, or a gamma of 0).
+  /// Activated BatchNorm). Between the two calls nothing may write to it. Throws InvalidArgument
+  /// before anything is written if there is a residual, or if the activation's slope, or a gamma,
+  /// is smaller than the smallest normal float, 2^-126 (so relu, or a gamma of 0). On a CUDA
+  /// device, gamma is not checked: such a channel gets no gradient of gamma.
   ///
   /// The backward sees y rounded to its type. With u the type's unit roundoff and z the value of y
   /// before the activation, (x - mean) / std is recovered to about u |z / gamma|: less accurately
   /// where |beta| is far above |gamma|. A z whose y underflows is lost.
-  void forward_in_place(TensorView x, Saved& saved, PositionWeights position_weights = {});
+  void forward_in_place(TensorView x, ForwardRecord& record, const ForwardExtras& extras = {});
   /// Collective. Does what `backward` does, with y as forward_in_place left it instead of x. dx may
   /// be dy.
-  void backward_in_place(const Saved& saved, ConstTensorView y, ConstTensorView dy, TensorView dx,
-                         PositionWeights position_weights = {});
+  void backward_in_place(const ForwardRecord& record, ConstTensorView y, ConstTensorView dy,
+                         TensorView dx, const BackwardExtras& extras = {});
 
   /// Local. Writes y as `forward` does, with the running statistics. Without track_running_stats it
   /// is collective and uses the group's batch statistics, from which the pivot of the next sums
   /// also follows.
-  void infer(ConstTensorView x, TensorView y, PositionWeights position_weights = {});
-  void infer(ConstTensorView x, ConstTensorView residual, TensorView y,
-             PositionWeights position_weights = {});
-  /// Local. Does the same and fills `saved` for a `backward`: training with frozen statistics, as
+  void infer(ConstTensorView x, TensorView y, const ForwardExtras& extras = {});
+  /// Local. Does the same and fills `record` for a `backward`: training with frozen statistics, as
   /// detectors are fine-tuned. That backward writes dx = gamma * invstd * dz and adds to the
   /// parameter gradients as ever; it is local with GradientScope::local, else collective. Throws
   /// NotConfigured without track_running_stats.
-  void infer(ConstTensorView x, TensorView y, Saved& saved, PositionWeights position_weights = {});
-  void infer(ConstTensorView x, ConstTensorView residual, TensorView y, Saved& saved,
-             PositionWeights position_weights = {});
+  void infer(ConstTensorView x, TensorView y, ForwardRecord& record,
+             const ForwardExtras& extras = {});
 
-  /// Local. Return gamma and beta [C], empty without affine. Write through the spans to update;
-  /// keep the values equal on all ranks (see BatchNormOptions::compare_parameters). Like all spans
-  /// below, they stay valid as long as the layer.
+  // The functions below are local. Those that return spans return the layer's own arrays, [C] each,
+  // in the memory of its device; empty where the options left them out, and where the memory is the
+  // caller's. Spans stay valid as long as the layer. On a CUDA device, read and write them by work
+  // on the streams that the layer's calls are given.
+
+  /// Return gamma and beta. Write to them to update them; keep the values equal on all ranks (see
+  /// BatchNormOptions::compare_parameters).
   std::span<double> weight();
   std::span<double> bias();
-  /// Local. Return the gradients [C] of gamma and beta, summed over backwards since the last
-  /// zero_grad.
+  /// Return the gradients of gamma and beta, summed over backwards since the last zero_grad.
   std::span<double> weight_grad();
   std::span<double> bias_grad();
-  void zero_grad();
+  /// Sets the gradients to 0, also where they are the caller's.
+  void zero_grad(CudaStream stream = nullptr);
 
-  /// Local. Return the running statistics [C], empty without track_running_stats. The pivot of the
-  /// sums follows from them, so they must have the same bits on every rank; forward throws
-  /// CommError if they have not.
+  /// Return the running statistics. The pivot of the sums follows from them, so they must have the
+  /// same bits on every rank; forward throws CommError if they have not.
   std::span<double> running_mean();
   std::span<double> running_var();
-  std::int64_t num_batches_tracked() const;
+  /// Returns the address of the number of batches, in the memory of the layer's device, the
+  /// caller's if it is; null without track_running_stats.
+  std::int64_t* num_batches_tracked();
 
-  /// Local. Returns how many forwards had to take their sums again: usually at most one after a
-  /// start, and those where activations jump. Such a forward does so once, and up to four times if
-  /// the mean jumps by more than 1e15 standard deviations (16-bit types: 1e6).
+  /// Returns how many forwards had to take their sums again: usually at most one after a start, and
+  /// those where activations jump. Such a forward does so once, and up to four times if the mean
+  /// jumps by more than 1e15 standard deviations (16-bit types: 1e6). 0 on a CUDA device, where the
+  /// host does not learn it.
   std::int64_t pivot_retries() const;
 
-  /// Local. Adds the layer's state to `state`, under the names of PyTorch's state_dict: `prefix` +
-  /// weight, bias, running_mean, running_var (F64, [C]) and num_batches_tracked (I64), those which
-  /// the layer has. Throws FileError if a value is not finite, which load_state would refuse; some
-  /// may be added by then.
-  void save_state(StateDict& state, std::string_view prefix = {}) const;
-  /// Local. Takes the layer's state from `state`, from F16, BF16, F32 or F64. Throws FileError if
-  /// an entry is missing, of another length or not finite, or a variance is negative; then the
-  /// layer is as it was. num_batches_tracked may also be of any integer type, and is 0 if it is
-  /// missing, as in PyTorch. Other entries of `state` are ignored.
-  void load_state(const StateDict& state, std::string_view prefix = {});
+  /// Adds the layer's state to `state`, under the names of PyTorch's state_dict: `prefix` + weight,
+  /// bias, running_mean, running_var (F64, [C]) and num_batches_tracked (I64), those which the
+  /// layer has. Throws FileError if a value is not finite, which load_state would refuse; some may
+  /// be added by then. On a CUDA device, it and the functions below wait for the stream.
+  void save_state(StateDict& state, std::string_view prefix = {},
+                  CudaStream stream = nullptr) const;
+  /// Takes the layer's state from `state`, from F16, BF16, F32 or F64. Throws FileError if an entry
+  /// is missing, of another length or not finite, or a variance is negative; then the layer is as
+  /// it was. num_batches_tracked may also be of any integer type, and is 0 if it is missing, as in
+  /// PyTorch. Other entries of `state` are ignored.
+  void load_state(const StateDict& state, std::string_view prefix = {},
+                  CudaStream stream = nullptr);
 
-  /// Local. Write and read a safetensors file of this layer alone; see save_safetensors. `load`
-  /// throws FileError as load_state does, and for entries that are not the layer's.
-  void save(const std::filesystem::path& file) const;
-  void load(const std::filesystem::path& file);
+  /// Write and read a safetensors file of this layer alone; see save_safetensors. `load` throws
+  /// FileError as load_state does, and for entries that are not the layer's.
+  void save(const std::filesystem::path& file, CudaStream stream = nullptr) const;
+  void load(const std::filesystem::path& file, CudaStream stream = nullptr);
 
  private:
   std::unique_ptr<Impl> impl_;
@@ -238,21 +335,18 @@ struct ForwardCall {
   BatchNorm& layer;
   ConstTensorView x;
   TensorView y;
-  Saved& saved;
-  std::optional<ConstTensorView> residual = std::nullopt;
-  PositionWeights position_weights = {};
+  ForwardRecord& record;
+  ForwardExtras extras = {};
 };
 
 /// A BackwardCall holds the arguments of one BatchNorm::backward, for backward_together.
 struct BackwardCall {
   BatchNorm& layer;
-  const Saved& saved;
+  const ForwardRecord& record;
   ConstTensorView x;
   ConstTensorView dy;
   TensorView dx;
-  std::optional<ConstTensorView> y = std::nullopt;     ///< given if the forward had a residual
-  std::optional<TensorView> dresidual = std::nullopt;  ///< given if the forward had a residual
-  PositionWeights position_weights = {};
+  BackwardExtras extras = {};
 };
 
 /// Collective. Run the forwards, or the backwards, of several layers of one communicator that are
@@ -261,8 +355,9 @@ struct BackwardCall {
 /// Results are those of separate calls. This is worth it for small tensors: none is cut into
 /// blocks.
 ///
-/// Throw what the separate calls throw, and InvalidArgument for layers of different communicators,
-/// a layer or `saved` given twice, or a call that writes what another is given.
+/// Throw what the separate calls throw, InvalidArgument for layers of different communicators, a
+/// layer or record given twice, or a call that writes what another is given, and NotConfigured for
+/// a layer on a CUDA device.
 SYNCBN_API void forward_together(std::span<const ForwardCall> calls);
 SYNCBN_API void backward_together(std::span<const BackwardCall> calls);
 

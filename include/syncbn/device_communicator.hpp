@@ -8,18 +8,14 @@
 #include <memory>
 
 #include "syncbn/communicator.hpp"
+#include "syncbn/device.hpp"
 #include "syncbn/export.h"
-
-struct CUstream_st;
 
 namespace syncbn {
 
 namespace comm {
 class DeviceSum;
 }
-
-/// CudaStream is the same type as cudaStream_t.
-using CudaStream = CUstream_st*;
 
 /// A DeviceCommunicator is a handle on a group of ranks that sum values in the memory of their CUDA
 /// devices. It can be copied, and is cheap to pass by value; copies share one group.
@@ -104,6 +100,8 @@ class SYNCBN_API DeviceCommunicator {
   static DeviceCommunicator custom(Communicator host, AllReduce all_reduce,
                                    Deadlines deadlines = default_deadlines(), Abort abort = {});
 
+  /// Returns the CUDA device that was current when the group was made.
+  Device device() const;
   int rank() const;
   int size() const;
 

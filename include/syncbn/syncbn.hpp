@@ -4,7 +4,6 @@
 #include "syncbn/backend.hpp"
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/communicator.hpp"
-#include "syncbn/device_batch_norm.hpp"
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/dtype.hpp"
 #include "syncbn/error.hpp"

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "syncbn/device.hpp"
 #include "syncbn/dtype.hpp"
 #include "syncbn/export.h"
 
@@ -53,58 +54,65 @@ SYNCBN_API void validate_view(const void* data, DType dtype, const Shape& shape)
 
 }  // namespace detail
 
-/// A ConstTensorView is a read-only view of a dense tensor in host memory (for DeviceBatchNorm, in
-/// device memory). It owns nothing: the memory must outlive the call the view is passed to.
-/// Elements are aligned to their own size. Constructors throw InvalidArgument for sizes that cannot
-/// be, and for memory that is missing or not aligned.
+/// A ConstTensorView is a read-only view of a dense tensor in the memory of a device. It owns
+/// nothing: the memory must outlive the call the view is passed to, and on a CUDA device the work
+/// that the call puts on its stream. Elements are aligned to their own size. Constructors throw
+/// InvalidArgument for sizes that cannot be, and for memory that is missing or not aligned.
 class ConstTensorView {
  public:
   ConstTensorView(const void* data, DType dtype, Shape shape,
-                  Layout layout = Layout::channels_first)
-      : data_(data), shape_(shape), dtype_(dtype), layout_(layout) {
+                  Layout layout = Layout::channels_first, Device device = Device::cpu())
+      : data_(data), shape_(shape), dtype_(dtype), layout_(layout), device_(device) {
     detail::validate_view(data, dtype, shape);
   }
   template <class T>
   requires std::is_floating_point_v<T> ConstTensorView(const T* data, Shape shape,
-                                                       Layout layout = Layout::channels_first)
-      : ConstTensorView(data, detail::dtype_of<T>(), shape, layout) {}
+                                                       Layout layout = Layout::channels_first,
+                                                       Device device = Device::cpu())
+      : ConstTensorView(data, detail::dtype_of<T>(), shape, layout, device) {}
 
   const void* data() const { return data_; }
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   Layout layout() const { return layout_; }
+  Device device() const { return device_; }
 
  private:
   const void* data_;
   Shape shape_;
   DType dtype_;
   Layout layout_;
+  Device device_;
 };
 
 /// A TensorView is a ConstTensorView whose elements may be written.
 class TensorView {
  public:
-  TensorView(void* data, DType dtype, Shape shape, Layout layout = Layout::channels_first)
-      : data_(data), shape_(shape), dtype_(dtype), layout_(layout) {
+  TensorView(void* data, DType dtype, Shape shape, Layout layout = Layout::channels_first,
+             Device device = Device::cpu())
+      : data_(data), shape_(shape), dtype_(dtype), layout_(layout), device_(device) {
     detail::validate_view(data, dtype, shape);
   }
   template <class T>
   requires std::is_floating_point_v<T> TensorView(T* data, Shape shape,
-                                                  Layout layout = Layout::channels_first)
-      : TensorView(data, detail::dtype_of<T>(), shape, layout) {}
+                                                  Layout layout = Layout::channels_first,
+                                                  Device device = Device::cpu())
+      : TensorView(data, detail::dtype_of<T>(), shape, layout, device) {}
 
-  operator ConstTensorView() const { return {data_, dtype_, shape_, layout_}; }
+  operator ConstTensorView() const { return {data_, dtype_, shape_, layout_, device_}; }
 
   void* data() const { return data_; }
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   Layout layout() const { return layout_; }
+  Device device() const { return device_; }
 
  private:
   void* data_;
   Shape shape_;
   DType dtype_;
   Layout layout_;
+  Device device_;
 };
 
 }  // namespace syncbn

@@ -31,8 +31,8 @@ constexpr Word<Summation> summation_words[] = {
     {"builtin", Summation::builtin}, {"mpi", Summation::mpi}, {"nccl", Summation::nccl}};
 constexpr Word<Summation> cpu_summation_words[] = {{"builtin", Summation::builtin},
                                                    {"mpi", Summation::mpi}};
-constexpr Word<Device> device_words[] = {
-    {"cpu", Device::cpu}, {"cuda", Device::cuda}, {"emulated", Device::emulated}};
+constexpr Word<DeviceKind> device_words[] = {
+    {"cpu", DeviceKind::cpu}, {"cuda", DeviceKind::cuda}, {"emulated", DeviceKind::emulated}};
 
 double seconds_of(std::chrono::milliseconds time) {
   return std::chrono::duration<double>(time).count();
@@ -61,7 +61,7 @@ struct CommandLine::Description {
   double timeout = seconds_of(default_timeout);
   double report_after = seconds_of(default_report);
   Summation summation = Summation::builtin;
-  Device device = Device::cpu;
+  DeviceKind device = DeviceKind::cpu;
   std::filesystem::path flight_record;
   ExchangeOptions exchange;  ///< what the General options come to
 
@@ -144,7 +144,7 @@ void CommandLine::Description::take(const po::parsed_options& parsed) {
           fmt::format("--{} and --{} contradict each other. Give one of them.", one, other));
     }
   }
-  if (summation == Summation::nccl && device == Device::cpu) {
+  if (summation == Summation::nccl && device == DeviceKind::cpu) {
     throw UsageError(
         "--exchange nccl sums in the memory of CUDA devices (--device is cpu). Give --device cuda, "
         "or another exchange.");
@@ -259,7 +259,7 @@ bool CommandLine::given(std::string_view name) const {
   return description_->given.contains(std::string(name));
 }
 
-Device CommandLine::device() const {
+DeviceKind CommandLine::device() const {
   return description_->device;
 }
 

@@ -16,7 +16,7 @@
 
 #include "syncbn/communicator.hpp"
 
-#include "app/device.hpp"
+#include "app/device_kind.hpp"
 #include "app/option_values.hpp"
 
 namespace syncbn::app {
@@ -96,7 +96,7 @@ class CommandLine {
   bool given(std::string_view name) const;
 
   /// Returns the value of --device. Call it after parse.
-  Device device() const;
+  DeviceKind device() const;
 
   /// Returns how ranks exchange, by the arguments and the environment. Call it after parse.
   const ExchangeOptions& exchange() const;

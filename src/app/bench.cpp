@@ -88,7 +88,7 @@ void apply(const CommandLine& command, const Request& request) {
     throw UsageError(
         "--batch and --shapes NxCxHxW contradict each other: N is the batch. Leave out --batch.");
   }
-  if (command.device() != Device::cpu) {
+  if (command.device() != DeviceKind::cpu) {
     refuse_on_device(command, request);
   }
   if (request.threads && !set_thread_count(*request.threads)) {
@@ -156,7 +156,7 @@ int Bench::run(const World& world) {
   prepare_flight_directory(ranks, command_line().exchange().flight_record);
 
   BenchReport report{request_.options, ranks.size(), thread_count(), world.transport, {}, {}};
-  if (command_line().device() != Device::cpu) {
+  if (command_line().device() != DeviceKind::cpu) {
     const DeviceWorld devices =
         open_devices(world, command_line().device(), command_line().exchange());
     report.transport = devices.exchange;

@@ -96,7 +96,7 @@ int Check::run(const World& world) {
   outcome.ranks = world.communicator.size();
   outcome.transport = world.transport;
   outcome.cases = make_cases(selection_);
-  if (selection_.device != Device::cpu) {
+  if (selection_.device != DeviceKind::cpu) {
     const DeviceWorld devices = open_devices(world, selection_.device, command_line().exchange());
     outcome.device = devices.device;
     outcome.transport = devices.exchange;

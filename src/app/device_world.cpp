@@ -21,14 +21,14 @@ namespace syncbn::app {
 namespace {
 
 /// Throws UsageError if this build has no devices of that kind.
-void require_build_for(Device wanted) {
-  if (wanted == Device::emulated && !with_cuda_emulated) {
+void require_build_for(DeviceKind wanted) {
+  if (wanted == DeviceKind::emulated && !with_cuda_emulated) {
     throw UsageError(
         fmt::format("--device emulated cannot be had (this build has {}). Configure with "
                     "-DSYNCBN_CUDA=EMULATED, or give --device {}.",
                     with_cuda ? "CUDA" : "no emulated device", with_cuda ? "cuda" : "cpu"));
   }
-  if (wanted == Device::cuda && !with_cuda) {
+  if (wanted == DeviceKind::cuda && !with_cuda) {
     throw UsageError(fmt::format(
         "--device cuda cannot be had (this build {}). Configure with -DSYNCBN_CUDA=ON, or give "
         "--device {}.",
@@ -100,7 +100,7 @@ std::string names_of_all(const Communicator& world, const std::string& own) {
 
 }  // namespace
 
-DeviceWorld open_devices(const World& world, Device wanted, const ExchangeOptions& exchange) {
+DeviceWorld open_devices(const World& world, DeviceKind wanted, const ExchangeOptions& exchange) {
   require_build_for(wanted);
   const int devices = cuda::device_count();
   require_device_everywhere(world.communicator, devices);

@@ -23,7 +23,7 @@ struct DeviceWorld {
 /// host take its devices in turn. They sum with NCCL if they can and the options do not say
 /// otherwise, else through the host. Throws UsageError on every rank if one has no such device, or
 /// if the options ask for NCCL and it cannot be used.
-DeviceWorld open_devices(const World& world, Device wanted, const ExchangeOptions& exchange);
+DeviceWorld open_devices(const World& world, DeviceKind wanted, const ExchangeOptions& exchange);
 
 /// Names the devices that this process can use, "2 x NVIDIA H100 80GB HBM3", or says why there is
 /// none.

@@ -5,148 +5,111 @@
 #include <cstddef>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "syncbn/error.hpp"
 
-#include "bn/host/phases.hpp"
+#include "bn/place.hpp"
 #include "bn/validate.hpp"
-#include "channels/finalize.hpp"
-#include "channels/for_each.hpp"
-#include "comm/group/fingerprint.hpp"
-#include "comm/group/group.hpp"
 
 namespace syncbn::bn {
+namespace {
 
-Layer::Layer(std::int64_t count, Communicator members, BatchNormOptions wanted)
-    : channels(validated(count, wanted)),
-      communicator(std::move(members)),
-      options(std::move(wanted)),
-      identity(identify(options.name, group())),
-      options_text(to_text(options)) {
-  options.name = identity.name;
-  const auto c = static_cast<std::size_t>(channels);
-  if (options.affine) {
-    weight.assign(c, 1.0);
-    bias.assign(c, 0.0);
-    weight_grad.assign(c, 0.0);
-    bias_grad.assign(c, 0.0);
-  }
-  if (options.track_running_stats) {
-    running_mean.assign(c, 0.0);
-    running_var.assign(c, 1.0);
-  }
-  pivot.assign(c, 0.0);
-  start_mean = running_mean;
-  start_var = running_var;
-  if (options.reproducibility == Reproducibility::exact) {
-    working.exact.emplace(channels);
-  }
-  working.statistics = {.mean = std::vector<double>(c),
-                        .var = std::vector<double>(c),
-                        .invstd = std::vector<double>(c)};
-}
-
-void Layer::prepare_pivot(DType dtype) {
-  if (!knows_mean && options.track_running_stats) {
-    channels::for_each_channel(channels::ExpectBatch{.range = {0, channels},
-                                                     .running = running(),
-                                                     .batches = &num_batches_tracked,
-                                                     .momentum = options.momentum.value_or(1),
-                                                     .pivot = pivot.data(),
-                                                     .var = expected_var()});
-  }
-  std::ranges::transform(pivot, pivot.begin(),
-                         [dtype](double mean) { return channels::to_pivot(mean, dtype); });
-}
-
-void Layer::move_to_batch(DType dtype) {
-  const Statistics& statistics = working.statistics;
-  if (statistics.count == 0) {
+/// Throws InvalidArgument unless both arrays are given, or neither, and both fit the layer.
+void require_pair(const ArrayView& one, const char* name, const ArrayView& other,
+                  const char* other_name, bool has, const Layer& layer, const Place& place) {
+  if (one.empty() && other.empty()) {
     return;
   }
-  double start_share = 1;
-  if (options.track_running_stats) {
-    const auto shares = channels::BatchShares::after(
-        num_batches_tracked, options.momentum.value_or(1), !options.momentum);
-    const channels::MoveRunning move{running(), shares, statistics.count, statistics.mean.data(),
-                                     statistics.var.data()};
-    channels::take_channels(move, {0, channels});
-    num_batches_tracked = shares.next;
-    start_share = shares.start;
+  const std::string both = std::string(name) + " and " + other_name;
+  if (one.empty() || other.empty()) {
+    throw InvalidArgument("layer '" + layer.identity.name + "': of " + both +
+                          ", one is the caller's. Give both, or neither.");
   }
-  const double nearness =
-      is_exact() ? channels::nearness_of_exact_sums : channels::nearness(statistics.count, dtype);
-  const channels::ChooseNextPivot choose{.running = running(),
-                                         .start_share = start_share,
-                                         .mean = statistics.mean.data(),
-                                         .var = statistics.var.data(),
-                                         .eps = options.eps,
-                                         .dtype = dtype,
-                                         .nearness = nearness,
-                                         .pivot = pivot.data(),
-                                         .next_var = expected_var()};
-  channels::take_channels(choose, {0, channels});
-  knows_mean = true;
+  if (!has) {
+    throw InvalidArgument("layer '" + layer.identity.name + "' has no " + both +
+                          " (see its options). Leave them out.");
+  }
+  for (const auto& [array, own_name] : {std::pair(one, name), std::pair(other, other_name)}) {
+    require_array(own_name, array, layer.channels, place.device());
+    require_held(own_name, array.data(), place);
+  }
 }
 
-channels::RunningStatistics Layer::running() {
-  if (!options.track_running_stats) {
+void use_array(const ArrayView& given, channels::Floats& in_use) {
+  if (!given.empty()) {
+    in_use = {given.data(), given.dtype()};
+  }
+}
+
+}  // namespace
+
+channels::RunningStatistics StateArrays::running() const {
+  if (!running_mean) {
     return {};
   }
-  return {running_mean.data(), running_var.data(), start_mean.data(), start_var.data()};
+  return {running_mean, running_var, start_mean, start_var};
 }
 
-double* Layer::expected_var() {
-  return is_exact() ? working.exact->of().var : nullptr;
+Layer::Layer(std::int64_t count, const BatchNormOptions& wanted, Identity of)
+    : channels(count), options(wanted), identity(std::move(of)), options_text(to_text(wanted)) {
+  options.name = identity.name;
 }
 
-std::uint64_t Layer::shared_state() const {
-  if (communicator.size() == 1) {
-    return 0;  // nobody to compare with
-  }
-  comm::Fingerprint print;
-  if (is_exact()) {
-    const channels::ExactChannels& exact = working.exact->of();
-    print.add(std::as_bytes(std::span(exact.var, pivot.size())))
-        .add(std::as_bytes(std::span(exact.gradient_exponent, pivot.size())));
-  }
-  return print.add(std::as_bytes(std::span(pivot)))
-      .add(std::as_bytes(std::span(running_mean)))
-      .add(std::as_bytes(std::span(running_var)))
-      .add(static_cast<std::uint64_t>(forwards))
-      .value();
-}
-
-std::uint64_t Layer::compared_parameters() const {
-  if (communicator.size() == 1 || !options.affine || !options.compare_parameters) {
-    return 0;
-  }
-  constexpr std::int64_t parts = 8, least = 8;
-  const std::int64_t cuts = std::clamp<std::int64_t>(channels / least, 1, parts);
-  const ChannelRange now = block(channels, cuts, forwards % cuts);
-  const auto of_now = [&](const std::vector<double>& values) {
-    return std::as_bytes(std::span(values).subspan(static_cast<std::size_t>(now.begin),
-                                                   static_cast<std::size_t>(now.size())));
+void Layer::allocate(const Place& place) {
+  constexpr std::size_t ones = 3, arrays = 9;
+  const auto length = static_cast<std::size_t>(channels);
+  std::vector<double> first_values(arrays * length, 0.0);
+  std::fill_n(first_values.begin(), ones * length, 1.0);
+  const std::int64_t no_batches = 0;
+  const std::size_t bytes = first_values.size() * sizeof(double);
+  memory_ = place.allocate(bytes + sizeof(no_batches));
+  auto* next = static_cast<double*>(memory_.get());
+  place.upload(std::as_bytes(std::span(first_values)), next, nullptr);
+  place.upload(std::as_bytes(std::span(&no_batches, 1)), next + first_values.size(), nullptr);
+  place.wait(nullptr);
+  const auto array = [&] { return std::exchange(next, next + length); };
+  const auto array_if = [&](bool wanted) {
+    double* const values = array();
+    return wanted ? channels::Floats(values) : channels::Floats();
   };
-  return comm::Fingerprint().add(of_now(weight)).add(of_now(bias)).value();
-}
-
-void Layer::take_running_statistics() {
-  Statistics& statistics = working.statistics;
-  statistics.mean = running_mean;
-  statistics.var = running_var;
-  std::ranges::transform(running_var, statistics.invstd.begin(),
-                         [&](double var) { return channels::inverse_std(var, options.eps); });
-}
-
-void Layer::require_invertible() const {
-  try {
-    syncbn::require_invertible(options.activation, weight);
-  } catch (const InvalidArgument& error) {
-    const std::string why = "layer '" + options.name + "': " + error.what();
-    group().refused(why);
-    throw InvalidArgument(why);
+  own.weight = array_if(options.affine);
+  own.running_var = array_if(options.track_running_stats);
+  own.start_var = array();
+  own.bias = array_if(options.affine);
+  own.weight_grad = array_if(options.affine);
+  own.bias_grad = array_if(options.affine);
+  own.running_mean = array_if(options.track_running_stats);
+  own.start_mean = array();
+  own.pivot = array();
+  if (options.track_running_stats) {
+    own.num_batches_tracked = reinterpret_cast<std::int64_t*>(next);
   }
+  state = own;
+}
+
+void Layer::use(const LayerMemory& memory, const Place& place) {
+  require_pair(memory.weight, "weight", memory.bias, "bias", options.affine, *this, place);
+  require_pair(memory.weight_grad, "weight_grad", memory.bias_grad, "bias_grad", options.affine,
+               *this, place);
+  require_pair(memory.running_mean, "running_mean", memory.running_var, "running_var",
+               options.track_running_stats, *this, place);
+  if (memory.num_batches_tracked != nullptr) {
+    if (!options.track_running_stats) {
+      throw InvalidArgument("layer '" + identity.name +
+                            "' has no num_batches_tracked (see its options). Leave it out.");
+    }
+    require_aligned({"num_batches_tracked", memory.num_batches_tracked, sizeof(std::int64_t),
+                     alignof(std::int64_t)});
+    require_held("num_batches_tracked", memory.num_batches_tracked, place);
+    state.num_batches_tracked = memory.num_batches_tracked;
+  }
+  use_array(memory.weight, state.weight);
+  use_array(memory.bias, state.bias);
+  use_array(memory.weight_grad, state.weight_grad);
+  use_array(memory.bias_grad, state.bias_grad);
+  use_array(memory.running_mean, state.running_mean);
+  use_array(memory.running_var, state.running_var);
 }
 
 }  // namespace syncbn::bn

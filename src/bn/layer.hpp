@@ -2,67 +2,63 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
-#include <vector>
 
 #include "syncbn/batch_norm.hpp"
 
-#include "bn/host/workspace.hpp"
 #include "bn/options.hpp"
 #include "channels/finalize.hpp"
+#include "channels/floats.hpp"
 
 namespace syncbn::bn {
 
-/// A Layer holds its options, its parameters, and what it remembers from step to step.
+class Place;
+
+/// StateArrays point to what a layer keeps from step to step: [C] each, in the memory of its place.
+struct StateArrays {
+  channels::Floats weight, bias;                ///< gamma and beta, null without affine
+  channels::Floats weight_grad, bias_grad;      ///< null without affine
+  channels::Floats running_mean, running_var;   ///< null without track_running_stats
+  std::int64_t* num_batches_tracked = nullptr;  ///< [1]; null without track_running_stats
+  double* pivot = nullptr;                      ///< the next sums are about this
+  double* start_mean = nullptr;                 ///< the running statistics' first values
+  double* start_var = nullptr;
+
+  /// Returns pointers that are all null without track_running_stats.
+  channels::RunningStatistics running() const;
+};
+
+/// A Layer holds its options, and what it remembers from step to step wherever it is.
 struct Layer {
-  /// Makes a layer of `count` channels. Throws InvalidArgument unless there can be such a layer.
-  Layer(std::int64_t count, Communicator members, BatchNormOptions wanted);
+  /// Makes a layer of `count` channels, which have been validated with the options. It has no
+  /// arrays yet.
+  Layer(std::int64_t count, const BatchNormOptions& wanted, Identity of);
 
-  comm::Group& group() const { return communicator.group(); }
-  bool is_exact() const { return working.exact.has_value(); }
-  Affine affine() const { return {weight, bias}; }
+  bool is_exact() const { return options.reproducibility == Reproducibility::exact; }
+  /// Returns whether a backward of a forward that was so needs no other rank: the statistics are
+  /// frozen, and the parameters' gradients are this rank's own.
+  bool backward_is_local(bool frozen) const {
+    return frozen && options.parameter_gradients == GradientScope::local;
+  }
 
-  /// Begins a forward of `dtype`: sets the pivot to the mean that the running statistics predict,
-  /// unless it is known from an earlier batch.
-  void prepare_pivot(DType dtype);
-  /// Ends a forward, whose statistics are in `working`: moves the running statistics, and chooses
-  /// the next forward's pivot.
-  void move_to_batch(DType dtype);
-  /// Copies the running statistics into working.statistics.
-  void take_running_statistics();
-
-  /// Returns a fingerprint of what decides how the next sums are taken: the ranks compare it.
-  std::uint64_t shared_state() const;
-  /// Returns a fingerprint of gamma and beta, of those channels whose turn it is; 0 if they may
-  /// differ.
-  std::uint64_t compared_parameters() const;
-
-  /// Throws InvalidArgument unless the input of a forward can be recovered from its output, and
-  /// tells why to ranks that wait for this one.
-  void require_invertible() const;
+  /// Allocates arrays with their first values. Waits for the device.
+  void allocate(const Place& place);
+  /// Uses the caller's arrays in place of those before. Throws InvalidArgument, and uses none, if
+  /// one is wrong.
+  void use(const LayerMemory& memory, const Place& place);
 
   std::int64_t channels;
-  Communicator communicator;
   BatchNormOptions options;
   Identity identity;
   std::string options_text;  ///< for the ranks to compare
-
-  std::vector<double> weight, bias, weight_grad, bias_grad;  ///< [C] gamma, beta, their gradients
-  std::vector<double> running_mean, running_var;             ///< [C]
-  std::int64_t num_batches_tracked = 0;
+  StateArrays state;
+  StateArrays own;  ///< the layer's, of which those are in use that are not the caller's
   std::int64_t forwards = 0;
-  std::int64_t pivot_retries = 0;
-
-  std::vector<double> pivot;                  ///< [C] the next sums are about this
-  std::vector<double> start_mean, start_var;  ///< [C] the running statistics' first values
-  bool knows_mean = false;                    ///< the pivot follows from an earlier batch
-
-  Workspace working;  ///< memory of passes, and what one leaves for the next
+  bool knows_mean = false;  ///< the pivot follows from an earlier batch
 
  private:
-  channels::RunningStatistics running();
-  /// Returns null unless sums are exact.
-  double* expected_var();
+  std::shared_ptr<void> memory_;
 };
 
 }  // namespace syncbn::bn

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 #include "syncbn/error.hpp"
 
@@ -10,13 +11,30 @@
 
 #include "bn/host/phases.hpp"
 #include "bn/validate.hpp"
+#include "channels/finalize.hpp"
+#include "channels/for_each.hpp"
 #include "channels/pivot.hpp"
 
 namespace syncbn {
 namespace {
 
+using bn::CallMemory;
+using bn::Memory;
+using bn::memory_of;
+using bn::require_aligned;
+using bn::require_apart;
+using bn::require_eps;
+using bn::require_length;
+using bn::require_like_x;
+using bn::require_slope;
+using bn::require_sound;
+
 std::size_t channels_of(const ConstTensorView& x) {
   return static_cast<std::size_t>(x.shape().c);
+}
+
+const double* data_or_null(std::span<const double> values) {
+  return values.empty() ? nullptr : values.data();
 }
 
 void validate(const ConstTensorView& x, const Statistics& statistics, const Affine& affine,
@@ -46,7 +64,8 @@ void validate(const BackwardContext& context) {
     require_like_x(context.x, *context.y, "y");
   }
   if (context.from_output) {
-    require_invertible(context.activation, context.affine.gamma);
+    bn::require_invertible(context.activation, data_or_null(context.affine.gamma),
+                           context.x.shape().c);
     if (context.y) {
       throw InvalidArgument("y and from_output (x is the output then). Leave y out.");
     }
@@ -79,6 +98,37 @@ void require_pivot(std::span<const double> pivot, DType dtype) {
   }
 }
 
+/// Coefficients holds what kernels multiply and add, for all channels.
+class Coefficients {
+ public:
+  Coefficients(const Statistics& statistics, const Affine& affine)
+      : scale_(statistics.invstd.size()), shift_(statistics.invstd.size()) {
+    const channels::SetAffine set{data_or_null(affine.gamma), data_or_null(affine.beta),
+                                  scale_.data(), shift_.data()};
+    for (std::size_t c = 0; c < scale_.size(); ++c) {
+      set.of_channel(static_cast<std::int64_t>(c), statistics.invstd[c]);
+    }
+  }
+
+  const double* scale() const { return scale_.data(); }
+  const double* shift() const { return shift_.data(); }
+
+ private:
+  std::vector<double> scale_, shift_;
+};
+
+kernels::Upstream upstream_of(const BackwardContext& context, const Coefficients& coefficients) {
+  return {.data = context.x,
+          .source = context.from_output ? kernels::Source::output : kernels::Source::input,
+          .weight = bn::data_or_null(context.position_weights),
+          .dy = context.dy.data(),
+          .y = context.y ? context.y->data() : nullptr,
+          .mean = context.statistics.mean.data(),
+          .scale = coefficients.scale(),
+          .shift = coefficients.shift(),
+          .negative_slope = context.activation.negative_slope};
+}
+
 }  // namespace
 
 void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<double> sums,
@@ -95,8 +145,8 @@ void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<do
   }
   require_pivot(pivot, x.dtype());
   const double count = bn::count_of(x, position_weights);
-  bn::Workspace working;
-  bn::forward_sums(x, bn::all_channels(x), position_weights, pivot, sums, backend, working);
+  kernels::Scratch scratch;
+  bn::forward_sums(x, bn::all_channels(x), position_weights, pivot, sums, backend, scratch);
   sums.back() = count;
 }
 
@@ -135,7 +185,11 @@ void finalize(std::span<const double> sums, std::span<const double> pivot, doubl
   out.mean.resize(pivot.size());
   out.var.resize(pivot.size());
   out.invstd.resize(pivot.size());
-  bn::finalize(channels, sums, pivot, eps, out);
+  channels::take_channels(
+      channels::FinalizeStatistics{channels.size(), sums.data(), pivot.data(), eps, out.mean.data(),
+                                   out.var.data(), out.invstd.data()},
+      channels);
+  out.count = sums.back();
 }
 
 void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
@@ -147,12 +201,22 @@ void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
   if (residual) {
     require_like_x(x, *residual, "residual");
   }
-  require_sound(memory_of_forward(x, residual, y, position_weights));
+  require_sound(memory_of(bn::ForwardArguments{
+      .x = x, .residual = residual, .y = y, .position_weights = position_weights}));
   require_apart_from(memory_of("y", y), statistics, affine);
   bn::count_of(x, position_weights);
-  bn::Workspace working;
-  bn::normalize(x, bn::all_channels(x), statistics, affine, activation, residual, y,
-                position_weights, backend, working);
+  const Coefficients coefficients(statistics, affine);
+  kernels::Scratch scratch;
+  bn::normalize({.x = x,
+                 .channels = bn::all_channels(x),
+                 .weight = bn::data_or_null(position_weights),
+                 .mean = statistics.mean.data(),
+                 .scale = coefficients.scale(),
+                 .shift = coefficients.shift(),
+                 .residual = residual ? residual->data() : nullptr,
+                 .negative_slope = activation.negative_slope,
+                 .y = y.data()},
+                statistics.invstd.data(), backend, scratch);
 }
 
 void backward_sums(const BackwardContext& context, std::span<double> sums, Backend backend) {
@@ -166,8 +230,13 @@ void backward_sums(const BackwardContext& context, std::span<double> sums, Backe
                                           memory_of("position_weights", context.position_weights)});
   require_apart_from(memory_of("sums", sums), context.statistics, context.affine);
   const double count = bn::count_of(context.x, context.position_weights);
-  bn::Workspace working;
-  bn::backward_sums(context, bn::all_channels(context.x), sums, backend, working);
+  const Coefficients coefficients(context.statistics, context.affine);
+  kernels::Scratch scratch;
+  bn::backward_sums({.upstream = upstream_of(context, coefficients),
+                     .channels = bn::all_channels(context.x),
+                     .sum_dz = sums.data(),
+                     .sum_dz_x = sums.data() + context.x.shape().c},
+                    context.statistics.invstd.data(), backend, scratch);
   sums.back() = count;
 }
 
@@ -184,7 +253,13 @@ void input_gradient(const BackwardContext& context, std::span<const double> sums
           "dresidual and from_output (a residual cannot be told from the output).");
     }
   }
-  const CallMemory memory = memory_of_backward(context, dx, dresidual);
+  const CallMemory memory =
+      memory_of(bn::BackwardArguments{.x = context.x,
+                                      .dy = context.dy,
+                                      .dx = dx,
+                                      .y = context.y,
+                                      .dresidual = dresidual,
+                                      .position_weights = context.position_weights});
   require_sound(memory);
   require_aligned(memory_of("sums", sums));
   for (const Memory& written : memory.written) {
@@ -192,9 +267,21 @@ void input_gradient(const BackwardContext& context, std::span<const double> sums
     require_apart_from(written, context.statistics, context.affine);
   }
   bn::count_of(context.x, context.position_weights);
-  bn::Workspace working;
-  bn::input_gradient(context, bn::all_channels(context.x), sums, false, dx, dresidual, backend,
-                     working);
+  const Coefficients coefficients(context.statistics, context.affine);
+  const bn::ChannelRange all = bn::all_channels(context.x);
+  const double* invstd = context.statistics.invstd.data();
+  std::vector<double> mean_dz(channels_of(context.x)), grad_slope(channels_of(context.x));
+  channels::take_channels(channels::SetGradientCoefficients{all.size(), sums.data(), invstd, false,
+                                                            mean_dz.data(), grad_slope.data()},
+                          all);
+  kernels::Scratch scratch;
+  bn::input_gradient({.upstream = upstream_of(context, coefficients),
+                      .channels = all,
+                      .mean_dz = mean_dz.data(),
+                      .grad_slope = grad_slope.data(),
+                      .dx = dx.data(),
+                      .dresidual = dresidual ? dresidual->data() : nullptr},
+                     invstd, backend, scratch);
 }
 
 }  // namespace syncbn

@@ -11,7 +11,7 @@
 #include "core/default_arithmetic.hpp"
 
 #include "bn/batch_norm.hpp"
-#include "bn/saved_values.hpp"
+#include "bn/state_values.hpp"
 
 namespace syncbn {
 namespace {
@@ -26,8 +26,9 @@ const StateTensor& find(const StateDict& state, const std::string& name) {
   return entry->second;
 }
 
-std::vector<double> values_of(const StateDict& state, const std::string& name,
-                              std::size_t channels) {
+/// Returns the values of an entry, which are to be kept in `array`.
+std::vector<double> values_of(const StateDict& state, const std::string& name, std::size_t channels,
+                              const channels::Floats& array) {
   const StateTensor& tensor = find(state, name);
   std::vector<double> values = tensor.as_doubles(name);
   if (values.size() != channels || tensor.shape.size() != 1) {
@@ -37,6 +38,13 @@ std::vector<double> values_of(const StateDict& state, const std::string& name,
   }
   if (!std::ranges::all_of(values, [](double value) { return std::isfinite(value); })) {
     throw FileError("tensor '" + name + "' holds values that are not finite");
+  }
+  if (!std::ranges::all_of(values, [&](double value) {
+        return std::isfinite(channels::rounded(value, array.dtype()));
+      })) {
+    throw FileError("tensor '" + name + "' holds values beyond " +
+                    std::string(to_string(array.dtype())) +
+                    ", the type that the layer keeps them in");
   }
   return values;
 }
@@ -66,65 +74,72 @@ bool is_a_layers(std::string_view name, const BatchNormOptions& options) {
 
 }  // namespace
 
-void BatchNorm::save_state(StateDict& state, std::string_view prefix) const {
+void BatchNorm::save_state(StateDict& state, std::string_view prefix, CudaStream stream) const {
   const bn::Layer& layer = impl_->layer;
   const std::string base(prefix);
-  const auto save = [&](const char* name, const std::vector<double>& values) {
-    state.tensors[base + name] = bn::saved_values(base + name, values);
+  const auto save = [&](const char* name, const channels::Floats& array) {
+    state.tensors[base + name] =
+        bn::saved_values(base + name, bn::download(array, layer.channels, *impl_->place, stream));
   };
   if (layer.options.affine) {
-    save("weight", layer.weight);
-    save("bias", layer.bias);
+    save("weight", layer.state.weight);
+    save("bias", layer.state.bias);
   }
   if (layer.options.track_running_stats) {
-    save("running_mean", layer.running_mean);
-    save("running_var", layer.running_var);
-    state.tensors[base + "num_batches_tracked"] = StateTensor::from(layer.num_batches_tracked);
+    save("running_mean", layer.state.running_mean);
+    save("running_var", layer.state.running_var);
+    std::int64_t batches = 0;
+    impl_->place->download(layer.state.num_batches_tracked,
+                           std::as_writable_bytes(std::span(&batches, 1)), stream);
+    impl_->place->wait(stream);
+    state.tensors[base + "num_batches_tracked"] = StateTensor::from(batches);
   }
 }
 
-void BatchNorm::load_state(const StateDict& state, std::string_view prefix) {
+void BatchNorm::load_state(const StateDict& state, std::string_view prefix, CudaStream stream) {
   const DefaultArithmetic arithmetic;
   bn::Layer& layer = impl_->layer;
+  const bn::Place& place = *impl_->place;
   const std::string base(prefix);
   const auto channels = static_cast<std::size_t>(layer.channels);
   std::vector<double> weight, bias, mean, var;
   std::int64_t batches = 0;
   if (layer.options.affine) {
-    weight = values_of(state, base + "weight", channels);
-    bias = values_of(state, base + "bias", channels);
+    weight = values_of(state, base + "weight", channels, layer.state.weight);
+    bias = values_of(state, base + "bias", channels, layer.state.bias);
   }
   if (layer.options.track_running_stats) {
-    mean = values_of(state, base + "running_mean", channels);
-    var = values_of(state, base + "running_var", channels);
+    mean = values_of(state, base + "running_mean", channels, layer.state.running_mean);
+    var = values_of(state, base + "running_var", channels, layer.state.running_var);
     if (std::ranges::any_of(var, [](double value) { return value < 0; })) {
       throw FileError("tensor '" + base + "running_var' holds negative variances");
     }
     batches = batches_of(state, base + "num_batches_tracked");
   }
-  // Everything has been checked. Copying keeps the spans valid that were handed out.
-  std::ranges::copy(weight, layer.weight.begin());
-  std::ranges::copy(bias, layer.bias.begin());
-  std::ranges::copy(mean, layer.running_mean.begin());
-  std::ranges::copy(var, layer.running_var.begin());
-  layer.num_batches_tracked = batches;
-  // A state does not say what the last batches were, so the layer forgets them.
-  std::ranges::fill(layer.start_mean, 0.0);
-  std::ranges::fill(layer.start_var, 1.0);
-  std::ranges::fill(layer.pivot, 0.0);
-  layer.knows_mean = false;
-  if (layer.is_exact()) {
-    layer.working.exact->forget();
+  // Everything has been checked.
+  bn::upload(weight, layer.state.weight, place, stream);
+  bn::upload(bias, layer.state.bias, place, stream);
+  bn::upload(mean, layer.state.running_mean, place, stream);
+  bn::upload(var, layer.state.running_var, place, stream);
+  if (layer.options.track_running_stats) {
+    place.upload(std::as_bytes(std::span(&batches, 1)), layer.state.num_batches_tracked, stream);
   }
+  // A state does not say what the last batches were, so the layer forgets them.
+  bn::upload(std::vector<double>(channels, 0.0), layer.state.start_mean, place, stream);
+  bn::upload(std::vector<double>(channels, 1.0), layer.state.start_var, place, stream);
+  bn::upload(std::vector<double>(channels, 0.0), layer.state.pivot, place, stream);
+  layer.knows_mean = false;
+  impl_->place->forget(stream);
+  place.wait(stream);
 }
 
-void BatchNorm::save(const std::filesystem::path& file) const {
+void BatchNorm::save(const std::filesystem::path& file, CudaStream stream) const {
   StateDict state;
-  save_state(state);
+  save_state(state, {}, stream);
   save_safetensors(state, file);
 }
 
-void BatchNorm::load(const std::filesystem::path& file) {
+void BatchNorm::load(const std::filesystem::path& file, CudaStream stream) {
   const StateDict state = load_safetensors(file);
   for (const auto& [name, tensor] : state.tensors) {
     if (!is_a_layers(name, options())) {
@@ -136,7 +151,7 @@ void BatchNorm::load(const std::filesystem::path& file) {
     }
   }
   try {
-    load_state(state);
+    load_state(state, {}, stream);
   } catch (const FileError& error) {
     throw FileError("'" + file.string() + "': " + error.what());
   }

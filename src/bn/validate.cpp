@@ -8,7 +8,10 @@
 
 #include "syncbn/error.hpp"
 
-namespace syncbn {
+#include "bn/layer.hpp"
+#include "bn/place.hpp"
+
+namespace syncbn::bn {
 namespace {
 
 std::string describe(const ConstTensorView& tensor) {
@@ -49,12 +52,86 @@ void require_apart(const Memory& written, const Memory& other, Overlap allowed) 
   }
 }
 
+[[noreturn]] void refuse(const Layer& layer, const std::string& why) {
+  throw InvalidArgument("layer '" + layer.identity.label + "': " + why);
+}
+
+void require_channels(const ConstTensorView& x, const Layer& layer) {
+  if (x.shape().c != layer.channels) {
+    throw InvalidArgument("x has " + std::to_string(x.shape().c) + " channels (layer '" +
+                          layer.identity.label + "' has " + std::to_string(layer.channels) +
+                          "). Were the axes given in the tensor's own order?");
+  }
+}
+
+void require_held(std::string_view name, const ConstTensorView& tensor, const Place& place) {
+  if (tensor.shape().size() > 0) {
+    bn::require_held(name, tensor.data(), place);
+  }
+}
+
+/// Requires that x is where the layer is.
+void require_here(const ConstTensorView& x, const Layer& layer, const Place& place) {
+  if (x.device() != place.device()) {
+    refuse(layer, "x is on " + to_string(x.device()) + " (the layer is on " +
+                      to_string(place.device()) + "). Give tensors where the layer is.");
+  }
+  require_held("x", x, place);
+}
+
+void require_count(PositionWeights position_weights, const ConstTensorView& x) {
+  const auto positions = static_cast<std::size_t>(x.shape().per_channel());
+  if (!position_weights.empty() && position_weights.size() != positions) {
+    throw InvalidArgument("position_weights has " + std::to_string(position_weights.size()) +
+                          " values (x has N*S = " + std::to_string(positions) + " positions)");
+  }
+}
+
+void require_own_record(const ForwardNote& note, const Layer& layer) {
+  if (note.forward == 0) {
+    refuse(layer, "the record is empty (no forward has filled it). Pass the forward's own.");
+  }
+  if (note.layer_number != layer.identity.number) {
+    refuse(layer, "the record is of a forward of " +
+                      (note.layer == layer.identity.name ? "another layer of that name"
+                                                         : "layer '" + note.layer + "'") +
+                      ". Pass the forward's own.");
+  }
+}
+
+/// Requires that the backward has what the forward had.
+void require_same_kind(const ForwardNote& note, const BackwardArguments& arguments,
+                       const Layer& layer) {
+  const ConstTensorView& x = arguments.x;
+  if (x.shape() != note.shape || x.dtype() != note.dtype || x.layout() != note.layout) {
+    refuse(layer,
+           "x is not the forward's (another shape, type or layout than the record holds). Pass the "
+           "tensors of the same forward.");
+  }
+  if (note.in_place != arguments.in_place) {
+    refuse(layer, note.in_place ? "the forward was in place. Call backward_in_place."
+                                : "the forward was not in place. Call backward.");
+  }
+  if (note.had_weights == arguments.position_weights.empty() && x.shape().per_channel() != 0) {
+    refuse(layer, note.had_weights ? "the forward had weights. Pass the same."
+                                   : "the forward had no weights.");
+  }
+  if (note.had_residual != arguments.dresidual.has_value()) {
+    refuse(layer, note.had_residual ? "the forward added a residual. Pass y and dresidual."
+                                    : "the forward added no residual. Leave out y and dresidual.");
+  }
+}
+
 }  // namespace
 
 void require_like_x(const ConstTensorView& x, const ConstTensorView& other, std::string_view name) {
   if (other.shape() != x.shape() || other.dtype() != x.dtype() || other.layout() != x.layout()) {
     throw InvalidArgument(std::string(name) + " is " + describe(other) + " (x is " + describe(x) +
                           "). They must have the same shape, type and layout.");
+  }
+  if (other.device() != x.device()) {
+    throw InvalidArgument(std::string(name) + " is on " + to_string(other.device()) + " (x is on " +
+                          to_string(x.device()) + "). They must be on the same device.");
   }
 }
 
@@ -81,96 +158,93 @@ void require_slope(Activation activation) {
   }
 }
 
-void require_invertible(Activation activation, std::span<const double> gamma) {
+void require_invertible(Activation activation, channels::ConstFloats gamma, std::int64_t channels) {
   constexpr double least = std::numeric_limits<float>::min();  // whose inverse is a float
   if (activation.negative_slope < least) {
     throw InvalidArgument(
         "relu cannot be inverted (it forgets what was below 0), so the input cannot be recovered "
         "from the output. Use leaky_relu, or keep the input.");
   }
-  const auto zero =
-      std::ranges::find_if(gamma, [](double value) { return std::fabs(value) < least; });
-  if (zero != gamma.end()) {
-    throw InvalidArgument(
-        "gamma[" + std::to_string(zero - gamma.begin()) +
-        "] is 0 or next to it (its channel's output is beta everywhere), so the input cannot be "
-        "recovered from the output. Keep the input.");
+  for (std::int64_t c = 0; gamma && c < channels; ++c) {
+    if (std::fabs(gamma[c]) < least) {
+      throw InvalidArgument(
+          "gamma[" + std::to_string(c) +
+          "] is 0 or next to it (its channel's output is beta everywhere), so the input cannot be "
+          "recovered from the output. Keep the input.");
+    }
   }
 }
 
-void require_channels(const ConstTensorView& x, std::int64_t channels, std::string_view layer) {
-  if (x.shape().c != channels) {
-    throw InvalidArgument("x has " + std::to_string(x.shape().c) + " channels (layer '" +
-                          std::string(layer) + "' has " + std::to_string(channels) +
-                          "). Were the axes given in the tensor's own order?");
+void require_array(std::string_view name, const ArrayView& array, std::int64_t channels,
+                   Device device) {
+  if (channels < 1 || array.size() != channels || array.data() == nullptr) {
+    throw InvalidArgument(std::string(name) + " has " + std::to_string(array.size()) + " values" +
+                          (array.data() == nullptr ? " at a null pointer" : "") +
+                          " (one for each of " + std::to_string(channels) + " channels expected)");
+  }
+  if (array.device() != device) {
+    throw InvalidArgument(std::string(name) + " is on " + to_string(array.device()) +
+                          " (the layer is on " + to_string(device) + ")");
+  }
+  const std::size_t bytes = size_of(array.dtype());
+  require_aligned({name, array.data(), static_cast<std::size_t>(channels) * bytes, bytes});
+}
+
+void require_held(std::string_view name, const void* memory, const Place& place) {
+  if (!place.holds(memory)) {
+    throw InvalidArgument(std::string(name) + " is not in the memory of " +
+                          to_string(place.device()) +
+                          " (though its view says so). Copy it there, and pass that copy.");
   }
 }
 
-void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
-                         const std::optional<TensorView>& dresidual, std::int64_t channels,
-                         const bn::Identity& identity) {
-  const std::string& layer = identity.label;
-  if (saved.forward == 0) {
-    throw InvalidArgument(
-        "layer '" + layer +
-        "': `saved` is empty (no forward has filled it). Pass the forward's own.");
+void validate(const ForwardArguments& arguments, const Layer& layer, const Place& place) {
+  const ConstTensorView& x = arguments.x;
+  require_channels(x, layer);
+  require_here(x, layer, place);
+  require_like_x(x, arguments.y, "y");
+  require_held("y", arguments.y, place);
+  if (arguments.residual) {
+    require_like_x(x, *arguments.residual, "residual");
+    require_held("residual", *arguments.residual, place);
+    if (arguments.in_place) {
+      refuse(layer,
+             "a residual in place (the input cannot be recovered from a sum). Call forward.");
+    }
   }
-  if (saved.layer_number != identity.number) {
-    throw InvalidArgument("layer '" + layer + "': `saved` is of a forward of " +
-                          (saved.layer == identity.name ? "another layer of that name"
-                                                        : "layer '" + saved.layer + "'") +
-                          ". Pass the forward's own.");
+  if (!arguments.position_weights.empty()) {
+    require_held("position_weights", arguments.position_weights.data(), place);
   }
-  require_channels(context.x, channels, layer);
-  if (context.x.shape() != saved.shape || context.x.dtype() != saved.dtype ||
-      context.x.layout() != saved.layout) {
-    throw InvalidArgument("layer '" + layer +
-                          "': x is not the forward's (another shape, type or layout than `saved` "
-                          "holds). Pass the tensors of the same forward.");
-  }
-  if (saved.in_place != context.from_output) {
-    throw InvalidArgument("layer '" + layer + "': the forward was " +
-                          (saved.in_place ? "" : "not ") + "in place. Call " +
-                          (saved.in_place ? "backward_in_place." : "backward."));
-  }
-  if (saved.had_weight == context.position_weights.empty() &&
-      context.x.shape().per_channel() != 0) {
-    throw InvalidArgument("layer '" + layer + "': the forward had " +
-                          (saved.had_weight ? "weights. Pass the same." : "no weights."));
-  }
-  if (context.y.has_value() != dresidual.has_value()) {
-    throw InvalidArgument("layer '" + layer +
-                          "': y and dresidual go together (both for a forward with a residual, "
-                          "else neither).");
-  }
-  if (saved.had_residual != dresidual.has_value()) {
-    throw InvalidArgument("layer '" + layer + "': the forward " +
-                          (saved.had_residual
-                               ? "added a residual. Call the backward that takes y "
-                                 "and dresidual."
-                               : "added no residual. Call the backward without y and "
-                                 "dresidual."));
-  }
-  require_like_x(context.x, context.dy, "dy");
-  require_like_x(context.x, dx, "dx");
-  if (dresidual) {
-    require_like_x(context.x, *context.y, "y");
-    require_like_x(context.x, *dresidual, "dresidual");
-  }
-  require_sound(memory_of_backward(context, dx, dresidual));
+  require_count(arguments.position_weights, x);
+  require_sound(memory_of(arguments));
 }
 
-comm::Given given_in(const Saved& saved) {
-  return saved.frozen         ? comm::Given::frozen
-         : saved.in_place     ? comm::Given::in_place
-         : saved.had_residual ? comm::Given::residual
-                              : comm::Given::x;
-}
-
-PositionWeights as_span(const float* position_weights, const ConstTensorView& x) {
-  return position_weights == nullptr
-             ? PositionWeights()
-             : PositionWeights(position_weights, static_cast<std::size_t>(x.shape().per_channel()));
+void validate(const BackwardArguments& arguments, const Layer& layer, const Place& place,
+              const ForwardRecord::Impl& record) {
+  const ConstTensorView& x = arguments.x;
+  if (arguments.y.has_value() != arguments.dresidual.has_value()) {
+    refuse(layer,
+           "y and dresidual go together (both for a forward with a residual, else neither).");
+  }
+  require_own_record(record.note, layer);
+  require_channels(x, layer);
+  require_same_kind(record.note, arguments, layer);
+  require_here(x, layer, place);
+  require_like_x(x, arguments.dy, "dy");
+  require_like_x(x, arguments.dx, "dx");
+  require_held("dy", arguments.dy, place);
+  require_held("dx", arguments.dx, place);
+  if (arguments.dresidual) {
+    require_like_x(x, *arguments.y, "y");
+    require_like_x(x, *arguments.dresidual, "dresidual");
+    require_held("y", *arguments.y, place);
+    require_held("dresidual", *arguments.dresidual, place);
+  }
+  if (!arguments.position_weights.empty()) {
+    require_held("position_weights", arguments.position_weights.data(), place);
+  }
+  require_count(arguments.position_weights, x);
+  require_sound(memory_of(arguments));
 }
 
 Memory memory_of(std::string_view name, const ConstTensorView& tensor) {
@@ -178,23 +252,23 @@ Memory memory_of(std::string_view name, const ConstTensorView& tensor) {
   return {name, tensor.data(), static_cast<std::size_t>(tensor.shape().size()) * element, element};
 }
 
-CallMemory memory_of_forward(const ConstTensorView& x,
-                             const std::optional<ConstTensorView>& residual, const TensorView& y,
-                             PositionWeights position_weights) {
-  return {.written = {memory_of("y", y)},
-          .read = {memory_of("x", x), residual ? memory_of("residual", *residual) : Memory(),
-                   memory_of("position_weights", position_weights)},
-          .replaceable = 2};
+CallMemory memory_of(const ForwardArguments& arguments) {
+  const std::optional<ConstTensorView>& residual = arguments.residual;
+  return {
+      .written = {memory_of("y", arguments.y)},
+      .read = {memory_of("x", arguments.x), residual ? memory_of("residual", *residual) : Memory(),
+               memory_of("position_weights", arguments.position_weights)},
+      .replaceable = 2};
 }
 
-CallMemory memory_of_backward(const BackwardContext& context, const TensorView& dx,
-                              const std::optional<TensorView>& dresidual) {
-  return {
-      .written = {memory_of("dx", dx), dresidual ? memory_of("dresidual", *dresidual) : Memory()},
-      .read = {memory_of("dy", context.dy), memory_of("x", context.x),
-               context.y ? memory_of("y", *context.y) : Memory(),
-               memory_of("position_weights", context.position_weights)},
-      .replaceable = 1};
+CallMemory memory_of(const BackwardArguments& arguments) {
+  const std::optional<TensorView>& dresidual = arguments.dresidual;
+  return {.written = {memory_of("dx", arguments.dx),
+                      dresidual ? memory_of("dresidual", *dresidual) : Memory()},
+          .read = {memory_of("dy", arguments.dy), memory_of("x", arguments.x),
+                   arguments.y ? memory_of("y", *arguments.y) : Memory(),
+                   memory_of("position_weights", arguments.position_weights)},
+          .replaceable = 1};
 }
 
 void require_aligned(const Memory& memory) {
@@ -242,4 +316,4 @@ void require_apart(const CallMemory& one, std::string_view layer, const CallMemo
   }
 }
 
-}  // namespace syncbn
+}  // namespace syncbn::bn

@@ -12,10 +12,14 @@
 
 #include "syncbn/batch_norm.hpp"
 
-#include "bn/options.hpp"
-#include "comm/group/descriptor.hpp"
+#include "bn/arguments.hpp"
+#include "bn/record.hpp"
+#include "channels/floats.hpp"
 
-namespace syncbn {
+namespace syncbn::bn {
+
+struct Layer;
+class Place;
 
 // Each `require` function throws InvalidArgument naming the argument, what it is and what was
 // expected.
@@ -28,21 +32,21 @@ void require_eps(double eps, std::string_view whose = {});
 /// Requires that the slope is finite and at least 0.
 void require_slope(Activation activation);
 /// Requires that a forward's input can be recovered from its output: the slope and each |gamma| are
-/// at least the smallest normal float, so that their inverses are floats.
-void require_invertible(Activation activation, std::span<const double> gamma);
-void require_channels(const ConstTensorView& x, std::int64_t channels, std::string_view layer);
-/// Requires that a forward or infer of the layer has filled `saved`, and that the arguments of the
+/// at least the smallest normal float, so that their inverses are floats. `gamma` is null for 1.
+void require_invertible(Activation activation, channels::ConstFloats gamma, std::int64_t channels);
+/// Requires that the array has one value for each channel, is aligned to them, and on the device.
+void require_array(std::string_view name, const ArrayView& array, std::int64_t channels,
+                   Device device);
+/// Requires that memory whose view says that it is on the place's device can be there.
+void require_held(std::string_view name, const void* memory, const Place& place);
+
+/// Requires that the arguments fit the layer and each other. The values of weights are not looked
+/// at.
+void validate(const ForwardArguments& arguments, const Layer& layer, const Place& place);
+/// Requires that a forward or infer of the layer has filled `record`, and that the arguments of the
 /// backward belong to it.
-void require_backward_of(const Saved& saved, const BackwardContext& context, const TensorView& dx,
-                         const std::optional<TensorView>& dresidual, std::int64_t channels,
-                         const bn::Identity& layer);
-
-/// Returns what kind of arguments the forward was given, and so its backward.
-comm::Given given_in(const Saved& saved);
-
-/// Returns the N * S values at `position_weights`, where x has as many positions; none if it is
-/// null.
-PositionWeights as_span(const float* position_weights, const ConstTensorView& x);
+void validate(const BackwardArguments& arguments, const Layer& layer, const Place& place,
+              const ForwardRecord::Impl& record);
 
 /// A Memory is memory that a call is given, and its name in messages.
 struct Memory {
@@ -64,11 +68,8 @@ struct CallMemory {
   std::array<Memory, 4> read;
   std::size_t replaceable;
 };
-CallMemory memory_of_forward(const ConstTensorView& x,
-                             const std::optional<ConstTensorView>& residual, const TensorView& y,
-                             PositionWeights position_weights);
-CallMemory memory_of_backward(const BackwardContext& context, const TensorView& dx,
-                              const std::optional<TensorView>& dresidual);
+CallMemory memory_of(const ForwardArguments& arguments);
+CallMemory memory_of(const BackwardArguments& arguments);
 
 void require_aligned(const Memory& memory);
 /// Requires that `written` shares no byte with any of the others.
@@ -80,4 +81,4 @@ void require_sound(const CallMemory& call);
 void require_apart(const CallMemory& one, std::string_view layer, const CallMemory& other,
                    std::string_view other_layer);
 
-}  // namespace syncbn
+}  // namespace syncbn::bn

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "capi/handles.hpp"
 
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <new>
 #include <string>
 
 #include "syncbn/error.hpp"
@@ -25,6 +29,24 @@ Layout to_layout(syncbn_layout layout) {
   throw_unknown("syncbn_layout", layout);
 }
 
+/// Returns what calls the program's functions; empty if it has none.
+std::function<std::shared_ptr<void>(std::size_t)> to_allocate(const syncbn_options& options) {
+  if ((options.allocate == nullptr) != (options.release == nullptr)) {
+    throw InvalidArgument("options.allocate and options.release go together (both, or both NULL)");
+  }
+  if (options.allocate == nullptr) {
+    return {};
+  }
+  return [allocate = options.allocate, release = options.release,
+          user = options.user](std::size_t bytes) {
+    void* const memory = allocate(bytes, user);
+    if (memory == nullptr) {
+      throw std::bad_alloc();
+    }
+    return std::shared_ptr<void>(memory, [release, user](void* given) { release(given, user); });
+  };
+}
+
 }  // namespace
 
 DType to_dtype(syncbn_dtype dtype) {
@@ -41,6 +63,13 @@ DType to_dtype(syncbn_dtype dtype) {
   throw_unknown("syncbn_dtype", dtype);
 }
 
+Device to_device(syncbn_device device) {
+  if (device < SYNCBN_ON_CPU) {
+    throw_unknown("syncbn_device", device);
+  }
+  return device == SYNCBN_ON_CPU ? Device::cpu() : Device::cuda(device - SYNCBN_ON_CUDA(0));
+}
+
 Backend to_backend(syncbn_backend backend) {
   switch (backend) {
     case SYNCBN_CPU:
@@ -54,7 +83,11 @@ Backend to_backend(syncbn_backend backend) {
 TensorView to_view(const syncbn_tensor* tensor, const char* name) {
   const syncbn_tensor of = read_struct(tensor, name, syncbn_tensor{});
   try {
-    return {of.data, to_dtype(of.dtype), {of.n, of.c, of.s}, to_layout(of.layout)};
+    return {of.data,
+            to_dtype(of.dtype),
+            {of.n, of.c, of.s},
+            to_layout(of.layout),
+            to_device(of.device)};
   } catch (const InvalidArgument& error) {
     throw InvalidArgument(std::string(name) + ": " + error.what());
   }
@@ -73,7 +106,7 @@ PositionWeights to_weight(const float* position_weights, const TensorView& x) {
              : PositionWeights(position_weights, static_cast<std::size_t>(x.shape().per_channel()));
 }
 
-BatchNormOptions to_options(const syncbn_options* given) {
+LayerOptions to_options(const syncbn_options* given) {
   if (given == nullptr) {
     return {};
   }
@@ -96,14 +129,7 @@ BatchNormOptions to_options(const syncbn_options* given) {
       options.exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
   result.backend = to_backend(options.backend);
   result.compare_parameters = options.compare_parameters != 0;
-  return result;
-}
-
-void require_together(const syncbn_tensor* y, const syncbn_tensor* dresidual) {
-  if ((y == nullptr) != (dresidual == nullptr)) {
-    throw InvalidArgument(
-        "y and dresidual go together (both for a forward with a residual, else both NULL)");
-  }
+  return {result, {.allocate = to_allocate(options)}};
 }
 
 Deadlines to_deadlines(double seconds) {

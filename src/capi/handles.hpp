@@ -20,8 +20,8 @@ struct syncbn_batch_norm {
   syncbn::BatchNorm layer;
 };
 
-struct syncbn_saved {
-  syncbn::Saved saved;
+struct syncbn_forward_record {
+  syncbn::ForwardRecord record;
 };
 
 namespace syncbn::capi {
@@ -36,9 +36,14 @@ Backend to_backend(syncbn_backend backend);
 TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
 SYNCBN_INTERNAL_API Deadlines to_deadlines(double seconds);
+Device to_device(syncbn_device device);
+
+/// Holds what a C program's options say.
+struct LayerOptions {
+  BatchNormOptions options;
+  LayerMemory memory;  ///< says how to allocate
+};
 /// Takes NULL for the defaults.
-BatchNormOptions to_options(const syncbn_options* given);
-/// Throws InvalidArgument if a backward is given one without the other.
-void require_together(const syncbn_tensor* y, const syncbn_tensor* dresidual);
+LayerOptions to_options(const syncbn_options* given);
 
 }  // namespace syncbn::capi

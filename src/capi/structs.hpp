@@ -25,19 +25,19 @@ struct FirstVersion;
 
 template <>
 struct FirstVersion<syncbn_tensor> {
-  static constexpr std::size_t size = offsetof(syncbn_tensor, s) + sizeof(syncbn_tensor::s);
+  static constexpr std::size_t size =
+      offsetof(syncbn_tensor, device) + sizeof(syncbn_tensor::device);
   static constexpr const char* initializer = "SYNCBN_TENSOR";
 };
 template <>
 struct FirstVersion<syncbn_options> {
-  static constexpr std::size_t size =
-      offsetof(syncbn_options, compare_parameters) + sizeof(syncbn_options::compare_parameters);
+  static constexpr std::size_t size = offsetof(syncbn_options, user) + sizeof(syncbn_options::user);
   static constexpr const char* initializer = "SYNCBN_OPTIONS_INIT";
 };
 template <>
 struct FirstVersion<syncbn_forward_call> {
   static constexpr std::size_t size =
-      offsetof(syncbn_forward_call, saved) + sizeof(syncbn_forward_call::saved);
+      offsetof(syncbn_forward_call, record) + sizeof(syncbn_forward_call::record);
   static constexpr const char* initializer = "SYNCBN_FORWARD_CALL_INIT";
 };
 template <>
@@ -45,6 +45,18 @@ struct FirstVersion<syncbn_backward_call> {
   static constexpr std::size_t size =
       offsetof(syncbn_backward_call, dresidual) + sizeof(syncbn_backward_call::dresidual);
   static constexpr const char* initializer = "SYNCBN_BACKWARD_CALL_INIT";
+};
+template <>
+struct FirstVersion<syncbn_layer_memory> {
+  static constexpr std::size_t size = offsetof(syncbn_layer_memory, num_batches_tracked) +
+                                      sizeof(syncbn_layer_memory::num_batches_tracked);
+  static constexpr const char* initializer = "SYNCBN_LAYER_MEMORY_INIT";
+};
+template <>
+struct FirstVersion<syncbn_state> {
+  static constexpr std::size_t size =
+      offsetof(syncbn_state, num_batches_tracked) + sizeof(syncbn_state::num_batches_tracked);
+  static constexpr const char* initializer = "SYNCBN_STATE_INIT";
 };
 
 /// Returns what a program has passed, with the members of `defaults` where its struct has none.

@@ -6,6 +6,7 @@
 // are [2C + 1] (syncbn/phases.hpp), and `channels` below is C.
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 #include "syncbn/dtype.hpp"
@@ -14,10 +15,35 @@
 #include "core/scrambled.hpp"
 
 #include "channels/channel_range.hpp"
+#include "channels/floats.hpp"
 #include "channels/pivot.hpp"
 #include "channels/statistics.hpp"
 
 namespace syncbn::channels {
+
+/// Points to a batch's statistics, and to what its elements are computed with.
+struct StatisticsArrays {
+  double* mean = nullptr;
+  double* var = nullptr;  ///< biased
+  double* invstd = nullptr;
+  double* scale = nullptr;  ///< gamma * invstd
+  double* shift = nullptr;  ///< beta
+  double* count = nullptr;  ///< [1] elements per channel in the whole group
+
+  /// Returns how many doubles the arrays of so many channels have.
+  static constexpr std::size_t length(std::int64_t channels) {
+    return 5 * static_cast<std::size_t>(channels) + 1;
+  }
+  /// Returns the arrays one behind the other.
+  static constexpr StatisticsArrays in(double* memory, std::int64_t channels) {
+    return {memory,
+            memory + channels,
+            memory + 2 * channels,
+            memory + 3 * channels,
+            memory + 4 * channels,
+            memory + 5 * channels};
+  }
+};
 
 /// Computes statistics from sums about a pivot. With a count of 0: mean = pivot, var = 0.
 struct FinalizeStatistics {
@@ -40,14 +66,35 @@ struct FinalizeStatistics {
 
 /// Sets scale to gamma * invstd and shift to beta.
 struct SetAffine {
-  const double* gamma;  ///< null for 1
-  const double* beta;   ///< null for 0
-  double* scale;        ///< written
-  double* shift;        ///< written
+  ConstFloats gamma;  ///< null for 1
+  ConstFloats beta;   ///< null for 0
+  double* scale;      ///< written
+  double* shift;      ///< written
 
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c, double invstd) const {
-    scale[c] = invstd * (gamma == nullptr ? 1 : gamma[c]);
-    shift[c] = beta == nullptr ? 0 : beta[c];
+    scale[c] = invstd * (gamma ? gamma[c] : 1);
+    shift[c] = beta ? beta[c] : 0;
+  }
+};
+
+/// Takes running statistics for those of a batch, which has no count then.
+struct TakeRunningStatistics {
+  ChannelRange range;
+  ConstFloats mean;
+  ConstFloats var;
+  double eps;
+  ConstFloats gamma;     ///< null for 1
+  ConstFloats beta;      ///< null for 0
+  StatisticsArrays out;  ///< written
+
+  SYNCBN_HOST_DEVICE ChannelRange channels() const { return range; }
+  SYNCBN_HOST_DEVICE void once() const { *out.count = 0; }
+  SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
+    out.mean[c] = mean[c];
+    out.var[c] = var[c];
+    out.invstd[c] = inverse_std(out.var[c], eps);
+    const SetAffine affine{gamma, beta, out.scale, out.shift};
+    affine.of_channel(c, out.invstd[c]);
   }
 };
 
@@ -75,12 +122,12 @@ struct AddParameterGradients {
   std::int64_t channels;
   const double* sums;
   const double* invstd;
-  double* dgamma;  ///< added to
-  double* dbeta;   ///< added to
+  Floats dgamma;  ///< added to
+  Floats dbeta;   ///< added to
 
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
-    dbeta[c] += sums[c];
-    dgamma[c] += sums[channels + c] * invstd[c];
+    dbeta.set(c, dbeta[c] + sums[c]);
+    dgamma.set(c, dgamma[c] + sums[channels + c] * invstd[c]);
   }
 };
 
@@ -88,8 +135,8 @@ struct AddParameterGradients {
 
 /// Points to a layer's running statistics, all null if it keeps none.
 struct RunningStatistics {
-  double* mean = nullptr;
-  double* var = nullptr;         ///< unbiased
+  Floats mean = {};
+  Floats var = {};               ///< unbiased
   double* start_mean = nullptr;  ///< the mean before the first batch
   double* start_var = nullptr;   ///< the variance before the first batch
 };
@@ -145,7 +192,10 @@ struct MoveRunning {
       running.start_mean[c] = running.mean[c];
       running.start_var[c] = running.var[c];
     }
-    move_running(running.mean[c], running.var[c], {mean[c], var[c]}, n, shares.newest);
+    const ChannelStatistics next =
+        moved_running({running.mean[c], running.var[c]}, {mean[c], var[c]}, n, shares.newest);
+    running.mean.set(c, next.mean);
+    running.var.set(c, next.var);
   }
 };
 
@@ -163,7 +213,7 @@ struct ChooseNextPivot {
       next_var;  ///< null, or written with exact sums: the variance that the next windows expect
 
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
-    const bool tracked = running.mean != nullptr;
+    const bool tracked = static_cast<bool>(running.mean);
     const ChannelStatistics batch{mean[c], var[c]};
     const double next_mean =
         tracked ? without_start(running.mean[c], running.start_mean[c], start_share) : batch.mean;

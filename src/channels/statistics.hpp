@@ -37,16 +37,15 @@ SYNCBN_HOST_DEVICE inline double moved(double running, double batch, double newe
   return newest == 1 ? batch : (1 - newest) * running + newest * batch;
 }
 
-/// Moves running statistics by the share `newest` towards those of a batch of n > 0 elements.
-SYNCBN_HOST_DEVICE inline void move_running(double& running_mean, double& running_var,
-                                            const ChannelStatistics& batch, double n,
-                                            double newest) {
-  running_mean = moved(running_mean, batch.mean, newest);
+/// Returns running statistics, whose variance is unbiased, after they have moved by the share
+/// `newest` towards those of a batch of n > 0 elements.
+SYNCBN_HOST_DEVICE inline ChannelStatistics moved_running(const ChannelStatistics& running,
+                                                          const ChannelStatistics& batch, double n,
+                                                          double newest) {
   // Fewer than two elements have no unbiased variance. Between 1 and 2, where n can only be a sum
   // of weights, n / (n - 1) has no bound.
-  if (n >= 2) {
-    running_var = moved(running_var, batch.var * (n / (n - 1)), newest);
-  }
+  return {moved(running.mean, batch.mean, newest),
+          n >= 2 ? moved(running.var, batch.var * (n / (n - 1)), newest) : running.var};
 }
 
 }  // namespace syncbn::channels

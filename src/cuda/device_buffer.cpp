@@ -36,7 +36,25 @@ void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView 
 }
 
 void DeviceBuffer::clear(StreamView stream) {
-  check(cudaMemsetAsync(data(), 0, bytes_, stream), "clearing device memory");
+  cuda::clear(data(), bytes_, stream);
+}
+
+void clear(void* memory, std::size_t bytes, StreamView stream) {
+  check(cudaMemsetAsync(memory, 0, bytes, stream), "clearing device memory");
+}
+
+bool is_memory_of(int device, const void* memory) {
+  cudaPointerAttributes attributes{};
+  check(cudaPointerGetAttributes(&attributes, memory), "asking where memory is");
+  switch (attributes.type) {
+    case cudaMemoryTypeDevice:
+      return attributes.device == device;
+    case cudaMemoryTypeHost:  // pinned: the device sees it
+    case cudaMemoryTypeManaged:
+      return true;
+    default:
+      return false;
+  }
 }
 
 void upload(std::span<const std::byte> from, void* to, StreamView stream) {

@@ -45,5 +45,10 @@ class DeviceBuffer {
 /// Copy as a buffer's functions do, for device memory that somebody else owns.
 void upload(std::span<const std::byte> from, void* to, StreamView stream);
 void download(const void* from, std::span<std::byte> to, StreamView stream);
+void clear(void* memory, std::size_t bytes, StreamView stream);
+
+/// Returns whether work on the device can use the memory as the device's own: not if it is ordinary
+/// memory of the host, or another device's.
+bool is_memory_of(int device, const void* memory);
 
 }  // namespace syncbn::cuda

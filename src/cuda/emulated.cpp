@@ -5,6 +5,8 @@
 #include <cassert>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <new>
 #include <set>
@@ -51,6 +53,37 @@ class Streams {
 
 Streams& streams() {
   static auto* const all = new Streams;  // memory may be freed while the process ends
+  return *all;
+}
+
+/// Allocations knows which memory is the device's.
+class Allocations {
+ public:
+  void add(const void* memory, std::size_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    bytes_[memory] = bytes;
+  }
+  void remove(const void* memory) {
+    const std::scoped_lock lock(mutex_);
+    bytes_.erase(memory);
+  }
+  bool contain(const void* memory) const {
+    const std::scoped_lock lock(mutex_);
+    const auto next = bytes_.upper_bound(memory);
+    if (next == bytes_.begin()) {
+      return false;
+    }
+    const auto& [begin, bytes] = *std::prev(next);
+    return memory < static_cast<const std::byte*>(begin) + bytes;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<const void*, std::size_t> bytes_;
+};
+
+Allocations& allocations() {
+  static auto* const all = new Allocations;  // memory may be freed while the process ends
   return *all;
 }
 
@@ -105,10 +138,13 @@ OnDevice::~OnDevice() {
 }
 
 void FreeDevice::operator()(void* memory) const noexcept {
+  allocations().remove(memory);
   streams().free_later(memory);
 }
 
-DeviceBuffer::DeviceBuffer(std::size_t bytes) : memory_(aligned_memory(bytes)), bytes_(bytes) {}
+DeviceBuffer::DeviceBuffer(std::size_t bytes) : memory_(aligned_memory(bytes)), bytes_(bytes) {
+  allocations().add(data(), bytes);
+}
 
 void DeviceBuffer::upload(std::span<const std::byte> from, StreamView stream, std::size_t offset) {
   assert(offset + from.size() <= bytes_);
@@ -129,7 +165,15 @@ void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView 
 }
 
 void DeviceBuffer::clear(StreamView stream) {
-  put_on(stream, [to = as<std::byte>(), bytes = bytes_] { std::fill_n(to, bytes, std::byte{0}); });
+  cuda::clear(data(), bytes_, stream);
+}
+
+void clear(void* memory, std::size_t bytes, StreamView stream) {
+  put_on(stream, [memory, bytes] { std::memset(memory, 0, bytes); });
+}
+
+bool is_memory_of(int device, const void* memory) {
+  return device == 0 && allocations().contain(memory);
 }
 
 void upload(std::span<const std::byte> from, void* to, StreamView stream) {

@@ -57,6 +57,10 @@ void DeviceBuffer::clear(StreamView) {}
 void FreeDevice::operator()(void*) const noexcept {}
 void upload(std::span<const std::byte>, void*, StreamView) {}
 void download(const void*, std::span<std::byte>, StreamView) {}
+void clear(void*, std::size_t, StreamView) {}
+bool is_memory_of(int, const void*) {
+  return false;
+}
 
 PinnedBuffer::PinnedBuffer(std::size_t) {
   refuse("no pinned memory");

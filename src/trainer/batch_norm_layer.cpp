@@ -30,14 +30,14 @@ class BatchNormLayer final : public Layer {
     if (pass.mode == Mode::infer) {
       batch_norm_.infer(view(pass, x), view(pass, y));
     } else {
-      batch_norm_.forward(view(pass, x), view(pass, y), saved_);
+      batch_norm_.forward(view(pass, x), view(pass, y), record_);
     }
   }
 
   void backward(const Pass& pass, const float* x, const float*, const float* dy,
                 float* dx) override {
     batch_norm_.zero_grad();
-    batch_norm_.backward(saved_, view(pass, x), view(pass, dy), view(pass, dx));
+    batch_norm_.backward(record_, view(pass, x), view(pass, dy), view(pass, dx));
     std::ranges::copy(batch_norm_.weight_grad(), parameters_[0].gradient.begin());
     std::ranges::copy(batch_norm_.bias_grad(), parameters_[1].gradient.begin());
   }
@@ -60,7 +60,7 @@ class BatchNormLayer final : public Layer {
   std::string prefix_;
   std::int64_t pixels_;
   BatchNorm batch_norm_;
-  Saved saved_;
+  ForwardRecord record_;
   std::array<Parameter, 2> parameters_;
 };
 

@@ -96,7 +96,7 @@ bool finds(const Communicator& ranks, Quantity quantity, void (*perturb)(StepRes
   };
   Findings findings;
   SharedBits bits;
-  const Case one{.device = app::Device::emulated, .shape = {16, 5, 9}};
+  const Case one{.device = app::DeviceKind::emulated, .shape = {16, 5, 9}};
   run_case(make, one, 0, 1, ranks, findings, bits);
   findings.merge(ranks);
   EXPECT_TRUE(bits.same_on_all(ranks));
@@ -119,7 +119,7 @@ TEST(DeviceCheck, FindsASingleNumberThatIsALittleOff) {
 
 TEST(DeviceCheck, TellsLocalBatchNormApart) {
   on_ranks([](const Communicator& ranks) {
-    const Case one{.device = app::Device::emulated, .shape = {16, 31, 9}};
+    const Case one{.device = app::DeviceKind::emulated, .shape = {16, 31, 9}};
     const Worst worst = run_local(layers_over(ranks), one, 1, ranks);
     if (ranks.size() == 1) {
       EXPECT_TRUE(worst.good());

@@ -94,11 +94,11 @@ void phases(benchmark::State& state, const Subject& subject, int phase) {
 void layer_in_blocks(benchmark::State& state, const Subject& subject) {
   Pool pool(subject.dtype, subject.shape, subject.layout);
   BatchNorm layer(subject.shape.c, Communicator::self(), {.channel_blocks = state.range(0)});
-  Saved saved;
+  ForwardRecord record;
   for (auto _ : state) {
     Pool::Set& set = pool.next();
-    layer.forward(set.x.view(), set.out.view(), saved);
-    layer.backward(saved, set.x.view(), set.dy.view(), set.out.view());
+    layer.forward(set.x.view(), set.out.view(), record);
+    layer.backward(record, set.x.view(), set.dy.view(), set.out.view());
   }
   set_traffic(state, subject, 3 + 5);
 }

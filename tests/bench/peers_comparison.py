@@ -46,7 +46,8 @@ OURS, PYTORCH, ONEDNN = "ours", "PyTorch", "oneDNN"
 class TensorView(ctypes.Structure):
     """syncbn_tensor of syncbn/c/syncbn.h."""
     _fields_ = [("size", ctypes.c_size_t), ("data", ctypes.c_void_p), ("dtype", ctypes.c_int), ("layout", ctypes.c_int),
-                ("n", ctypes.c_int64), ("c", ctypes.c_int64), ("s", ctypes.c_int64)]
+                ("n", ctypes.c_int64), ("c", ctypes.c_int64), ("s", ctypes.c_int64),
+                ("device", ctypes.c_int)]
 
 
 class TensorSet:
@@ -68,11 +69,11 @@ class Ours:
         self.dtype = dtype
         self.layout = int(like.shape[1] > 1 and like.stride(1) == 1)
         self.sizes = (like.shape[0], like.shape[1], like.shape[2] * like.shape[3])
-        self.layer, self.saved, group = (ctypes.c_void_p() for _ in range(3))
+        self.layer, self.record, group = (ctypes.c_void_p() for _ in range(3))
         self.check(library.syncbn_communicator_self(ctypes.byref(group)))
         self.check(library.syncbn_batch_norm_new(ctypes.c_int64(like.shape[1]), group, None,
                                                  ctypes.byref(self.layer)))
-        self.check(library.syncbn_saved_new(ctypes.byref(self.saved)))
+        self.check(library.syncbn_forward_record_new(ctypes.byref(self.record)))
 
     def check(self, status):
         if status:
@@ -80,16 +81,16 @@ class Ours:
 
     def view(self, of):
         return ctypes.byref(TensorView(ctypes.sizeof(TensorView), of.data_ptr(), DTYPES[self.dtype],
-                                       self.layout, *self.sizes))
+                                       self.layout, *self.sizes, 0))
 
     def forward(self, on):
         self.check(self.library.syncbn_batch_norm_forward(self.layer, self.view(on.x), None, None,
-                                                          self.view(on.y), self.saved))
+                                                          self.view(on.y), self.record, None))
 
     def backward(self, on):
-        self.check(self.library.syncbn_batch_norm_backward(self.layer, self.saved, self.view(on.x),
+        self.check(self.library.syncbn_batch_norm_backward(self.layer, self.record, self.view(on.x),
                                                            None, self.view(on.dy), None,
-                                                           self.view(on.dx), None))
+                                                           self.view(on.dx), None, None))
 
 
 class PyTorch:

@@ -87,14 +87,14 @@ int allocations_of_a_step(const Communicator& group, DType dtype, Shape shape, L
                    .activation = Activation::relu,
                    .channel_blocks = blocks,
                    .reproducibility = reproducibility});
-  Saved saved;
+  ForwardRecord record;
   int count = 0;
   for (int step = 0; step < 4; ++step) {
     const int before = allocations;
-    layer.forward(x.view(), y.view(), saved);
-    layer.backward(saved, x.view(), y.view(), dx.view());
-    layer.forward(x.view(), y.view(), saved, weight);
-    layer.backward(saved, x.view(), y.view(), dx.view(), weight);
+    layer.forward(x.view(), y.view(), record);
+    layer.backward(record, x.view(), y.view(), dx.view());
+    layer.forward(x.view(), y.view(), record, {.position_weights = weight});
+    layer.backward(record, x.view(), y.view(), dx.view(), {.position_weights = weight});
     layer.infer(x.view(), y.view());
     count = allocations - before;
   }
@@ -123,11 +123,12 @@ TEST(Allocations, AreDoneAfterTheFirstStepsOfLayersTogether) {
   const Communicator group = like_minded();
   BatchNorm layer(8, group, {.name = "a layer with a name that is not short"});
   BatchNorm other(8, group, {.reproducibility = Reproducibility::exact});
-  Saved saved, other_saved;
-  const std::array forwards{ForwardCall{layer, x.view(), y.view(), saved},
-                            ForwardCall{other, x.view(), other_y.view(), other_saved}};
-  const std::array backwards{BackwardCall{layer, saved, x.view(), x.view(), dx.view()},
-                             BackwardCall{other, other_saved, x.view(), x.view(), other_dx.view()}};
+  ForwardRecord record, other_record;
+  const std::array forwards{ForwardCall{layer, x.view(), y.view(), record},
+                            ForwardCall{other, x.view(), other_y.view(), other_record}};
+  const std::array backwards{
+      BackwardCall{layer, record, x.view(), x.view(), dx.view()},
+      BackwardCall{other, other_record, x.view(), x.view(), other_dx.view()}};
   for (int step = 0; step < 4; ++step) {
     const int before = allocations;
     forward_together(forwards);
@@ -143,9 +144,9 @@ std::size_t bytes_kept(bool in_place) {
   const Tensor input = Tensor::normal(DType::f32, shape, Layout::channels_first, 1);
   const std::size_t before = bytes_in_use;
   std::vector<BatchNorm> layers;
-  std::vector<Saved> saved(6);
+  std::vector<ForwardRecord> record(6);
   std::vector<Tensor> kept;
-  for (Saved& of_layer : saved) {
+  for (ForwardRecord& of_layer : record) {
     layers.emplace_back(shape.c, Communicator::self(),
                         BatchNormOptions{.activation = Activation::leaky_relu(0.01)});
     Tensor x = kept.empty() ? input : kept.back();  // convolved

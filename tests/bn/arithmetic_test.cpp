@@ -127,12 +127,12 @@ TEST(Arithmetic, MayBeSetOnOneRankAlone) {
 TEST(Arithmetic, OfTheCallerIsLeftAsItWas) {
   const Tensor x = Tensor::normal(DType::f32, {4, 2, 3}, Layout::channels_first, 1);
   Tensor y = x;
-  Saved saved;
+  ForwardRecord record;
   BatchNorm layer(2, Communicator::self());
   const OddSettings odd;
   volatile double tiny = std::numeric_limits<double>::denorm_min();
   const double before = tiny * 1.0;
-  layer.forward(x.view(), y.view(), saved);
+  layer.forward(x.view(), y.view(), record);
   EXPECT_EQ(std::fegetround(), FE_UPWARD);
   const double after = tiny * 1.0;
   EXPECT_EQ(std::memcmp(&before, &after, sizeof(double)), 0);

@@ -11,6 +11,7 @@
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/record.hpp"
 #include "kernels/kernels.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
@@ -47,7 +48,7 @@ Results train(const Communicator& group, Layout layout, std::int64_t blocks) {
   BatchNorm layer(channels, group,
                   {.activation = Activation::leaky_relu(0.2), .channel_blocks = blocks});
   Results results;
-  Saved saved;
+  ForwardRecord record;
   for (int step = 0; step < 2; ++step) {
     const Shape shape{2 * group.rank() + (group.size() == 1 ? 3 : 0), channels, 40};
     const auto seed = static_cast<std::uint64_t>(10 * step + group.rank());
@@ -60,8 +61,8 @@ Results train(const Communicator& group, Layout layout, std::int64_t blocks) {
     }
     Tensor y(DType::f32, shape, layout), dx(DType::f32, shape, layout);
     const std::int64_t before = group.counters().exchanges;
-    layer.forward(x.view(), y.view(), saved);
-    layer.backward(saved, x.view(), dy.view(), dx.view());
+    layer.forward(x.view(), y.view(), record);
+    layer.backward(record, x.view(), dy.view(), dx.view());
     results.exchanges = group.counters().exchanges - before;
     results.add(y);
     results.add(dx);
@@ -96,11 +97,11 @@ TEST(ChannelBlocks, DoNotChangeABit) {
   }
 }
 
-void expect_disagreement(BatchNorm& layer, const Tensor& x, Tensor& y, Saved& saved) {
-  const std::int64_t before = saved.forward;
-  EXPECT_THAT(test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), saved); }),
+void expect_disagreement(BatchNorm& layer, const Tensor& x, Tensor& y, ForwardRecord& record) {
+  const std::int64_t before = ForwardRecord::Impl::of(record).note.forward;
+  EXPECT_THAT(test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), record); }),
               HasSubstr("the ranks disagree"));
-  EXPECT_EQ(saved.forward, before);
+  EXPECT_EQ(ForwardRecord::Impl::of(record).note.forward, before);
 }
 
 TEST(ChannelBlocks, MustBeTheSameOnAllRanks) {
@@ -112,8 +113,8 @@ TEST(ChannelBlocks, MustBeTheSameOnAllRanks) {
     BatchNorm layer(channels, group, {.channel_blocks = blocks});
     const Tensor x = Tensor::normal(DType::f32, {2, channels, 3}, Layout::channels_first, 1);
     Tensor y(DType::f32, x.shape(), x.layout());
-    Saved saved;
-    expect_disagreement(layer, x, y, saved);
+    ForwardRecord record;
+    expect_disagreement(layer, x, y, record);
   });
 }
 
@@ -128,13 +129,13 @@ TEST(ChannelBlocks, OfRanksThatDisagreeAreNamed) {
       BatchNorm layer(channels, whole.split(0), {.name = "bn7", .channel_blocks = 4});
       const Tensor x = Tensor::normal(DType::f32, {2, channels, 3}, Layout::channels_first, 1);
       Tensor y(DType::f32, x.shape(), x.layout());
-      Saved saved;
-      layer.forward(x.view(), y.view(), saved);
+      ForwardRecord record;
+      layer.forward(x.view(), y.view(), record);
       if (whole.rank() == 0) {
         layer.running_mean()[11] += 1;
       }
-      expect_disagreement(layer, x, y, saved);
-      EXPECT_EQ(layer.num_batches_tracked(), 1);
+      expect_disagreement(layer, x, y, record);
+      EXPECT_EQ(*layer.num_batches_tracked(), 1);
     }
     std::vector<double> one = {1};
     whole.all_reduce(one);
@@ -148,14 +149,14 @@ std::vector<std::int64_t> chosen_blocks(const Communicator& group, const Shape& 
   const Shape own{group.rank() == 0 ? shape.n : 0, shape.c, shape.s};
   Tensor x(DType::f32, own, layout);
   BatchNorm layer(shape.c, group);
-  Saved saved;
+  ForwardRecord record;
   std::vector<std::int64_t> chosen;
   for (int step = 0; step < 4; ++step) {
-    layer.forward(x.view(), x.view(), saved);
-    const std::vector<double> of_all =
-        group.all_gather(std::vector{static_cast<double>(saved.blocks)});
-    EXPECT_THAT(of_all, testing::Each(static_cast<double>(saved.blocks)));
-    chosen.push_back(saved.blocks);
+    layer.forward(x.view(), x.view(), record);
+    const std::int64_t blocks = ForwardRecord::Impl::of(record).note.blocks;
+    const std::vector<double> of_all = group.all_gather(std::vector{static_cast<double>(blocks)});
+    EXPECT_THAT(of_all, testing::Each(static_cast<double>(blocks)));
+    chosen.push_back(blocks);
   }
   return chosen;
 }

@@ -29,9 +29,9 @@ class DeviceMemory {
 /// What it holds there, when all that was put on the default stream is done.
 void fetch(const void* from, std::span<std::byte> to);
 
-inline std::vector<double> fetch(const double* from, std::size_t count) {
-  std::vector<double> values(from == nullptr ? 0 : count);
-  fetch(from, std::as_writable_bytes(std::span(values)));
+inline std::vector<double> fetch(std::span<const double> from) {
+  std::vector<double> values(from.size());
+  fetch(from.data(), std::as_writable_bytes(std::span(values)));
   return values;
 }
 

@@ -3,8 +3,6 @@
 // The layer for devices gives what the layer for the host gives: on a CUDA device, or with the host
 // in its place.
 
-#include "syncbn/device_batch_norm.hpp"
-
 #include <cmath>
 #include <optional>
 #include <span>
@@ -14,6 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
 #include "bn/device.hpp"
@@ -70,12 +69,14 @@ struct Step {
 
 /// A step there.
 struct PlacedStep {
+  std::int64_t x_positions;
   Placed x, residual, dy;
   Placed y, dx, dresidual;
   std::optional<test::DeviceMemory> weight;
 
   explicit PlacedStep(const Step& step)
-      : x(step.x),
+      : x_positions(step.x.shape().per_channel()),
+        x(step.x),
         residual(step.residual),
         dy(step.dy),
         y(step.y),
@@ -86,8 +87,10 @@ struct PlacedStep {
     }
   }
 
-  const float* weights() const {
-    return weight ? static_cast<const float*>(weight->data()) : nullptr;
+  PositionWeights weights() const {
+    return weight ? PositionWeights(static_cast<const float*>(weight->data()),
+                                    static_cast<std::size_t>(x_positions))
+                  : PositionWeights();
   }
 };
 
@@ -103,9 +106,9 @@ void expect_near(const Tensor& actual, const Tensor& expected, double tolerance,
   }
 }
 
-void expect_near(const double* on_device, std::span<const double> expected, double tolerance,
-                 const char* name) {
-  const std::vector<double> actual = test::fetch(on_device, channels);
+void expect_near(std::span<const double> on_device, std::span<const double> expected,
+                 double tolerance, const char* name) {
+  const std::vector<double> actual = test::fetch(on_device);
   ASSERT_EQ(actual.size(), expected.size()) << name;
   for (std::size_t c = 0; c < expected.size(); ++c) {
     ASSERT_NEAR(actual[c], expected[c], tolerance * (1 + std::fabs(expected[c])))
@@ -113,7 +116,7 @@ void expect_near(const double* on_device, std::span<const double> expected, doub
   }
 }
 
-std::int64_t batches_of(DeviceBatchNorm& layer) {
+std::int64_t batches_of(BatchNorm& layer) {
   std::int64_t batches = 0;
   test::fetch(layer.num_batches_tracked(), std::as_writable_bytes(std::span(&batches, 1)));
   return batches;
@@ -127,9 +130,9 @@ bool is_in_place(const Setting& setting) {
 /// are others.
 void compare(const Communicator& ranks, const Setting& setting) {
   BatchNorm host(channels, ranks, setting.options);
-  DeviceBatchNorm device(channels, DeviceCommunicator::staged(ranks), setting.options);
-  Saved host_saved;
-  DeviceSaved device_saved;
+  BatchNorm device(channels, DeviceCommunicator::staged(ranks), setting.options);
+  ForwardRecord host_record;
+  ForwardRecord device_record;
   const Shape shape{ranks.size() == 1 ? 3 : 2 * ranks.rank(), channels, 7};
   // Sums of floats, of at most 200 elements in all, about a pivot within a few deviations; terms
   // and results are rounded to the type.
@@ -140,31 +143,37 @@ void compare(const Communicator& ranks, const Setting& setting) {
     Step a(setting, shape, seed);
     PlacedStep b(a);
     if (setting.extras == Extras::residual) {
-      host.forward(a.x.view(), a.residual.view(), a.y.view(), host_saved);
-      host.backward(host_saved, a.x.view(), a.y.view(), a.dy.view(), a.dx.view(),
-                    a.dresidual.view());
-      device.forward(b.x.view(), b.residual.view(), b.y.view(), device_saved, stream);
-      device.backward(device_saved, b.x.view(), b.y.view(), b.dy.view(), b.dx.view(),
-                      b.dresidual.view(), stream);
+      host.forward(a.x.view(), a.y.view(), host_record, {.residual = a.residual.view()});
+      host.backward(host_record, a.x.view(), a.dy.view(), a.dx.view(),
+                    {.y = a.y.view(), .dresidual = a.dresidual.view()});
+      device.forward(b.x.view(), b.y.view(), device_record,
+                     {.residual = b.residual.view(), .stream = stream});
+      device.backward(device_record, b.x.view(), b.dy.view(), b.dx.view(),
+                      {.y = b.y.view(), .dresidual = b.dresidual.view(), .stream = stream});
       expect_near(b.dresidual.fetch(), a.dresidual, tolerance, "dresidual");
     } else if (is_in_place(setting)) {
       // y begins as x, dx as dy.
-      host.forward_in_place(a.y.view(), host_saved, a.weight);
-      device.forward_in_place(b.y.view(), device_saved, stream, b.weights());
-      host.backward_in_place(host_saved, a.y.view(), a.dy.view(), a.dx.view(), a.weight);
-      device.backward_in_place(device_saved, b.y.view(), b.dy.view(), b.dx.view(), stream,
-                               b.weights());
+      host.forward_in_place(a.y.view(), host_record, {.position_weights = a.weight});
+      device.forward_in_place(b.y.view(), device_record,
+                              {.position_weights = b.weights(), .stream = stream});
+      host.backward_in_place(host_record, a.y.view(), a.dy.view(), a.dx.view(),
+                             {.position_weights = a.weight});
+      device.backward_in_place(device_record, b.y.view(), b.dy.view(), b.dx.view(),
+                               {.position_weights = b.weights(), .stream = stream});
     } else {
-      host.forward(a.x.view(), a.y.view(), host_saved, a.weight);
-      host.backward(host_saved, a.x.view(), a.dy.view(), a.dx.view(), a.weight);
-      device.forward(b.x.view(), b.y.view(), device_saved, stream, b.weights());
-      device.backward(device_saved, b.x.view(), b.dy.view(), b.dx.view(), stream, b.weights());
+      host.forward(a.x.view(), a.y.view(), host_record, {.position_weights = a.weight});
+      host.backward(host_record, a.x.view(), a.dy.view(), a.dx.view(),
+                    {.position_weights = a.weight});
+      device.forward(b.x.view(), b.y.view(), device_record,
+                     {.position_weights = b.weights(), .stream = stream});
+      device.backward(device_record, b.x.view(), b.dy.view(), b.dx.view(),
+                      {.position_weights = b.weights(), .stream = stream});
     }
     expect_near(b.y.fetch(), a.y, tolerance, "y");
     expect_near(b.dx.fetch(), a.dx, tolerance, "dx");
-    expect_near(device_saved.mean(), host_saved.statistics.mean, tolerance, "mean");
-    expect_near(device_saved.var(), host_saved.statistics.var, tolerance, "var");
-    expect_near(device_saved.invstd(), host_saved.statistics.invstd, tolerance, "invstd");
+    expect_near(device_record.mean(), host_record.mean(), tolerance, "mean");
+    expect_near(device_record.var(), host_record.var(), tolerance, "var");
+    expect_near(device_record.invstd(), host_record.invstd(), tolerance, "invstd");
     expect_near(device.weight_grad(), host.weight_grad(), 100 * tolerance, "weight_grad");
     expect_near(device.bias_grad(), host.bias_grad(), 100 * tolerance, "bias_grad");
     expect_near(device.running_mean(), host.running_mean(), tolerance, "running_mean");
@@ -172,10 +181,12 @@ void compare(const Communicator& ranks, const Setting& setting) {
   }
   if (setting.options.track_running_stats) {
     EXPECT_EQ(batches_of(device), 3);
+  }
+  {
     Step a(setting, shape, 7);
     PlacedStep b(a);
-    host.infer(a.x.view(), a.y.view(), a.weight);
-    device.infer(b.x.view(), b.y.view(), stream, b.weights());
+    host.infer(a.x.view(), a.y.view(), {.position_weights = a.weight});
+    device.infer(b.x.view(), b.y.view(), {.position_weights = b.weights(), .stream = stream});
     expect_near(b.y.fetch(), a.y, tolerance * (1 + std::fabs(setting.mean)), "inferred y");
   }
 }
@@ -216,22 +227,22 @@ TEST_F(DeviceLayer, PassesGradientsThroughFrozenStatistics) {
                              .parameter_gradients = scope,
                              .reproducibility = reproducibility}};
       BatchNorm host(channels, ranks, setting.options);
-      DeviceBatchNorm device(channels, DeviceCommunicator::staged(ranks), setting.options);
+      BatchNorm device(channels, DeviceCommunicator::staged(ranks), setting.options);
       Step a(setting, {2 * ranks.rank() + 1, channels, 7},
              static_cast<std::uint64_t>(ranks.rank()));
       PlacedStep b(a);
-      Saved host_saved;
-      DeviceSaved device_saved;
-      host.forward(a.x.view(), a.y.view(), host_saved);
-      device.forward(b.x.view(), b.y.view(), device_saved, stream);
-      host.infer(a.x.view(), a.y.view(), host_saved);
-      device.infer(b.x.view(), b.y.view(), device_saved, stream);
-      host.backward(host_saved, a.x.view(), a.dy.view(), a.dx.view());
-      device.backward(device_saved, b.x.view(), b.dy.view(), b.dx.view(), stream);
+      ForwardRecord host_record;
+      ForwardRecord device_record;
+      host.forward(a.x.view(), a.y.view(), host_record);
+      device.forward(b.x.view(), b.y.view(), device_record, {.stream = stream});
+      host.infer(a.x.view(), a.y.view(), host_record);
+      device.infer(b.x.view(), b.y.view(), device_record, {.stream = stream});
+      host.backward(host_record, a.x.view(), a.dy.view(), a.dx.view());
+      device.backward(device_record, b.x.view(), b.dy.view(), b.dx.view(), {.stream = stream});
       const double tolerance = 200 * 0x1p-24;
       expect_near(b.y.fetch(), a.y, tolerance, "y");
       expect_near(b.dx.fetch(), a.dx, tolerance, "dx");
-      expect_near(device_saved.invstd(), host_saved.statistics.invstd, tolerance, "invstd");
+      expect_near(device_record.invstd(), host_record.invstd(), tolerance, "invstd");
       expect_near(device.weight_grad(), host.weight_grad(), 100 * tolerance, "weight_grad");
       expect_near(device.bias_grad(), host.bias_grad(), 100 * tolerance, "bias_grad");
       EXPECT_EQ(batches_of(device), 1);
@@ -260,23 +271,22 @@ TEST_F(DeviceLayer, FindsAMeanThatIsFarFromItsStart) {
                     .extras = Extras::none,
                     .options = {},
                     .mean = 300});
-    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks));
+    BatchNorm layer(channels, DeviceCommunicator::staged(ranks));
     PlacedStep step(
         Step({DType::f32, Layout::channels_first, Extras::none, {}, 1e4}, {4, channels, 50}, 1));
-    DeviceSaved saved;
+    ForwardRecord record;
     const std::int64_t before = ranks.counters().exchanges;
-    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
     EXPECT_EQ(ranks.counters().exchanges - before, ranks.size() == 1 ? 0 : 2);
-    expect_near(saved.mean(), std::vector<double>(channels, 1e4), 1e-4, "mean");
-    expect_near(saved.var(), std::vector<double>(channels, 1.0), 0.2, "var");
-    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    expect_near(record.mean(), std::vector<double>(channels, 1e4), 1e-4, "mean");
+    expect_near(record.var(), std::vector<double>(channels, 1.0), 0.2, "var");
+    layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
     EXPECT_EQ(ranks.counters().exchanges - before, ranks.size() == 1 ? 0 : 3);
   });
 }
 
 // Sums of floats about a pivot that is near: 11 roundings of a term at most, see cuda.hpp.
-void expect_right_variances(DeviceBatchNorm& layer, const Communicator& ranks, double mean,
-                            int steps) {
+void expect_right_variances(BatchNorm& layer, const Communicator& ranks, double mean, int steps) {
   constexpr double tolerance = 12 * 0x1p-24;
   constexpr Shape shape{32, channels, 64};
   for (int i = 0; i < steps; ++i) {
@@ -285,9 +295,9 @@ void expect_right_variances(DeviceBatchNorm& layer, const Communicator& ranks, d
     const test::WholeBatch oracle(batch, {}, {}, 0);
     Placed x(
         batch.samples(32 * ranks.rank() / ranks.size(), 32 * (ranks.rank() + 1) / ranks.size()));
-    DeviceSaved saved;
-    layer.forward(x.view(), x.view(), saved, stream);
-    const std::vector<double> var = test::fetch(saved.var(), channels);
+    ForwardRecord record;
+    layer.forward(x.view(), x.view(), record, {.stream = stream});
+    const std::vector<double> var = test::fetch(record.var());
     for (std::size_t c = 0; c < channels; ++c) {
       const auto expected = static_cast<double>(oracle.var[c]);
       ASSERT_NEAR(var[c], expected, tolerance * expected) << "mean " << mean << ", step " << i;
@@ -299,12 +309,12 @@ TEST_F(DeviceLayer, TakesLoadedStatisticsForWhatTheyAreWhateverTheirCounter) {
   test::on_ranks([](const Communicator& ranks) {
     for (const double mean : {1e2, 1e4}) {
       for (const std::int64_t batches : {0, 2, 1'000'000}) {
-        DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks));
+        BatchNorm layer(channels, DeviceCommunicator::staged(ranks));
         StateDict state;
-        layer.save_state(state, stream);
+        layer.save_state(state, {}, stream);
         state.tensors["running_mean"] = StateTensor::from(std::vector<double>(channels, mean));
         state.tensors["num_batches_tracked"] = StateTensor::from(batches);
-        layer.load_state(state, stream);
+        layer.load_state(state, {}, stream);
         // With 2 it is taken for the sum of two batches that began at 0, until that is forgotten.
         expect_right_variances(layer, ranks, mean, batches == 2 ? 15 : 40);
       }
@@ -314,24 +324,25 @@ TEST_F(DeviceLayer, TakesLoadedStatisticsForWhatTheyAreWhateverTheirCounter) {
 
 TEST_F(DeviceLayer, FindsTheMeanWithAMomentumOfZero) {
   test::on_ranks([](const Communicator& ranks) {
-    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.momentum = 0});
+    BatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.momentum = 0});
     expect_right_variances(layer, ranks, 1e4, 10);
   });
 }
 
 TEST_F(DeviceLayer, RecoversNoInputWhereGammaIsZero) {
-  DeviceBatchNorm layer(channels, DeviceCommunicator::staged(Communicator::self()));
+  BatchNorm layer(channels, DeviceCommunicator::staged(Communicator::self()));
   StateDict state;
-  layer.save_state(state, stream);
+  layer.save_state(state, {}, stream);
   const std::vector<double> gamma{1, 0, -2, 1e-300, 3};
   state.tensors["weight"] = StateTensor::from(gamma);
-  layer.load_state(state, stream);
+  layer.load_state(state, {}, stream);
   PlacedStep step(
       Step({DType::f32, Layout::channels_first, Extras::none, {}}, {4, channels, 3}, 1));
-  DeviceSaved saved;
-  layer.forward_in_place(step.y.view(), saved, stream);
-  layer.backward_in_place(saved, step.y.view(), step.dy.view(), step.dx.view(), stream);
-  const std::vector<double> gradient = test::fetch(layer.weight_grad(), channels);
+  ForwardRecord record;
+  layer.forward_in_place(step.y.view(), record, {.stream = stream});
+  layer.backward_in_place(record, step.y.view(), step.dy.view(), step.dx.view(),
+                          {.stream = stream});
+  const std::vector<double> gradient = test::fetch(layer.weight_grad());
   const Tensor dx = step.dx.fetch();
   for (std::int64_t c = 0; c < channels; ++c) {
     const bool recovered = std::fabs(gamma[static_cast<std::size_t>(c)]) > 1e-30;
@@ -346,13 +357,14 @@ TEST_F(DeviceLayer, TellsRanksApart) {
     if (ranks.size() == 1) {
       return;
     }
-    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks),
-                          {.name = ranks.rank() == 0 ? "bn1" : "bn2"});
+    BatchNorm layer(channels, DeviceCommunicator::staged(ranks),
+                    {.name = ranks.rank() == 0 ? "bn1" : "bn2"});
     PlacedStep step(
         Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
-    DeviceSaved saved;
-    EXPECT_THAT(test::failure_of<CommError>(
-                    [&] { layer.forward(step.x.view(), step.y.view(), saved, stream); }),
+    ForwardRecord record;
+    EXPECT_THAT(test::failure_of<CommError>([&] {
+                  layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
+                }),
                 testing::AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'")));
     EXPECT_EQ(batches_of(layer), 0);
   });
@@ -363,22 +375,23 @@ TEST_F(DeviceLayer, TellsHistoriesApart) {
     if (ranks.size() == 1) {
       return;
     }
-    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.name = "bn1"});
+    BatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.name = "bn1"});
     PlacedStep step(
         Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
-    DeviceSaved saved;
-    layer.forward(step.x.view(), step.y.view(), saved, stream);
-    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    ForwardRecord record;
+    layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
+    layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
     StateDict state;
-    layer.save_state(state, stream);
+    layer.save_state(state, {}, stream);
     if (ranks.rank() == 0) {
-      std::vector<double> mean = test::fetch(layer.running_mean(), channels);
+      std::vector<double> mean = test::fetch(layer.running_mean());
       mean[1] = std::nextafter(mean[1], 9.0);
       state.tensors["running_mean"] = StateTensor::from(mean);
     }
-    layer.load_state(state, stream);
-    EXPECT_THAT(test::failure_of<CommError>(
-                    [&] { layer.forward(step.x.view(), step.y.view(), saved, stream); }),
+    layer.load_state(state, {}, stream);
+    EXPECT_THAT(test::failure_of<CommError>([&] {
+                  layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
+                }),
                 HasSubstr("running mean"));
     EXPECT_EQ(batches_of(layer), 2);
   });
@@ -393,16 +406,16 @@ TEST_F(DeviceLayer, TellsParametersApartUnlessTheyMayDiffer) {
         Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
     for (const char* name : {"weight", "bias"}) {
       const auto forward = [&](bool compare) {
-        DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks.split(0)),
-                              {.name = "bn1", .compare_parameters = compare});
+        BatchNorm layer(channels, DeviceCommunicator::staged(ranks.split(0)),
+                        {.name = "bn1", .compare_parameters = compare});
         StateDict state;
-        layer.save_state(state, stream);
+        layer.save_state(state, {}, stream);
         std::vector<double> values(channels, 0.5);
         values.back() = ranks.rank() == 0 ? 0.5 : std::nextafter(0.5, 1.0);
         state.tensors[name] = StateTensor::from(values);
-        layer.load_state(state, stream);
-        DeviceSaved saved;
-        layer.forward(step.x.view(), step.y.view(), saved, stream);
+        layer.load_state(state, {}, stream);
+        ForwardRecord record;
+        layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
       };
       EXPECT_NO_THROW(forward(false)) << name;
       EXPECT_THAT([&] { forward(true); },
@@ -419,19 +432,20 @@ TEST_F(DeviceLayer, TellsWhoAddsAResidualOrWorksInPlace) {
     }
     PlacedStep step(
         Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
-    DeviceSaved saved;
+    ForwardRecord record;
     const auto layer = [&] {
-      return DeviceBatchNorm(channels, DeviceCommunicator::staged(ranks.split(0)), {.name = "bn1"});
+      return BatchNorm(channels, DeviceCommunicator::staged(ranks.split(0)), {.name = "bn1"});
     };
-    const auto forward = [&](DeviceBatchNorm one, bool with_residual) {
+    const auto forward = [&](BatchNorm one, bool with_residual) {
       if (with_residual) {
-        one.forward(step.x.view(), step.x.view(), step.y.view(), saved, stream);
+        one.forward(step.x.view(), step.y.view(), record,
+                    {.residual = step.x.view(), .stream = stream});
       } else {
-        one.forward(step.x.view(), step.y.view(), saved, stream);
+        one.forward(step.x.view(), step.y.view(), record, {.stream = stream});
       }
     };
-    const auto in_place = [&](DeviceBatchNorm one) {
-      one.forward_in_place(step.x.view(), saved, stream);
+    const auto in_place = [&](BatchNorm one) {
+      one.forward_in_place(step.x.view(), record, {.stream = stream});
     };
     EXPECT_THAT([&] { forward(layer(), ranks.rank() == 0); },
                 testing::ThrowsMessage<CommError>(HasSubstr("forward with a residual of 'bn1'")));
@@ -441,33 +455,66 @@ TEST_F(DeviceLayer, TellsWhoAddsAResidualOrWorksInPlace) {
 }
 
 TEST_F(DeviceLayer, RefusesMemoryThatOverlaps) {
-  DeviceBatchNorm layer(channels, DeviceCommunicator::staged(Communicator::self()));
+  BatchNorm layer(channels, DeviceCommunicator::staged(Communicator::self()));
   PlacedStep step(
       Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
-  DeviceSaved saved;
+  ForwardRecord record;
   const TensorView x = step.x.view();
   const Shape half{1, channels, 3};
   auto* elements = static_cast<float*>(x.data());
-  const TensorView first(elements, half), shifted(elements + 4, half);
-  const TensorView y(static_cast<float*>(step.y.view().data()), half);
-  EXPECT_THROW(layer.forward(first, shifted, saved, stream), InvalidArgument);
-  EXPECT_THROW(layer.infer(first, shifted, stream), InvalidArgument);
-  EXPECT_NO_THROW(layer.forward(first, y, saved, stream));
-  EXPECT_THROW(layer.backward(saved, first, first, shifted, stream), InvalidArgument);
+  const auto view = [&](float* data) {
+    return TensorView(data, half, Layout::channels_first, Device::cuda(0));
+  };
+  const TensorView first = view(elements), shifted = view(elements + 4);
+  const TensorView y = view(static_cast<float*>(step.y.view().data()));
+  EXPECT_THROW(layer.forward(first, shifted, record, {.stream = stream}), InvalidArgument);
+  EXPECT_THROW(layer.infer(first, shifted, {.stream = stream}), InvalidArgument);
+  EXPECT_NO_THROW(layer.forward(first, y, record, {.stream = stream}));
+  EXPECT_THROW(layer.backward(record, first, first, shifted, {.stream = stream}), InvalidArgument);
+}
+
+TEST_F(DeviceLayer, RefusesTensorsThatAreElsewhere) {
+  BatchNorm layer(channels, DeviceCommunicator::staged(Communicator::self()));
+  BatchNorm host(channels, Communicator::self());
+  Step step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1);
+  PlacedStep placed(step);
+  ForwardRecord record;
+  const auto refusal = [](const auto& call) { return test::failure_of<InvalidArgument>(call); };
+  EXPECT_THAT(refusal([&] { layer.forward(step.x.view(), placed.y.view(), record); }),
+              HasSubstr("x is on cpu (the layer is on cuda:0)"));
+  EXPECT_THAT(refusal([&] { layer.forward(placed.x.view(), step.y.view(), record); }),
+              HasSubstr("y is on cpu (x is on cuda:0)"));
+  EXPECT_THAT(refusal([&] { host.infer(placed.x.view(), placed.y.view()); }),
+              HasSubstr("x is on cuda:0 (the layer is on cpu)"));
+  // The host's memory, though the view says that it is the device's.
+  const TensorView pretended(step.x.view().data(), DType::f32, step.x.shape(),
+                             Layout::channels_first, Device::cuda(0));
+  EXPECT_THAT(refusal([&] { layer.forward(pretended, placed.y.view(), record); }),
+              HasSubstr("x is not in the memory of cuda:0"));
+  EXPECT_THAT(refusal([&] { layer.infer(placed.x.view(), pretended); }),
+              HasSubstr("y is not in the memory of cuda:0"));
+  const std::vector<float> weights(6, 1);
+  EXPECT_THAT(refusal([&] {
+                layer.forward(placed.x.view(), placed.y.view(), record,
+                              {.position_weights = weights});
+              }),
+              HasSubstr("position_weights is not in the memory of cuda:0"));
+  EXPECT_TRUE(record.is_empty());
+  EXPECT_EQ(batches_of(layer), 0);
 }
 
 TEST_F(DeviceLayer, TakesTheSameHistoryForTheSame) {
   test::on_ranks([](const Communicator& ranks) {
-    DeviceBatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.name = "bn1"});
+    BatchNorm layer(channels, DeviceCommunicator::staged(ranks), {.name = "bn1"});
     StateDict state;
-    layer.save_state(state, stream);
+    layer.save_state(state, {}, stream);
     if (ranks.rank() == 0) {
-      layer.load_state(state, stream);
+      layer.load_state(state, {}, stream);
     }
     PlacedStep step(
         Step({DType::f32, Layout::channels_first, Extras::none, {}}, {2, channels, 3}, 1));
-    DeviceSaved saved;
-    layer.forward(step.x.view(), step.y.view(), saved, stream);
+    ForwardRecord record;
+    layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
     EXPECT_EQ(batches_of(layer), 1);
   });
 }
@@ -476,40 +523,47 @@ TEST_F(DeviceLayer, SavesAndLoadsItsState) {
   const DeviceCommunicator self = DeviceCommunicator::staged(Communicator::self());
   PlacedStep step(
       Step({DType::f32, Layout::channels_first, Extras::none, {}}, {4, channels, 3}, 1));
-  DeviceBatchNorm one(channels, self), other(channels, self), again(channels, self);
-  DeviceSaved saved;
-  one.forward(step.x.view(), step.y.view(), saved, stream);
+  BatchNorm one(channels, self), other(channels, self), again(channels, self);
+  ForwardRecord record;
+  one.forward(step.x.view(), step.y.view(), record, {.stream = stream});
   StateDict state;
-  one.save_state(state, stream, "bn.");
+  one.save_state(state, "bn.", stream);
   state.tensors["bn.weight"] = StateTensor::from(std::vector<double>(channels, 3.0));
-  other.load_state(state, stream, "bn.");
-  EXPECT_EQ(test::fetch(other.weight(), channels), std::vector<double>(channels, 3.0));
+  other.load_state(state, "bn.", stream);
+  EXPECT_EQ(test::fetch(other.weight()), std::vector<double>(channels, 3.0));
   EXPECT_EQ(batches_of(other), 1);
   StateDict copied;
-  other.save_state(copied, stream, "bn.");
+  other.save_state(copied, "bn.", stream);
   EXPECT_EQ(copied, state);
   state.tensors["bn.running_var"] = StateTensor::from(std::vector<double>(channels, -1.0));
-  EXPECT_THROW(again.load_state(state, stream, "bn."), FileError);
+  EXPECT_THROW(again.load_state(state, "bn.", stream), FileError);
   EXPECT_EQ(batches_of(again), 0);
 }
 
 TEST_F(DeviceLayer, RefusesWhatDoesNotFit) {
   const DeviceCommunicator self = DeviceCommunicator::staged(Communicator::self());
-  EXPECT_THROW(DeviceBatchNorm(0, self), InvalidArgument);
-  DeviceBatchNorm layer(channels, self, {.track_running_stats = false});
+  EXPECT_THROW(BatchNorm(0, self), InvalidArgument);
+  BatchNorm layer(channels, self, {.track_running_stats = false});
   const Setting setting{DType::f32, Layout::channels_first, Extras::none, {}};
   PlacedStep step(Step(setting, {4, channels, 3}, 1)), small(Step(setting, {3, channels, 3}, 1));
-  DeviceSaved saved;
-  EXPECT_EQ(saved.mean(), nullptr);
-  DeviceBatchNorm relu(channels, self, {.activation = Activation::relu});
-  EXPECT_THROW(relu.forward_in_place(step.x.view(), saved, stream), InvalidArgument);
-  EXPECT_THROW(layer.backward(saved, step.x.view(), step.dy.view(), step.dx.view(), stream),
+  ForwardRecord record;
+  EXPECT_TRUE(record.mean().empty());
+  BatchNorm relu(channels, self, {.activation = Activation::relu});
+  EXPECT_THROW(relu.forward_in_place(step.x.view(), record, {.stream = stream}), InvalidArgument);
+  EXPECT_THROW(
+      layer.backward(record, step.x.view(), step.dy.view(), step.dx.view(), {.stream = stream}),
+      InvalidArgument);
+  EXPECT_THROW(layer.forward(step.x.view(), small.y.view(), record, {.stream = stream}),
                InvalidArgument);
-  EXPECT_THROW(layer.forward(step.x.view(), small.y.view(), saved, stream), InvalidArgument);
-  layer.forward(step.x.view(), step.y.view(), saved, stream);
-  EXPECT_THROW(layer.backward(saved, small.x.view(), small.dy.view(), small.dx.view(), stream),
-               InvalidArgument);
-  EXPECT_THROW(layer.infer(step.x.view(), step.y.view(), stream), NotConfigured);
+  layer.forward(step.x.view(), step.y.view(), record, {.stream = stream});
+  EXPECT_THROW(
+      layer.backward(record, small.x.view(), small.dy.view(), small.dx.view(), {.stream = stream}),
+      InvalidArgument);
+  EXPECT_THROW(layer.infer(step.x.view(), step.y.view(), record, {.stream = stream}),
+               NotConfigured);
+  EXPECT_THROW(layer.communicator(), NotConfigured);
+  const std::vector<ForwardCall> calls = {{layer, step.x.view(), step.y.view(), record}};
+  EXPECT_THROW(forward_together(calls), NotConfigured);
 }
 
 }  // namespace

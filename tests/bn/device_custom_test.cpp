@@ -9,7 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/batch_norm.hpp"
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
 
@@ -40,8 +40,8 @@ DeviceCommunicator over_a_framework(const Communicator& ranks, int& calls) {
 
 /// The results of three steps, y and dx in turn.
 std::vector<Tensor> results_over(const DeviceCommunicator& group, const BatchNormOptions& options) {
-  DeviceBatchNorm layer(shape.c, group, options);
-  DeviceSaved saved;
+  BatchNorm layer(shape.c, group, options);
+  ForwardRecord record;
   std::vector<Tensor> results;
   for (std::uint64_t step = 0; step < 3; ++step) {
     const auto drawn = [&](std::uint64_t seed, double mean) {
@@ -50,8 +50,8 @@ std::vector<Tensor> results_over(const DeviceCommunicator& group, const BatchNor
                             mean);
     };
     Placed x(drawn(1, 0.5)), dy(drawn(2, 0.1)), y(drawn(3, 0)), dx(drawn(4, 0));
-    layer.forward(x.view(), y.view(), saved, stream);
-    layer.backward(saved, x.view(), dy.view(), dx.view(), stream);
+    layer.forward(x.view(), y.view(), record, {.stream = stream});
+    layer.backward(record, x.view(), dy.view(), dx.view(), {.stream = stream});
     group.synchronize(stream);
     results.push_back(y.fetch());
     results.push_back(dx.fetch());

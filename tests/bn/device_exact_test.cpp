@@ -11,7 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
 #include "bn/device.hpp"
@@ -40,51 +40,54 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr CudaStream stream = nullptr;
 
 /// Loads gamma and beta as a state, the way to write to a device.
-void load_parameters(DeviceBatchNorm& layer, const Setting& setting) {
+void load_parameters(BatchNorm& layer, const Setting& setting) {
   StateDict state;
-  layer.save_state(state, stream);
+  layer.save_state(state, {}, stream);
   state.tensors["weight"] = StateTensor::from(test::gamma_of(setting));
   state.tensors["bias"] = StateTensor::from(test::beta_of(setting));
-  layer.load_state(state, stream);
+  layer.load_state(state, {}, stream);
 }
 
-/// Collective. What DeviceBatchNorm makes of a shard of the batches.
+/// Collective. What BatchNorm makes of a shard of the batches.
 Results train_on_device(const Communicator& group, const Setting& setting,
                         const std::vector<Batch>& batches, const Shard& shard) {
-  DeviceBatchNorm layer(setting.shape.c, DeviceCommunicator::staged(group),
-                        test::options_of(setting));
+  BatchNorm layer(setting.shape.c, DeviceCommunicator::staged(group), test::options_of(setting));
   load_parameters(layer, setting);
   const std::vector<float> weights =
       setting.weighted ? test::weights_of(setting, shard) : std::vector<float>{};
   const test::DeviceMemory weight_memory(std::as_bytes(std::span(weights)));
-  const auto* weight = setting.weighted ? static_cast<const float*>(weight_memory.data()) : nullptr;
+  const PositionWeights weight(static_cast<const float*>(weight_memory.data()), weights.size());
   Results results;
-  DeviceSaved saved;
+  ForwardRecord record;
   for (const Batch& batch : batches) {
     const Tensor own = batch.x.samples(shard.begin, shard.end);
     Placed x(own), dy(batch.dy.samples(shard.begin, shard.end));
     Placed residual(batch.residual.samples(shard.begin, shard.end));
     Placed y(own), dx(own), dresidual(own);
     if (setting.in_place) {
-      layer.forward_in_place(y.view(), saved, stream, weight);
-      layer.backward_in_place(saved, y.view(), dy.view(), dx.view(), stream, weight);
+      layer.forward_in_place(y.view(), record, {.position_weights = weight, .stream = stream});
+      layer.backward_in_place(record, y.view(), dy.view(), dx.view(),
+                              {.position_weights = weight, .stream = stream});
     } else if (setting.residual) {
-      layer.forward(x.view(), residual.view(), y.view(), saved, stream, weight);
-      layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dresidual.view(), stream,
-                     weight);
+      layer.forward(x.view(), y.view(), record,
+                    {.residual = residual.view(), .position_weights = weight, .stream = stream});
+      layer.backward(record, x.view(), dy.view(), dx.view(),
+                     {.y = y.view(),
+                      .dresidual = dresidual.view(),
+                      .position_weights = weight,
+                      .stream = stream});
       results.tensors.push_back(dresidual.fetch());
     } else {
-      layer.forward(x.view(), y.view(), saved, stream, weight);
-      layer.backward(saved, x.view(), dy.view(), dx.view(), stream, weight);
+      layer.forward(x.view(), y.view(), record, {.position_weights = weight, .stream = stream});
+      layer.backward(record, x.view(), dy.view(), dx.view(),
+                     {.position_weights = weight, .stream = stream});
     }
     results.tensors.push_back(y.fetch());
     results.tensors.push_back(dx.fetch());
-    results.shared.push_back(0);  // the count, which nobody is told
-    const auto channels = static_cast<std::size_t>(setting.shape.c);
-    for (const double* values : std::initializer_list<const double*>{
-             saved.mean(), saved.var(), layer.running_mean(), layer.running_var(),
+    for (const std::span<const double> values : std::initializer_list<std::span<const double>>{
+             record.count(), record.mean(), record.var(), layer.running_mean(), layer.running_var(),
              layer.weight_grad(), layer.bias_grad()}) {
-      const std::vector<double> fetched = test::fetch(values, channels);
+      const std::vector<double> fetched = test::fetch(values);
       results.shared.insert(results.shared.end(), fetched.begin(), fetched.end());
     }
   }
@@ -95,10 +98,6 @@ Results train_on_device(const Communicator& group, const Setting& setting,
 Results train_on_host(const Communicator& group, const Setting& setting,
                       const std::vector<Batch>& batches, const Shard& shard) {
   Results results = test::train(group, setting, batches, shard);
-  const std::size_t of_step = results.shared.size() / batches.size();
-  for (std::size_t step = 0; step < batches.size(); ++step) {
-    results.shared[step * of_step] = 0;
-  }
   results.retries = 0;
   return results;
 }
@@ -210,21 +209,21 @@ TEST_F(ExactDeviceLayer, GoesOnFromAStateOfTheHosts) {
   const std::vector<Batch> batches = test::batches_of(setting);
   const Batch& batch = batches.front();
   BatchNorm host(setting.shape.c, Communicator::self(), test::options_of(setting));
-  DeviceBatchNorm device(setting.shape.c, DeviceCommunicator::staged(Communicator::self()),
-                         test::options_of(setting));
-  Saved saved;
-  DeviceSaved device_saved;
+  BatchNorm device(setting.shape.c, DeviceCommunicator::staged(Communicator::self()),
+                   test::options_of(setting));
+  ForwardRecord record;
+  ForwardRecord device_record;
   Tensor y = batch.x, dx = batch.x;
   Placed x(batch.x), dy(batch.dy), device_y(batch.x), device_dx(batch.x);
   for (int step = 0; step < 2; ++step) {  // the second without windows for gradients
-    host.forward(batch.x.view(), y.view(), saved);
-    host.backward(saved, batch.x.view(), batch.dy.view(), dx.view());
-    device.forward(x.view(), device_y.view(), device_saved, stream);
-    device.backward(device_saved, x.view(), dy.view(), device_dx.view(), stream);
+    host.forward(batch.x.view(), y.view(), record);
+    host.backward(record, batch.x.view(), batch.dy.view(), dx.view());
+    device.forward(x.view(), device_y.view(), device_record, {.stream = stream});
+    device.backward(device_record, x.view(), dy.view(), device_dx.view(), {.stream = stream});
     StateDict state;
     host.save_state(state);
     host.load_state(state);
-    device.load_state(state, stream);
+    device.load_state(state, {}, stream);
     EXPECT_EQ(device_y.fetch(), y) << step;
     EXPECT_EQ(device_dx.fetch(), dx) << step;
   }
@@ -232,16 +231,16 @@ TEST_F(ExactDeviceLayer, GoesOnFromAStateOfTheHosts) {
 
 TEST_F(ExactDeviceLayer, SendsAsManyMessagesInEveryStep) {
   test::on_ranks([](const Communicator& group) {
-    DeviceBatchNorm layer(3, DeviceCommunicator::staged(group),
-                          {.reproducibility = Reproducibility::exact});
-    DeviceSaved saved;
+    BatchNorm layer(3, DeviceCommunicator::staged(group),
+                    {.reproducibility = Reproducibility::exact});
+    ForwardRecord record;
     for (const double mean : {0.0, 0.0, 1e6}) {
       const Tensor drawn = Tensor::normal(DType::f32, {4, 3, 5}, Layout::channels_first, 1, mean);
       Placed x(drawn), y(drawn), dx(drawn);
       const std::int64_t before = group.counters().exchanges;
-      layer.forward(x.view(), y.view(), saved, stream);
+      layer.forward(x.view(), y.view(), record, {.stream = stream});
       EXPECT_EQ(group.counters().exchanges - before, group.size() == 1 ? 0 : 5);
-      layer.backward(saved, x.view(), x.view(), dx.view(), stream);
+      layer.backward(record, x.view(), x.view(), dx.view(), {.stream = stream});
       EXPECT_EQ(group.counters().exchanges - before, group.size() == 1 ? 0 : 8);
     }
   });
@@ -252,16 +251,15 @@ TEST_F(ExactDeviceLayer, OnOneRankAloneIsNoticed) {
     if (group.size() == 1) {
       return;
     }
-    DeviceBatchNorm layer(
-        4, DeviceCommunicator::staged(group),
-        {.reproducibility =
-             group.rank() == 0 ? Reproducibility::exact : Reproducibility::rank_consistent});
+    BatchNorm layer(4, DeviceCommunicator::staged(group),
+                    {.reproducibility = group.rank() == 0 ? Reproducibility::exact
+                                                          : Reproducibility::rank_consistent});
     const Tensor drawn = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Placed x(drawn), y(drawn);
-    DeviceSaved saved;
-    EXPECT_THAT(
-        test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), saved, stream); }),
-        HasSubstr("the ranks disagree"));
+    ForwardRecord record;
+    EXPECT_THAT(test::failure_of<CommError>(
+                    [&] { layer.forward(x.view(), y.view(), record, {.stream = stream}); }),
+                HasSubstr("the ranks disagree"));
   });
 }
 

@@ -12,7 +12,7 @@
 
 #include <gtest/gtest.h>
 
-#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
 #include "bn/device.hpp"
@@ -66,8 +66,9 @@ class Steps {
 
   void run() {
     layer_.zero_grad(stream_.get());
-    layer_.forward(at(x_), at(residual_), at(y_), saved_, stream_.get());
-    layer_.backward(saved_, at(x_), at(y_), at(dy_), at(dx_), at(dresidual_), stream_.get());
+    layer_.forward(at(x_), at(y_), record_, {.residual = at(residual_), .stream = stream_.get()});
+    layer_.backward(record_, at(x_), at(dy_), at(dx_),
+                    {.y = at(y_), .dresidual = at(dresidual_), .stream = stream_.get()});
   }
 
   GraphExec capture() {
@@ -86,7 +87,7 @@ class Steps {
     cuda::check(cudaGraphLaunch(graph.get(), stream_.get()), "replaying a graph");
   }
 
-  void wait() { layer_.communicator().synchronize(stream_.get()); }
+  void wait() { layer_.device_communicator().synchronize(stream_.get()); }
 
   /// What came out of the last step, bit for bit.
   struct Result {
@@ -99,17 +100,17 @@ class Steps {
     Result all{fetch(y_),
                fetch(dx_),
                fetch(dresidual_),
-               test::fetch(layer_.weight_grad(), channels),
-               test::fetch(layer_.bias_grad(), channels),
-               test::fetch(layer_.running_mean(), channels),
-               test::fetch(layer_.running_var(), channels)};
+               test::fetch(layer_.weight_grad()),
+               test::fetch(layer_.bias_grad()),
+               test::fetch(layer_.running_mean()),
+               test::fetch(layer_.running_var())};
     test::fetch(layer_.num_batches_tracked(), std::as_writable_bytes(std::span(&all.batches, 1)));
     return all;
   }
 
  private:
   TensorView at(const cuda::DeviceBuffer& memory) const {
-    return {memory.data(), empty_.dtype(), shape, empty_.layout()};
+    return {memory.data(), empty_.dtype(), shape, empty_.layout(), Device::cuda(0)};
   }
   Tensor fetch(const cuda::DeviceBuffer& memory) const {
     Tensor tensor = empty_;
@@ -120,8 +121,8 @@ class Steps {
   Tensor empty_;
   cuda::Stream stream_;
   cuda::DeviceBuffer x_, residual_, y_, dy_, dx_, dresidual_;
-  DeviceBatchNorm layer_;
-  DeviceSaved saved_;
+  BatchNorm layer_;
+  ForwardRecord record_;
 };
 
 void expect_replays_to_give_what_calls_give(const DeviceCommunicator& group,

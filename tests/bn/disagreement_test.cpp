@@ -31,10 +31,10 @@ using testing::Not;
 std::string forward_failure(BatchNorm& layer, DType dtype = DType::f32) {
   const Tensor x = Tensor::normal(dtype, {2, layer.channels(), 3}, Layout::channels_first, 1);
   Tensor y(dtype, x.shape(), x.layout());
-  Saved saved;
+  ForwardRecord record;
   const std::string failure =
-      test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), saved); });
-  EXPECT_TRUE(failure.empty() || saved.forward == 0) << "`saved` is as it was";
+      test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), record); });
+  EXPECT_TRUE(failure.empty() || record.is_empty()) << "`record` is as it was";
   return failure;
 }
 
@@ -52,7 +52,7 @@ TEST(Ranks, WithAnotherLayer) {
     BatchNorm layer(4, group, {.name = odd ? "layer2.bn1" : "layer1.bn1"});
     EXPECT_THAT(forward_failure(layer),
                 AllOf(HasSubstr("'layer1.bn1'"), HasSubstr("'layer2.bn1'")));
-    EXPECT_EQ(layer.num_batches_tracked(), 0);
+    EXPECT_EQ(*layer.num_batches_tracked(), 0);
     EXPECT_EQ(layer.running_mean()[0], 0);
   });
 }
@@ -62,19 +62,21 @@ TEST(Ranks, OneThatRefusesAWeightIsMissedWithTheReason) {
     BatchNorm layer(4, group, {.name = "bn1"});
     const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Tensor y(DType::f32, x.shape(), x.layout());
-    Saved saved;
+    ForwardRecord record;
     const std::vector<float> weight(6, odd ? std::nanf("") : 1.0F);
     ASSERT_EQ(forward_failure(layer), "");
     if (odd) {
-      EXPECT_THROW(layer.forward(x.view(), y.view(), saved, weight), InvalidArgument);
+      EXPECT_THROW(layer.forward(x.view(), y.view(), record, {.position_weights = weight}),
+                   InvalidArgument);
       // The group is not given up. But nothing else comes, and leaving it would be told.
       std::this_thread::sleep_for(std::chrono::seconds(3));
       return;
     }
-    EXPECT_THAT(
-        test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), saved, weight); }),
-        AllOf(HasSubstr("did not come within 1 s"),
-              HasSubstr("; the last it refused: position_weights[0]")));
+    EXPECT_THAT(test::failure_of<CommError>([&] {
+                  layer.forward(x.view(), y.view(), record, {.position_weights = weight});
+                }),
+                AllOf(HasSubstr("did not come within 1 s"),
+                      HasSubstr("; the last it refused: position_weights[0]")));
   };
   test::on_ranks(
       [&](const Communicator& group) {
@@ -214,8 +216,8 @@ TEST(Ranks, WithParametersThatDifferInLayersTogether) {
     }
     const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Tensor y = x;
-    Saved saved;
-    const std::vector<ForwardCall> calls = {{layer, x.view(), y.view(), saved}};
+    ForwardRecord record;
+    const std::vector<ForwardCall> calls = {{layer, x.view(), y.view(), record}};
     EXPECT_THAT([&] { forward_together(calls); },
                 testing::ThrowsMessage<CommError>(HasSubstr("gamma or beta differ")));
   });
@@ -231,16 +233,16 @@ TEST(Ranks, OneWithAResidual) {
   on_groups([](const Communicator& group, bool odd) {
     const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Tensor y = x;
-    Saved saved;
+    ForwardRecord record;
     const Communicator part = group.split(0);
     BatchNorm layer(4, part, {.name = "bn"}), untracked(4, group, {.track_running_stats = false});
     EXPECT_THAT(call_failure(
-                    odd, [&] { layer.forward(x.view(), y.view(), saved); },
-                    [&] { layer.forward(x.view(), x.view(), y.view(), saved); }),
+                    odd, [&] { layer.forward(x.view(), y.view(), record); },
+                    [&] { layer.forward(x.view(), y.view(), record, {.residual = x.view()}); }),
                 AllOf(HasSubstr("forward of 'bn'"), HasSubstr("forward with a residual of 'bn'")));
     EXPECT_THAT(call_failure(
                     odd, [&] { untracked.infer(x.view(), y.view()); },
-                    [&] { untracked.infer(x.view(), x.view(), y.view()); }),
+                    [&] { untracked.infer(x.view(), y.view(), {.residual = x.view()}); }),
                 HasSubstr("with a residual"));
   });
 }
@@ -249,11 +251,11 @@ TEST(Ranks, OneWithAResidualInLayersTogether) {
   on_groups([](const Communicator& group, bool odd) {
     const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Tensor y = x;
-    Saved saved;
+    ForwardRecord record;
     BatchNorm layer(4, group, {.name = "bn"});
-    std::vector<ForwardCall> calls = {{layer, x.view(), y.view(), saved}};
+    std::vector<ForwardCall> calls = {{layer, x.view(), y.view(), record}};
     if (odd) {
-      calls[0].residual.emplace(x.view());
+      calls[0].extras.residual.emplace(x.view());
     }
     EXPECT_THAT([&] { forward_together(calls); },
                 testing::ThrowsMessage<CommError>(HasSubstr("bn[4, residual]")));
@@ -264,11 +266,11 @@ TEST(Ranks, OneInPlace) {
   on_groups([](const Communicator& group, bool odd) {
     Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Tensor y = x;
-    Saved saved;
+    ForwardRecord record;
     BatchNorm layer(4, group, {.name = "bn"});
     EXPECT_THAT(call_failure(
-                    odd, [&] { layer.forward(x.view(), y.view(), saved); },
-                    [&] { layer.forward_in_place(x.view(), saved); }),
+                    odd, [&] { layer.forward(x.view(), y.view(), record); },
+                    [&] { layer.forward_in_place(x.view(), record); }),
                 AllOf(HasSubstr("forward of 'bn'"), HasSubstr("forward in place of 'bn'")));
   });
 }
@@ -294,7 +296,7 @@ TEST(Ranks, OneInTheBackwardOfAnotherForward) {
     BatchNorm layer(4, group);
     const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Tensor y = x, dx = x;
-    Saved first, second;
+    ForwardRecord first, second;
     layer.forward(x.view(), y.view(), first);
     layer.forward(x.view(), y.view(), second);
     EXPECT_THROW(layer.backward(odd ? first : second, x.view(), x.view(), dx.view()), CommError);

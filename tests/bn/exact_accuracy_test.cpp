@@ -67,8 +67,8 @@ Real beyond_pivot(Real mean, bool fine) {
 
 /// Expects statistics of every channel within the bounds. `earlier`: means of earlier steps,
 /// between which their pivots are, or none if the mean has not jumped.
-void expect_near_the_truth(const Saved& saved, const Tensor& x, const std::vector<float>& weight,
-                           double eps, const std::string& which,
+void expect_near_the_truth(const ForwardRecord& record, const Tensor& x,
+                           const std::vector<float>& weight, double eps, const std::string& which,
                            const std::vector<double>& earlier = {}) {
   const bool fine = x.dtype() == DType::f64;
   const Real tolerance = fine ? 1e-14L : 0x1p-25L;
@@ -81,8 +81,8 @@ void expect_near_the_truth(const Saved& saved, const Tensor& x, const std::vecto
         earlier.empty() ? 0 : std::fabs(truth.mean) + static_cast<Real>(earlier[channel]);
     const Real j = (unit + 0x1p-50L) * jump;
     const Real k = std::fabs(beyond_pivot(truth.mean, fine)) + 4 * j;
-    const Real of_var = std::fabs(static_cast<Real>(saved.statistics.var[channel]) - truth.var);
-    const Real of_mean = std::fabs(static_cast<Real>(saved.statistics.mean[channel]) - truth.mean);
+    const Real of_var = std::fabs(static_cast<Real>(record.var()[channel]) - truth.var);
+    const Real of_mean = std::fabs(static_cast<Real>(record.mean()[channel]) - truth.mean);
     EXPECT_LE(of_var, tolerance * v + 0x1p-49L * k * k + 8 * unit * j * j)
         << which << ", channel " << c << ": var " << truth.var << ", mean " << truth.mean;
     EXPECT_LE(of_mean, tolerance * std::sqrt(v) +
@@ -103,10 +103,10 @@ std::vector<double> normalized(DType dtype, const std::vector<double>& values,
     x.set(static_cast<std::int64_t>(n), 0, 0, values[n]);
   }
   Tensor y = x;
-  Saved saved;
+  ForwardRecord record;
   BatchNorm layer(1, Communicator::self(), exact_options(eps));
-  layer.forward(x.view(), y.view(), saved, weight);
-  expect_near_the_truth(saved, x, weight, eps, "a first step");
+  layer.forward(x.view(), y.view(), record, {.position_weights = weight});
+  expect_near_the_truth(record, x, weight, eps, "a first step");
   std::vector<double> result;
   for (std::int64_t n = 0; n < x.shape().n; ++n) {
     result.push_back(y.at(n, 0, 0));
@@ -141,14 +141,14 @@ TEST(ExactAccuracy, DoesNotSufferFromWeightsThatBecomeSmall) {
   const Tensor x = Tensor::normal(DType::f32, {40, 3, 1}, Layout::channels_first, 3, 2.5);
   BatchNorm layer(3, Communicator::self(), exact_options(1e-5));
   Tensor y = x;
-  Saved saved;
+  ForwardRecord record;
   for (const float scale : {1.0F, 1.0F, 1e-3F, 3e-9F, 1e-12F, 1e-30F, 1e6F}) {
     std::vector<float> weight;
     for (int i = 0; i < 40; ++i) {
       weight.push_back(scale * (1 + 0.1F * static_cast<float>(i % 7)));
     }
-    layer.forward(x.view(), y.view(), saved, weight);
-    expect_near_the_truth(saved, x, weight, 1e-5,
+    layer.forward(x.view(), y.view(), record, {.position_weights = weight});
+    expect_near_the_truth(record, x, weight, 1e-5,
                           "weights of 2^" + std::to_string(std::ilogb(scale)));
   }
 }
@@ -158,7 +158,7 @@ TEST(ExactAccuracy, DoesNotSufferFromWeightsThatBecomeSmall) {
 // only with an offset, of which there is none, as the values add up to 0.
 TEST(ExactAccuracy, DoesNotSufferFromLargeValuesOfSmallWeight) {
   BatchNorm layer(3, Communicator::self(), exact_options(1e-5));
-  Saved saved;
+  ForwardRecord record;
   for (const int exponent : {0, 0, 20}) {
     Tensor x = Tensor::normal(DType::f32, {40, 3, 1}, Layout::channels_first, 3, 0,
                               std::ldexp(1.0, exponent));
@@ -171,8 +171,8 @@ TEST(ExactAccuracy, DoesNotSufferFromLargeValuesOfSmallWeight) {
     }
     const std::vector<float> weight(40, exponent == 0 ? 1 : 0x1p-47F);
     Tensor y = x;
-    layer.forward(x.view(), y.view(), saved, weight);
-    expect_near_the_truth(saved, x, weight, 1e-5, "values of 2^" + std::to_string(exponent));
+    layer.forward(x.view(), y.view(), record, {.position_weights = weight});
+    expect_near_the_truth(record, x, weight, 1e-5, "values of 2^" + std::to_string(exponent));
   }
 }
 
@@ -190,10 +190,10 @@ TEST(ExactAccuracy, HoldsAtTheEndsOfTheRangeOfDouble) {
   }
   BatchNorm layer(4, Communicator::self(), exact_options(0));
   Tensor y = x;
-  Saved saved;
+  ForwardRecord record;
   for (int step = 0; step < 3; ++step) {
-    layer.forward(x.view(), y.view(), saved);
-    expect_near_the_truth(saved, x, {}, 0, "step " + std::to_string(step));
+    layer.forward(x.view(), y.view(), record);
+    expect_near_the_truth(record, x, {}, 0, "step " + std::to_string(step));
   }
 }
 
@@ -205,9 +205,9 @@ TEST(ExactAccuracy, HoldsForF64AboutADistantPivot) {
                                       static_cast<std::uint64_t>(100 * mean + n), mean);
       BatchNorm layer(8, Communicator::self(), exact_options(1e-5));
       Tensor y = x;
-      Saved saved;
-      layer.forward(x.view(), y.view(), saved);
-      expect_near_the_truth(saved, x, {}, 1e-5,
+      ForwardRecord record;
+      layer.forward(x.view(), y.view(), record);
+      expect_near_the_truth(record, x, {}, 1e-5,
                             "mean " + std::to_string(mean) + ", n " + std::to_string(n));
     }
   }
@@ -265,7 +265,7 @@ TEST(ExactAccuracy, HoldsForAnyMagnitudesAndWeights) {
     const double eps = draws.integer(0, 1) == 0 ? 0 : 1e-5;
     const std::int64_t n = draws.integer(1, 50);
     BatchNorm layer(5, Communicator::self(), exact_options(eps));
-    Saved saved;
+    ForwardRecord record;
     Tensor x = draw_batch(draws, dtype, {n, 5, 1});
     std::vector<double> earlier(5, 0.0);  // largest of the means
     for (int step = 0; step < 4; ++step) {
@@ -274,12 +274,12 @@ TEST(ExactAccuracy, HoldsForAnyMagnitudesAndWeights) {
       }
       const std::vector<float> weight = draw_weights(draws, n);
       Tensor y = x;
-      layer.forward(x.view(), y.view(), saved, weight);
-      expect_near_the_truth(saved, x, weight, eps,
+      layer.forward(x.view(), y.view(), record, {.position_weights = weight});
+      expect_near_the_truth(record, x, weight, eps,
                             "trial " + std::to_string(trial) + ", step " + std::to_string(step),
                             earlier);
       for (std::size_t c = 0; c < earlier.size(); ++c) {
-        earlier[c] = std::max(earlier[c], std::fabs(saved.statistics.mean[c]));
+        earlier[c] = std::max(earlier[c], std::fabs(record.mean()[c]));
       }
     }
     if (testing::Test::HasFailure()) {

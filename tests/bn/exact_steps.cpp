@@ -104,7 +104,7 @@ Results train(const Communicator& group, const Setting& setting, const std::vect
   std::ranges::copy(gamma_of(setting), layer.weight().begin());
   std::ranges::copy(beta_of(setting), layer.bias().begin());
   Results results;
-  Saved saved;
+  ForwardRecord record;
   const std::vector<float> weight =
       setting.weighted ? weights_of(setting, shard) : std::vector<float>{};
   for (const Batch& batch : batches) {
@@ -113,25 +113,27 @@ Results train(const Communicator& group, const Setting& setting, const std::vect
     const Tensor residual = batch.residual.samples(shard.begin, shard.end);
     Tensor y = x, dx = x, dresidual = x;
     if (setting.in_place) {
-      layer.forward_in_place(y.view(), saved, weight);
-      layer.backward_in_place(saved, y.view(), dy.view(), dx.view(), weight);
+      layer.forward_in_place(y.view(), record, {.position_weights = weight});
+      layer.backward_in_place(record, y.view(), dy.view(), dx.view(), {.position_weights = weight});
     } else if (setting.residual) {
-      layer.forward(x.view(), residual.view(), y.view(), saved, weight);
-      layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dresidual.view(), weight);
+      layer.forward(x.view(), y.view(), record,
+                    {.residual = residual.view(), .position_weights = weight});
+      layer.backward(record, x.view(), dy.view(), dx.view(),
+                     {.y = y.view(), .dresidual = dresidual.view(), .position_weights = weight});
       results.tensors.push_back(dresidual);
     } else {
-      layer.forward(x.view(), y.view(), saved, weight);
-      layer.backward(saved, x.view(), dy.view(), dx.view(), weight);
+      layer.forward(x.view(), y.view(), record, {.position_weights = weight});
+      layer.backward(record, x.view(), dy.view(), dx.view(), {.position_weights = weight});
     }
     results.tensors.push_back(y);
     results.tensors.push_back(dx);
-    results.shared.push_back(saved.statistics.count);
-    for (const std::span<const double> values : {std::span<const double>(saved.statistics.mean),
-                                                 std::span<const double>(saved.statistics.var),
-                                                 std::span<const double>(layer.running_mean()),
-                                                 std::span<const double>(layer.running_var()),
-                                                 std::span<const double>(layer.weight_grad()),
-                                                 std::span<const double>(layer.bias_grad())}) {
+    results.shared.push_back(record.count()[0]);
+    for (const std::span<const double> values :
+         {std::span<const double>(record.mean()), std::span<const double>(record.var()),
+          std::span<const double>(layer.running_mean()),
+          std::span<const double>(layer.running_var()),
+          std::span<const double>(layer.weight_grad()),
+          std::span<const double>(layer.bias_grad())}) {
       results.shared.insert(results.shared.end(), values.begin(), values.end());
     }
   }

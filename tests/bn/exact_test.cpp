@@ -165,9 +165,9 @@ TEST(ExactMode, HoldsForAnInfiniteMean) {
       const Tensor x = all_x.samples(shard.begin, shard.end);
       const Tensor dy = all_dy.samples(shard.begin, shard.end);
       Tensor y = x, dx = x;
-      Saved saved;
-      layer.forward(x.view(), y.view(), saved);
-      layer.backward(saved, x.view(), dy.view(), dx.view());
+      ForwardRecord record;
+      layer.forward(x.view(), y.view(), record);
+      layer.backward(record, x.view(), dy.view(), dx.view());
       return std::array{bits_of(layer.weight_grad()[0]), bits_of(layer.bias_grad()[0])};
     };
     const Shard own = shard_of(3, shape.n, group.rank(), group.size());
@@ -182,10 +182,10 @@ TEST(ExactMode, GoesOnFromAStateAsAnyLayerDoes) {
   const BatchNormOptions options{.name = "exact", .reproducibility = Reproducibility::exact};
   BatchNorm old(3, Communicator::self(), options), fresh(3, Communicator::self(), options);
   Tensor y = x, dx = x, fresh_dx = x;
-  Saved saved;
+  ForwardRecord record;
   for (int step = 0; step < 2; ++step) {
-    old.forward(x.view(), y.view(), saved);
-    old.backward(saved, x.view(), x.view(), dx.view());
+    old.forward(x.view(), y.view(), record);
+    old.backward(record, x.view(), x.view(), dx.view());
   }
   StateDict state;
   old.save_state(state);
@@ -193,8 +193,8 @@ TEST(ExactMode, GoesOnFromAStateAsAnyLayerDoes) {
   fresh.load_state(state);
   old.zero_grad();
   for (BatchNorm* layer : {&old, &fresh}) {
-    layer->forward(x.view(), y.view(), saved);
-    layer->backward(saved, x.view(), dy.view(), (layer == &old ? dx : fresh_dx).view());
+    layer->forward(x.view(), y.view(), record);
+    layer->backward(record, x.view(), dy.view(), (layer == &old ? dx : fresh_dx).view());
   }
   EXPECT_THAT(old.weight_grad(), testing::ElementsAreArray(fresh.weight_grad()));
   EXPECT_THAT(old.bias_grad(), testing::ElementsAreArray(fresh.bias_grad()));
@@ -211,16 +211,16 @@ TEST(ExactMode, GoesOnFromAStateWithoutRunningStatisticsAsANewLayerDoes) {
         .name = "exact", .track_running_stats = false, .reproducibility = mode};
     BatchNorm used(3, Communicator::self(), options), fresh(3, Communicator::self(), options);
     Tensor y = x, fresh_y = x;
-    Saved saved, fresh_saved;
-    used.forward(x.view(), y.view(), saved);
+    ForwardRecord record, fresh_record;
+    used.forward(x.view(), y.view(), record);
     StateDict state;
     used.save_state(state);
     used.load_state(state);
     fresh.load_state(state);
-    used.forward(next.view(), y.view(), saved);
-    fresh.forward(next.view(), fresh_y.view(), fresh_saved);
-    EXPECT_THAT(saved.statistics.mean, testing::ElementsAreArray(fresh_saved.statistics.mean));
-    EXPECT_THAT(saved.statistics.var, testing::ElementsAreArray(fresh_saved.statistics.var));
+    used.forward(next.view(), y.view(), record);
+    fresh.forward(next.view(), fresh_y.view(), fresh_record);
+    EXPECT_THAT(record.mean(), testing::ElementsAreArray(fresh_record.mean()));
+    EXPECT_THAT(record.var(), testing::ElementsAreArray(fresh_record.var()));
     EXPECT_EQ(y, fresh_y);
   }
 }
@@ -281,15 +281,15 @@ TEST(ExactMode, IsNearTheTruth) {
         const Shard shard = shard_of(1, shape.n, group.rank(), group.size());
         Tensor own = x.samples(shard.begin, shard.end);
         BatchNorm layer(3, group, {.name = "exact", .reproducibility = Reproducibility::exact});
-        Saved saved;
+        ForwardRecord record;
         const double of_var = (dtype == DType::f64 ? 1e-14 : 0x1p-25) * 1.01;
         for (int step = 0; step < 3; ++step) {
           Tensor y = own;
-          layer.forward(own.view(), y.view(), saved);
+          layer.forward(own.view(), y.view(), record);
           for (std::size_t c = 0; c < 3; ++c) {
             const double var = static_cast<double>(whole.var[c]) + 1e-5;
-            EXPECT_NEAR(saved.statistics.var[c] + 1e-5, var, of_var * var) << mean << " " << step;
-            EXPECT_NEAR(saved.statistics.mean[c], static_cast<double>(whole.mean[c]),
+            EXPECT_NEAR(record.var()[c] + 1e-5, var, of_var * var) << mean << " " << step;
+            EXPECT_NEAR(record.mean()[c], static_cast<double>(whole.mean[c]),
                         0x1p-41 * std::sqrt(var) + 0x1p-52 * mean)
                 << mean << " " << step;
           }
@@ -310,8 +310,8 @@ TEST(ExactMode, OnOneRankAloneIsNoticed) {
                                                           : Reproducibility::rank_consistent});
     const Tensor x = Tensor::normal(DType::f32, {2, 4, 3}, Layout::channels_first, 1);
     Tensor y = x;
-    Saved saved;
-    EXPECT_THAT(test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), saved); }),
+    ForwardRecord record;
+    EXPECT_THAT(test::failure_of<CommError>([&] { layer.forward(x.view(), y.view(), record); }),
                 HasSubstr("the ranks disagree"));
   });
 }
@@ -326,9 +326,9 @@ TEST(ExactMode, CountsWeightsWithoutRounding) {
                          .samples(shard.begin, shard.end);
     Tensor y = x;
     BatchNorm layer(1, group, {.name = "exact", .reproducibility = Reproducibility::exact});
-    Saved saved;
-    layer.forward(x.view(), y.view(), saved, own);
-    EXPECT_EQ(saved.statistics.count, 0x1p61);
+    ForwardRecord record;
+    layer.forward(x.view(), y.view(), record, {.position_weights = own});
+    EXPECT_EQ(record.count()[0], 0x1p61);
   });
 }
 

@@ -56,10 +56,10 @@ TEST(Frozen, GradientsAreThoseOfAnAffineFunction) {
           {.activation = Activation::leaky_relu(0.2), .reproducibility = reproducibility});
       layer.load_state(trained_state());
       Shard shard(group);
-      Saved saved;
+      ForwardRecord record;
       const std::int64_t before = group.counters().exchanges;
-      layer.infer(shard.x.view(), shard.y.view(), saved);
-      layer.backward(saved, shard.x.view(), shard.dy.view(), shard.dx.view());
+      layer.infer(shard.x.view(), shard.y.view(), record);
+      layer.backward(record, shard.x.view(), shard.dy.view(), shard.dx.view());
       EXPECT_EQ(group.counters().exchanges, before) << "it is local";
       for (std::size_t c = 0; c < channels; ++c) {
         const double invstd = 1 / std::sqrt(layer.running_var()[c] + 1e-5);
@@ -96,9 +96,9 @@ TEST(Frozen, GradientsOfTheGroupAreItsSum) {
       Shard shard(group);
       for (BatchNorm* layer : {&local, &shared}) {
         layer->load_state(trained_state());
-        Saved saved;
-        layer->infer(shard.x.view(), shard.y.view(), saved);
-        layer->backward(saved, shard.x.view(), shard.dy.view(), shard.dx.view());
+        ForwardRecord record;
+        layer->infer(shard.x.view(), shard.y.view(), record);
+        layer->backward(record, shard.x.view(), shard.dy.view(), shard.dx.view());
       }
       std::vector<double> sums(local.weight_grad().begin(), local.weight_grad().end());
       group.all_reduce(sums);
@@ -113,12 +113,12 @@ TEST(Frozen, RanksMayInferMoreOrLess) {
   test::on_ranks([](const Communicator& group) {
     BatchNorm layer(channels, group);
     Shard shard(group);
-    Saved saved;
+    ForwardRecord record;
     for (int i = 0; i <= group.rank(); ++i) {
-      layer.infer(shard.x.view(), shard.y.view(), saved);
+      layer.infer(shard.x.view(), shard.y.view(), record);
     }
-    EXPECT_NO_THROW(layer.forward(shard.x.view(), shard.y.view(), saved));
-    EXPECT_NO_THROW(layer.backward(saved, shard.x.view(), shard.dy.view(), shard.dx.view()));
+    EXPECT_NO_THROW(layer.forward(shard.x.view(), shard.y.view(), record));
+    EXPECT_NO_THROW(layer.backward(record, shard.x.view(), shard.dy.view(), shard.dx.view()));
   });
 }
 
@@ -128,10 +128,10 @@ TEST(Frozen, TakesAResidual) {
   layer.load_state(trained_state());
   Shard shard(self);
   Tensor dresidual = shard.x;
-  Saved saved;
-  layer.infer(shard.x.view(), shard.dy.view(), shard.y.view(), saved);
-  layer.backward(saved, shard.x.view(), shard.y.view(), shard.dy.view(), shard.dx.view(),
-                 dresidual.view());
+  ForwardRecord record;
+  layer.infer(shard.x.view(), shard.y.view(), record, {.residual = shard.dy.view()});
+  layer.backward(record, shard.x.view(), shard.dy.view(), shard.dx.view(),
+                 {.y = shard.y.view(), .dresidual = dresidual.view()});
   for (std::int64_t n = 0; n < 4; ++n) {
     const bool passed = shard.y.at(n, 1, 0) > 0;
     const double scale = -2 / std::sqrt(0.25 + 1e-5);
@@ -144,9 +144,9 @@ TEST(Frozen, WantsRunningStatistics) {
   const Communicator self = Communicator::self();
   BatchNorm layer(channels, self, {.track_running_stats = false});
   Shard shard(self);
-  Saved saved;
-  EXPECT_THROW(layer.infer(shard.x.view(), shard.y.view(), saved), NotConfigured);
-  EXPECT_EQ(saved.forward, 0);
+  ForwardRecord record;
+  EXPECT_THROW(layer.infer(shard.x.view(), shard.y.view(), record), NotConfigured);
+  EXPECT_TRUE(record.is_empty());
 }
 
 }  // namespace

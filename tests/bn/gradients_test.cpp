@@ -55,11 +55,12 @@ struct Problem {
     const Tensor shard = mine(x);
     const Tensor weights = mine(w);
     Tensor y(DType::f64, shard.shape(), shard.layout());
-    Saved saved;
+    ForwardRecord record;
     if (residual) {
-      own.forward(shard.view(), mine(r).view(), y.view(), saved, my_weight());
+      own.forward(shard.view(), y.view(), record,
+                  {.residual = mine(r).view(), .position_weights = my_weight()});
     } else {
-      own.forward(shard.view(), y.view(), saved, my_weight());
+      own.forward(shard.view(), y.view(), record, {.position_weights = my_weight()});
     }
     std::vector<double> sum = {0.0};
     for (std::int64_t n = 0; n < shard.shape().n; ++n) {
@@ -94,13 +95,14 @@ void check(const Communicator& group, Activation activation, bool residual,
   Tensor y(DType::f64, x.shape(), x.layout()), dx(DType::f64, x.shape(), x.layout());
   Tensor dr(DType::f64, x.shape(), x.layout());
   BatchNorm layer = problem.layer(GradientScope::group);
-  Saved saved;
+  ForwardRecord record;
   if (residual) {
-    layer.forward(x.view(), r.view(), y.view(), saved, own);
-    layer.backward(saved, x.view(), y.view(), dy.view(), dx.view(), dr.view(), own);
+    layer.forward(x.view(), y.view(), record, {.residual = r.view(), .position_weights = own});
+    layer.backward(record, x.view(), dy.view(), dx.view(),
+                   {.y = y.view(), .dresidual = dr.view(), .position_weights = own});
   } else {
-    layer.forward(x.view(), y.view(), saved, own);
-    layer.backward(saved, x.view(), dy.view(), dx.view(), own);
+    layer.forward(x.view(), y.view(), record, {.position_weights = own});
+    layer.backward(record, x.view(), dy.view(), dx.view(), {.position_weights = own});
   }
   const auto compare_elements = [&](Tensor& input, const Tensor& gradient) {
     for (std::int64_t n = 0; n < whole.n; ++n) {

@@ -88,18 +88,18 @@ TEST_P(LargeTensor, IsNormalizedToItsEnd) {
   fill(x(), [](std::int64_t c, std::int64_t k) { return static_cast<double>(c) + value(k); });
   fill(dy(), [](std::int64_t, std::int64_t k) { return k == 0 ? 7.0 : 0.0; });
   BatchNorm layer(shape.c, Communicator::self(), {.momentum = 1});
-  Saved saved;
+  ForwardRecord record;
 
-  layer.forward_in_place(view(x()), saved);
-  layer.backward_in_place(saved, view(x()), view(dy()), view(dy()));
+  layer.forward_in_place(view(x()), record);
+  layer.backward_in_place(record, view(x()), view(dy()), view(dy()));
 
   const double invstd = 1 / std::sqrt(4 + 1e-5);
   const double unit = 0x1p-11;  // of f16
   for (std::int64_t c = 0; c < shape.c; ++c) {
     const auto i = static_cast<std::size_t>(c);
     EXPECT_NEAR(layer.running_mean()[i], static_cast<double>(c), 1e-9);
-    EXPECT_NEAR(saved.statistics.var[i], 4, 1e-8);
-    EXPECT_EQ(saved.statistics.count, static_cast<double>(shape.per_channel()));
+    EXPECT_NEAR(record.var()[i], 4, 1e-8);
+    EXPECT_EQ(record.count()[0], static_cast<double>(shape.per_channel()));
     for (std::int64_t n = 0; n < shape.n; ++n) {
       for (const std::int64_t from : {std::int64_t{0}, shape.s / 2, shape.s - 40}) {
         for (std::int64_t s = from; s < from + 40; ++s) {

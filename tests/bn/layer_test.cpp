@@ -119,11 +119,13 @@ class LayerRun {
     const Tensor x = x_.samples(begin_, end_);
     const Tensor dy = dy_.samples(begin_, end_);
     if (case_.residual) {
-      layer_.forward(x.view(), residual_.samples(begin_, end_).view(), y_.view(), saved_);
-      layer_.backward(saved_, x.view(), y_.view(), dy.view(), dx_.view(), dresidual_.view());
+      layer_.forward(x.view(), y_.view(), record_,
+                     {.residual = residual_.samples(begin_, end_).view()});
+      layer_.backward(record_, x.view(), dy.view(), dx_.view(),
+                      {.y = y_.view(), .dresidual = dresidual_.view()});
     } else {
-      layer_.forward(x.view(), y_.view(), saved_);
-      layer_.backward(saved_, x.view(), dy.view(), dx_.view());
+      layer_.forward(x.view(), y_.view(), record_);
+      layer_.backward(record_, x.view(), dy.view(), dx_.view());
     }
   }
 
@@ -218,7 +220,7 @@ class LayerRun {
   Tensor x_, residual_, dy_;  // of the whole batch, drawn by every rank
   BatchNorm layer_;
   Tensor y_, dx_, dresidual_;
-  Saved saved_;
+  ForwardRecord record_;
   WholeBatch oracle_;
 };
 
@@ -298,9 +300,9 @@ TEST(Layer, LocalStatisticsMissTheTolerance) {
                                   what.batch.n * (group.rank() + 1) / group.size());
     Tensor synchronized(what.dtype, mine.shape(), what.layout);
     Tensor local(what.dtype, mine.shape(), what.layout);
-    Saved saved;
-    BatchNorm(3, group).forward(mine.view(), synchronized.view(), saved);
-    BatchNorm(3, Communicator::self()).forward(mine.view(), local.view(), saved);
+    ForwardRecord record;
+    BatchNorm(3, group).forward(mine.view(), synchronized.view(), record);
+    BatchNorm(3, Communicator::self()).forward(mine.view(), local.view(), record);
     double difference = 0;
     each_element(mine.shape(), [&](auto n, auto c, auto s) {
       difference = std::max(difference, std::fabs(local.at(n, c, s) - synchronized.at(n, c, s)));
@@ -315,19 +317,19 @@ TEST(Layer, SeveralForwardsBeforeTheirBackwards) {
     BatchNorm layer(3, group);
     BatchNorm once(3, group, {.name = "once"});
     std::vector<Tensor> xs, dxs;
-    std::vector<Saved> saved(3);
+    std::vector<ForwardRecord> record(3);
     const Tensor dy = Tensor::normal(DType::f64, shape, Layout::channels_first, 9);
     Tensor y(DType::f64, shape, Layout::channels_first);
-    for (std::size_t i = 0; i < saved.size(); ++i) {
+    for (std::size_t i = 0; i < record.size(); ++i) {
       xs.push_back(Tensor::normal(DType::f64, shape, Layout::channels_first, 10 + i, double(i), 1,
                                   4 * group.rank()));
-      layer.forward(xs[i].view(), y.view(), saved[i]);
+      layer.forward(xs[i].view(), y.view(), record[i]);
     }
     for (const std::size_t i : {1, 2, 0}) {
       Tensor dx(DType::f64, shape, Layout::channels_first);
       Tensor expected(DType::f64, shape, Layout::channels_first);
-      layer.backward(saved[i], xs[i].view(), dy.view(), dx.view());
-      Saved own;
+      layer.backward(record[i], xs[i].view(), dy.view(), dx.view());
+      ForwardRecord own;
       once.forward(xs[i].view(), y.view(), own);
       once.backward(own, xs[i].view(), dy.view(), expected.view());
       each_element(shape, [&](auto n, auto c, auto s) {
@@ -347,15 +349,15 @@ TEST(Layer, RefusesWhatAnotherLayerOfItsNameSaved) {
   const Tensor x = Tensor::normal(DType::f32, {4, 3, 5}, Layout::channels_first, 1);
   Tensor y = x, dx = x;
   BatchNorm one(3, self, {.name = "bn"}), two(3, self, {.name = "bn"});
-  Saved saved;
-  one.forward(x.view(), y.view(), saved);
-  EXPECT_THAT([&] { two.backward(saved, x.view(), x.view(), dx.view()); },
+  ForwardRecord record;
+  one.forward(x.view(), y.view(), record);
+  EXPECT_THAT([&] { two.backward(record, x.view(), x.view(), dx.view()); },
               testing::ThrowsMessage<InvalidArgument>(
                   testing::HasSubstr("a forward of another layer of that name")));
   BatchNorm moved = std::move(one);
-  EXPECT_NO_THROW(moved.backward(saved, x.view(), x.view(), dx.view()));
+  EXPECT_NO_THROW(moved.backward(record, x.view(), x.view(), dx.view()));
   moved = BatchNorm(3, self, {.name = "bn"});
-  EXPECT_THROW(moved.backward(saved, x.view(), x.view(), dx.view()), InvalidArgument);
+  EXPECT_THROW(moved.backward(record, x.view(), x.view(), dx.view()), InvalidArgument);
 }
 
 TEST(Layer, WorksInPlace) {
@@ -368,11 +370,11 @@ TEST(Layer, WorksInPlace) {
         dx(DType::f32, shape, Layout::channels_last);
     Tensor x_and_y = x, dy_and_dx = dy;
     BatchNorm apart(4, group), in_place(4, group);
-    Saved saved, saved_in_place;
-    apart.forward(x.view(), y.view(), saved);
-    apart.backward(saved, x.view(), dy.view(), dx.view());
-    in_place.forward(x_and_y.view(), x_and_y.view(), saved_in_place);
-    in_place.backward(saved_in_place, x.view(), dy_and_dx.view(), dy_and_dx.view());
+    ForwardRecord record, record_in_place;
+    apart.forward(x.view(), y.view(), record);
+    apart.backward(record, x.view(), dy.view(), dx.view());
+    in_place.forward(x_and_y.view(), x_and_y.view(), record_in_place);
+    in_place.backward(record_in_place, x.view(), dy_and_dx.view(), dy_and_dx.view());
     each_element(shape, [&](auto n, auto c, auto s) {
       ASSERT_EQ(x_and_y.at(n, c, s), y.at(n, c, s));
       ASSERT_EQ(dy_and_dx.at(n, c, s), dx.at(n, c, s));

@@ -68,22 +68,23 @@ void expect_apart(const char* pair, Same same, const std::function<void(std::int
 class Memory : public testing::Test {
  protected:
   BatchNorm layer{4, Communicator::self()};
-  Saved saved;
+  ForwardRecord record;
   Arena arena;
 };
 
 TEST_F(Memory, OfAForwardIsApartOrTheSame) {
   expect_apart("y and x", Same::allowed, [&](std::int64_t offset) {
-    layer.forward(arena.view(0), arena.view(0, offset), saved);
+    layer.forward(arena.view(0), arena.view(0, offset), record);
   });
   expect_apart("y and the residual", Same::allowed, [&](std::int64_t offset) {
-    layer.forward(arena.view(5), arena.view(0), arena.view(0, offset), saved);
+    layer.forward(arena.view(5), arena.view(0, offset), record, {.residual = arena.view(0)});
   });
   expect_apart(
       "y and the weight", Same::refused,
       [&](std::int64_t offset) {
-        layer.forward(arena.view(5), arena.view(0, offset), saved,
-                      PositionWeights(arena.at(0), static_cast<std::size_t>(positions)));
+        layer.forward(arena.view(5), arena.view(0, offset), record,
+                      {.position_weights =
+                           PositionWeights(arena.at(0), static_cast<std::size_t>(positions))});
       },
       size, positions);
 }
@@ -92,48 +93,55 @@ TEST_F(Memory, OfAnInferIsApartOrTheSame) {
   expect_apart("y and x", Same::allowed,
                [&](std::int64_t offset) { layer.infer(arena.view(0), arena.view(0, offset)); });
   expect_apart("y and the residual", Same::allowed, [&](std::int64_t offset) {
-    layer.infer(arena.view(5), arena.view(0), arena.view(0, offset));
+    layer.infer(arena.view(5), arena.view(0, offset), {.residual = arena.view(0)});
   });
 }
 
 TEST_F(Memory, OfABackwardIsApartOrTheSame) {
-  layer.forward(arena.view(5), arena.view(6), saved);
+  layer.forward(arena.view(5), arena.view(6), record);
   expect_apart("dx and dy", Same::allowed, [&](std::int64_t offset) {
-    layer.backward(saved, arena.view(5), arena.view(0), arena.view(0, offset));
+    layer.backward(record, arena.view(5), arena.view(0), arena.view(0, offset));
   });
   expect_apart("dx and x", Same::refused, [&](std::int64_t offset) {
-    layer.backward(saved, arena.view(0), arena.view(5), arena.view(0, offset));
+    layer.backward(record, arena.view(0), arena.view(5), arena.view(0, offset));
   });
 }
 
 TEST_F(Memory, OfABackwardWithAResidualIsApartOrTheSame) {
-  layer.forward(arena.view(5), arena.view(6), arena.view(7), saved);
+  layer.forward(arena.view(5), arena.view(7), record, {.residual = arena.view(6)});
   const TensorView x = arena.view(5), y = arena.view(7), dy = arena.view(8), other = arena.view(-5);
   const auto at = [&](std::int64_t offset) { return arena.view(0, offset); };
   const TensorView here = arena.view(0);
-  expect_apart("dx and dy", Same::allowed,
-               [&](std::int64_t offset) { layer.backward(saved, x, y, here, at(offset), other); });
-  expect_apart("dresidual and dy", Same::allowed,
-               [&](std::int64_t offset) { layer.backward(saved, x, y, here, other, at(offset)); });
-  expect_apart("dx and x", Same::refused,
-               [&](std::int64_t offset) { layer.backward(saved, here, y, dy, at(offset), other); });
-  expect_apart("dresidual and x", Same::refused,
-               [&](std::int64_t offset) { layer.backward(saved, here, y, dy, other, at(offset)); });
-  expect_apart("dx and y", Same::refused,
-               [&](std::int64_t offset) { layer.backward(saved, x, here, dy, at(offset), other); });
-  expect_apart("dresidual and y", Same::refused,
-               [&](std::int64_t offset) { layer.backward(saved, x, here, dy, other, at(offset)); });
-  expect_apart("dx and dresidual", Same::refused,
-               [&](std::int64_t offset) { layer.backward(saved, x, y, dy, at(offset), here); });
+  expect_apart("dx and dy", Same::allowed, [&](std::int64_t offset) {
+    layer.backward(record, x, here, at(offset), {.y = y, .dresidual = other});
+  });
+  expect_apart("dresidual and dy", Same::allowed, [&](std::int64_t offset) {
+    layer.backward(record, x, here, other, {.y = y, .dresidual = at(offset)});
+  });
+  expect_apart("dx and x", Same::refused, [&](std::int64_t offset) {
+    layer.backward(record, here, dy, at(offset), {.y = y, .dresidual = other});
+  });
+  expect_apart("dresidual and x", Same::refused, [&](std::int64_t offset) {
+    layer.backward(record, here, dy, other, {.y = y, .dresidual = at(offset)});
+  });
+  expect_apart("dx and y", Same::refused, [&](std::int64_t offset) {
+    layer.backward(record, x, dy, at(offset), {.y = here, .dresidual = other});
+  });
+  expect_apart("dresidual and y", Same::refused, [&](std::int64_t offset) {
+    layer.backward(record, x, dy, other, {.y = here, .dresidual = at(offset)});
+  });
+  expect_apart("dx and dresidual", Same::refused, [&](std::int64_t offset) {
+    layer.backward(record, x, dy, at(offset), {.y = y, .dresidual = here});
+  });
 }
 
 TEST_F(Memory, OfABackwardInPlaceIsApartOrTheSame) {
-  layer.forward_in_place(arena.view(5), saved);
+  layer.forward_in_place(arena.view(5), record);
   expect_apart("dx and dy", Same::allowed, [&](std::int64_t offset) {
-    layer.backward_in_place(saved, arena.view(5), arena.view(0), arena.view(0, offset));
+    layer.backward_in_place(record, arena.view(5), arena.view(0), arena.view(0, offset));
   });
   expect_apart("dx and y", Same::refused, [&](std::int64_t offset) {
-    layer.backward_in_place(saved, arena.view(0), arena.view(5), arena.view(0, offset));
+    layer.backward_in_place(record, arena.view(0), arena.view(5), arena.view(0, offset));
   });
 }
 
@@ -141,15 +149,15 @@ TEST_F(Memory, OfNoBytesOverlapsNothing) {
   const auto empty = [&](double tensors) {
     return TensorView(arena.at(0) + static_cast<std::int64_t>(tensors), Shape{0, 4, 3});
   };
-  EXPECT_NO_THROW(layer.forward(empty(0), empty(1), saved));
-  EXPECT_NO_THROW(layer.backward(saved, empty(0), empty(0), empty(0)));
+  EXPECT_NO_THROW(layer.forward(empty(0), empty(1), record));
+  EXPECT_NO_THROW(layer.backward(record, empty(0), empty(0), empty(0)));
 }
 
 TEST_F(Memory, OfLayersTogetherIsApart) {
   BatchNorm second(4, layer.communicator(), {.name = "second"});
-  Saved of_second;
+  ForwardRecord of_second;
   const auto forward = [&](const TensorView& x, const TensorView& y) {
-    const std::vector<ForwardCall> calls = {{layer, arena.view(5), arena.view(0), saved},
+    const std::vector<ForwardCall> calls = {{layer, arena.view(5), arena.view(0), record},
                                             {second, x, y, of_second}};
     forward_together(calls);
   };
@@ -161,11 +169,11 @@ TEST_F(Memory, OfLayersTogetherIsApart) {
   const auto backward = [&](const TensorView& x, const TensorView& dx) {
     const std::vector<BackwardCall> calls = {
         {.layer = layer,
-         .saved = saved,
+         .record = record,
          .x = arena.view(5),
          .dy = arena.view(6),
          .dx = arena.view(0)},
-        {.layer = second, .saved = of_second, .x = x, .dy = arena.view(6), .dx = dx}};
+        {.layer = second, .record = of_second, .x = x, .dy = arena.view(6), .dx = dx}};
     backward_together(calls);
   };
   EXPECT_NO_THROW(forward(arena.view(5), arena.view(1)));
@@ -178,13 +186,15 @@ TEST_F(Memory, OfLayersTogetherIsApart) {
 TEST_F(Memory, OfTheWeightIsAligned) {
   alignas(8) std::array<std::byte, (positions + 1) * sizeof(float)> bytes{};
   const PositionWeights weight(reinterpret_cast<const float*>(&bytes[2]), positions);
-  EXPECT_THROW(layer.forward(arena.view(0), arena.view(1), saved, weight), InvalidArgument);
-  EXPECT_THROW(layer.infer(arena.view(0), arena.view(1), weight), InvalidArgument);
+  EXPECT_THROW(layer.forward(arena.view(0), arena.view(1), record, {.position_weights = weight}),
+               InvalidArgument);
+  EXPECT_THROW(layer.infer(arena.view(0), arena.view(1), {.position_weights = weight}),
+               InvalidArgument);
 }
 
 TEST_F(Memory, ThatOverlapsIsNamedWithItsDistance) {
   EXPECT_THAT(test::failure_of<InvalidArgument>(
-                  [&] { layer.forward(arena.view(0), arena.view(0, 4), saved); }),
+                  [&] { layer.forward(arena.view(0), arena.view(0, 4), record); }),
               AllOf(HasSubstr("y overlaps x"), HasSubstr("16 bytes behind")));
 }
 

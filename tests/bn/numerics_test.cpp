@@ -26,8 +26,8 @@ Tensor shard(const Tensor& batch, const Communicator& group) {
 
 Tensor forward(BatchNorm& layer, const Tensor& x) {
   Tensor y(x.dtype(), x.shape(), x.layout());
-  Saved saved;
-  layer.forward(x.view(), y.view(), saved);
+  ForwardRecord record;
+  layer.forward(x.view(), y.view(), record);
   return y;
 }
 

@@ -117,9 +117,9 @@ TEST(OneDnnOracle, AgreesInBothDirections) {
           layer.bias()[c] = beta[c];
         }
         Tensor y = x, dx = x;
-        Saved saved;
-        layer.forward(x.view(), y.view(), saved);
-        layer.backward(saved, x.view(), dy.view(), dx.view());
+        ForwardRecord record;
+        layer.forward(x.view(), y.view(), record);
+        layer.backward(record, x.view(), dy.view(), dx.view());
         const Result expected = OneDnn(shape, layout, relu).run(x, dy, gamma, beta);
 
         const auto n = static_cast<double>(shape.per_channel());

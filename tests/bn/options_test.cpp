@@ -31,8 +31,8 @@ Tensor column(const std::vector<double>& values) {
 
 Tensor forward(BatchNorm& layer, const Tensor& x) {
   Tensor y(x.dtype(), x.shape(), x.layout());
-  Saved saved;
-  layer.forward(x.view(), y.view(), saved);
+  ForwardRecord record;
+  layer.forward(x.view(), y.view(), record);
   return y;
 }
 
@@ -47,7 +47,7 @@ TEST(Options, RunningStatisticsAreExponentialAverages) {
     forward(layer, on_first(group, {1, 3}));  // mean 2, unbiased variance 2
     EXPECT_DOUBLE_EQ(layer.running_mean()[0], 0.25 * 2);
     EXPECT_DOUBLE_EQ(layer.running_var()[0], 0.75 * 1 + 0.25 * 2);
-    EXPECT_EQ(layer.num_batches_tracked(), 1);
+    EXPECT_EQ(*layer.num_batches_tracked(), 1);
   });
 }
 
@@ -93,9 +93,9 @@ TEST(Options, InferUsesTheRunningStatistics) {
   Tensor y = x;
   layer.infer(x.view(), y.view());
   EXPECT_DOUBLE_EQ(y.at(0, 0, 0), 4);
-  layer.infer(x.view(), x.view(), y.view());
+  layer.infer(x.view(), y.view(), {.residual = x.view()});
   EXPECT_DOUBLE_EQ(y.at(0, 0, 0), 16);
-  EXPECT_EQ(layer.num_batches_tracked(), 0);
+  EXPECT_EQ(*layer.num_batches_tracked(), 0);
 }
 
 TEST(Options, InferWithoutRunningStatisticsUsesTheGroupsBatch) {
@@ -121,16 +121,16 @@ TEST(Options, OneElementGivesBetaAndNoVariance) {
     const Tensor x = on_first(group, {42});
     Tensor y(DType::f64, x.shape(), x.layout());
     Tensor dx(DType::f64, x.shape(), x.layout());
-    Saved saved;
-    layer.forward(x.view(), y.view(), saved);
-    layer.backward(saved, x.view(), x.view(), dx.view());
+    ForwardRecord record;
+    layer.forward(x.view(), y.view(), record);
+    layer.backward(record, x.view(), x.view(), dx.view());
     if (group.rank() == 0) {
       EXPECT_DOUBLE_EQ(y.at(0, 0, 0), 7);
       EXPECT_DOUBLE_EQ(dx.at(0, 0, 0), 0);
     }
     EXPECT_DOUBLE_EQ(layer.running_mean()[0], 4.2);
     EXPECT_DOUBLE_EQ(layer.running_var()[0], 1) << "one element has no unbiased variance";
-    EXPECT_EQ(layer.num_batches_tracked(), 1);
+    EXPECT_EQ(*layer.num_batches_tracked(), 1);
   });
 }
 
@@ -153,12 +153,12 @@ TEST(Options, NoElementsAnywhereMoveNothing) {
     BatchNorm layer(1, group);
     const Tensor x = column({});
     Tensor y = x, dx = x;
-    Saved saved;
-    layer.forward(x.view(), y.view(), saved);
-    layer.backward(saved, x.view(), x.view(), dx.view());
+    ForwardRecord record;
+    layer.forward(x.view(), y.view(), record);
+    layer.backward(record, x.view(), x.view(), dx.view());
     EXPECT_EQ(layer.running_mean()[0], 0);
     EXPECT_EQ(layer.running_var()[0], 1);
-    EXPECT_EQ(layer.num_batches_tracked(), 0);
+    EXPECT_EQ(*layer.num_batches_tracked(), 0);
     EXPECT_EQ(layer.weight_grad()[0], 0);
   });
 }
@@ -172,10 +172,10 @@ TEST(Options, GroupGradientsAreTheSumOfTheLocalOnes) {
     Tensor y = x, dx = x;
     BatchNorm local(1, group);
     BatchNorm whole(1, group, {.parameter_gradients = GradientScope::group});
-    Saved saved;
+    ForwardRecord record;
     for (BatchNorm* layer : {&local, &whole}) {
-      layer->forward(x.view(), y.view(), saved);
-      layer->backward(saved, x.view(), dy.view(), dx.view());
+      layer->forward(x.view(), y.view(), record);
+      layer->backward(record, x.view(), dy.view(), dx.view());
     }
     std::vector<double> sum = {local.weight_grad()[0], local.bias_grad()[0]};
     group.all_reduce(sum);
@@ -197,42 +197,43 @@ TEST(Options, BadOnesAreRefused) {
 
 TEST(Options, BadTensorsAreRefusedAndChangeNothing) {
   BatchNorm layer(2, Communicator::self());
-  Saved saved;
+  ForwardRecord record;
   Tensor x(DType::f32, {2, 2, 3}, Layout::channels_first);
   Tensor other_type(DType::f64, {2, 2, 3}, Layout::channels_first);
   Tensor other_layout(DType::f32, {2, 2, 3}, Layout::channels_last);
   Tensor other_channels(DType::f32, {2, 3, 3}, Layout::channels_first);
   EXPECT_THAT(test::failure_of<InvalidArgument>(
-                  [&] { layer.forward(other_channels.view(), x.view(), saved); }),
+                  [&] { layer.forward(other_channels.view(), x.view(), record); }),
               HasSubstr("3 channels"));
-  EXPECT_THAT(
-      test::failure_of<InvalidArgument>([&] { layer.forward(x.view(), other_type.view(), saved); }),
-      HasSubstr("y is n=2 c=2 s=3 f64"));
   EXPECT_THAT(test::failure_of<InvalidArgument>(
-                  [&] { layer.forward(x.view(), other_layout.view(), x.view(), saved); }),
+                  [&] { layer.forward(x.view(), other_type.view(), record); }),
+              HasSubstr("y is n=2 c=2 s=3 f64"));
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
+                layer.forward(x.view(), x.view(), record, {.residual = other_layout.view()});
+              }),
               HasSubstr("residual"));
   EXPECT_THAT(test::failure_of<InvalidArgument>(
-                  [&] { layer.backward(saved, x.view(), x.view(), x.view()); }),
-              HasSubstr("`saved` is empty"));
-  EXPECT_EQ(layer.num_batches_tracked(), 0);
+                  [&] { layer.backward(record, x.view(), x.view(), x.view()); }),
+              HasSubstr("the record is empty"));
+  EXPECT_EQ(*layer.num_batches_tracked(), 0);
 
   Tensor good = Tensor::normal(DType::f32, {2, 2, 3}, Layout::channels_first, 1);
   Tensor other = good;
-  layer.forward(good.view(), good.view(), x.view(), saved);
+  layer.forward(good.view(), x.view(), record, {.residual = good.view()});
   EXPECT_THAT(test::failure_of<InvalidArgument>(
-                  [&] { layer.backward(saved, good.view(), good.view(), x.view()); }),
+                  [&] { layer.backward(record, good.view(), good.view(), x.view()); }),
               HasSubstr("added a residual"));
   EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
-                layer.backward(saved, good.view(), x.view(), good.view(), other.view(),
-                               other.view());
+                layer.backward(record, good.view(), good.view(), other.view(),
+                               {.y = x.view(), .dresidual = other.view()});
               }),
               HasSubstr("the same memory"));
   BatchNorm stranger(2, Communicator::self(), {.name = "stranger"});
   EXPECT_THAT(test::failure_of<InvalidArgument>(
-                  [&] { stranger.backward(saved, good.view(), good.view(), x.view()); }),
+                  [&] { stranger.backward(record, good.view(), good.view(), x.view()); }),
               HasSubstr("of a forward of layer"));
   EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
-                layer.backward(saved, other_type.view(), other_type.view(), other_type.view());
+                layer.backward(record, other_type.view(), other_type.view(), other_type.view());
               }),
               HasSubstr("not the forward's"));
   EXPECT_THAT(layer.weight_grad(), Each(DoubleNear(0, 0)));

@@ -28,9 +28,9 @@ TEST(Phases, WithAnAllReduceInBetweenAreTheLayer) {
       Tensor y(DType::f32, shape, x.layout()), dx(DType::f32, shape, x.layout());
       Tensor layer_y = y, layer_dx = dx;
       BatchNorm layer(5, group, {.activation = Activation::relu});
-      Saved saved;
-      layer.forward(x.view(), layer_y.view(), saved);
-      layer.backward(saved, x.view(), dy.view(), layer_dx.view());
+      ForwardRecord record;
+      layer.forward(x.view(), layer_y.view(), record);
+      layer.backward(record, x.view(), dy.view(), layer_dx.view());
 
       std::vector<double> pivot(5, 0.0);
       std::vector<double> sums(sums_length(5));

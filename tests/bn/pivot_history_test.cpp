@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -36,9 +37,12 @@ std::vector<float> weights_of(const Tensor& x, float weight) {
 /// The statistics of a step.
 Statistics forward(BatchNorm& layer, const Tensor& x, float weight = 1) {
   Tensor y(x.dtype(), x.shape(), x.layout());
-  Saved saved;
-  layer.forward(x.view(), y.view(), saved, weights_of(x, weight));
-  return saved.statistics;
+  ForwardRecord record;
+  layer.forward(x.view(), y.view(), record, {.position_weights = weights_of(x, weight)});
+  const auto values = [](std::span<const double> array) {
+    return std::vector<double>(array.begin(), array.end());
+  };
+  return {values(record.mean()), values(record.var()), values(record.invstd()), record.count()[0]};
 }
 
 /// Relative to a batch's own, in long double.
@@ -202,7 +206,7 @@ TEST(PivotHistory, AMomentumOfOneIsTheBatch) {
 }
 
 // Steps of a training that was resumed from a file have the bits of one that went on: what sums
-// start from follows from what is saved.
+// start from follows from what is record.
 TEST(PivotHistory, AResumedLayerHasTheBitsOfOneThatWentOn) {
   test::on_ranks([](const Communicator& group) {
     for (const auto& momentum : {std::optional<double>(0.1), std::optional<double>()}) {

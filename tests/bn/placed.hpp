@@ -14,7 +14,9 @@ class Placed {
  public:
   explicit Placed(const Tensor& tensor) : memory_(bytes_of(tensor)), tensor_(tensor) {}
 
-  TensorView view() { return {memory_.data(), tensor_.dtype(), tensor_.shape(), tensor_.layout()}; }
+  TensorView view() {
+    return {memory_.data(), tensor_.dtype(), tensor_.shape(), tensor_.layout(), Device::cuda(0)};
+  }
   Tensor fetch() const {
     Tensor result = tensor_;
     test::fetch(memory_.data(), {static_cast<std::byte*>(result.view().data()), size_of(result)});

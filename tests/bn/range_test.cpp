@@ -32,7 +32,7 @@ Tensor alternating(DType dtype, const std::vector<double>& values) {
 /// A layer's step on a rank's share of a batch.
 struct Step {
   Tensor x, y, dy, dx;
-  Saved saved;
+  ForwardRecord record;
 
   Step(BatchNorm& layer, const Tensor& batch, const Communicator& group, float weight = 1)
       : x(batch.samples(16 * group.rank() / group.size(), 16 * (group.rank() + 1) / group.size())),
@@ -42,8 +42,8 @@ struct Step {
         dx(x) {
     const std::vector<float> weights(
         weight == 1 ? 0 : static_cast<std::size_t>(x.shape().per_channel()), weight);
-    layer.forward(x.view(), y.view(), saved, weights);
-    layer.backward(saved, x.view(), dy.view(), dx.view(), weights);
+    layer.forward(x.view(), y.view(), record, {.position_weights = weights});
+    layer.backward(record, x.view(), dy.view(), dx.view(), {.position_weights = weights});
   }
 };
 
@@ -141,7 +141,7 @@ TEST(Range, AConstantChannelHasNoGradient) {
           BatchNorm layer(1, group, {.eps = 0});
           for (int time = 0; time < 3; ++time) {
             const Step step(layer, alternating(dtype, {value}), group, weight);
-            EXPECT_EQ(step.saved.statistics.var[0], 0) << to_string(dtype) << " " << value;
+            EXPECT_EQ(step.record.var()[0], 0) << to_string(dtype) << " " << value;
             for (std::int64_t n = 0; n < step.dx.shape().n; ++n) {
               EXPECT_EQ(step.y.at(n, 0, 0), 0);
               EXPECT_EQ(step.dx.at(n, 0, 0), 0);

@@ -47,24 +47,24 @@ void expect_same_training(const Communicator& group, DType dtype, Layout layout,
   const Tensor dy = Tensor::normal(dtype, shape, layout, seed + 50);
   BatchNorm keeping = make_layer(group, activation);
   BatchNorm in_place = make_layer(group, activation);
-  Saved saved, saved_in_place;
+  ForwardRecord record, record_in_place;
   Tensor y(dtype, shape, layout), dx(dtype, shape, layout);
   Tensor both = x;
   Tensor gradient = dy;
 
-  keeping.forward(x.view(), y.view(), saved);
-  in_place.forward_in_place(both.view(), saved_in_place);
-  keeping.backward(saved, x.view(), dy.view(), dx.view());
-  in_place.backward_in_place(saved_in_place, both.view(), gradient.view(), gradient.view());
+  keeping.forward(x.view(), y.view(), record);
+  in_place.forward_in_place(both.view(), record_in_place);
+  keeping.backward(record, x.view(), dy.view(), dx.view());
+  in_place.backward_in_place(record_in_place, both.view(), gradient.view(), gradient.view());
 
   const double w = dtype == DType::f64 ? 0x1p-53 : 0x1p-24;
   const double u_out = test::epsilon(dtype) / 2;
-  const double n = saved.statistics.count;
+  const double n = record.count()[0];
   for (std::int64_t c = 0; c < channels; ++c) {
     const auto i = static_cast<std::size_t>(c);
     // |z / gamma| and |x_hat| stay below 8, |dz| and |dx / scale| below 8 too.
     const double of_x_hat = 8 * (u_out + 5 * w);
-    const double scale = keeping.weight()[i] * saved.statistics.invstd[i];
+    const double scale = keeping.weight()[i] * record.invstd()[i];
     const double tolerance = scale * (of_x_hat * 8 * 2 + 60 * w) + 2 * u_out * 8 * scale;
     for (std::int64_t at = 0; at < shape.n; ++at) {
       for (std::int64_t s = 0; s < shape.s; ++s) {
@@ -93,16 +93,17 @@ TEST(RecoveredInput, TrainsAsTheInputDoes) {
 TEST(RecoveredInput, IsRefusedWhereItCannotBe) {
   const Tensor original = Tensor::normal(DType::f32, {3, channels, 4}, Layout::channels_first, 1);
   Tensor x = original;
-  Saved saved;
+  ForwardRecord record;
   BatchNorm relu = make_layer(Communicator::self(), Activation::relu);
   BatchNorm zero = make_layer(Communicator::self(), Activation::none);
   zero.weight()[2] = 0;
   const auto refuses = [&](BatchNorm& layer, const char* why) {
-    EXPECT_THAT(test::failure_of<InvalidArgument>([&] { layer.forward_in_place(x.view(), saved); }),
-                HasSubstr(why));
+    EXPECT_THAT(
+        test::failure_of<InvalidArgument>([&] { layer.forward_in_place(x.view(), record); }),
+        HasSubstr(why));
     EXPECT_EQ(x.at(0, 0, 0), original.at(0, 0, 0));
-    EXPECT_EQ(saved.forward, 0);
-    EXPECT_EQ(layer.num_batches_tracked(), 0);
+    EXPECT_TRUE(record.is_empty());
+    EXPECT_EQ(*layer.num_batches_tracked(), 0);
   };
   refuses(relu, "relu cannot be inverted");
   refuses(zero, "gamma[2] is 0");
@@ -112,11 +113,11 @@ TEST(RecoveredInput, BackwardMustFitItsForward) {
   Tensor x = Tensor::normal(DType::f32, {3, channels, 4}, Layout::channels_first, 1);
   Tensor y(DType::f32, x.shape(), x.layout());
   BatchNorm layer = make_layer(Communicator::self(), Activation::none);
-  Saved saved;
-  layer.forward(x.view(), y.view(), saved);
-  EXPECT_THROW(layer.backward_in_place(saved, y.view(), x.view(), x.view()), InvalidArgument);
-  layer.forward_in_place(x.view(), saved);
-  EXPECT_THROW(layer.backward(saved, x.view(), y.view(), y.view()), InvalidArgument);
+  ForwardRecord record;
+  layer.forward(x.view(), y.view(), record);
+  EXPECT_THROW(layer.backward_in_place(record, y.view(), x.view(), x.view()), InvalidArgument);
+  layer.forward_in_place(x.view(), record);
+  EXPECT_THROW(layer.backward(record, x.view(), y.view(), y.view()), InvalidArgument);
 }
 
 // The output of a constant channel is beta; the input is recovered as the mean.
@@ -128,9 +129,9 @@ TEST(RecoveredInput, OfAConstantChannelGivesNoGradient) {
   }
   const Tensor dy = Tensor::normal(DType::f32, x.shape(), x.layout(), 1);
   Tensor dx(DType::f32, x.shape(), x.layout());
-  Saved saved;
-  layer.forward_in_place(x.view(), saved);
-  layer.backward_in_place(saved, x.view(), dy.view(), dx.view());
+  ForwardRecord record;
+  layer.forward_in_place(x.view(), record);
+  layer.backward_in_place(record, x.view(), dy.view(), dx.view());
   for (std::int64_t n = 0; n < 4; ++n) {
     EXPECT_EQ(dx.at(n, 0, 0), 0);
   }

@@ -27,8 +27,8 @@ BatchNorm trained() {
     layer.bias()[c] = -value / 3;
   }
   test::Tensor x = test::Tensor::normal(DType::f64, {4, 3, 2}, Layout::channels_first, 1, 2, 3);
-  Saved saved;
-  layer.forward(x.view(), x.view(), saved);
+  ForwardRecord record;
+  layer.forward(x.view(), x.view(), record);
   return layer;
 }
 
@@ -71,7 +71,7 @@ TEST(State, TakesWhatPyTorchSaves) {
   layer.load_state(state, "bn.");
   EXPECT_THAT(layer.weight(), ElementsAre(1, 2, 3));
   EXPECT_THAT(layer.running_var(), ElementsAre(7, 8, 9));
-  EXPECT_EQ(layer.num_batches_tracked(), 42);
+  EXPECT_EQ(*layer.num_batches_tracked(), 42);
 }
 
 TEST(State, TakesACounterOfAnyTypeOrNone) {
@@ -81,13 +81,13 @@ TEST(State, TakesACounterOfAnyTypeOrNone) {
   int32.bytes[0] = std::byte{42};
   state.tensors["num_batches_tracked"] = int32;
   layer.load_state(state);
-  EXPECT_EQ(layer.num_batches_tracked(), 42);
+  EXPECT_EQ(*layer.num_batches_tracked(), 42);
   state.tensors["num_batches_tracked"] = StateTensor::from(std::vector<float>{43});
   layer.load_state(state);
-  EXPECT_EQ(layer.num_batches_tracked(), 43);
+  EXPECT_EQ(*layer.num_batches_tracked(), 43);
   state.tensors.erase("num_batches_tracked");
   layer.load_state(state);
-  EXPECT_EQ(layer.num_batches_tracked(), 0);
+  EXPECT_EQ(*layer.num_batches_tracked(), 0);
 }
 
 TEST(State, UnrelatedTensorsOfAnyTypeDoNotMatter) {

@@ -30,23 +30,23 @@ struct Branch {
   Tensor x, residual, y, dy, dx, dresidual;
   std::vector<float> position_weights;
   bool adds = false;
-  Saved saved = {};
+  ForwardRecord record = {};
 
   ForwardCall forward() {
     return {layer,
             x.view(),
             y.view(),
-            saved,
-            adds ? std::optional<ConstTensorView>(residual.view()) : std::nullopt,
-            position_weights};
+            record,
+            {.residual = adds ? std::optional<ConstTensorView>(residual.view()) : std::nullopt,
+             .position_weights = position_weights}};
   }
   BackwardCall backward() {
-    BackwardCall call{layer, saved, x.view(), dy.view(), dx.view()};
+    BackwardCall call{layer, record, x.view(), dy.view(), dx.view()};
     if (adds) {
-      call.y = y.view();
-      call.dresidual = dresidual.view();
+      call.extras.y = y.view();
+      call.extras.dresidual = dresidual.view();
     }
-    call.position_weights = position_weights;
+    call.extras.position_weights = position_weights;
     return call;
   }
 };
@@ -107,20 +107,11 @@ void train(std::vector<Branch>& all, const std::function<void(std::vector<Branch
 void one_by_one(std::vector<Branch>& all) {
   for (Branch& branch : all) {
     const ForwardCall call = branch.forward();
-    if (call.residual) {
-      call.layer.forward(call.x, *call.residual, call.y, call.saved, call.position_weights);
-    } else {
-      call.layer.forward(call.x, call.y, call.saved, call.position_weights);
-    }
+    call.layer.forward(call.x, call.y, call.record, call.extras);
   }
   for (Branch& branch : all) {
     const BackwardCall call = branch.backward();
-    if (call.y) {
-      call.layer.backward(call.saved, call.x, *call.y, call.dy, call.dx, *call.dresidual,
-                          call.position_weights);
-    } else {
-      call.layer.backward(call.saved, call.x, call.dy, call.dx, call.position_weights);
-    }
+    call.layer.backward(call.record, call.x, call.dy, call.dx, call.extras);
   }
 }
 
@@ -187,8 +178,8 @@ TEST(LayersTogether, AreToldApartFromOthers) {
     EXPECT_THAT(test::failure_of<CommError>([&] { together(all); }),
                 AllOf(HasSubstr("'branch3[3] + branch4[4] + branch5[5]' (C=12"),
                       HasSubstr("'branch3[3] + branch4[4] + branch6[6]' (C=13")));
-    EXPECT_EQ(all[0].layer.num_batches_tracked(), 0);
-    EXPECT_EQ(all[0].saved.forward, 0);
+    EXPECT_EQ(*all[0].layer.num_batches_tracked(), 0);
+    EXPECT_TRUE(all[0].record.is_empty());
   });
 }
 
@@ -206,7 +197,7 @@ TEST(LayersTogether, AreToldApartByTheStateOfOne) {
       all[1].layer.running_mean()[0] += 1;
     }
     EXPECT_THAT(test::failure_of<CommError>([&] { together(all); }), HasSubstr("running mean"));
-    EXPECT_EQ(all[0].layer.num_batches_tracked(), 1);
+    EXPECT_EQ(*all[0].layer.num_batches_tracked(), 1);
   });
 }
 
@@ -222,18 +213,18 @@ TEST(LayersTogether, AreRefusedBeforeAnythingIsSent) {
   Branch one = of(self, 3), two = of(self, 4), foreign = of(Communicator::self(), 5);
   EXPECT_THAT(refusal({one.forward(), foreign.forward()}), HasSubstr("another communicator"));
   EXPECT_THAT(refusal({one.forward(), two.forward(), one.forward()}), HasSubstr("given twice"));
-  ForwardCall borrowed{two.layer, two.x.view(), two.y.view(), one.saved};
-  EXPECT_THAT(refusal({one.forward(), borrowed}), HasSubstr("`saved`"));
-  ForwardCall wrong{two.layer, one.x.view(), one.y.view(), two.saved};
+  ForwardCall borrowed{two.layer, two.x.view(), two.y.view(), one.record};
+  EXPECT_THAT(refusal({one.forward(), borrowed}), HasSubstr("its record is that of"));
+  ForwardCall wrong{two.layer, one.x.view(), one.y.view(), two.record};
   EXPECT_THAT(refusal({one.forward(), wrong}), HasSubstr("channels"));
   two.position_weights.assign(6, -1.0F);
   EXPECT_THAT(refusal({one.forward(), two.forward()}), Not(HasSubstr("unusable")));
-  EXPECT_EQ(one.layer.num_batches_tracked(), 0);
+  EXPECT_EQ(*one.layer.num_batches_tracked(), 0);
   two.position_weights.clear();
   EXPECT_EQ(refusal({one.forward(), two.forward()}), "");
 
   BackwardCall half = one.backward();
-  half.y = one.y.view();
+  half.extras.y = one.y.view();
   EXPECT_THROW(backward_together(std::vector{half}), InvalidArgument);
   EXPECT_EQ(refusal({}), "");
 }
@@ -248,7 +239,7 @@ TEST(LayersTogether, AreAsTheyWereWhenOneIsRefused) {
   forward_together(std::vector{layer.forward()});
   forward_together(std::vector{twin.forward()});
   // A pivot for x of f32 would have fewer digits.
-  const ForwardCall floats{layer.layer, of_floats.x.view(), of_floats.y.view(), layer.saved};
+  const ForwardCall floats{layer.layer, of_floats.x.view(), of_floats.y.view(), layer.record};
   other.position_weights.assign(6, -1.0F);
   EXPECT_THAT(refusal({floats, other.forward()}), HasSubstr("position_weights[0]"));
   forward_together(std::vector{layer.forward()});

@@ -34,9 +34,9 @@ struct Step {
         dx(x.dtype(), x.shape(), x.layout()),
         layer(x.shape().c, group,
               {.activation = Activation::relu, .parameter_gradients = GradientScope::group}) {
-    Saved saved;
-    layer.forward(x.view(), y.view(), saved, weight);
-    layer.backward(saved, x.view(), dy.view(), dx.view(), weight);
+    ForwardRecord record;
+    layer.forward(x.view(), y.view(), record, {.position_weights = weight});
+    layer.backward(record, x.view(), dy.view(), dx.view(), {.position_weights = weight});
   }
 };
 
@@ -145,20 +145,21 @@ TEST(Weights, ThatCannotBeAreRefusedAndNothingChanged) {
   Tensor y(DType::f32, x.shape(), x.layout());
   Tensor dx = y;
   BatchNorm layer(3, Communicator::self());
-  Saved saved;
+  ForwardRecord record;
   const float infinity = std::numeric_limits<float>::infinity();
   for (const std::vector<float>& weight :
        {std::vector<float>{1, 1, 1}, {1, 1, 1, -1}, {1, 1, 1, infinity}, {1, 1, 1, NAN}}) {
-    EXPECT_THROW(layer.forward(x.view(), y.view(), saved, weight), InvalidArgument);
-    EXPECT_THROW(layer.infer(x.view(), y.view(), weight), InvalidArgument);
+    EXPECT_THROW(layer.forward(x.view(), y.view(), record, {.position_weights = weight}),
+                 InvalidArgument);
+    EXPECT_THROW(layer.infer(x.view(), y.view(), {.position_weights = weight}), InvalidArgument);
   }
-  EXPECT_EQ(saved.forward, 0);
-  EXPECT_EQ(layer.num_batches_tracked(), 0);
+  EXPECT_TRUE(record.is_empty());
+  EXPECT_EQ(*layer.num_batches_tracked(), 0);
 
   const std::vector<float> weight = {1, 1, 1, 0};
-  layer.forward(x.view(), y.view(), saved, weight);
+  layer.forward(x.view(), y.view(), record, {.position_weights = weight});
   EXPECT_THAT(test::failure_of<InvalidArgument>(
-                  [&] { layer.backward(saved, x.view(), x.view(), dx.view()); }),
+                  [&] { layer.backward(record, x.view(), x.view(), dx.view()); }),
               HasSubstr("the forward had weights"));
 }
 

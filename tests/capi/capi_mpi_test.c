@@ -18,11 +18,11 @@ int main(int argc, char** argv) {
 
   syncbn_communicator *world = NULL, *alone = NULL;
   syncbn_batch_norm* layer = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   EXPECT_OK(syncbn_communicator_mpi(MPI_COMM_WORLD, 30, &world));
   EXPECT(syncbn_communicator_rank(world) == rank && syncbn_communicator_size(world) == size);
   EXPECT_OK(syncbn_batch_norm_new(1, world, NULL, &layer));
-  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT_OK(syncbn_forward_record_new(&record));
 
   double count = 0, sum = 0, squares = 0;
   for (int r = 0; r < size; ++r) {
@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
   for (int i = 0; i <= rank; ++i) x[i] = (float)rank;
   syncbn_tensor tx = SYNCBN_TENSOR(x, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, rank + 1, 1, 1);
   syncbn_tensor ty = SYNCBN_TENSOR(y, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, rank + 1, 1, 1);
-  EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, NULL, &ty, saved));
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, NULL, &ty, record, NULL));
   EXPECT(fabs(y[rank] - (rank - mean) / sqrt(var + 1e-5)) < 2e-6);
 
   double one = 1;
@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
   EXPECT(syncbn_communicator_mpi(MPI_COMM_WORLD, -1, &refused) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(refused == NULL);
 
-  syncbn_saved_free(saved);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(alone);
   syncbn_communicator_free(world);

@@ -56,14 +56,14 @@ static void* act_as_rank(void* argument) {
   struct rank* self = argument;
   syncbn_options options = SYNCBN_OPTIONS_INIT;
   syncbn_batch_norm* layer = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   options.name = "bn1";
   EXPECT_OK(syncbn_batch_norm_new(C, self->group, &options, &layer));
-  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT_OK(syncbn_forward_record_new(&record));
   syncbn_tensor x = tensor(self->x, N), y = tensor(self->y, N), dx = tensor(self->dx, N);
-  EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &y, saved));
-  EXPECT_OK(syncbn_batch_norm_backward(layer, saved, &x, NULL, &y, NULL, &dx, NULL));
-  syncbn_saved_free(saved);
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &y, record, NULL));
+  EXPECT_OK(syncbn_batch_norm_backward(layer, record, &x, NULL, &y, NULL, &dx, NULL, NULL));
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   return NULL;
 }
@@ -108,16 +108,16 @@ static void* normalize_exactly(void* argument) {
   struct exact_rank* self = argument;
   syncbn_options options = SYNCBN_OPTIONS_INIT;
   syncbn_batch_norm* layer = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   options.name = "exact";
   options.exact = 1;
   EXPECT_OK(syncbn_batch_norm_new(C, self->group, &options, &layer));
-  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT_OK(syncbn_forward_record_new(&record));
   syncbn_tensor x = tensor(self->x, self->n), y = tensor(self->y, self->n);
   for (int step = 0; step < 2; ++step) {
-    EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &y, saved));
+    EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &y, record, NULL));
   }
-  syncbn_saved_free(saved);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   return NULL;
 }
@@ -145,7 +145,7 @@ static void layers_together_are_layers_one_by_one(void) {
   enum { LAYERS = 2 };
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layers[LAYERS];
-  syncbn_saved* saved[LAYERS];
+  syncbn_forward_record* record[LAYERS];
   float x[SIZE], y[LAYERS][SIZE], dx[LAYERS][SIZE], one_y[SIZE], one_dx[SIZE];
   syncbn_tensor ty[LAYERS], tdx[LAYERS];
   syncbn_forward_call forwards[LAYERS];
@@ -155,14 +155,14 @@ static void layers_together_are_layers_one_by_one(void) {
   EXPECT_OK(syncbn_communicator_self(&self));
   for (int k = 0; k < LAYERS; ++k) {
     EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layers[k]));
-    EXPECT_OK(syncbn_saved_new(&saved[k]));
+    EXPECT_OK(syncbn_forward_record_new(&record[k]));
     ty[k] = tensor(y[k], N);
     tdx[k] = tensor(dx[k], N);
     forwards[k] = (syncbn_forward_call){
-        .size = sizeof forwards[k], .layer = layers[k], .x = &tx, .y = &ty[k], .saved = saved[k]};
+        .size = sizeof forwards[k], .layer = layers[k], .x = &tx, .y = &ty[k], .record = record[k]};
     backwards[k] = (syncbn_backward_call){.size = sizeof backwards[k],
                                           .layer = layers[k],
-                                          .saved = saved[k],
+                                          .record = record[k],
                                           .x = &tx,
                                           .dy = &tx,
                                           .dx = &tdx[k]};
@@ -175,16 +175,16 @@ static void layers_together_are_layers_one_by_one(void) {
   EXPECT(strstr(syncbn_last_error(), "given twice") != NULL);
   for (int k = 0; k < LAYERS; ++k) {
     syncbn_batch_norm* one = NULL;
-    syncbn_saved* of_one = NULL;
+    syncbn_forward_record* of_one = NULL;
     EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &one));
-    EXPECT_OK(syncbn_saved_new(&of_one));
-    EXPECT_OK(syncbn_batch_norm_forward(one, &tx, NULL, NULL, &tone_y, of_one));
-    EXPECT_OK(syncbn_batch_norm_backward(one, of_one, &tx, NULL, &tx, NULL, &tone_dx, NULL));
+    EXPECT_OK(syncbn_forward_record_new(&of_one));
+    EXPECT_OK(syncbn_batch_norm_forward(one, &tx, NULL, NULL, &tone_y, of_one, NULL));
+    EXPECT_OK(syncbn_batch_norm_backward(one, of_one, &tx, NULL, &tx, NULL, &tone_dx, NULL, NULL));
     EXPECT(memcmp(y[k], one_y, sizeof one_y) == 0);
     EXPECT(memcmp(dx[k], one_dx, sizeof one_dx) == 0);
-    syncbn_saved_free(of_one);
+    syncbn_forward_record_free(of_one);
     syncbn_batch_norm_free(one);
-    syncbn_saved_free(saved[k]);
+    syncbn_forward_record_free(record[k]);
     syncbn_batch_norm_free(layers[k]);
   }
   syncbn_communicator_free(self);
@@ -213,22 +213,23 @@ static void the_phases_are_the_layer(void) {
 
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   syncbn_options options = SYNCBN_OPTIONS_INIT;
   options.negative_slope = 0;
   EXPECT_OK(syncbn_communicator_self(&self));
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
-  EXPECT_OK(syncbn_saved_new(&saved));
-  EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, NULL, &tlayer_y, saved));
-  EXPECT_OK(syncbn_batch_norm_backward(layer, saved, &tx, NULL, &tlayer_y, NULL, &tlayer_dx, NULL));
+  EXPECT_OK(syncbn_forward_record_new(&record));
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, NULL, &tlayer_y, record, NULL));
+  EXPECT_OK(syncbn_batch_norm_backward(layer, record, &tx, NULL, &tlayer_y, NULL, &tlayer_dx, NULL,
+                                       NULL));
   EXPECT(memcmp(y, layer_y, sizeof y) == 0);
   EXPECT(memcmp(dx, layer_dx, sizeof dx) == 0);
   EXPECT(syncbn_batch_norm_pivot_retries(layer) == 1);
-  EXPECT(syncbn_batch_norm_num_batches_tracked(layer) == 1);
+  EXPECT(*syncbn_batch_norm_num_batches_tracked(layer) == 1);
   EXPECT(syncbn_batch_norm_bias_grad(layer)[0] > 0);
-  syncbn_batch_norm_zero_grad(layer);
+  syncbn_batch_norm_zero_grad(layer, NULL);
   EXPECT(syncbn_batch_norm_bias_grad(layer)[0] == 0);
-  syncbn_saved_free(saved);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);
 }
@@ -245,7 +246,7 @@ static void errors_have_a_code_and_a_message(void) {
   double value = 1;
   syncbn_communicator *self = NULL, *custom = NULL;
   syncbn_batch_norm* layer = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   syncbn_tensor good = tensor(x, N), bad = tensor(x, N), null_data = tensor(NULL, N);
   bad.dtype = 99;
 
@@ -254,20 +255,20 @@ static void errors_have_a_code_and_a_message(void) {
   EXPECT(syncbn_batch_norm_new(0, self, NULL, &layer) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(layer == NULL && strstr(syncbn_last_error(), "0 channels") != NULL);
   EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layer));
-  EXPECT_OK(syncbn_saved_new(&saved));
-  EXPECT(syncbn_batch_norm_forward(layer, &bad, NULL, NULL, &good, saved) ==
+  EXPECT_OK(syncbn_forward_record_new(&record));
+  EXPECT(syncbn_batch_norm_forward(layer, &bad, NULL, NULL, &good, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "99 is no syncbn_dtype") != NULL);
-  EXPECT(syncbn_batch_norm_forward(layer, &null_data, NULL, NULL, &good, saved) ==
+  EXPECT(syncbn_batch_norm_forward(layer, &null_data, NULL, NULL, &good, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_forward(layer, NULL, NULL, NULL, &good, saved) ==
+  EXPECT(syncbn_batch_norm_forward(layer, NULL, NULL, NULL, &good, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_backward(layer, saved, &good, NULL, &good, NULL, &good, NULL) ==
+  EXPECT(syncbn_batch_norm_backward(layer, record, &good, NULL, &good, NULL, &good, NULL, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_backward(layer, saved, &good, &good, &good, NULL, &good, NULL) ==
+  EXPECT(syncbn_batch_norm_backward(layer, record, &good, &good, &good, NULL, &good, NULL, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_load(layer, "/nonexistent/file") == SYNCBN_FILE_ERROR);
-  EXPECT(syncbn_batch_norm_load(NULL, "file") == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_load(layer, "/nonexistent/file", NULL) == SYNCBN_FILE_ERROR);
+  EXPECT(syncbn_batch_norm_load(NULL, "file", NULL) == SYNCBN_INVALID_ARGUMENT);
 
   EXPECT_OK(syncbn_communicator_custom(0, 2, failing_all_reduce, &code, &custom));
   EXPECT(syncbn_communicator_all_reduce(custom, &value, 1) == SYNCBN_COMM_ERROR);
@@ -275,19 +276,19 @@ static void errors_have_a_code_and_a_message(void) {
   EXPECT(syncbn_communicator_threads(2, -1, &custom) == SYNCBN_INVALID_ARGUMENT);
 
   syncbn_communicator_free(custom);
-  syncbn_saved_free(saved);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);
   syncbn_communicator_free(NULL);
   syncbn_batch_norm_free(NULL);
-  syncbn_saved_free(NULL);
+  syncbn_forward_record_free(NULL);
 }
 
 static void layers_work_in_place(void) {
   float x[SIZE], y[SIZE], dx[SIZE], expected_y[SIZE], expected_dx[SIZE];
   syncbn_communicator* self = NULL;
   syncbn_batch_norm *layer = NULL, *plain = NULL;
-  syncbn_saved *saved = NULL, *of_plain = NULL;
+  syncbn_forward_record *record = NULL, *of_plain = NULL;
   syncbn_options options = SYNCBN_OPTIONS_INIT;
   options.negative_slope = 0.25;
   for (int i = 0; i < SIZE; ++i) y[i] = x[i] = sample(i);
@@ -296,31 +297,36 @@ static void layers_work_in_place(void) {
   EXPECT_OK(syncbn_communicator_self(&self));
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &plain));
-  EXPECT_OK(syncbn_saved_new(&saved));
-  EXPECT_OK(syncbn_saved_new(&of_plain));
-  EXPECT_OK(syncbn_batch_norm_forward(plain, &tx, NULL, NULL, &texpected_y, of_plain));
-  EXPECT_OK(syncbn_batch_norm_backward(plain, of_plain, &tx, NULL, &tx, NULL, &texpected_dx, NULL));
-  EXPECT_OK(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, saved));
+  EXPECT_OK(syncbn_forward_record_new(&record));
+  EXPECT_OK(syncbn_forward_record_new(&of_plain));
+  EXPECT_OK(syncbn_batch_norm_forward(plain, &tx, NULL, NULL, &texpected_y, of_plain, NULL));
+  EXPECT_OK(
+      syncbn_batch_norm_backward(plain, of_plain, &tx, NULL, &tx, NULL, &texpected_dx, NULL, NULL));
+  EXPECT_OK(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, record, NULL));
   EXPECT(memcmp(y, expected_y, sizeof y) == 0);
-  EXPECT_OK(syncbn_batch_norm_backward_in_place(layer, saved, &ty, &tx, NULL, &tdx));
+  EXPECT_OK(syncbn_batch_norm_backward_in_place(layer, record, &ty, &tx, NULL, &tdx, NULL));
   /* The input is recovered from y, which is rounded to float, as is dx: a few units of 2^-24. */
   for (int i = 0; i < SIZE; ++i) EXPECT(fabs(dx[i] - expected_dx[i]) < 1e-5);
   EXPECT(fabs(syncbn_batch_norm_weight_grad(layer)[0] - syncbn_batch_norm_weight_grad(plain)[0]) <
          1e-4);
 
-  EXPECT(syncbn_batch_norm_forward_in_place(NULL, &ty, NULL, saved) == SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_forward_in_place(layer, NULL, NULL, saved) == SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, NULL) == SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_backward_in_place(NULL, saved, &ty, &tx, NULL, &tdx) ==
+  EXPECT(syncbn_batch_norm_forward_in_place(NULL, &ty, NULL, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_backward_in_place(layer, of_plain, &ty, &tx, NULL, &tdx) ==
+  EXPECT(syncbn_batch_norm_forward_in_place(layer, NULL, NULL, record, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, NULL, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_backward_in_place(NULL, record, &ty, &tx, NULL, &tdx, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_backward_in_place(layer, of_plain, &ty, &tx, NULL, &tdx, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   options.negative_slope = 0; /* what ReLU took away cannot be recovered */
   syncbn_batch_norm_free(layer);
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
-  EXPECT(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, saved) == SYNCBN_INVALID_ARGUMENT);
-  syncbn_saved_free(of_plain);
-  syncbn_saved_free(saved);
+  EXPECT(syncbn_batch_norm_forward_in_place(layer, &ty, NULL, record, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  syncbn_forward_record_free(of_plain);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(plain);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);

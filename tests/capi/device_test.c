@@ -23,7 +23,9 @@ static syncbn_tensor tensor(void* data) {
 
 /* A tensor of the device's memory that holds these values. */
 static syncbn_tensor placed(const float* values) {
-  return tensor(on_device(values, SIZE * sizeof *values));
+  syncbn_tensor t = SYNCBN_TENSOR_ON(SYNCBN_ON_CUDA(0), on_device(values, SIZE * sizeof *values),
+                                     SYNCBN_F32, SYNCBN_CHANNELS_FIRST, N, C, S);
+  return t;
 }
 
 static int near_all(const float* values, const float* expected) {
@@ -63,9 +65,9 @@ static void step_on_both(int with_residual) {
   syncbn_communicator* ranks = NULL;
   syncbn_device_communicator *self = NULL, *staged = NULL, *part = NULL;
   syncbn_batch_norm* host = NULL;
-  syncbn_saved* host_saved = NULL;
-  syncbn_device_batch_norm* layer = NULL;
-  syncbn_device_saved* saved = NULL;
+  syncbn_forward_record* host_record = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_forward_record* record = NULL;
   syncbn_options options = SYNCBN_OPTIONS_INIT;
   options.name = "bn1";
   options.negative_slope = 0.1;
@@ -77,10 +79,10 @@ static void step_on_both(int with_residual) {
   EXPECT_OK(syncbn_device_communicator_split(staged, 7, &part));
   EXPECT(syncbn_device_communicator_rank(part) == 0);
   EXPECT_OK(syncbn_batch_norm_new(C, ranks, &options, &host));
-  EXPECT_OK(syncbn_saved_new(&host_saved));
-  EXPECT_OK(syncbn_device_batch_norm_new(C, part, &options, &layer));
-  EXPECT_OK(syncbn_device_saved_new(&saved));
-  EXPECT(syncbn_device_saved_mean(saved) == NULL);
+  EXPECT_OK(syncbn_forward_record_new(&host_record));
+  EXPECT_OK(syncbn_batch_norm_new_on_device(C, part, &options, &layer));
+  EXPECT_OK(syncbn_forward_record_new(&record));
+  EXPECT(syncbn_forward_record_mean(record) == NULL);
 
   syncbn_tensor x = tensor(batch.x), r = tensor(batch.residual), dy = tensor(batch.dy);
   syncbn_tensor ty = tensor(y), tdx = tensor(dx), tdresidual = tensor(dresidual);
@@ -88,17 +90,16 @@ static void step_on_both(int with_residual) {
   syncbn_tensor py = placed(batch.x), pdx = placed(batch.x), pdresidual = placed(batch.x);
   const syncbn_tensor *residual = with_residual ? &r : NULL,
                       *presidual = with_residual ? &pr : NULL;
-  EXPECT_OK(syncbn_batch_norm_forward(host, &x, residual, NULL, &ty, host_saved));
-  EXPECT_OK(syncbn_device_batch_norm_forward(layer, &px, presidual, NULL, &py, saved, stream));
+  EXPECT_OK(syncbn_batch_norm_forward(host, &x, residual, NULL, &ty, host_record, NULL));
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &px, presidual, NULL, &py, record, stream));
   fetch(py.data, result, sizeof result);
   EXPECT(near_all(result, y));
-  EXPECT(syncbn_device_saved_var(saved) != NULL && syncbn_device_saved_invstd(saved) != NULL);
+  EXPECT(syncbn_forward_record_var(record) != NULL && syncbn_forward_record_invstd(record) != NULL);
 
-  EXPECT_OK(syncbn_batch_norm_backward(host, host_saved, &x, with_residual ? &ty : NULL, &dy, NULL,
-                                       &tdx, with_residual ? &tdresidual : NULL));
-  EXPECT_OK(syncbn_device_batch_norm_backward(layer, saved, &px, with_residual ? &py : NULL, &pdy,
-                                              NULL, &pdx, with_residual ? &pdresidual : NULL,
-                                              stream));
+  EXPECT_OK(syncbn_batch_norm_backward(host, host_record, &x, with_residual ? &ty : NULL, &dy, NULL,
+                                       &tdx, with_residual ? &tdresidual : NULL, NULL));
+  EXPECT_OK(syncbn_batch_norm_backward(layer, record, &px, with_residual ? &py : NULL, &pdy, NULL,
+                                       &pdx, with_residual ? &pdresidual : NULL, stream));
   EXPECT_OK(syncbn_device_communicator_synchronize(part, stream));
   EXPECT_OK(syncbn_device_communicator_poll(part));
   fetch(pdx.data, result, sizeof result);
@@ -107,31 +108,28 @@ static void step_on_both(int with_residual) {
     fetch(pdresidual.data, result, sizeof result);
     EXPECT(near_all(result, dresidual));
   }
-  EXPECT(near_each(syncbn_device_batch_norm_weight(layer), syncbn_batch_norm_weight(host)));
-  EXPECT(near_each(syncbn_device_batch_norm_bias(layer), syncbn_batch_norm_bias(host)));
-  EXPECT(
-      near_each(syncbn_device_batch_norm_weight_grad(layer), syncbn_batch_norm_weight_grad(host)));
-  EXPECT(near_each(syncbn_device_batch_norm_bias_grad(layer), syncbn_batch_norm_bias_grad(host)));
-  EXPECT(near_each(syncbn_device_batch_norm_running_mean(layer),
-                   syncbn_batch_norm_running_mean(host)));
-  EXPECT(
-      near_each(syncbn_device_batch_norm_running_var(layer), syncbn_batch_norm_running_var(host)));
+  EXPECT(near_each(syncbn_batch_norm_weight(layer), syncbn_batch_norm_weight(host)));
+  EXPECT(near_each(syncbn_batch_norm_bias(layer), syncbn_batch_norm_bias(host)));
+  EXPECT(near_each(syncbn_batch_norm_weight_grad(layer), syncbn_batch_norm_weight_grad(host)));
+  EXPECT(near_each(syncbn_batch_norm_bias_grad(layer), syncbn_batch_norm_bias_grad(host)));
+  EXPECT(near_each(syncbn_batch_norm_running_mean(layer), syncbn_batch_norm_running_mean(host)));
+  EXPECT(near_each(syncbn_batch_norm_running_var(layer), syncbn_batch_norm_running_var(host)));
   int64_t batches = 0;
-  fetch(syncbn_device_batch_norm_num_batches_tracked(layer), &batches, sizeof batches);
+  fetch(syncbn_batch_norm_num_batches_tracked(layer), &batches, sizeof batches);
   EXPECT(batches == 1);
   const double zeros[C] = {0};
-  EXPECT(!near_each(syncbn_device_batch_norm_bias_grad(layer), zeros));
-  EXPECT_OK(syncbn_device_batch_norm_zero_grad(layer, stream));
-  EXPECT(near_each(syncbn_device_batch_norm_bias_grad(layer), zeros));
+  EXPECT(!near_each(syncbn_batch_norm_bias_grad(layer), zeros));
+  EXPECT_OK(syncbn_batch_norm_zero_grad(layer, stream));
+  EXPECT(near_each(syncbn_batch_norm_bias_grad(layer), zeros));
 
-  EXPECT_OK(syncbn_batch_norm_infer(host, &x, residual, NULL, &ty, NULL));
-  EXPECT_OK(syncbn_device_batch_norm_infer(layer, &px, presidual, NULL, &py, NULL, stream));
+  EXPECT_OK(syncbn_batch_norm_infer(host, &x, residual, NULL, &ty, NULL, NULL));
+  EXPECT_OK(syncbn_batch_norm_infer(layer, &px, presidual, NULL, &py, NULL, stream));
   fetch(py.data, result, sizeof result);
   EXPECT(near_all(result, y));
 
-  syncbn_device_saved_free(saved);
-  syncbn_device_batch_norm_free(layer);
-  syncbn_saved_free(host_saved);
+  syncbn_forward_record_free(record);
+  syncbn_batch_norm_free(layer);
+  syncbn_forward_record_free(host_record);
   syncbn_batch_norm_free(host);
   syncbn_device_communicator_free(part);
   syncbn_device_communicator_free(staged);
@@ -143,25 +141,24 @@ static void y_alone_is_enough(void) {
   struct batch batch = drawn();
   float dx[SIZE], result[SIZE];
   syncbn_device_communicator* self = NULL;
-  syncbn_device_batch_norm* layer = NULL;
-  syncbn_device_saved* saved = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_forward_record* record = NULL;
   EXPECT_OK(syncbn_device_communicator_self(&self));
-  EXPECT_OK(syncbn_device_batch_norm_new(C, self, NULL, &layer));
-  EXPECT_OK(syncbn_device_saved_new(&saved));
+  EXPECT_OK(syncbn_batch_norm_new_on_device(C, self, NULL, &layer));
+  EXPECT_OK(syncbn_forward_record_new(&record));
   syncbn_tensor x = placed(batch.x), y = placed(batch.x), dy = placed(batch.dy);
   syncbn_tensor pdx = placed(batch.x);
-  EXPECT_OK(syncbn_device_batch_norm_forward(layer, &x, NULL, NULL, &y, saved, stream));
-  EXPECT_OK(
-      syncbn_device_batch_norm_backward(layer, saved, &x, NULL, &dy, NULL, &pdx, NULL, stream));
+  EXPECT_OK(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &y, record, stream));
+  EXPECT_OK(syncbn_batch_norm_backward(layer, record, &x, NULL, &dy, NULL, &pdx, NULL, stream));
   fetch(pdx.data, dx, sizeof dx);
-  EXPECT_OK(syncbn_device_batch_norm_forward_in_place(layer, &x, NULL, saved, stream));
-  EXPECT(syncbn_device_batch_norm_backward(layer, saved, &x, NULL, &dy, NULL, &pdx, NULL, stream) ==
+  EXPECT_OK(syncbn_batch_norm_forward_in_place(layer, &x, NULL, record, stream));
+  EXPECT(syncbn_batch_norm_backward(layer, record, &x, NULL, &dy, NULL, &pdx, NULL, stream) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT_OK(syncbn_device_batch_norm_backward_in_place(layer, saved, &x, &dy, NULL, &dy, stream));
+  EXPECT_OK(syncbn_batch_norm_backward_in_place(layer, record, &x, &dy, NULL, &dy, stream));
   fetch(dy.data, result, sizeof result);
   EXPECT(near_all(result, dx));
-  syncbn_device_saved_free(saved);
-  syncbn_device_batch_norm_free(layer);
+  syncbn_forward_record_free(record);
+  syncbn_batch_norm_free(layer);
   syncbn_device_communicator_free(self);
 }
 
@@ -171,25 +168,25 @@ static void state_goes_from_the_device_to_the_host_and_back(void) {
   syncbn_communicator* ranks = NULL;
   syncbn_device_communicator* self = NULL;
   syncbn_batch_norm* host = NULL;
-  syncbn_device_batch_norm* layer = NULL;
+  syncbn_batch_norm* layer = NULL;
   EXPECT_OK(syncbn_communicator_self(&ranks));
   EXPECT_OK(syncbn_device_communicator_self(&self));
   EXPECT_OK(syncbn_batch_norm_new(C, ranks, NULL, &host));
-  EXPECT_OK(syncbn_device_batch_norm_new(C, self, NULL, &layer));
+  EXPECT_OK(syncbn_batch_norm_new_on_device(C, self, NULL, &layer));
 
   memcpy(syncbn_batch_norm_weight(host), weights, sizeof weights);
-  EXPECT_OK(syncbn_batch_norm_save(host, file));
-  EXPECT_OK(syncbn_device_batch_norm_load(layer, file, stream));
-  EXPECT(near_each(syncbn_device_batch_norm_weight(layer), weights));
+  EXPECT_OK(syncbn_batch_norm_save(host, file, NULL));
+  EXPECT_OK(syncbn_batch_norm_load(layer, file, stream));
+  EXPECT(near_each(syncbn_batch_norm_weight(layer), weights));
   memset(syncbn_batch_norm_weight(host), 0, sizeof weights);
-  EXPECT_OK(syncbn_device_batch_norm_save(layer, file, stream));
-  EXPECT_OK(syncbn_batch_norm_load(host, file));
+  EXPECT_OK(syncbn_batch_norm_save(layer, file, stream));
+  EXPECT_OK(syncbn_batch_norm_load(host, file, NULL));
   EXPECT(memcmp(syncbn_batch_norm_weight(host), weights, sizeof weights) == 0);
   EXPECT(remove(file) == 0);
-  EXPECT(syncbn_device_batch_norm_load(layer, file, stream) == SYNCBN_FILE_ERROR);
+  EXPECT(syncbn_batch_norm_load(layer, file, stream) == SYNCBN_FILE_ERROR);
   EXPECT(strstr(syncbn_last_error(), file) != NULL);
 
-  syncbn_device_batch_norm_free(layer);
+  syncbn_batch_norm_free(layer);
   syncbn_batch_norm_free(host);
   syncbn_device_communicator_free(self);
   syncbn_communicator_free(ranks);
@@ -211,26 +208,26 @@ static void sums_are_of_the_device(void) {
 static void what_is_wrong_is_refused(void) {
   struct batch batch = drawn();
   syncbn_device_communicator* self = NULL;
-  syncbn_device_batch_norm* layer = NULL;
-  syncbn_device_saved* saved = NULL;
+  syncbn_batch_norm* layer = NULL;
+  syncbn_forward_record* record = NULL;
   EXPECT_OK(syncbn_device_communicator_self(&self));
-  EXPECT(syncbn_device_batch_norm_new(0, self, NULL, &layer) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_new_on_device(0, self, NULL, &layer) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(layer == NULL);
-  EXPECT_OK(syncbn_device_batch_norm_new(C, self, NULL, &layer));
-  EXPECT_OK(syncbn_device_saved_new(&saved));
+  EXPECT_OK(syncbn_batch_norm_new_on_device(C, self, NULL, &layer));
+  EXPECT_OK(syncbn_forward_record_new(&record));
   syncbn_tensor x = placed(batch.x), y = placed(batch.x);
   syncbn_tensor bad = x;
   bad.dtype = 99;
-  EXPECT(syncbn_device_batch_norm_forward(layer, &bad, NULL, NULL, &y, saved, stream) ==
+  EXPECT(syncbn_batch_norm_forward(layer, &bad, NULL, NULL, &y, record, stream) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_device_batch_norm_backward(layer, saved, &x, NULL, &y, NULL, &y, NULL, stream) ==
+  EXPECT(syncbn_batch_norm_backward(layer, record, &x, NULL, &y, NULL, &y, NULL, stream) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(strstr(syncbn_last_error(), "`saved` is empty") != NULL);
-  EXPECT(syncbn_device_batch_norm_backward(layer, saved, &x, &y, &y, NULL, &y, NULL, stream) ==
+  EXPECT(strstr(syncbn_last_error(), "the record is empty") != NULL);
+  EXPECT(syncbn_batch_norm_backward(layer, record, &x, &y, &y, NULL, &y, NULL, stream) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "go together") != NULL);
-  syncbn_device_saved_free(saved);
-  syncbn_device_batch_norm_free(layer);
+  syncbn_forward_record_free(record);
+  syncbn_batch_norm_free(layer);
   syncbn_device_communicator_free(self);
 }
 

@@ -22,25 +22,25 @@ static void no_handle_is_no_crash(void) {
   EXPECT(syncbn_batch_norm_bias_grad(NULL) == NULL);
   EXPECT(syncbn_batch_norm_running_mean(NULL) == NULL);
   EXPECT(syncbn_batch_norm_running_var(NULL) == NULL);
-  EXPECT(syncbn_batch_norm_num_batches_tracked(NULL) == 0);
+  EXPECT(syncbn_batch_norm_num_batches_tracked(NULL) == NULL);
   EXPECT(syncbn_batch_norm_pivot_retries(NULL) == 0);
-  syncbn_batch_norm_zero_grad(NULL);
+  syncbn_batch_norm_zero_grad(NULL, NULL);
   EXPECT(syncbn_device_communicator_rank(NULL) == -1);
   EXPECT(syncbn_device_communicator_size(NULL) == 0);
-  EXPECT(syncbn_device_saved_mean(NULL) == NULL);
-  EXPECT(syncbn_device_saved_var(NULL) == NULL);
-  EXPECT(syncbn_device_saved_invstd(NULL) == NULL);
-  EXPECT(syncbn_device_batch_norm_weight(NULL) == NULL);
-  EXPECT(syncbn_device_batch_norm_bias(NULL) == NULL);
-  EXPECT(syncbn_device_batch_norm_weight_grad(NULL) == NULL);
-  EXPECT(syncbn_device_batch_norm_bias_grad(NULL) == NULL);
-  EXPECT(syncbn_device_batch_norm_running_mean(NULL) == NULL);
-  EXPECT(syncbn_device_batch_norm_running_var(NULL) == NULL);
-  EXPECT(syncbn_device_batch_norm_num_batches_tracked(NULL) == NULL);
-  EXPECT(syncbn_device_batch_norm_zero_grad(NULL, NULL) == SYNCBN_INVALID_ARGUMENT);
-  syncbn_device_batch_norm_free(NULL);
+  EXPECT(syncbn_forward_record_mean(NULL) == NULL);
+  EXPECT(syncbn_forward_record_var(NULL) == NULL);
+  EXPECT(syncbn_forward_record_invstd(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_weight(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_bias(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_weight_grad(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_bias_grad(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_running_mean(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_running_var(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_num_batches_tracked(NULL) == NULL);
+  EXPECT(syncbn_batch_norm_zero_grad(NULL, NULL) == SYNCBN_INVALID_ARGUMENT);
+  syncbn_batch_norm_free(NULL);
   syncbn_device_communicator_free(NULL);
-  syncbn_device_saved_free(NULL);
+  syncbn_forward_record_free(NULL);
 }
 
 static void memory_that_overlaps_or_is_not_aligned_is_refused(void) {
@@ -49,23 +49,24 @@ static void memory_that_overlaps_or_is_not_aligned_is_refused(void) {
   double pivot[C] = {0};
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   syncbn_tensor x = tensor(data, N), shifted = tensor(data + 4, N), odd = tensor(data, 1);
   odd.data = (char*)data + 2;
   sums[2 * C] = 1;
   EXPECT_OK(syncbn_communicator_self(&self));
   EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layer));
-  EXPECT_OK(syncbn_saved_new(&saved));
-  EXPECT(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &shifted, saved) ==
+  EXPECT_OK(syncbn_forward_record_new(&record));
+  EXPECT(syncbn_batch_norm_forward(layer, &x, NULL, NULL, &shifted, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "y overlaps x") != NULL);
-  EXPECT(syncbn_batch_norm_infer(layer, &x, NULL, NULL, &shifted, NULL) == SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_infer(layer, &x, NULL, NULL, &shifted, saved) ==
+  EXPECT(syncbn_batch_norm_infer(layer, &x, NULL, NULL, &shifted, NULL, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_batch_norm_forward(layer, &odd, NULL, NULL, &odd, saved) ==
+  EXPECT(syncbn_batch_norm_infer(layer, &x, NULL, NULL, &shifted, record, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_forward(layer, &odd, NULL, NULL, &odd, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "x: ") != NULL && strstr(syncbn_last_error(), "multiple"));
-  EXPECT(syncbn_batch_norm_forward(layer, &x, NULL, (float*)odd.data, &x, saved) ==
+  EXPECT(syncbn_batch_norm_forward(layer, &x, NULL, (float*)odd.data, &x, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_normalize(&x, NULL, sums, sums, NULL, NULL, 1, NULL, &shifted, SYNCBN_CPU) ==
          SYNCBN_INVALID_ARGUMENT);
@@ -74,7 +75,7 @@ static void memory_that_overlaps_or_is_not_aligned_is_refused(void) {
   EXPECT(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, mean + 1, &count, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, NULL));
-  syncbn_saved_free(saved);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);
 }
@@ -84,7 +85,7 @@ static void sizes_that_cannot_be_are_refused(void) {
   double pivot[C] = {0}, sums[2 * C + 1], mean[C], count;
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   syncbn_tensor large = tensor(y, 0);
   EXPECT_OK(syncbn_communicator_self(&self));
   EXPECT(syncbn_batch_norm_new(INT64_MAX, self, NULL, &layer) == SYNCBN_INVALID_ARGUMENT);
@@ -92,9 +93,9 @@ static void sizes_that_cannot_be_are_refused(void) {
   EXPECT(syncbn_batch_norm_new(((int64_t)1 << 40) + 1, self, NULL, &layer) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layer));
-  EXPECT_OK(syncbn_saved_new(&saved));
+  EXPECT_OK(syncbn_forward_record_new(&record));
   large.s = (int64_t)1 << 62;
-  EXPECT(syncbn_batch_norm_forward(layer, &large, NULL, NULL, &large, saved) ==
+  EXPECT(syncbn_batch_norm_forward(layer, &large, NULL, NULL, &large, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_forward_sums(&large, NULL, pivot, sums, SYNCBN_CPU) == SYNCBN_INVALID_ARGUMENT);
   large = tensor(y, 0);
@@ -103,7 +104,7 @@ static void sizes_that_cannot_be_are_refused(void) {
   EXPECT(syncbn_sums_length(INT64_MAX) == 0);
   EXPECT(syncbn_finalize(INT64_MAX, sums, pivot, 0, SYNCBN_F32, mean, mean, mean, &count, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  syncbn_saved_free(saved);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);
 }
@@ -143,19 +144,19 @@ static void what_another_layer_of_the_name_saved_is_refused(void) {
   float x[SIZE] = {0}, dx[SIZE];
   syncbn_communicator* self = NULL;
   syncbn_batch_norm *one = NULL, *two = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   syncbn_options options = SYNCBN_OPTIONS_INIT;
   syncbn_tensor tx = tensor(x, N), tdx = tensor(dx, N);
   options.name = "bn";
   EXPECT_OK(syncbn_communicator_self(&self));
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &one));
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &two));
-  EXPECT_OK(syncbn_saved_new(&saved));
-  EXPECT_OK(syncbn_batch_norm_forward(one, &tx, NULL, NULL, &tx, saved));
-  EXPECT(syncbn_batch_norm_backward(two, saved, &tx, NULL, &tx, NULL, &tdx, NULL) ==
+  EXPECT_OK(syncbn_forward_record_new(&record));
+  EXPECT_OK(syncbn_batch_norm_forward(one, &tx, NULL, NULL, &tx, record, NULL));
+  EXPECT(syncbn_batch_norm_backward(two, record, &tx, NULL, &tx, NULL, &tdx, NULL, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "another layer of that name") != NULL);
-  syncbn_saved_free(saved);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(two);
   syncbn_batch_norm_free(one);
   syncbn_communicator_free(self);
@@ -170,7 +171,7 @@ static void errors_are_utf8_whatever_names_are(void) {
   EXPECT(syncbn_batch_norm_new(0, self, &options, &layer) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "layer 'caf\xef\xbf\xbd \xc3\xa9'") != NULL);
   EXPECT_OK(syncbn_batch_norm_new(C, self, &options, &layer));
-  EXPECT(syncbn_batch_norm_load(layer, "/nonexistent/\xff") == SYNCBN_FILE_ERROR);
+  EXPECT(syncbn_batch_norm_load(layer, "/nonexistent/\xff", NULL) == SYNCBN_FILE_ERROR);
   EXPECT(strstr(syncbn_last_error(), "/nonexistent/\xef\xbf\xbd") != NULL);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);

@@ -43,14 +43,14 @@ static void initializers_are_the_defaults(void) {
   for (int i = 0; i < SIZE; ++i) x[i] = sample(i);
   for (int k = 0; k < 2; ++k) {
     syncbn_batch_norm* layer = NULL;
-    syncbn_saved* saved = NULL;
+    syncbn_forward_record* record = NULL;
     syncbn_tensor tx = tensor(x, N), ty = tensor(k == 0 ? expected : y, N);
     EXPECT_OK(syncbn_batch_norm_new(C, self, choices[k], &layer));
-    EXPECT_OK(syncbn_saved_new(&saved));
-    EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, NULL, &ty, saved));
+    EXPECT_OK(syncbn_forward_record_new(&record));
+    EXPECT_OK(syncbn_batch_norm_forward(layer, &tx, NULL, NULL, &ty, record, NULL));
     EXPECT(syncbn_batch_norm_weight(layer) != NULL);
     running_mean[k] = syncbn_batch_norm_running_mean(layer)[0];
-    syncbn_saved_free(saved);
+    syncbn_forward_record_free(record);
     syncbn_batch_norm_free(layer);
   }
   EXPECT(memcmp(y, expected, sizeof y) == 0);
@@ -96,13 +96,13 @@ static void calls_lie_as_far_apart_as_their_size_says(void) {
   newer_tensor in[LAYERS];
   syncbn_tensor out[LAYERS];
   syncbn_batch_norm* layers[LAYERS];
-  syncbn_saved* saved[LAYERS];
+  syncbn_forward_record* record[LAYERS];
   memset(calls, 0, sizeof calls);
   memset(in, 0, sizeof in);
   for (int i = 0; i < SIZE; ++i) x[i] = sample(i);
   for (int k = 0; k < LAYERS; ++k) {
     EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layers[k]));
-    EXPECT_OK(syncbn_saved_new(&saved[k]));
+    EXPECT_OK(syncbn_forward_record_new(&record[k]));
     in[k].known = tensor(x, N);
     in[k].known.size = sizeof in[k];
     out[k] = tensor(y[k], N);
@@ -110,7 +110,7 @@ static void calls_lie_as_far_apart_as_their_size_says(void) {
     calls[k].known.layer = layers[k];
     calls[k].known.x = &in[k].known;
     calls[k].known.y = &out[k];
-    calls[k].known.saved = saved[k];
+    calls[k].known.record = record[k];
   }
   EXPECT_OK(syncbn_forward_together(&calls[0].known, LAYERS));
   EXPECT(memcmp(y[0], y[1], sizeof y[0]) == 0);
@@ -120,7 +120,7 @@ static void calls_lie_as_far_apart_as_their_size_says(void) {
   calls[1].known.size = sizeof calls[1];
   EXPECT(syncbn_forward_together(&calls[0].known, (size_t)-1) == SYNCBN_INVALID_ARGUMENT);
   for (int k = 0; k < LAYERS; ++k) {
-    syncbn_saved_free(saved[k]);
+    syncbn_forward_record_free(record[k]);
     syncbn_batch_norm_free(layers[k]);
   }
 }

@@ -25,7 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/batch_norm.hpp"
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
 
@@ -192,7 +192,8 @@ class Placed {
     return {static_cast<float*>(memory_.data()) + begin * shape.c * shape.s,
             tensor_.dtype(),
             {count, shape.c, shape.s},
-            tensor_.layout()};
+            tensor_.layout(),
+            Device::cuda(cuda::current_device())};
   }
   std::vector<float> fetch() const {
     std::vector<float> values(static_cast<std::size_t>(tensor_.shape().size()));
@@ -216,9 +217,9 @@ void expect_result_of_one(Reproducibility reproducibility, double tolerance) {
     const std::int64_t begin = ranks.rank() == 0 ? 0 : 3;
     const std::int64_t count = ranks.rank() == 0 ? 3 : 4;
     const BatchNormOptions options{.reproducibility = reproducibility};
-    DeviceBatchNorm layer(shape.c, DeviceCommunicator::nccl(ranks, 30s), options);
-    DeviceBatchNorm alone(shape.c, DeviceCommunicator::self(), options);
-    DeviceSaved saved, saved_alone;
+    BatchNorm layer(shape.c, DeviceCommunicator::nccl(ranks, 30s), options);
+    BatchNorm alone(shape.c, DeviceCommunicator::self(), options);
+    ForwardRecord record, record_alone;
     for (std::uint64_t step = 0; step < 3; ++step) {
       const auto drawn = [&](std::uint64_t seed, double mean) {
         return test::Tensor::normal(DType::f32, shape, Layout::channels_first, 10 * step + seed,
@@ -226,13 +227,13 @@ void expect_result_of_one(Reproducibility reproducibility, double tolerance) {
       };
       const Placed x(drawn(1, 0.5)), dy(drawn(2, 0.1));
       const Placed y(drawn(3, 0)), dx(drawn(4, 0)), y_alone(drawn(5, 0)), dx_alone(drawn(6, 0));
-      layer.forward(x.samples(begin, count), y.samples(begin, count), saved, nullptr);
-      layer.backward(saved, x.samples(begin, count), dy.samples(begin, count),
-                     dx.samples(begin, count), nullptr);
-      layer.communicator().synchronize(nullptr);
-      alone.forward(x.samples(0, shape.n), y_alone.samples(0, shape.n), saved_alone, nullptr);
-      alone.backward(saved_alone, x.samples(0, shape.n), dy.samples(0, shape.n),
-                     dx_alone.samples(0, shape.n), nullptr);
+      layer.forward(x.samples(begin, count), y.samples(begin, count), record);
+      layer.backward(record, x.samples(begin, count), dy.samples(begin, count),
+                     dx.samples(begin, count));
+      layer.device_communicator().synchronize(nullptr);
+      alone.forward(x.samples(0, shape.n), y_alone.samples(0, shape.n), record_alone);
+      alone.backward(record_alone, x.samples(0, shape.n), dy.samples(0, shape.n),
+                     dx_alone.samples(0, shape.n));
       const auto length = static_cast<std::size_t>(count * shape.c * shape.s);
       const auto offset = static_cast<std::size_t>(begin * shape.c * shape.s);
       const std::vector<float> ys = y.fetch(), ys_alone = y_alone.fetch();

@@ -68,7 +68,7 @@ class Calls {
   ~Calls() {
     for (Slot& slot : slots_) {
       syncbn_batch_norm_free(slot.layer);
-      syncbn_saved_free(slot.saved);
+      syncbn_forward_record_free(slot.record);
     }
     syncbn_communicator_free(group_);
   }
@@ -83,7 +83,7 @@ class Calls {
  private:
   struct Slot {
     syncbn_batch_norm* layer = nullptr;
-    syncbn_saved* saved = nullptr;
+    syncbn_forward_record* record = nullptr;
     std::int64_t channels = 0;
   };
 
@@ -155,7 +155,7 @@ class Calls {
         numbers.values.insert(numbers.values.end(), part, part + slot.channels);
       }
     }
-    numbers.batches = syncbn_batch_norm_num_batches_tracked(slot.layer);
+    numbers.batches = *syncbn_batch_norm_num_batches_tracked(slot.layer);
     return numbers;
   }
 
@@ -260,10 +260,10 @@ class Calls {
     Slot& at = slot();
     syncbn_batch_norm_free(at.layer);
     at.layer = nullptr;
-    if (at.saved == nullptr || seldom()) {
-      syncbn_saved_free(at.saved);
-      at.saved = nullptr;
-      expect(syncbn_saved_new(&at.saved) == SYNCBN_OK, "a saved can be had");
+    if (at.record == nullptr || seldom()) {
+      syncbn_forward_record_free(at.record);
+      at.record = nullptr;
+      expect(syncbn_forward_record_new(&at.record) == SYNCBN_OK, "a record can be had");
     }
     syncbn_options options SYNCBN_OPTIONS_INIT;
     const std::string name = input_.ConsumeRandomLengthString(8);
@@ -295,7 +295,7 @@ class Calls {
     const syncbn_tensor x = tensor(extents), y = tensor(extents), residual = tensor(extents);
     checked(at, [&] {
       return syncbn_batch_norm_forward(at.layer, &x, optional(residual), weights(x),
-                                       up_to(3) == 0 ? &x : &y, at.saved);
+                                       up_to(3) == 0 ? &x : &y, at.record, NULL);
     });
   }
 
@@ -309,9 +309,9 @@ class Calls {
                         dx = tensor(extents), dresidual = tensor(extents);
     const bool with_residual = up_to(3) == 0;
     checked(at, [&] {
-      return syncbn_batch_norm_backward(at.layer, at.saved, &x, with_residual ? &y : nullptr, &dy,
+      return syncbn_batch_norm_backward(at.layer, at.record, &x, with_residual ? &y : nullptr, &dy,
                                         weights(x), up_to(3) == 0 ? &dy : &dx,
-                                        with_residual ? &dresidual : nullptr);
+                                        with_residual ? &dresidual : nullptr, NULL);
     });
   }
 
@@ -324,7 +324,7 @@ class Calls {
     const syncbn_tensor x = tensor(extents), y = tensor(extents), residual = tensor(extents);
     checked(at, [&] {
       return syncbn_batch_norm_infer(at.layer, &x, optional(residual), weights(x), &y,
-                                     up_to(3) == 0 ? at.saved : nullptr);
+                                     up_to(3) == 0 ? at.record : nullptr, NULL);
     });
   }
 
@@ -336,11 +336,12 @@ class Calls {
     }
     const syncbn_tensor x = tensor(extents), dy = tensor(extents), dx = tensor(extents);
     const float* weight = weights(x);
-    const syncbn_status status = checked(
-        at, [&] { return syncbn_batch_norm_forward_in_place(at.layer, &x, weight, at.saved); });
+    const syncbn_status status = checked(at, [&] {
+      return syncbn_batch_norm_forward_in_place(at.layer, &x, weight, at.record, NULL);
+    });
     if (status == SYNCBN_OK || seldom()) {
       checked(at, [&] {
-        return syncbn_batch_norm_backward_in_place(at.layer, at.saved, &x, &dy, weight, &dx);
+        return syncbn_batch_norm_backward_in_place(at.layer, at.record, &x, &dy, weight, &dx, NULL);
       });
     }
   }
@@ -350,8 +351,10 @@ class Calls {
     const std::string file = directory.path() / "layer";
     Slot& at = slot();
     const Numbers before = numbers_of(at);
-    if (checked(at, [&] { return syncbn_batch_norm_save(at.layer, file.c_str()); }) == SYNCBN_OK &&
-        checked(at, [&] { return syncbn_batch_norm_load(at.layer, file.c_str()); }) == SYNCBN_OK) {
+    if (checked(at, [&] { return syncbn_batch_norm_save(at.layer, file.c_str(), NULL); }) ==
+            SYNCBN_OK &&
+        checked(at, [&] { return syncbn_batch_norm_load(at.layer, file.c_str(), NULL); }) ==
+            SYNCBN_OK) {
       expect(same(numbers_of(at), before), "a layer round-trips through its file");
     }
   }
@@ -388,7 +391,7 @@ class Calls {
     switch (up_to(4)) {
       case 0:
         if (at.layer != nullptr) {
-          syncbn_batch_norm_zero_grad(at.layer);
+          syncbn_batch_norm_zero_grad(at.layer, NULL);
         }
         return;
       case 1:
@@ -411,8 +414,8 @@ class Calls {
         return;
       }
       default:
-        check(syncbn_batch_norm_save(at.layer, nullptr));
-        check(syncbn_batch_norm_load(at.layer, "/dev/shm/no/such/file"));
+        check(syncbn_batch_norm_save(at.layer, nullptr, NULL));
+        check(syncbn_batch_norm_load(at.layer, "/dev/shm/no/such/file", NULL));
     }
   }
 

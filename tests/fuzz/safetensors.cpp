@@ -44,7 +44,7 @@ void load_into_layer(const StateDict& state) {
   layer.save_state(saved);
   BatchNorm other(3, Communicator::self());
   other.load_state(saved);
-  expect(other.num_batches_tracked() == layer.num_batches_tracked(), "a state round-trips");
+  expect(*other.num_batches_tracked() == *layer.num_batches_tracked(), "a state round-trips");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "syncbn/batch_norm.hpp"
@@ -25,6 +26,11 @@ constexpr std::size_t length = channels;
 struct PerChannel {
   std::vector<double> mean = std::vector<double>(length), var = mean, invstd = mean, scale = mean,
                       shift = mean;
+  double count = -1;
+
+  channels::StatisticsArrays arrays() {
+    return {mean.data(), var.data(), invstd.data(), scale.data(), shift.data(), &count};
+  }
 };
 
 // Batches, one of no element and one of one among them, by a layer and by the kernel on the sums
@@ -42,14 +48,14 @@ void expect_the_layers(BatchNormOptions options) {
   std::vector<double> pivot(length, 0);
   std::int64_t batches = 0;
   PerChannel got;
-  Saved saved;
+  ForwardRecord record;
   for (const std::int64_t n : {8, 1, 0, 5, 8}) {
     SCOPED_TRACE(testing::Message() << "batch of " << n);
     const Shape shape{n, channels, 1};
     const Tensor x = Tensor::normal(DType::f32, shape, Layout::channels_first,
                                     static_cast<std::uint64_t>(10 + n), 0.7);
     Tensor y(DType::f32, shape, Layout::channels_first);
-    layer.forward(x.view(), y.view(), saved);
+    layer.forward(x.view(), y.view(), record);
 
     forward_sums(x.view(), pivot, sums);
     cuda::Finalize arguments{.channels = channels,
@@ -59,11 +65,7 @@ void expect_the_layers(BatchNormOptions options) {
                              .eps = options.eps,
                              .gamma = layer.weight().data(),
                              .beta = layer.bias().data(),
-                             .mean = got.mean.data(),
-                             .var = got.var.data(),
-                             .invstd = got.invstd.data(),
-                             .scale = got.scale.data(),
-                             .shift = got.shift.data(),
+                             .out = got.arrays(),
                              .running = std::nullopt};
     if (options.track_running_stats) {
       arguments.running = {
@@ -72,15 +74,16 @@ void expect_the_layers(BatchNormOptions options) {
           options.momentum};
     }
     cuda::run_finalize(arguments, OnHost{n % 2 == 0 ? Order::forward : Order::backward});
-    EXPECT_EQ(got.mean, saved.statistics.mean);
-    EXPECT_EQ(got.var, saved.statistics.var);
-    EXPECT_EQ(got.invstd, saved.statistics.invstd);
+    EXPECT_THAT(got.mean, testing::ElementsAreArray(record.mean()));
+    EXPECT_THAT(got.var, testing::ElementsAreArray(record.var()));
+    EXPECT_THAT(got.invstd, testing::ElementsAreArray(record.invstd()));
+    EXPECT_EQ(got.count, record.count()[0]);
     for (std::size_t c = 0; c < length; ++c) {
       EXPECT_EQ(got.scale[c], layer.weight()[c] * got.invstd[c]);
       EXPECT_EQ(got.shift[c], layer.bias()[c]);
     }
     if (options.track_running_stats) {
-      EXPECT_EQ(batches, layer.num_batches_tracked());
+      EXPECT_EQ(batches, *layer.num_batches_tracked());
       EXPECT_TRUE(std::ranges::equal(running_mean, layer.running_mean()));
       EXPECT_TRUE(std::ranges::equal(running_var, layer.running_var()));
     }
@@ -98,9 +101,18 @@ TEST(CudaFinalizeTest, StatisticsAreTheLayers) {
 TEST(CudaFinalizeTest, WithoutParametersScaleIsOneAndShiftZero) {
   const std::vector<double> var(length, 3);
   PerChannel got;
-  cuda::run_affine({channels, var.data(), 1, nullptr, nullptr, got.invstd.data(), got.scale.data(),
-                    got.shift.data()},
-                   OnHost{});
+  const std::vector<double> mean(length, 7);
+  cuda::run_step(channels::TakeRunningStatistics{.range = {0, channels},
+                                                 .mean = mean.data(),
+                                                 .var = var.data(),
+                                                 .eps = 1,
+                                                 .gamma = {},
+                                                 .beta = {},
+                                                 .out = got.arrays()},
+                 OnHost{}, "");
+  EXPECT_EQ(got.mean, mean);
+  EXPECT_EQ(got.var, var);
+  EXPECT_EQ(got.count, 0);
   EXPECT_EQ(got.invstd, std::vector<double>(length, 0.5));
   EXPECT_EQ(got.scale, std::vector<double>(length, 0.5));
   EXPECT_EQ(got.shift, std::vector<double>(length, 0));

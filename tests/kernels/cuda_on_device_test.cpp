@@ -98,9 +98,9 @@ TEST_F(CudaTest, AStepCanBeReplayedAsAGraph) {
       sums((2 * c + 1) * sizeof(double)),
       workspace(kernels::cuda::workspace_bytes(shape, DType::f32, Layout::channels_first)),
       pivot = copy(std::vector<double>(c)), mean = copy(zeros), var = copy(zeros),
-      invstd = copy(zeros), scale = copy(zeros), shift = copy(zeros), running_mean = copy(zeros),
-      running_var = copy(ones), start_mean = copy(zeros), start_var = copy(ones),
-      batches = copy(std::vector<std::int64_t>(1));
+      invstd = copy(zeros), scale = copy(zeros), shift = copy(zeros), count = copy(zeros),
+      running_mean = copy(zeros), running_var = copy(ones), start_mean = copy(zeros),
+      start_var = copy(ones), batches = copy(std::vector<std::int64_t>(1));
   x.upload({static_cast<const std::byte*>(problem.x.view().data()), x.bytes()}, stream.get());
   cuda::StreamView(stream.get()).synchronize();
 
@@ -113,11 +113,8 @@ TEST_F(CudaTest, AStepCanBeReplayedAsAGraph) {
       .eps = 1e-5,
       .gamma = nullptr,
       .beta = nullptr,
-      .mean = mean.as<double>(),
-      .var = var.as<double>(),
-      .invstd = invstd.as<double>(),
-      .scale = scale.as<double>(),
-      .shift = shift.as<double>(),
+      .out = {mean.as<double>(), var.as<double>(), invstd.as<double>(), scale.as<double>(),
+              shift.as<double>(), count.as<double>()},
       .running = kernels::cuda::Running{running_mean.as<double>(), running_var.as<double>(),
                                         start_mean.as<double>(), start_var.as<double>(),
                                         batches.as<std::int64_t>(), std::nullopt}};

@@ -10,9 +10,9 @@ int main() {
   syncbn::BatchNorm layer(2, syncbn::Communicator::self(), {.eps = 0});
   const std::vector<float> x = {1, 5, 3, 9};
   std::vector<float> y(x.size());
-  syncbn::Saved saved;
+  syncbn::ForwardRecord record;
   const syncbn::Shape shape{.n = 2, .c = 2};
-  layer.forward({x.data(), shape}, {y.data(), shape}, saved);
+  layer.forward({x.data(), shape}, {y.data(), shape}, record);
   const float worst = std::fmax(std::fmax(std::fabs(y[0] + 1), std::fabs(y[1] + 1)),
                                 std::fmax(std::fabs(y[2] - 1), std::fabs(y[3] - 1)));
   std::printf("syncbn %s: off by %g\n", syncbn::version().data(), worst);

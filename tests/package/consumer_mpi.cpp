@@ -18,9 +18,9 @@ int main(int argc, char** argv) {
     const bool first = ranks.rank() == 0;
     const std::vector<float> x = first ? std::vector<float>{1, 5} : std::vector<float>{3, 9};
     std::vector<float> y(x.size());
-    syncbn::Saved saved;
+    syncbn::ForwardRecord record;
     const syncbn::Shape shape{.n = 1, .c = 2};
-    layer.forward({x.data(), shape}, {y.data(), shape}, saved);
+    layer.forward({x.data(), shape}, {y.data(), shape}, record);
     const float expected = first ? -1 : 1;
     const float worst = std::fmax(std::fabs(y[0] - expected), std::fabs(y[1] - expected));
     std::printf("syncbn %s, rank %d of %d: off by %g\n", syncbn::version().data(), ranks.rank(),

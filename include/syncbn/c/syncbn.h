@@ -55,6 +55,16 @@ enum {
 typedef int syncbn_backend;
 enum { SYNCBN_CPU = 0, SYNCBN_REFERENCE = 1 };
 
+/* A syncbn_device says where memory is: SYNCBN_ON_CPU, or SYNCBN_ON_CUDA(k) for the CUDA device of
+ * number k, counted from 0. */
+typedef int syncbn_device;
+enum { SYNCBN_ON_CPU = 0 };
+#define SYNCBN_ON_CUDA(k) ((k) + 1)
+
+/* A syncbn_cuda_stream is the same type as cudaStream_t. This header needs none of CUDA's. NULL is
+ * the default stream; it is also what a layer on the CPU is given. */
+typedef struct CUstream_st* syncbn_cuda_stream;
+
 /* A syncbn_tensor is a view of a dense tensor: n samples, c channels, s = product of the spatial
  * sizes (1 for none). n = 0 means that this rank has no samples. The memory stays the caller's. */
 typedef struct syncbn_tensor {
@@ -65,16 +75,18 @@ typedef struct syncbn_tensor {
   int64_t n;
   int64_t c;
   int64_t s;
+  syncbn_device device;
 } syncbn_tensor;
 /* Initializes one: syncbn_tensor x = SYNCBN_TENSOR(data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, n, c,
- * s);
- */
+ * s); in the CPU's memory, and SYNCBN_TENSOR_ON(SYNCBN_ON_CUDA(0), data, ...) in a device's. */
+#define SYNCBN_TENSOR_ON(device, data, dtype, layout, n, c, s) \
+  { sizeof(syncbn_tensor), (data), (dtype), (layout), (n), (c), (s), (device) }
 #define SYNCBN_TENSOR(data, dtype, layout, n, c, s) \
-  { sizeof(syncbn_tensor), (data), (dtype), (layout), (n), (c), (s) }
+  SYNCBN_TENSOR_ON(SYNCBN_ON_CPU, data, dtype, layout, n, c, s)
 
 typedef struct syncbn_communicator syncbn_communicator;
 typedef struct syncbn_batch_norm syncbn_batch_norm;
-typedef struct syncbn_saved syncbn_saved;
+typedef struct syncbn_forward_record syncbn_forward_record;
 
 /* Returns the library's version, "major.minor.patch". */
 const char* syncbn_version(void);
@@ -165,41 +177,91 @@ typedef struct syncbn_options {
   int group_parameter_gradients; /* 0: this rank's own sums; 1: the group's */
   int64_t channel_blocks;        /* 0: blocks of channels that suit the cache; else their number */
   int exact;                     /* 0; 1: the same bits for any ranks; see Reproducibility */
-  syncbn_backend backend;        /* SYNCBN_CPU */
+  syncbn_backend backend;        /* SYNCBN_CPU; what computes where the layer is on the CPU */
   int compare_parameters;        /* 1: ranks compare gamma and beta; 0: they may differ */
+  /* NULL; gives memory of so many bytes, aligned to 256, on the layer's device, for what it keeps,
+   * for records that it fills and, on a CUDA device, for scratch. Returns NULL if there is none. */
+  void* (*allocate)(size_t bytes, void* user);
+  void (*release)(void* memory, void* user); /* NULL; takes back what allocate gave */
+  void* user;                                /* NULL; what both are called with */
 } syncbn_options;
 /* Initializes options to their defaults: of the comments above, the first values. */
 #define SYNCBN_OPTIONS_INIT \
-  { sizeof(syncbn_options), "", 1e-5, 0.1, 1, 1, 1, 0, 0, 0, SYNCBN_CPU, 1 }
+  { sizeof(syncbn_options), "", 1e-5, 0.1, 1, 1, 1, 0, 0, 0, SYNCBN_CPU, 1, NULL, NULL, NULL }
 
-/* Makes a layer of `channels` channels, 1 to 2^40. `options` may be NULL for the defaults; they are
- * copied. The layer keeps the group alive. */
+/* Makes a layer of `channels` channels, 1 to 2^40, on the CPU; syncbn/c/device.h makes one on a
+ * CUDA device. `options` may be NULL for the defaults; they are copied. The layer keeps the group
+ * alive. */
 syncbn_status syncbn_batch_norm_new(int64_t channels, const syncbn_communicator* group,
                                     const syncbn_options* options, syncbn_batch_norm** out);
 void syncbn_batch_norm_free(syncbn_batch_norm* layer);
 
+/* A syncbn_array is a view of values of any float type, one for each channel, on the layer's
+ * device; data is NULL for none. */
+typedef struct syncbn_array {
+  void* data;
+  syncbn_dtype dtype;
+} syncbn_array;
+
+/* A syncbn_layer_memory is memory of the caller's that a layer uses in place of its own, as it is:
+ * see LayerMemory. */
+typedef struct syncbn_layer_memory {
+  size_t size;         /* sizeof(syncbn_layer_memory) */
+  syncbn_array weight; /* with bias, or neither */
+  syncbn_array bias;
+  syncbn_array weight_grad; /* with bias_grad, or neither */
+  syncbn_array bias_grad;
+  syncbn_array running_mean; /* with running_var, or neither */
+  syncbn_array running_var;
+  int64_t* num_batches_tracked; /* NULL, or the address of one number */
+} syncbn_layer_memory;
+#define SYNCBN_LAYER_MEMORY_INIT                                                             \
+  {                                                                                          \
+    sizeof(syncbn_layer_memory), {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, \
+        {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, NULL                     \
+  }
+/* From now on the layer uses the arrays that are given, in place of those before; others stay. The
+ * memory must stay until the layer is freed or uses other memory. */
+syncbn_status syncbn_batch_norm_use(syncbn_batch_norm* layer, const syncbn_layer_memory* memory);
+
 /* Makes an object for what a backward needs from its forward. Each forward that waits for its
  * backward needs one of its own. */
-syncbn_status syncbn_saved_new(syncbn_saved** out);
-void syncbn_saved_free(syncbn_saved* saved);
+syncbn_status syncbn_forward_record_new(syncbn_forward_record** out);
+/* Makes one that keeps its values in the caller's memory: syncbn_forward_record_length(channels)
+ * doubles on `device`, for layers of at most so many channels. */
+syncbn_status syncbn_forward_record_new_in(double* memory, int64_t channels, syncbn_device device,
+                                           syncbn_forward_record** out);
+/* Returns 0 for less than one channel or more than 2^40. */
+size_t syncbn_forward_record_length(int64_t channels);
+void syncbn_forward_record_free(syncbn_forward_record* record);
+/* Return the statistics of the group's batch: [C] doubles in the memory of the layer's device; NULL
+ * before the first forward. var is biased; the count, of elements per channel, is one double. */
+const double* syncbn_forward_record_mean(const syncbn_forward_record* record);
+const double* syncbn_forward_record_var(const syncbn_forward_record* record);
+const double* syncbn_forward_record_invstd(const syncbn_forward_record* record);
+const double* syncbn_forward_record_count(const syncbn_forward_record* record);
 
 /* In all functions below, `position_weights` gives positions weights: [N, S] floats, 0 for padding,
- * or NULL for none. See syncbn/phases.hpp. */
+ * or NULL for none. See syncbn/phases.hpp. Tensors, weights and arrays are on the layer's device.
+ * On a CUDA device, the device must be current, work is put on `stream`, and memory that is passed
+ * must not be used otherwise until the stream is done with it. */
 
 /* Collective. Writes y = activation(normalized x [+ residual]) with the group's batch statistics,
- * updates the running ones, and fills `saved`. residual may be NULL. y may be x or residual. */
+ * updates the running ones, and fills `record`. residual may be NULL. y may be x or residual. */
 syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                         const syncbn_tensor* residual,
                                         const float* position_weights, const syncbn_tensor* y,
-                                        syncbn_saved* saved);
+                                        syncbn_forward_record* record, syncbn_cuda_stream stream);
 
 /* Collective. Writes dx, and adds to the parameter gradients. y and dresidual are the forward's
  * output and the residual's gradient, for a forward with a residual; for one without, both are
  * NULL. dx or dresidual may be dy. */
-syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer, const syncbn_saved* saved,
+syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer,
+                                         const syncbn_forward_record* record,
                                          const syncbn_tensor* x, const syncbn_tensor* y,
                                          const syncbn_tensor* dy, const float* position_weights,
-                                         const syncbn_tensor* dx, const syncbn_tensor* dresidual);
+                                         const syncbn_tensor* dx, const syncbn_tensor* dresidual,
+                                         syncbn_cuda_stream stream);
 
 /* These hold the arguments of one of several forwards or backwards. All elements of an array have
  * the same size. */
@@ -210,14 +272,14 @@ typedef struct syncbn_forward_call {
   const syncbn_tensor* residual;
   const float* position_weights;
   const syncbn_tensor* y;
-  syncbn_saved* saved;
+  syncbn_forward_record* record;
 } syncbn_forward_call;
 #define SYNCBN_FORWARD_CALL_INIT \
   { sizeof(syncbn_forward_call), NULL, NULL, NULL, NULL, NULL, NULL }
 typedef struct syncbn_backward_call {
   size_t size; /* sizeof(syncbn_backward_call) */
   syncbn_batch_norm* layer;
-  const syncbn_saved* saved;
+  const syncbn_forward_record* record;
   const syncbn_tensor* x;
   const syncbn_tensor* y;
   const syncbn_tensor* dy;
@@ -228,9 +290,9 @@ typedef struct syncbn_backward_call {
 #define SYNCBN_BACKWARD_CALL_INIT \
   { sizeof(syncbn_backward_call), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
-/* Collective. Run the forwards, or the backwards, of `count` layers of one communicator that are
- * ready at the same time, with one message for all. Each layer and each `saved` is given once;
- * every rank gives the same layers in the same order. */
+/* Collective. Run the forwards, or the backwards, of `count` layers of one communicator on the CPU
+ * that are ready at the same time, with one message for all. Each layer and each `record` is given
+ * once; every rank gives the same layers in the same order. */
 syncbn_status syncbn_forward_together(const syncbn_forward_call* calls, size_t count);
 syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t count);
 
@@ -239,42 +301,71 @@ syncbn_status syncbn_backward_together(const syncbn_backward_call* calls, size_t
  * BatchNorm::forward_in_place. */
 syncbn_status syncbn_batch_norm_forward_in_place(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                                  const float* position_weights,
-                                                 syncbn_saved* saved);
+                                                 syncbn_forward_record* record,
+                                                 syncbn_cuda_stream stream);
 /* Collective. Writes dx, and adds to the parameter gradients, with y as the forward left it. dx may
  * be dy. */
 syncbn_status syncbn_batch_norm_backward_in_place(syncbn_batch_norm* layer,
-                                                  const syncbn_saved* saved, const syncbn_tensor* y,
-                                                  const syncbn_tensor* dy,
+                                                  const syncbn_forward_record* record,
+                                                  const syncbn_tensor* y, const syncbn_tensor* dy,
                                                   const float* position_weights,
-                                                  const syncbn_tensor* dx);
+                                                  const syncbn_tensor* dx,
+                                                  syncbn_cuda_stream stream);
 
 /* Writes y as the forward does, with the running statistics: local. Without track_running_stats it
- * uses the group's batch statistics and is collective. If `saved` is not NULL, it is filled for a
+ * uses the group's batch statistics and is collective. If `record` is not NULL, it is filled for a
  * backward through the running statistics, which stay as they are (frozen batch norm); returns
  * SYNCBN_NOT_CONFIGURED in that case without track_running_stats. */
 syncbn_status syncbn_batch_norm_infer(syncbn_batch_norm* layer, const syncbn_tensor* x,
                                       const syncbn_tensor* residual, const float* position_weights,
-                                      const syncbn_tensor* y, syncbn_saved* saved);
+                                      const syncbn_tensor* y, syncbn_forward_record* record,
+                                      syncbn_cuda_stream stream);
 
-/* Return the layer's parameters, gradients and running statistics: [C] doubles that the layer owns,
- * to read and write; NULL where the options left them out. Valid until the layer is freed. */
+/* Return the layer's own parameters, gradients and running statistics: [C] doubles in the memory of
+ * its device, to read and write; NULL where the options left them out, and where the memory is the
+ * caller's. Valid until the layer is freed. */
 double* syncbn_batch_norm_weight(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_bias(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_weight_grad(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_bias_grad(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_running_mean(syncbn_batch_norm* layer);
 double* syncbn_batch_norm_running_var(syncbn_batch_norm* layer);
-int64_t syncbn_batch_norm_num_batches_tracked(const syncbn_batch_norm* layer);
+/* Returns the address of one number there, the caller's if it is; NULL without
+ * track_running_stats. */
+int64_t* syncbn_batch_norm_num_batches_tracked(syncbn_batch_norm* layer);
 /* Returns how many forwards had to take their sums again, as a rule because the pivot was far from
- * the batch's mean. See BatchNorm::pivot_retries. */
+ * the batch's mean; 0 on a CUDA device. See BatchNorm::pivot_retries. */
 int64_t syncbn_batch_norm_pivot_retries(const syncbn_batch_norm* layer);
-void syncbn_batch_norm_zero_grad(syncbn_batch_norm* layer);
+syncbn_status syncbn_batch_norm_zero_grad(syncbn_batch_norm* layer, syncbn_cuda_stream stream);
 
-/* Local. Write and read a safetensors file with PyTorch's names, of this layer alone; writing is
- * atomic. A layer with values that are not finite is not saved: returns SYNCBN_FILE_ERROR, and the
- * old file stays. */
-syncbn_status syncbn_batch_norm_save(const syncbn_batch_norm* layer, const char* file);
-syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file);
+/* A syncbn_state is a layer's state in the CPU's memory: [C] doubles each, which are the caller's.
+ */
+typedef struct syncbn_state {
+  size_t size; /* sizeof(syncbn_state) */
+  double* weight;
+  double* bias;
+  double* running_mean;
+  double* running_var;
+  int64_t num_batches_tracked;
+} syncbn_state;
+#define SYNCBN_STATE_INIT \
+  { sizeof(syncbn_state), NULL, NULL, NULL, NULL, 0 }
+/* Local. Write the layer's state to the arrays, or take it from there, and wait for the stream.
+ * Arrays that the layer has are needed; the others are not looked at. get_state returns
+ * SYNCBN_FILE_ERROR where values are not finite, set_state where they are not or a variance is
+ * negative, and the layer stays as it was. */
+syncbn_status syncbn_batch_norm_get_state(const syncbn_batch_norm* layer, syncbn_state* state,
+                                          syncbn_cuda_stream stream);
+syncbn_status syncbn_batch_norm_set_state(syncbn_batch_norm* layer, const syncbn_state* state,
+                                          syncbn_cuda_stream stream);
+
+/* Local. Write and read a safetensors file with PyTorch's names, of this layer alone, and wait for
+ * the stream; writing is atomic. A layer with values that are not finite is not saved: returns
+ * SYNCBN_FILE_ERROR, and the old file stays. */
+syncbn_status syncbn_batch_norm_save(const syncbn_batch_norm* layer, const char* file,
+                                     syncbn_cuda_stream stream);
+syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file,
+                                     syncbn_cuda_stream stream);
 
 /* --- the phases: forward_sums, (all-reduce), finalize, normalize;
  *                 backward_sums, (all-reduce), input_gradient -------------------------------- */

@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "syncbn/device_batch_norm.hpp"
+#include "syncbn/batch_norm.hpp"
 #include "syncbn/phases.hpp"
 
 #include "app/bench/device_tensors.hpp"
@@ -33,11 +33,11 @@ class DeviceBench {
   const std::vector<Task>& tasks() const { return tasks_; }
 
  private:
-  enum : std::size_t { mean, var, invstd, scale, shift, mean_dz, slope, arrays };
+  enum : std::size_t { mean, var, invstd, scale, shift, mean_dz, slope, count, arrays };
 
   void add(Phase phase, std::function<void(DeviceTensors&)> put);
   void add_phases();
-  void add_layer(Phase forward, Phase backward, DeviceBatchNorm& norm, DeviceSaved& saved);
+  void add_layer(Phase forward, Phase backward, BatchNorm& norm, ForwardRecord& record);
 
   void put_forward_sums(const DeviceTensors& tensors);
   void put_backward_sums(const DeviceTensors& tensors);
@@ -60,10 +60,10 @@ class DeviceBench {
   comm::DeviceMessage message_;
   cuda::DeviceBuffer workspace_;
   cuda::DeviceBuffer busy_;
-  DeviceBatchNorm norm_;
-  DeviceBatchNorm local_norm_;
-  DeviceBatchNorm exact_norm_;
-  DeviceSaved saved_, local_saved_, exact_saved_;
+  BatchNorm norm_;
+  BatchNorm local_norm_;
+  BatchNorm exact_norm_;
+  ForwardRecord record_, local_record_, exact_record_;
   std::vector<Task> tasks_;
 };
 
@@ -71,7 +71,8 @@ DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, i
                          const DeviceWorld& devices)
     : channels_(layer.shape.c),
       ranks_(devices.all),
-      pool_(layer.shape, options.dtype, options.layout, rank, devices.device.cache_bytes),
+      pool_(layer.shape, options.dtype, options.layout, rank, devices.device.cache_bytes,
+            ranks_.device()),
       arrays_(arrays * static_cast<std::size_t>(channels_) * sizeof(double)),
       pivot_(static_cast<std::size_t>(channels_) * sizeof(double)),
       sums_(sums_length(channels_) * sizeof(double)),
@@ -87,12 +88,12 @@ DeviceBench::DeviceBench(const LayerShape& layer, const BenchOptions& options, i
   pivot_.clear(stream_.get());
   message_.buffer().clear(stream_.get());
   add_phases();
-  add_layer(Phase::forward, Phase::backward, norm_, saved_);
+  add_layer(Phase::forward, Phase::backward, norm_, record_);
   for (const Rival rival : options.rivals) {
     if (rival == Rival::local) {
-      add_layer(Phase::local_forward, Phase::local_backward, local_norm_, local_saved_);
+      add_layer(Phase::local_forward, Phase::local_backward, local_norm_, local_record_);
     } else if (rival == Rival::exact) {
-      add_layer(Phase::exact_forward, Phase::exact_backward, exact_norm_, exact_saved_);
+      add_layer(Phase::exact_forward, Phase::exact_backward, exact_norm_, exact_record_);
     }
   }
 }
@@ -144,20 +145,17 @@ void DeviceBench::put_backward_sums(const DeviceTensors& tensors) {
 /// Computes what the elementwise kernels need, from this rank's own samples.
 void DeviceBench::put_statistics(const DeviceTensors& tensors) {
   put_forward_sums(tensors);
-  kernels::cuda::finalize({.channels = channels_,
-                           .sums = sums_.as<double>(),
-                           .dtype = pool_.view(tensors.x).dtype(),
-                           .pivot = pivot_.as<double>(),
-                           .eps = bench_eps,
-                           .gamma = nullptr,
-                           .beta = nullptr,
-                           .mean = array(mean),
-                           .var = array(var),
-                           .invstd = array(invstd),
-                           .scale = array(scale),
-                           .shift = array(shift),
-                           .running = std::nullopt},
-                          stream_.get());
+  kernels::cuda::finalize(
+      {.channels = channels_,
+       .sums = sums_.as<double>(),
+       .dtype = pool_.view(tensors.x).dtype(),
+       .pivot = pivot_.as<double>(),
+       .eps = bench_eps,
+       .gamma = nullptr,
+       .beta = nullptr,
+       .out = {array(mean), array(var), array(invstd), array(scale), array(shift), array(count)},
+       .running = std::nullopt},
+      stream_.get());
   put_backward_sums(tensors);
   kernels::cuda::finalize_backward({.channels = channels_,
                                     .sums = sums_.as<double>(),
@@ -201,15 +199,16 @@ void DeviceBench::add_phases() {
   });
 }
 
-void DeviceBench::add_layer(Phase forward, Phase backward, DeviceBatchNorm& norm,
-                            DeviceSaved& saved) {
-  const DeviceTensors& first = pool_.next();  // a backward may be the first task, and needs `saved`
-  norm.forward(pool_.view(first.x), pool_.view(first.y), saved, stream_.get());
+void DeviceBench::add_layer(Phase forward, Phase backward, BatchNorm& norm, ForwardRecord& record) {
+  const DeviceTensors& first =
+      pool_.next();  // a backward may be the first task, and needs a record
+  norm.forward(pool_.view(first.x), pool_.view(first.y), record, {.stream = stream_.get()});
   add(forward, [&](DeviceTensors& t) {
-    norm.forward(pool_.view(t.x), pool_.view(t.y), saved, stream_.get());
+    norm.forward(pool_.view(t.x), pool_.view(t.y), record, {.stream = stream_.get()});
   });
   add(backward, [&](DeviceTensors& t) {
-    norm.backward(saved, pool_.view(t.x), pool_.view(t.dy), pool_.view(t.dx), stream_.get());
+    norm.backward(record, pool_.view(t.x), pool_.view(t.dy), pool_.view(t.dx),
+                  {.stream = stream_.get()});
   });
 }
 

@@ -15,8 +15,8 @@ constexpr std::size_t most_device_sets = 256;
 }  // namespace
 
 DevicePool::DevicePool(const Shape& shape, DType dtype, Layout layout, int rank,
-                       std::size_t cache_bytes)
-    : shape_(shape), dtype_(dtype), layout_(layout) {
+                       std::size_t cache_bytes, Device device)
+    : shape_(shape), dtype_(dtype), layout_(layout), device_(device) {
   const std::size_t bytes = static_cast<std::size_t>(shape.size()) * size_of(dtype);
   const std::size_t sets =
       std::clamp(device_cache_multiple * cache_bytes / bytes + 1, std::size_t{1}, most_device_sets);

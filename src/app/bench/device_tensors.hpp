@@ -22,17 +22,19 @@ struct DeviceTensors {
 class DevicePool {
  public:
   /// Makes and fills the sets, and waits for the device.
-  DevicePool(const Shape& shape, DType dtype, Layout layout, int rank, std::size_t cache_bytes);
+  DevicePool(const Shape& shape, DType dtype, Layout layout, int rank, std::size_t cache_bytes,
+             Device device);
 
   DeviceTensors& next();
   TensorView view(const cuda::DeviceBuffer& tensor) const {
-    return {tensor.data(), dtype_, shape_, layout_};
+    return {tensor.data(), dtype_, shape_, layout_, device_};
   }
 
  private:
   Shape shape_;
   DType dtype_;
   Layout layout_;
+  Device device_;
   std::vector<DeviceTensors> sets_;
   std::size_t next_ = 0;
 };

@@ -29,7 +29,7 @@ class Bench {
  private:
   void add(Phase phase, std::function<void(Tensors&)> body);
   void add_phases(const Communicator& world);
-  void add_layer(Phase forward, Phase backward, BatchNorm& norm, Saved& saved);
+  void add_layer(Phase forward, Phase backward, BatchNorm& norm, ForwardRecord& record);
   void add_onednn();
 
   std::vector<Tensors> pool_;
@@ -41,7 +41,7 @@ class Bench {
   BatchNorm norm_;
   BatchNorm local_norm_;
   BatchNorm exact_norm_;
-  Saved saved_, local_saved_, exact_saved_;
+  ForwardRecord record_, local_record_, exact_record_;
   std::unique_ptr<OneDnnBatchNorm> onednn_;
   std::string rival_text_;
   std::vector<Task> tasks_;
@@ -59,12 +59,12 @@ Bench::Bench(const LayerShape& layer, const BenchOptions& options, const Communi
                    .eps = bench_eps,
                    .reproducibility = Reproducibility::exact}) {
   add_phases(world);
-  add_layer(Phase::forward, Phase::backward, norm_, saved_);
+  add_layer(Phase::forward, Phase::backward, norm_, record_);
   for (const Rival rival : options.rivals) {
     if (rival == Rival::local) {
-      add_layer(Phase::local_forward, Phase::local_backward, local_norm_, local_saved_);
+      add_layer(Phase::local_forward, Phase::local_backward, local_norm_, local_record_);
     } else if (rival == Rival::exact) {
-      add_layer(Phase::exact_forward, Phase::exact_backward, exact_norm_, exact_saved_);
+      add_layer(Phase::exact_forward, Phase::exact_backward, exact_norm_, exact_record_);
     } else {
       add_onednn();
     }
@@ -103,10 +103,10 @@ void Bench::add_phases(const Communicator& world) {
   });
 }
 
-void Bench::add_layer(Phase forward, Phase backward, BatchNorm& norm, Saved& saved) {
-  norm.forward(pool_[0].x.view(), pool_[0].y.view(), saved);  // a backward may be the first task
-  add(forward, [&](Tensors& t) { norm.forward(t.x.view(), t.y.view(), saved); });
-  add(backward, [&](Tensors& t) { norm.backward(saved, t.x.view(), t.dy.view(), t.dx.view()); });
+void Bench::add_layer(Phase forward, Phase backward, BatchNorm& norm, ForwardRecord& record) {
+  norm.forward(pool_[0].x.view(), pool_[0].y.view(), record);  // a backward may be the first task
+  add(forward, [&](Tensors& t) { norm.forward(t.x.view(), t.y.view(), record); });
+  add(backward, [&](Tensors& t) { norm.backward(record, t.x.view(), t.dy.view(), t.dx.view()); });
 }
 
 void Bench::add_onednn() {

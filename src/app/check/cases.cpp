@@ -64,7 +64,7 @@ class Enumeration {
                           .channel_blocks = draw(5) < 2 ? 3 : 1,
                           .reproducibility = selection_.exact ? Reproducibility::exact
                                                               : Reproducibility::rank_consistent});
-        if (selection_.device != Device::cpu) {
+        if (selection_.device != DeviceKind::cpu) {
           cases_.back().channel_blocks = 1;
         }
       }
@@ -116,7 +116,7 @@ std::string activation_text(Activation activation) {
 }  // namespace
 
 bool sums_on_device(const Case& one) {
-  return one.device != Device::cpu && one.reproducibility != Reproducibility::exact;
+  return one.device != DeviceKind::cpu && one.reproducibility != Reproducibility::exact;
 }
 
 Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks) {

@@ -7,7 +7,7 @@
 
 #include "syncbn/batch_norm.hpp"
 
-#include "app/device.hpp"
+#include "app/device_kind.hpp"
 
 namespace syncbn::app::check {
 
@@ -39,7 +39,7 @@ Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks);
 
 /// A Case describes one layer and the batches it is given.
 struct Case {
-  Device device = Device::cpu;
+  DeviceKind device = DeviceKind::cpu;
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;
   Shape shape;               ///< the whole batch's
@@ -63,7 +63,7 @@ double largest_mean_over_std(DType dtype);
 
 /// A Selection is what the user wants checked.
 struct Selection {
-  Device device = Device::cpu;
+  DeviceKind device = DeviceKind::cpu;
   std::vector<DType> dtypes = {DType::f32, DType::f64, DType::f16, DType::bf16};
   std::vector<Layout> layouts = {Layout::channels_first, Layout::channels_last};
   bool quick = false;  ///< about a third of the cases

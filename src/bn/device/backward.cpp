@@ -9,124 +9,71 @@
 //
 // With exact sums, the steps of exact.hpp take the place of the first two.
 
-#include <optional>
+#include "bn/device/place.hpp"
+#include "comm/device/device_sum.hpp"
 
-#include "syncbn/device_batch_norm.hpp"
+namespace syncbn::bn {
 
-#include "bn/device/memory.hpp"
-#include "bn/validate.hpp"
-
-namespace syncbn {
-
-using bn::DeviceStatistics;
-using bn::DeviceWorkspace;
-
-struct DeviceBatchNorm::Backward {
-  BackwardContext context;
-  TensorView dx;
-  std::optional<TensorView> dresidual;
-};
-
-void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView dy,
-                               TensorView dx, CudaStream stream, const float* position_weights) {
-  backward_with({.context = {.x = x,
-                             .dy = dy,
-                             .statistics = saved.forward_.statistics,
-                             .position_weights = as_span(position_weights, x)},
-                 .dx = dx,
-                 .dresidual = std::nullopt},
-                saved, stream);
-}
-
-void DeviceBatchNorm::backward(const DeviceSaved& saved, ConstTensorView x, ConstTensorView y,
-                               ConstTensorView dy, TensorView dx, TensorView dresidual,
-                               CudaStream stream, const float* position_weights) {
-  backward_with({.context = {.x = x,
-                             .dy = dy,
-                             .statistics = saved.forward_.statistics,
-                             .y = y,
-                             .position_weights = as_span(position_weights, x)},
-                 .dx = dx,
-                 .dresidual = dresidual},
-                saved, stream);
-}
-
-void DeviceBatchNorm::backward_in_place(const DeviceSaved& saved, ConstTensorView y,
-                                        ConstTensorView dy, TensorView dx, CudaStream stream,
-                                        const float* position_weights) {
-  backward_with({.context = {.x = y,
-                             .dy = dy,
-                             .statistics = saved.forward_.statistics,
-                             .position_weights = as_span(position_weights, y),
-                             .from_output = true},
-                 .dx = dx,
-                 .dresidual = std::nullopt},
-                saved, stream);
-}
-
-void DeviceBatchNorm::backward_with(const Backward& pass, const DeviceSaved& saved,
-                                    CudaStream stream) {
-  const BackwardContext& context = pass.context;
-  require_backward_of(saved.forward_, context, pass.dx, pass.dresidual, channels_, working_->layer);
+void DevicePlace::backward(const BackwardArguments& arguments, const ForwardRecord::Impl& record) {
   group_.sum().poll();
-  const bool frozen = saved.forward_.frozen;
-  const bool local = options_.parameter_gradients == GradientScope::local;
-  const bool exact = working_->exact && !(frozen && local);
-  working_->reserve(context.x, !exact);
-  const auto& statistics = saved.statistics_->arrays;
-  const kernels::Upstream upstream{
-      .data = context.x,
-      .source = context.from_output ? kernels::Source::output : kernels::Source::input,
-      .weight = context.position_weights.data(),
-      .dy = context.dy.data(),
-      .y = context.y ? context.y->data() : nullptr,
-      .mean = statistics[DeviceStatistics::mean],
-      .scale = statistics[DeviceStatistics::scale],
-      .shift = statistics[DeviceStatistics::shift],
-      .negative_slope = options_.activation.negative_slope};
-  double* sums = working_->sums.data();
-  const comm::Descriptor what{.operation = comm::Operation::backward,
-                              .layer = working_->layer.label,
-                              .channels = channels_,
-                              .dtype = context.x.dtype(),
-                              .shared = static_cast<std::uint64_t>(saved.forward_.forward),
-                              .options = working_->options,
-                              .given = given_in(saved.forward_)};
-  if (exact) {
-    working_->exact->sum(group_.sum(), what,
-                         bn::DeviceExact::Backward{.upstream = upstream,
-                                                   .invstd = statistics[DeviceStatistics::invstd],
-                                                   .sums = sums,
-                                                   .own_sums = working_->own_sums.as<double>()},
-                         stream);
-  } else {
-    kernels::cuda::backward_sums(
-        {.upstream = upstream, .sums = sums, .workspace = working_->partial.data()}, stream);
-    if (local) {
-      working_->own_sums.copy(working_->sums.buffer(), working_->own_sums.bytes(), stream);
-    }
-    if (!(frozen && local)) {
-      group_.sum().all_reduce(what, working_->sums.first(sums_length(channels_)), stream);
-    }
-  }
-  double* mean_dz = working_->arrays[DeviceWorkspace::mean_dz];
-  double* grad_slope = working_->arrays[DeviceWorkspace::grad_slope];
-  kernels::cuda::finalize_backward({.channels = channels_,
+  const channels::StatisticsArrays& statistics = record.arrays;
+  const bool own = layer_.options.parameter_gradients == GradientScope::local;
+  const kernels::Upstream upstream = upstream_of(arguments, statistics, layer_.options.activation);
+  sum_over_group(arguments, record, upstream);
+  const double* sums = working_.sums.data();
+  auto* mean_dz = working_.coefficients.as<double>();
+  double* grad_slope = mean_dz + layer_.channels;
+  kernels::cuda::finalize_backward({.channels = layer_.channels,
                                     .sums = sums,
-                                    .invstd = statistics[DeviceStatistics::invstd],
-                                    .own_sums = local ? working_->own_sums.as<double>() : sums,
-                                    .frozen = frozen,
+                                    .invstd = statistics.invstd,
+                                    .own_sums = own ? working_.own_sums.as<double>() : sums,
+                                    .frozen = record.note.frozen,
                                     .mean_dz = mean_dz,
                                     .grad_slope = grad_slope,
-                                    .dgamma = weight_grad(),
-                                    .dbeta = bias_grad()},
-                                   stream);
-  kernels::cuda::input_gradient({.upstream = upstream,
-                                 .mean_dz = mean_dz,
-                                 .grad_slope = grad_slope,
-                                 .dx = pass.dx.data(),
-                                 .dresidual = pass.dresidual ? pass.dresidual->data() : nullptr},
-                                stream);
+                                    .dgamma = layer_.state.weight_grad,
+                                    .dbeta = layer_.state.bias_grad},
+                                   arguments.stream);
+  kernels::cuda::input_gradient(
+      {.upstream = upstream,
+       .mean_dz = mean_dz,
+       .grad_slope = grad_slope,
+       .dx = arguments.dx.data(),
+       .dresidual = arguments.dresidual ? arguments.dresidual->data() : nullptr},
+      arguments.stream);
 }
 
-}  // namespace syncbn
+void DevicePlace::sum_over_group(const BackwardArguments& arguments,
+                                 const ForwardRecord::Impl& record,
+                                 const kernels::Upstream& upstream) {
+  const CudaStream stream = arguments.stream;
+  const bool alone = layer_.backward_is_local(record.note.frozen);
+  const bool exact = working_.exact && !alone;
+  working_.reserve(arguments.x, !exact, *this);
+  double* sums = working_.sums.data();
+  const comm::Descriptor what{.operation = comm::Operation::backward,
+                              .layer = layer_.identity.label,
+                              .channels = layer_.channels,
+                              .dtype = arguments.x.dtype(),
+                              .shared = static_cast<std::uint64_t>(record.note.forward),
+                              .options = layer_.options_text,
+                              .given = record.note.given()};
+  if (exact) {
+    working_.exact->sum(group_.sum(), what,
+                        DeviceExact::Backward{.upstream = upstream,
+                                              .invstd = record.arrays.invstd,
+                                              .sums = sums,
+                                              .own_sums = working_.own_sums.as<double>()},
+                        stream);
+    return;
+  }
+  kernels::cuda::backward_sums(
+      {.upstream = upstream, .sums = sums, .workspace = working_.partial.get()}, stream);
+  if (layer_.options.parameter_gradients == GradientScope::local) {
+    working_.own_sums.copy(working_.sums.buffer(), working_.own_sums.bytes(), stream);
+  }
+  if (!alone) {
+    group_.sum().all_reduce(what, working_.sums.first(sums_length(layer_.channels)), stream);
+  }
+}
+
+}  // namespace syncbn::bn

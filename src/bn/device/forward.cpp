@@ -11,251 +11,144 @@
 
 #include <optional>
 
-#include "syncbn/device_batch_norm.hpp"
-#include "syncbn/error.hpp"
+#include "bn/device/place.hpp"
+#include "comm/device/device_sum.hpp"
 
-#include "bn/device/memory.hpp"
-#include "bn/validate.hpp"
+namespace syncbn::bn {
 
-namespace syncbn {
+void DevicePlace::forward(const ForwardArguments& arguments, ForwardRecord::Impl& record) {
+  record.reserve(layer_, *this);
+  take_statistics(comm::Operation::forward, arguments, record.arrays);
+  normalize(arguments, record.arrays);
+  record.note_forward(layer_, arguments, 1);
+}
 
-using bn::DeviceState;
-using bn::DeviceStatistics;
-using bn::DeviceWorkspace;
+void DevicePlace::infer_with_batch(const ForwardArguments& arguments) {
+  working_.inferred.reserve(layer_, *this);
+  take_statistics(comm::Operation::infer, arguments, working_.inferred.arrays);
+  normalize(arguments, working_.inferred.arrays);
+}
 
-struct DeviceBatchNorm::Forward {
-  ConstTensorView x;
-  std::optional<ConstTensorView> residual;
-  TensorView y;
-  const float* position_weights;
-  bool in_place = false;
-
-  comm::Given given() const {
-    return in_place ? comm::Given::in_place : residual ? comm::Given::residual : comm::Given::x;
+void DevicePlace::infer_with_running(const ForwardArguments& arguments,
+                                     ForwardRecord::Impl* record) {
+  ForwardRecord::Impl& kept = record != nullptr ? *record : working_.inferred;
+  kept.reserve(layer_, *this);
+  kernels::cuda::run(channels::TakeRunningStatistics{.range = {0, layer_.channels},
+                                                     .mean = layer_.state.running_mean,
+                                                     .var = layer_.state.running_var,
+                                                     .eps = layer_.options.eps,
+                                                     .gamma = layer_.state.weight,
+                                                     .beta = layer_.state.bias,
+                                                     .out = kept.arrays},
+                     arguments.stream);
+  normalize(arguments, kept.arrays);
+  if (record != nullptr) {
+    record->note_infer(layer_, arguments);
   }
-};
-
-void DeviceBatchNorm::forward(ConstTensorView x, TensorView y, DeviceSaved& saved,
-                              CudaStream stream, const float* position_weights) {
-  forward_with({x, std::nullopt, y, position_weights}, saved, stream);
 }
 
-void DeviceBatchNorm::forward(ConstTensorView x, ConstTensorView residual, TensorView y,
-                              DeviceSaved& saved, CudaStream stream,
-                              const float* position_weights) {
-  forward_with({x, residual, y, position_weights}, saved, stream);
-}
-
-void DeviceBatchNorm::forward_in_place(TensorView x, DeviceSaved& saved, CudaStream stream,
-                                       const float* position_weights) {
-  require_invertible(options_.activation, {});
-  forward_with({x, std::nullopt, x, position_weights, true}, saved, stream);
-}
-
-void DeviceBatchNorm::infer(ConstTensorView x, TensorView y, CudaStream stream,
-                            const float* position_weights) {
-  infer_with({x, std::nullopt, y, position_weights}, stream);
-}
-
-void DeviceBatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
-                            CudaStream stream, const float* position_weights) {
-  infer_with({x, residual, y, position_weights}, stream);
-}
-
-void DeviceBatchNorm::infer(ConstTensorView x, TensorView y, DeviceSaved& saved, CudaStream stream,
-                            const float* position_weights) {
-  infer_with({x, std::nullopt, y, position_weights}, saved, stream);
-}
-
-void DeviceBatchNorm::infer(ConstTensorView x, ConstTensorView residual, TensorView y,
-                            DeviceSaved& saved, CudaStream stream, const float* position_weights) {
-  infer_with({x, residual, y, position_weights}, saved, stream);
-}
-
-void DeviceBatchNorm::validate(const Forward& pass) const {
-  require_channels(pass.x, channels_, options_.name);
-  require_like_x(pass.x, pass.y, "y");
-  if (pass.residual) {
-    require_like_x(pass.x, *pass.residual, "residual");
-  }
-  require_sound(
-      memory_of_forward(pass.x, pass.residual, pass.y, as_span(pass.position_weights, pass.x)));
-}
-
-void DeviceBatchNorm::forward_with(const Forward& pass, DeviceSaved& saved, CudaStream stream) {
-  validate(pass);
+void DevicePlace::take_statistics(comm::Operation operation, const ForwardArguments& arguments,
+                                  const channels::StatisticsArrays& out) {
   group_.sum().poll();
-  working_->reserve(pass.x, !working_->exact);
-  reserve(saved);
-  const bool knows_enough = knows_mean_ || working_->exact;
+  working_.reserve(arguments.x, !layer_.is_exact(), *this);
+  const bool knows_enough = layer_.knows_mean || layer_.is_exact();
   if (!knows_enough) {  // one more read of x finds the mean
-    sum_over_group(comm::Operation::forward, pass, stream);
-    finalize(*saved.statistics_, pass.x.dtype(), Moves::pivot, stream);
+    sum_over_group(operation, arguments);
+    finalize(out, arguments.x.dtype(), Moves::pivot, arguments.stream);
   }
-  sum_over_group(knows_enough ? comm::Operation::forward : comm::Operation::second_sums, pass,
-                 stream);
-  finalize(*saved.statistics_, pass.x.dtype(), Moves::running_statistics, stream);
-  const auto& statistics = saved.statistics_->arrays;
-  normalize(pass, statistics[DeviceStatistics::mean], statistics[DeviceStatistics::scale],
-            statistics[DeviceStatistics::shift], stream);
-  knows_mean_ = true;
-  save_pass(pass, saved);
-  saved.forward_.forward = ++forwards_;
+  sum_over_group(knows_enough ? operation : comm::Operation::second_sums, arguments);
+  finalize(out, arguments.x.dtype(), Moves::running_statistics, arguments.stream);
+  layer_.knows_mean = true;
 }
 
-void DeviceBatchNorm::reserve(DeviceSaved& saved) const {
-  if (!saved.statistics_ || saved.forward_.shape.c != channels_) {
-    saved.statistics_ = std::make_unique<DeviceStatistics>(channels_);
-  }
-}
-
-void DeviceBatchNorm::save_pass(const Forward& pass, DeviceSaved& saved) const {
-  saved.forward_ = {.statistics = {},
-                    .shape = pass.x.shape(),
-                    .dtype = pass.x.dtype(),
-                    .layout = pass.x.layout(),
-                    .had_residual = pass.residual.has_value(),
-                    .had_weight = pass.position_weights != nullptr,
-                    .in_place = pass.in_place,
-                    .layer = options_.name,
-                    .layer_number = working_->layer.number};
-}
-
-void DeviceBatchNorm::sum_over_group(comm::Operation kind, const Forward& pass, CudaStream stream) {
-  double* sums = working_->sums.data();
-  auto* history = working_->history.as<std::uint64_t>();
+void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArguments& arguments) {
+  const StateArrays& state = layer_.state;
+  const BatchNormOptions& options = layer_.options;
+  const CudaStream stream = arguments.stream;
+  double* sums = working_.sums.data();
+  auto* history = working_.history.as<std::uint64_t>();
   const bool alone = group_.size() == 1;  // with nobody to compare with
   if (!alone) {
-    const bool compared = options_.compare_parameters;
-    kernels::cuda::fingerprint({.channels = channels_,
-                                .pivot = state_->pivot.as<double>(),
-                                .running_mean = running_mean(),
-                                .running_var = running_var(),
-                                .gamma = compared ? weight() : nullptr,
-                                .beta = compared ? bias() : nullptr,
+    const bool compared = options.compare_parameters;
+    kernels::cuda::fingerprint({.channels = layer_.channels,
+                                .pivot = state.pivot,
+                                .running_mean = state.running_mean,
+                                .running_var = state.running_var,
+                                .gamma = compared ? state.weight : channels::Floats(),
+                                .beta = compared ? state.bias : channels::Floats(),
                                 .print = history},
                                stream);
   }
-  const comm::Descriptor what{.operation = kind,
-                              .layer = working_->layer.label,
-                              .channels = channels_,
-                              .dtype = pass.x.dtype(),
-                              .shared = static_cast<std::uint64_t>(forwards_),
-                              .options = working_->options,
+  const comm::Descriptor what{.operation = operation,
+                              .layer = layer_.identity.label,
+                              .channels = layer_.channels,
+                              .dtype = arguments.x.dtype(),
+                              .shared = static_cast<std::uint64_t>(layer_.forwards),
+                              .options = layer_.options_text,
                               .shared_on_device = alone ? nullptr : history,
-                              .given = pass.given()};
-  if (working_->exact) {
-    if (!knows_mean_ && options_.track_running_stats) {
-      kernels::cuda::run(channels::ExpectBatch{.range = {0, channels_},
-                                               .running = state_->running(),
-                                               .batches = num_batches_tracked(),
-                                               .momentum = options_.momentum.value_or(1),
-                                               .pivot = state_->pivot.as<double>(),
-                                               .var = working_->exact->var()},
-                         stream);
-    }
-    working_->exact->sum(group_.sum(), what,
-                         bn::DeviceExact::Forward{.x = pass.x,
-                                                  .position_weights = pass.position_weights,
-                                                  .eps = options_.eps,
-                                                  .pivot = state_->pivot.as<double>(),
-                                                  .sums = sums},
-                         stream);
+                              .given = arguments.given()};
+  if (!working_.exact) {
+    kernels::cuda::forward_sums({.x = arguments.x,
+                                 .weight = data_or_null(arguments.position_weights),
+                                 .pivot = state.pivot,
+                                 .sums = sums,
+                                 .workspace = working_.partial.get()},
+                                stream);
+    group_.sum().all_reduce(what, working_.sums.first(sums_length(layer_.channels)), stream);
     return;
   }
-  kernels::cuda::forward_sums({.x = pass.x,
-                               .weight = pass.position_weights,
-                               .pivot = state_->pivot.as<double>(),
-                               .sums = sums,
-                               .workspace = working_->partial.data()},
-                              stream);
-  group_.sum().all_reduce(what, working_->sums.first(sums_length(channels_)), stream);
+  if (!layer_.knows_mean && options.track_running_stats) {
+    kernels::cuda::run(channels::ExpectBatch{.range = {0, layer_.channels},
+                                             .running = state.running(),
+                                             .batches = state.num_batches_tracked,
+                                             .momentum = options.momentum.value_or(1),
+                                             .pivot = state.pivot,
+                                             .var = working_.exact->var()},
+                       stream);
+  }
+  working_.exact->sum(
+      group_.sum(), what,
+      DeviceExact::Forward{.x = arguments.x,
+                           .position_weights = data_or_null(arguments.position_weights),
+                           .eps = options.eps,
+                           .pivot = state.pivot,
+                           .sums = sums},
+      stream);
 }
 
-void DeviceBatchNorm::finalize(DeviceStatistics& statistics, DType dtype, Moves moves,
-                               CudaStream stream) {
+void DevicePlace::finalize(const channels::StatisticsArrays& out, DType dtype, Moves moves,
+                           CudaStream stream) {
+  const StateArrays& state = layer_.state;
   std::optional<kernels::cuda::Running> running;
-  if (options_.track_running_stats && moves == Moves::running_statistics) {
-    running = {.arrays = state_->running(),
-               .batches = num_batches_tracked(),
-               .momentum = options_.momentum};
+  if (layer_.options.track_running_stats && moves == Moves::running_statistics) {
+    running = {.arrays = state.running(),
+               .batches = state.num_batches_tracked,
+               .momentum = layer_.options.momentum};
   }
-  kernels::cuda::finalize({.channels = channels_,
-                           .sums = working_->sums.data(),
+  kernels::cuda::finalize({.channels = layer_.channels,
+                           .sums = working_.sums.data(),
                            .dtype = dtype,
-                           .pivot = state_->pivot.as<double>(),
-                           .eps = options_.eps,
-                           .gamma = weight(),
-                           .beta = bias(),
-                           .mean = statistics.arrays[DeviceStatistics::mean],
-                           .var = statistics.arrays[DeviceStatistics::var],
-                           .invstd = statistics.arrays[DeviceStatistics::invstd],
-                           .scale = statistics.arrays[DeviceStatistics::scale],
-                           .shift = statistics.arrays[DeviceStatistics::shift],
-                           .next_var = working_->exact ? working_->exact->var() : nullptr,
+                           .pivot = state.pivot,
+                           .eps = layer_.options.eps,
+                           .gamma = state.weight,
+                           .beta = state.bias,
+                           .out = out,
+                           .next_var = working_.exact ? working_.exact->var() : nullptr,
                            .running = running},
                           stream);
 }
 
-void DeviceBatchNorm::normalize(const Forward& pass, const double* mean, const double* scale,
-                                const double* shift, CudaStream stream) {
-  kernels::cuda::normalize({.x = pass.x,
-                            .weight = pass.position_weights,
-                            .mean = mean,
-                            .scale = scale,
-                            .shift = shift,
-                            .residual = pass.residual ? pass.residual->data() : nullptr,
-                            .negative_slope = options_.activation.negative_slope,
-                            .y = pass.y.data()},
-                           stream);
+void DevicePlace::normalize(const ForwardArguments& arguments,
+                            const channels::StatisticsArrays& statistics) {
+  kernels::cuda::normalize({.x = arguments.x,
+                            .weight = data_or_null(arguments.position_weights),
+                            .mean = statistics.mean,
+                            .scale = statistics.scale,
+                            .shift = statistics.shift,
+                            .residual = arguments.residual ? arguments.residual->data() : nullptr,
+                            .negative_slope = layer_.options.activation.negative_slope,
+                            .y = arguments.y.data()},
+                           arguments.stream);
 }
 
-void DeviceBatchNorm::infer_with(const Forward& pass, CudaStream stream) {
-  validate(pass);
-  require_running_statistics();
-  double* scale = working_->arrays[DeviceWorkspace::scale];
-  double* shift = working_->arrays[DeviceWorkspace::shift];
-  kernels::cuda::affine({.channels = channels_,
-                         .var = running_var(),
-                         .eps = options_.eps,
-                         .gamma = weight(),
-                         .beta = bias(),
-                         .invstd = nullptr,
-                         .scale = scale,
-                         .shift = shift},
-                        stream);
-  normalize(pass, running_mean(), scale, shift, stream);
-}
-
-void DeviceBatchNorm::infer_with(const Forward& pass, DeviceSaved& saved, CudaStream stream) {
-  validate(pass);
-  require_running_statistics();
-  reserve(saved);
-  bn::Arrays<DeviceStatistics::count>& statistics = saved.statistics_->arrays;
-  statistics.copy(DeviceStatistics::mean, state_->arrays, DeviceState::running_mean, stream);
-  statistics.copy(DeviceStatistics::var, state_->arrays, DeviceState::running_var, stream);
-  kernels::cuda::affine({.channels = channels_,
-                         .var = statistics[DeviceStatistics::var],
-                         .eps = options_.eps,
-                         .gamma = weight(),
-                         .beta = bias(),
-                         .invstd = statistics[DeviceStatistics::invstd],
-                         .scale = statistics[DeviceStatistics::scale],
-                         .shift = statistics[DeviceStatistics::shift]},
-                        stream);
-  normalize(pass, statistics[DeviceStatistics::mean], statistics[DeviceStatistics::scale],
-            statistics[DeviceStatistics::shift], stream);
-  save_pass(pass, saved);
-  saved.forward_.frozen = true;
-  saved.forward_.forward = -1;  // infers are not counted: ranks may differ in how many they make
-}
-
-void DeviceBatchNorm::require_running_statistics() const {
-  if (!options_.track_running_stats) {
-    throw NotConfigured("layer '" + options_.name +
-                        "' keeps no running statistics to infer with. Use forward, or "
-                        "track_running_stats.");
-  }
-}
-
-}  // namespace syncbn
+}  // namespace syncbn::bn

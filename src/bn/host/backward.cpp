@@ -21,11 +21,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "syncbn/error.hpp"
-
-#include "core/default_arithmetic.hpp"
-
-#include "bn/host/in_blocks.hpp"
 #include "bn/host/phases.hpp"
 #include "channels/finalize.hpp"
 #include "channels/for_each.hpp"
@@ -36,42 +31,29 @@ namespace {
 
 /// Returns what the ranks must agree on.
 comm::Descriptor descriptor_of(const Layer& layer, const BackwardArguments& arguments,
-                               const Saved& saved) {
+                               const ForwardNote& note) {
   return {.operation = comm::Operation::backward,
           .layer = layer.identity.label,
           .channels = layer.channels,
-          .dtype = arguments.context.x.dtype(),
-          .shared = static_cast<std::uint64_t>(saved.forward),
+          .dtype = arguments.x.dtype(),
+          .shared = static_cast<std::uint64_t>(note.forward),
           .options = layer.options_text,
-          .given = given_in(saved)};
+          .given = note.given()};
 }
 
 }  // namespace
 
-CallMemory memory_of(const BackwardArguments& arguments) {
-  return memory_of_backward(arguments.context, arguments.dx, arguments.dresidual);
-}
-
-void validate(const BackwardArguments& arguments, Layer& layer, const Saved& saved) {
-  require_backward_of(saved, arguments.context, arguments.dx, arguments.dresidual, layer.channels,
-                      layer.identity);
-  layer.working.count = count_of(arguments.context.x, arguments.context.position_weights);
-}
-
-bool is_local(const Layer& layer, const Saved& saved) {
-  return saved.frozen && layer.options.parameter_gradients == GradientScope::local;
-}
-
-BackwardPass::BackwardPass(Layer& layer, const BackwardArguments& arguments, const Saved& saved)
-    : Pass(layer.group(), descriptor_of(layer, arguments, saved), layer.working),
-      layer_(layer),
+BackwardPass::BackwardPass(HostLayer& host, const BackwardArguments& arguments,
+                           const ForwardRecord::Impl& record)
+    : Pass(host.group(), descriptor_of(host.layer, arguments, record.note), host.working),
+      host_(host),
       arguments_(arguments),
-      saved_(saved) {
-  arguments_.context.affine = layer.affine();
-  arguments_.context.activation = layer.options.activation;
-  working().own_sums.resize(sums_length(layer.channels));
-  if (layer.is_exact() && !is_local(layer, saved)) {
-    exact_.emplace(group(), what(), working(), layer.options.backend, context());
+      record_(record),
+      upstream_(upstream_of(arguments, record.arrays, host.layer.options.activation)) {
+  working().own_sums.resize(sums_length(host.layer.channels));
+  if (host.layer.is_exact() && !host.layer.backward_is_local(record.note.frozen)) {
+    exact_.emplace(group(), what(), working(), host.layer.options.backend, upstream_,
+                   record.arrays.invstd);
   }
 }
 
@@ -80,9 +62,14 @@ void BackwardPass::sum(const ChannelRange& channels) {
     exact_->sum(channels);
     return;
   }
+  const std::int64_t all = host_.layer.channels;
   std::vector<double>& sums = working().sums;
-  backward_sums(context(), channels, sums, layer_.options.backend, working());
-  for (const std::int64_t first : {channels.begin, layer_.channels + channels.begin}) {
+  backward_sums({.upstream = upstream_,
+                 .channels = channels,
+                 .sum_dz = sums.data(),
+                 .sum_dz_x = sums.data() + all},
+                record_.arrays.invstd, host_.layer.options.backend, working().scratch);
+  for (const std::int64_t first : {channels.begin, all + channels.begin}) {
     std::copy_n(sums.begin() + first, channels.size(), working().own_sums.begin() + first);
   }
 }
@@ -96,39 +83,35 @@ void BackwardPass::settle(const ChannelRange& channels) {
 }
 
 void BackwardPass::use(const ChannelRange& channels) {
-  input_gradient(context(), channels, working().sums, saved_.frozen, arguments_.dx,
-                 arguments_.dresidual, layer_.options.backend, working());
+  const std::int64_t all = host_.layer.channels;
+  working().mean_dz.resize(static_cast<std::size_t>(all));
+  working().grad_slope.resize(static_cast<std::size_t>(all));
+  channels::take_channels(
+      channels::SetGradientCoefficients{all, working().sums.data(), record_.arrays.invstd,
+                                        record_.note.frozen, working().mean_dz.data(),
+                                        working().grad_slope.data()},
+      channels);
+  input_gradient({.upstream = upstream_,
+                  .channels = channels,
+                  .mean_dz = working().mean_dz.data(),
+                  .grad_slope = working().grad_slope.data(),
+                  .dx = arguments_.dx.data(),
+                  .dresidual = arguments_.dresidual ? arguments_.dresidual->data() : nullptr},
+                 record_.arrays.invstd, host_.layer.options.backend, working().scratch);
 }
 
 void BackwardPass::end() {
-  const std::vector<double>& share = layer_.options.parameter_gradients == GradientScope::local
-                                         ? working().own_sums
-                                         : working().sums;
-  if (!layer_.options.affine) {
+  const Layer& layer = host_.layer;
+  if (!layer.options.affine) {
     return;
   }
+  const std::vector<double>& share = layer.options.parameter_gradients == GradientScope::local
+                                         ? working().own_sums
+                                         : working().sums;
   channels::take_channels(
-      channels::AddParameterGradients{layer_.channels, share.data(),
-                                      saved_.statistics.invstd.data(), layer_.weight_grad.data(),
-                                      layer_.bias_grad.data()},
+      channels::AddParameterGradients{layer.channels, share.data(), record_.arrays.invstd,
+                                      layer.state.weight_grad, layer.state.bias_grad},
       all_channels());
-}
-
-void backward(Layer& layer, const BackwardArguments& arguments, const Saved& saved) try {
-  const DefaultArithmetic arithmetic;
-  validate(arguments, layer, saved);
-  BackwardPass pass(layer, arguments, saved);
-  if (is_local(layer, saved)) {
-    in_blocks_here(pass, saved.blocks);
-  } else {
-    in_blocks(pass, saved.blocks, 0);
-  }
-  pass.end();
-} catch (const InvalidArgument& error) {
-  if (!is_local(layer, saved)) {
-    layer.group().refused(error.what());
-  }
-  throw;
 }
 
 }  // namespace syncbn::bn

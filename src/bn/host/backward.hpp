@@ -5,38 +5,22 @@
 
 #include "syncbn/batch_norm.hpp"
 
+#include "bn/arguments.hpp"
 #include "bn/host/exact_sums.hpp"
+#include "bn/host/layer.hpp"
 #include "bn/host/pass.hpp"
-#include "bn/layer.hpp"
-#include "bn/validate.hpp"
+#include "bn/record.hpp"
+#include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
 
-/// These are the arguments of a backward. The layer fills in the context's gamma, beta and
-/// activation.
-struct BackwardArguments {
-  BackwardContext context;
-  TensorView dx;
-  std::optional<TensorView> dresidual = std::nullopt;
-};
-
-CallMemory memory_of(const BackwardArguments& arguments);
-
-/// Throws InvalidArgument unless the arguments belong to `saved`, which a forward or infer of
-/// `layer` has filled. Counts the elements of a channel, or adds up its weights, into
-/// layer.working.count.
-void validate(const BackwardArguments& arguments, Layer& layer, const Saved& saved);
-
-/// Returns whether a backward needs no other rank: the statistics are frozen and the parameters'
-/// gradients are this rank's own.
-bool is_local(const Layer& layer, const Saved& saved);
-
-/// A BackwardPass computes gradients from the group's sums, or without them if is_local(). The
-/// layer, `saved` and what the arguments refer to outlive it.
+/// A BackwardPass computes gradients from the group's sums, or without them if the layer's
+/// backward_is_local. The layer, the record and what the arguments refer to outlive it.
 class BackwardPass final : public Pass {
  public:
   /// The arguments have been validated.
-  BackwardPass(Layer& layer, const BackwardArguments& arguments, const Saved& saved);
+  BackwardPass(HostLayer& host, const BackwardArguments& arguments,
+               const ForwardRecord::Impl& record);
 
   void sum(const ChannelRange& channels) override;
   bool is_settled(const ChannelRange& channels) const override;
@@ -48,15 +32,12 @@ class BackwardPass final : public Pass {
 
  private:
   ExactSums* exact() override { return exact_ ? &*exact_ : nullptr; }
-  const BackwardContext& context() const { return arguments_.context; }
 
-  Layer& layer_;
+  HostLayer& host_;
   BackwardArguments arguments_;
-  const Saved& saved_;
+  const ForwardRecord::Impl& record_;
+  kernels::Upstream upstream_;
   std::optional<ExactBackward> exact_;
 };
-
-/// Validates the arguments and runs a whole backward. Collective unless is_local().
-void backward(Layer& layer, const BackwardArguments& arguments, const Saved& saved);
 
 }  // namespace syncbn::bn

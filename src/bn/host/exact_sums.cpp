@@ -9,8 +9,8 @@
 namespace syncbn::bn {
 namespace {
 
-channels::CountLimbs count(const ConstTensorView& x, PositionWeights position_weights) {
-  return channels::count_weights(data_or_null(position_weights), x.shape().per_channel());
+channels::CountLimbs count(const ConstTensorView& x, const float* position_weights) {
+  return channels::count_weights(position_weights, x.shape().per_channel());
 }
 
 }  // namespace
@@ -101,7 +101,7 @@ ExactForward::ExactForward(comm::Group& group, const comm::Descriptor& what, Wor
       pivot_(pivot),
       eps_(eps) {
   channels::for_each_channel(channels::ChooseForward{
-      pass(all_channels(x)), count(x, position_weights), eps, pivot.data()});
+      pass(all_channels(x)), count(x, data_or_null(position_weights)), eps, pivot.data()});
 }
 
 kernels::ForwardSums ExactForward::arguments(const ChannelRange& channels) const {
@@ -129,21 +129,22 @@ void ExactForward::settle_round(const channels::ExactPass& pass, const double* m
 // --- backward --------------------------------------------------------------------------------
 
 ExactBackward::ExactBackward(comm::Group& group, const comm::Descriptor& what, Workspace& working,
-                             Backend backend, const BackwardContext& context)
-    : ExactSums(group, what, working, context.statistics.mean.data()),
+                             Backend backend, const kernels::Upstream& upstream,
+                             const double* invstd)
+    : ExactSums(group, what, working, upstream.mean),
       backend_(backend),
-      context_(context) {
-  channels::for_each_channel(channels::ChooseBackward{
-      pass(all_channels(context.x)), count(context.x, context.position_weights),
-      context.statistics.mean.data(), context.statistics.invstd.data()});
+      upstream_(upstream),
+      invstd_(invstd) {
+  channels::for_each_channel(channels::ChooseBackward{pass(all_channels(upstream.data)),
+                                                      count(upstream.data, upstream.weight),
+                                                      upstream.mean, invstd});
 }
 
 template <class Run>
 void ExactBackward::in_parts(const ChannelRange& channels, Run run) {
-  const kernels::Upstream upstream = upstream_of(context_, channels, working());
-  in_range_of(context_.x.dtype(), backend_, channels, context_.statistics, working(),
+  in_range_of(upstream_.data.dtype(), backend_, channels, invstd_, upstream_.scale,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-                run(kernels, kernels::BackwardSums{upstream, part, nullptr, nullptr});
+                run(kernels, kernels::BackwardSums{upstream_, part, nullptr, nullptr});
               });
 }
 

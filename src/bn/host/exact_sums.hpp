@@ -90,7 +90,7 @@ class ExactBackward final : public ExactSums {
  public:
   /// Chooses the first windows.
   ExactBackward(comm::Group& group, const comm::Descriptor& what, Workspace& working,
-                Backend backend, const BackwardContext& context);
+                Backend backend, const kernels::Upstream& upstream, const double* invstd);
 
  private:
   void tally(const ChannelRange& channels) override;
@@ -103,7 +103,8 @@ class ExactBackward final : public ExactSums {
   void in_parts(const ChannelRange& channels, Run run);
 
   Backend backend_;
-  const BackwardContext& context_;
+  const kernels::Upstream& upstream_;
+  const double* invstd_;
 };
 
 }  // namespace syncbn::bn

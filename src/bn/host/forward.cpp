@@ -20,10 +20,6 @@
 #include <cmath>
 #include <cstdint>
 
-#include "syncbn/error.hpp"
-
-#include "core/default_arithmetic.hpp"
-
 #include "bn/host/in_blocks.hpp"
 #include "bn/host/phases.hpp"
 #include "bn/host/repeated_sums.hpp"
@@ -32,43 +28,18 @@
 namespace syncbn::bn {
 namespace {
 
-comm::Given given_in(const ForwardArguments& arguments) {
-  return arguments.in_place   ? comm::Given::in_place
-         : arguments.residual ? comm::Given::residual
-                              : comm::Given::x;
-}
-
 /// Prepares the layer for a pass, and returns what the ranks must agree on.
-comm::Descriptor begin_forward(Layer& layer, comm::Operation operation,
+comm::Descriptor begin_forward(HostLayer& host, comm::Operation operation,
                                const ForwardArguments& arguments) {
-  layer.prepare_pivot(arguments.x.dtype());
+  host.prepare_pivot(arguments.x.dtype());
   return {.operation = operation,
-          .layer = layer.identity.label,
-          .channels = layer.channels,
+          .layer = host.layer.identity.label,
+          .channels = host.layer.channels,
           .dtype = arguments.x.dtype(),
-          .shared = layer.shared_state(),
-          .options = layer.options_text,
-          .parameters = layer.compared_parameters(),
-          .given = given_in(arguments)};
-}
-
-void normalize(Layer& layer, const ForwardArguments& arguments, const ChannelRange& channels) {
-  normalize(arguments.x, channels, layer.working.statistics, layer.affine(),
-            layer.options.activation, arguments.residual, arguments.y, arguments.position_weights,
-            layer.options.backend, layer.working);
-}
-
-void save(const Layer& layer, const ForwardArguments& arguments, Saved& saved) {
-  saved.statistics = layer.working.statistics;
-  saved.shape = arguments.x.shape();
-  saved.dtype = arguments.x.dtype();
-  saved.layout = arguments.x.layout();
-  saved.had_residual = arguments.residual.has_value();
-  saved.had_weight = !arguments.position_weights.empty();
-  saved.in_place = arguments.in_place;
-  saved.frozen = false;
-  saved.layer = layer.options.name;
-  saved.layer_number = layer.identity.number;
+          .shared = host.shared_state(),
+          .options = host.layer.options_text,
+          .parameters = host.compared_parameters(),
+          .given = arguments.given()};
 }
 
 /// Returns `blocks` if so many exchanges take at most a twentieth of the last forward's time, or if
@@ -80,28 +51,15 @@ double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_sec
 
 }  // namespace
 
-CallMemory memory_of(const ForwardArguments& arguments) {
-  return memory_of_forward(arguments.x, arguments.residual, arguments.y,
-                           arguments.position_weights);
-}
-
-void validate(const ForwardArguments& arguments, Layer& layer) {
-  require_channels(arguments.x, layer.channels, layer.options.name);
-  require_like_x(arguments.x, arguments.y, "y");
-  if (arguments.residual) {
-    require_like_x(arguments.x, *arguments.residual, "residual");
-  }
-  require_sound(memory_of(arguments));
-  layer.working.count = count_of(arguments.x, arguments.position_weights);
-}
-
-ForwardPass::ForwardPass(Layer& layer, comm::Operation operation, const ForwardArguments& arguments)
-    : Pass(layer.group(), begin_forward(layer, operation, arguments), layer.working),
-      layer_(layer),
+ForwardPass::ForwardPass(HostLayer& host, comm::Operation operation,
+                         const ForwardArguments& arguments)
+    : Pass(host.group(), begin_forward(host, operation, arguments), host.working),
+      host_(host),
       arguments_(arguments) {
-  if (layer.is_exact()) {
-    exact_.emplace(group(), what(), working(), layer.options.backend, arguments_.x,
-                   arguments_.position_weights, layer.pivot, layer.options.eps);
+  const BatchNormOptions& options = host.layer.options;
+  if (host.layer.is_exact()) {
+    exact_.emplace(group(), what(), working(), options.backend, arguments_.x,
+                   arguments_.position_weights, host.pivot(), options.eps);
   }
 }
 
@@ -109,43 +67,47 @@ void ForwardPass::sum(const ChannelRange& channels) {
   if (exact_) {
     exact_->sum(channels);
   } else {
-    forward_sums(arguments_.x, channels, arguments_.position_weights, layer_.pivot, working().sums,
-                 layer_.options.backend, working());
+    forward_sums(arguments_.x, channels, arguments_.position_weights, host_.pivot(), working().sums,
+                 host_.layer.options.backend, working().scratch);
   }
 }
 
 bool ForwardPass::is_settled(const ChannelRange& channels) const {
   return exact_ ? exact_->is_settled(channels)
-                : !must_repeat_sums(arguments_.x.dtype(), channels, layer_.pivot,
-                                    layer_.options.eps, working());
+                : !must_repeat_sums(arguments_.x.dtype(), channels, host_.pivot(),
+                                    host_.layer.options.eps, working());
 }
 
 void ForwardPass::settle(const ChannelRange& channels) {
   if (exact_) {
     exact_->settle(channels);
   } else {
-    repeat_sums(group(), what(), arguments_.x, arguments_.position_weights, channels, layer_.pivot,
-                layer_.options.eps, layer_.options.backend, working());
+    repeat_sums(group(), what(), arguments_.x, arguments_.position_weights, channels, host_.pivot(),
+                host_.layer.options.eps, host_.layer.options.backend, working());
   }
   repeated_ = true;
 }
 
 void ForwardPass::use(const ChannelRange& channels) {
-  finalize(channels, working().sums, layer_.pivot, layer_.options.eps, working().statistics);
-  normalize(layer_, arguments_, channels);
+  const StateArrays& state = host_.layer.state;
+  finalize(channels, working().sums, state.pivot, host_.layer.options.eps, working().statistics);
+  set_affine(channels, state.weight, state.bias, working().statistics);
+  normalize_channels(host_, arguments_, channels);
 }
 
 void ForwardPass::take() {
-  const bool chosen = layer_.options.channel_blocks != 0;
-  const std::int64_t wanted = chosen ? std::min(layer_.options.channel_blocks, layer_.channels)
-                                     : blocks_of(arguments_.x, layer_.options.backend);
+  const BatchNormOptions& options = host_.layer.options;
+  const std::int64_t all = host_.layer.channels;
+  const bool chosen = options.channel_blocks != 0;
+  const std::int64_t wanted =
+      chosen ? std::min(options.channel_blocks, all) : blocks_of(arguments_.x, options.backend);
   const std::int64_t blocks = chosen || group().size() == 1 ? wanted : working().blocks;
   const double wish =
       chosen ? static_cast<double>(wanted) : worthwhile(wanted, group(), working().pass_seconds);
   const double mean_wish = in_blocks(*this, blocks, wish);
   // Another number of blocks means messages of new lengths, so it changes by a factor of 2 or not
   // at all.
-  const auto next = std::clamp<std::int64_t>(std::llround(mean_wish), 1, layer_.channels);
+  const auto next = std::clamp<std::int64_t>(std::llround(mean_wish), 1, all);
   if (next >= 2 * working().blocks || 2 * next <= working().blocks) {
     working().blocks = next;
   }
@@ -153,11 +115,10 @@ void ForwardPass::take() {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
 }
 
-void ForwardPass::end_forward(Saved& saved) {
+void ForwardPass::end_forward(ForwardRecord::Impl& record, const Place& place) {
   move_to_batch();
-  save(layer_, arguments_, saved);
-  saved.blocks = working().blocks;
-  saved.forward = ++layer_.forwards;
+  keep_statistics(host_, record, place);
+  record.note_forward(host_.layer, arguments_, working().blocks);
 }
 
 void ForwardPass::end_infer() {
@@ -165,50 +126,28 @@ void ForwardPass::end_infer() {
 }
 
 void ForwardPass::move_to_batch() {
-  layer_.move_to_batch(arguments_.x.dtype());
-  layer_.pivot_retries += repeated_ ? 1 : 0;
+  host_.move_to_batch(arguments_.x.dtype());
+  host_.pivot_retries += repeated_ ? 1 : 0;
 }
 
-void forward(Layer& layer, const ForwardArguments& arguments, Saved& saved) try {
-  const DefaultArithmetic arithmetic;
-  validate(arguments, layer);
-  ForwardPass pass(layer, comm::Operation::forward, arguments);
-  pass.take();
-  pass.end_forward(saved);
-} catch (const InvalidArgument& error) {
-  layer.group().refused(error.what());
-  throw;
+void normalize_channels(HostLayer& host, const ForwardArguments& arguments,
+                        const ChannelRange& channels) {
+  const channels::StatisticsArrays& statistics = host.working.statistics;
+  normalize({.x = arguments.x,
+             .channels = channels,
+             .weight = data_or_null(arguments.position_weights),
+             .mean = statistics.mean,
+             .scale = statistics.scale,
+             .shift = statistics.shift,
+             .residual = arguments.residual ? arguments.residual->data() : nullptr,
+             .negative_slope = host.layer.options.activation.negative_slope,
+             .y = arguments.y.data()},
+            statistics.invstd, host.layer.options.backend, host.working.scratch);
 }
 
-void infer(Layer& layer, const ForwardArguments& arguments) try {
-  const DefaultArithmetic arithmetic;
-  validate(arguments, layer);
-  if (layer.options.track_running_stats) {
-    layer.take_running_statistics();
-    normalize(layer, arguments, all_channels(arguments.x));
-  } else {
-    ForwardPass pass(layer, comm::Operation::infer, arguments);
-    pass.take();
-    pass.end_infer();
-  }
-} catch (const InvalidArgument& error) {
-  if (!layer.options.track_running_stats) {  // otherwise no rank waits for it
-    layer.group().refused(error.what());
-  }
-  throw;
-}
-
-void infer(Layer& layer, const ForwardArguments& arguments, Saved& saved) {
-  if (!layer.options.track_running_stats) {
-    throw NotConfigured("layer '" + layer.options.name +
-                        "' keeps no running statistics to freeze. Use forward, or "
-                        "track_running_stats.");
-  }
-  infer(layer, arguments);
-  save(layer, arguments, saved);
-  saved.frozen = true;
-  saved.blocks = 1;
-  saved.forward = -1;  // infers are not counted: ranks may differ in how many they make
+void keep_statistics(const HostLayer& host, ForwardRecord::Impl& record, const Place& place) {
+  record.reserve(host.layer, place);
+  std::ranges::copy(host.working.statistics_memory, record.memory);
 }
 
 }  // namespace syncbn::bn

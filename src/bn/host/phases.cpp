@@ -28,32 +28,24 @@ std::int64_t bytes_of(const ConstTensorView& x) {
 /// Returns how to run a kernel that writes a tensor like x. It writes past the cache if x and its
 /// result do not both fit there: the result would only push out what is of use.
 kernels::Run run_for(const ConstTensorView& x, const kernels::Kernels& kernels,
-                     Workspace& working) {
-  return {.scratch = working.scratch, .stream = 2 * bytes_of(x) > kernels.cache_bytes()};
+                     kernels::Scratch& scratch) {
+  return {.scratch = scratch, .stream = 2 * bytes_of(x) > kernels.cache_bytes()};
 }
 
-/// Sets working.scale to gamma * invstd and working.shift to beta, without affine with gamma 1 and
-/// beta 0.
-void set_coefficients(const ChannelRange& channels, const Statistics& statistics,
-                      const Affine& affine, Workspace& working) {
-  working.scale.resize(statistics.invstd.size());
-  working.shift.resize(statistics.invstd.size());
-  const channels::SetAffine set{affine.gamma.empty() ? nullptr : affine.gamma.data(),
-                                affine.beta.empty() ? nullptr : affine.beta.data(),
-                                working.scale.data(), working.shift.data()};
-  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
-    set.of_channel(c, statistics.invstd[static_cast<std::size_t>(c)]);
-  }
+/// Returns the kernel's arguments for a part of their channels.
+template <class Arguments>
+Arguments part_of(const Arguments& arguments, const ChannelRange& part) {
+  Arguments of_part = arguments;
+  of_part.channels = part;
+  return of_part;
 }
 
 }  // namespace
 
-bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& working) {
+bool leaves_float(double invstd, double scale) {
   constexpr double most = 0x1p100;
-  const double invstd = statistics.invstd[c];
-  const double scale = std::fabs(working.scale[c]);
   return invstd > most || (invstd > 0 && invstd < 1 / most) ||
-         scale > static_cast<double>(std::numeric_limits<float>::max());
+         std::fabs(scale) > static_cast<double>(std::numeric_limits<float>::max());
 }
 
 double count_of(const ConstTensorView& x, PositionWeights position_weights) {
@@ -95,100 +87,57 @@ ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k) {
 
 void forward_sums(const ConstTensorView& x, const ChannelRange& channels,
                   PositionWeights position_weights, std::span<const double> pivot,
-                  std::span<double> sums, Backend backend, Workspace& working) {
+                  std::span<double> sums, Backend backend, kernels::Scratch& scratch) {
   kernels::select(backend).forward_sums({.x = x,
                                          .channels = channels,
                                          .weight = data_or_null(position_weights),
                                          .pivot = pivot.data(),
                                          .sum = sums.data(),
                                          .sum_sq = sums.data() + x.shape().c},
-                                        {.scratch = working.scratch});
+                                        {.scratch = scratch});
 }
 
-void finalize(const ChannelRange& channels, std::span<const double> sums,
-              std::span<const double> pivot, double eps, Statistics& out) {
-  out.count = sums.back();
-  const channels::FinalizeStatistics statistics{static_cast<std::int64_t>(pivot.size()),
-                                                sums.data(),
-                                                pivot.data(),
-                                                eps,
-                                                out.mean.data(),
-                                                out.var.data(),
-                                                out.invstd.data()};
-  channels::take_channels(statistics, channels);
+void finalize(const ChannelRange& channels, std::span<const double> sums, const double* pivot,
+              double eps, const channels::StatisticsArrays& out) {
+  *out.count = sums.back();
+  channels::take_channels(
+      channels::FinalizeStatistics{static_cast<std::int64_t>(sums.size() / 2), sums.data(), pivot,
+                                   eps, out.mean, out.var, out.invstd},
+      channels);
 }
 
-void normalize(const ConstTensorView& x, const ChannelRange& channels, const Statistics& statistics,
-               const Affine& affine, Activation activation,
-               const std::optional<ConstTensorView>& residual, const TensorView& y,
-               PositionWeights position_weights, Backend backend, Workspace& working) {
-  set_coefficients(channels, statistics, affine, working);
-  in_range_of(x.dtype(), backend, channels, statistics, working,
+void set_affine(const ChannelRange& channels, channels::ConstFloats gamma,
+                channels::ConstFloats beta, const channels::StatisticsArrays& out) {
+  const channels::SetAffine set{gamma, beta, out.scale, out.shift};
+  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+    set.of_channel(c, out.invstd[c]);
+  }
+}
+
+void normalize(const kernels::Normalize& arguments, const double* invstd, Backend backend,
+               kernels::Scratch& scratch) {
+  in_range_of(arguments.x.dtype(), backend, arguments.channels, invstd, arguments.scale,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-                kernels.normalize({.x = x,
-                                   .channels = part,
-                                   .weight = data_or_null(position_weights),
-                                   .mean = statistics.mean.data(),
-                                   .scale = working.scale.data(),
-                                   .shift = working.shift.data(),
-                                   .residual = residual ? residual->data() : nullptr,
-                                   .negative_slope = activation.negative_slope,
-                                   .y = y.data()},
-                                  run_for(x, kernels, working));
+                kernels.normalize(part_of(arguments, part), run_for(arguments.x, kernels, scratch));
               });
 }
 
-kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange& channels,
-                              Workspace& working) {
-  set_coefficients(channels, context.statistics, context.affine, working);
-  return {.data = context.x,
-          .source = context.from_output ? kernels::Source::output : kernels::Source::input,
-          .weight = data_or_null(context.position_weights),
-          .dy = context.dy.data(),
-          .y = context.y ? context.y->data() : nullptr,
-          .mean = context.statistics.mean.data(),
-          .scale = working.scale.data(),
-          .shift = working.shift.data(),
-          .negative_slope = context.activation.negative_slope};
-}
-
-void backward_sums(const BackwardContext& context, const ChannelRange& channels,
-                   std::span<double> sums, Backend backend, Workspace& working) {
-  const kernels::Upstream upstream = upstream_of(context, channels, working);
-  in_range_of(context.x.dtype(), backend, channels, context.statistics, working,
+void backward_sums(const kernels::BackwardSums& arguments, const double* invstd, Backend backend,
+                   kernels::Scratch& scratch) {
+  const kernels::Upstream& upstream = arguments.upstream;
+  in_range_of(upstream.data.dtype(), backend, arguments.channels, invstd, upstream.scale,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-                kernels.backward_sums({.upstream = upstream,
-                                       .channels = part,
-                                       .sum_dz = sums.data(),
-                                       .sum_dz_x = sums.data() + context.x.shape().c},
-                                      {.scratch = working.scratch});
+                kernels.backward_sums(part_of(arguments, part), {.scratch = scratch});
               });
 }
 
-void input_gradient(const BackwardContext& context, const ChannelRange& channels,
-                    std::span<const double> sums, bool frozen, const TensorView& dx,
-                    const std::optional<TensorView>& dresidual, Backend backend,
-                    Workspace& working) {
-  const auto all = static_cast<std::size_t>(context.x.shape().c);
-  working.mean_dz.resize(all);
-  working.grad_slope.resize(all);
-  const channels::SetGradientCoefficients coefficients{context.x.shape().c,
-                                                       sums.data(),
-                                                       context.statistics.invstd.data(),
-                                                       frozen,
-                                                       working.mean_dz.data(),
-                                                       working.grad_slope.data()};
-  channels::take_channels(coefficients, channels);
-  const kernels::Upstream upstream = upstream_of(context, channels, working);
-  in_range_of(context.x.dtype(), backend, channels, context.statistics, working,
+void input_gradient(const kernels::InputGradient& arguments, const double* invstd, Backend backend,
+                    kernels::Scratch& scratch) {
+  const kernels::Upstream& upstream = arguments.upstream;
+  in_range_of(upstream.data.dtype(), backend, arguments.channels, invstd, upstream.scale,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-                kernels.input_gradient({.upstream = upstream,
-                                        .channels = part,
-                                        .mean_dz = working.mean_dz.data(),
-                                        .grad_slope = working.grad_slope.data(),
-                                        .dx = dx.data(),
-                                        .dresidual = dresidual ? dresidual->data() : nullptr},
-                                       run_for(context.x, kernels, working));
+                kernels.input_gradient(part_of(arguments, part),
+                                       run_for(upstream.data, kernels, scratch));
               });
 }
 

@@ -10,10 +10,13 @@
 
 #include "syncbn/phases.hpp"
 
-#include "bn/host/workspace.hpp"
+#include "bn/arguments.hpp"
+#include "channels/finalize.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
+
+using kernels::ChannelRange;
 
 inline ChannelRange all_channels(const ConstTensorView& x) {
   return {0, x.shape().c};
@@ -22,11 +25,6 @@ inline ChannelRange all_channels(const ConstTensorView& x) {
 /// Returns the elements per channel of this shard: N * S, or the sum of the weights. Throws
 /// InvalidArgument unless there are N * S weights, all finite and at least 0.
 double count_of(const ConstTensorView& x, PositionWeights position_weights);
-
-/// Returns null for no weights.
-inline const float* data_or_null(PositionWeights position_weights) {
-  return position_weights.empty() ? nullptr : position_weights.data();
-}
 
 /// Returns into how many blocks to cut the channels, so that what the sums have read of a tensor
 /// and its gradient is still in the cache when the second pass comes. 1 is not to cut them at all.
@@ -38,35 +36,37 @@ ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k);
 /// Fills sums[c] and sums[C + c].
 void forward_sums(const ConstTensorView& x, const ChannelRange& channels,
                   PositionWeights position_weights, std::span<const double> pivot,
-                  std::span<double> sums, Backend backend, Workspace& working);
+                  std::span<double> sums, Backend backend, kernels::Scratch& scratch);
 
-/// Computes these channels' statistics from the group's sums. `out` has room for all channels.
-void finalize(const ChannelRange& channels, std::span<const double> sums,
-              std::span<const double> pivot, double eps, Statistics& out);
+/// Computes mean, var and invstd of these channels from the group's sums, and the count.
+void finalize(const ChannelRange& channels, std::span<const double> sums, const double* pivot,
+              double eps, const channels::StatisticsArrays& out);
+/// Computes scale and shift of these channels from their invstd. Without affine, gamma and beta are
+/// null.
+void set_affine(const ChannelRange& channels, channels::ConstFloats gamma,
+                channels::ConstFloats beta, const channels::StatisticsArrays& out);
 
-void normalize(const ConstTensorView& x, const ChannelRange& channels, const Statistics& statistics,
-               const Affine& affine, Activation activation,
-               const std::optional<ConstTensorView>& residual, const TensorView& y,
-               PositionWeights position_weights, Backend backend, Workspace& working);
+// These run a kernel, for the channels that its arguments name. Channels whose invstd or scale
+// leaves the range of float get the reference kernel, which computes in double, the others that of
+// `backend`.
 
-/// Returns what a backward kernel needs to know of these channels. It is valid until the next call.
-kernels::Upstream upstream_of(const BackwardContext& context, const ChannelRange& channels,
-                              Workspace& working);
+void normalize(const kernels::Normalize& arguments, const double* invstd, Backend backend,
+               kernels::Scratch& scratch);
+void backward_sums(const kernels::BackwardSums& arguments, const double* invstd, Backend backend,
+                   kernels::Scratch& scratch);
+void input_gradient(const kernels::InputGradient& arguments, const double* invstd, Backend backend,
+                    kernels::Scratch& scratch);
 
-/// Returns whether the elements of a channel are to be computed in double, because with this
-/// standard deviation (or gamma) the differences, coefficients or products may leave the range of
-/// float. That happens to values near the ends of that range, unless eps is above them. Needs
-/// working.scale.
-bool leaves_float(std::size_t c, const Statistics& statistics, const Workspace& working);
+/// Returns whether a backward or normalize with float coefficients would leave float's range.
+bool leaves_float(double invstd, double scale);
 
-/// Calls run(kernels, part) for one part of the channels after the other. Channels that leave the
-/// range of float get the reference kernels, which compute in double, the others those of
-/// `backend`.
+/// Calls run(kernels, part) for one part of the channels after the other, each with the kernels
+/// that are right for it.
 template <class Run>
-void in_range_of(DType dtype, Backend backend, const ChannelRange& channels,
-                 const Statistics& statistics, const Workspace& working, Run run) {
+void in_range_of(DType dtype, Backend backend, const ChannelRange& channels, const double* invstd,
+                 const double* scale, Run run) {
   const auto leaves = [&](std::int64_t c) {
-    return dtype != DType::f64 && leaves_float(static_cast<std::size_t>(c), statistics, working);
+    return dtype != DType::f64 && leaves_float(invstd[c], scale[c]);
   };
   for (ChannelRange part{channels.begin, channels.begin}; part.begin < channels.end;
        part.begin = part.end) {
@@ -77,15 +77,5 @@ void in_range_of(DType dtype, Backend backend, const ChannelRange& channels,
     run(kernels::select(out ? Backend::reference : backend), part);
   }
 }
-
-/// Fills sums[c] and sums[C + c].
-void backward_sums(const BackwardContext& context, const ChannelRange& channels,
-                   std::span<double> sums, Backend backend, Workspace& working);
-
-/// `frozen` statistics are no function of x.
-void input_gradient(const BackwardContext& context, const ChannelRange& channels,
-                    std::span<const double> sums, bool frozen, const TensorView& dx,
-                    const std::optional<TensorView>& dresidual, Backend backend,
-                    Workspace& working);
 
 }  // namespace syncbn::bn

@@ -69,11 +69,11 @@ void repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTe
   int repeats = 0;
   while (repeats < most_repeats && choose_repeats(channels, pivot, eps, x.dtype(), working)) {
     ++repeats;
-    forward_sums(x, channels, position_weights, pivot, working.sums, backend, working);
+    forward_sums(x, channels, position_weights, pivot, working.sums, backend, working.scratch);
     for (std::int64_t c = channels.begin; c < channels.end; ++c) {
       if (working.in_double[static_cast<std::size_t>(c)] != 0) {
         forward_sums(x, {c, c + 1}, position_weights, pivot, working.sums, Backend::reference,
-                     working);
+                     working.scratch);
       }
     }
     comm::Descriptor again = what;

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "bn/host/phases.hpp"
+#include "bn/host/workspace.hpp"
 #include "comm/group/group.hpp"
 
 namespace syncbn::bn {

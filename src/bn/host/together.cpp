@@ -18,6 +18,9 @@
 #include "core/default_arithmetic.hpp"
 
 #include "bn/batch_norm.hpp"
+#include "bn/host/phases.hpp"
+#include "bn/host/place.hpp"
+#include "bn/validate.hpp"
 #include "comm/group/fingerprint.hpp"
 #include "comm/group/group.hpp"
 
@@ -104,59 +107,67 @@ void take(JointParts& joint) {
   }
 }
 
-// These find a call's layer, its arguments, and where its pass is.
+// These find where a call's layer is, its arguments, and its pass.
+
+template <class Call>
+HostPlace& place_of(const Call& call) {
+  BatchNorm::Impl& layer = BatchNorm::Impl::of(call.layer);
+  if (layer.host == nullptr) {
+    throw NotConfigured("layer '" + layer.layer.identity.name + "' is on " +
+                        to_string(layer.place->device()) +
+                        " (only layers on the CPU share a message). Call it by itself.");
+  }
+  return *layer.host;
+}
 
 ForwardArguments arguments_of(const ForwardCall& call) {
   return {.x = call.x,
-          .residual = call.residual,
+          .residual = call.extras.residual,
           .y = call.y,
-          .position_weights = call.position_weights};
+          .position_weights = call.extras.position_weights};
 }
 
 BackwardArguments arguments_of(const BackwardCall& call) {
-  return {.context = {.x = call.x,
-                      .dy = call.dy,
-                      .statistics = call.saved.statistics,
-                      .y = call.y,
-                      .position_weights = call.position_weights},
+  return {.x = call.x,
+          .dy = call.dy,
           .dx = call.dx,
-          .dresidual = call.dresidual};
+          .y = call.extras.y,
+          .dresidual = call.extras.dresidual,
+          .position_weights = call.extras.position_weights};
 }
 
-Layer& layer_of(const ForwardCall& call) {
-  return BatchNorm::Impl::of(call.layer).layer;
+void validate(const ForwardCall& call, HostPlace& place) {
+  const ForwardArguments arguments = arguments_of(call);
+  bn::validate(arguments, place.host.layer, place);
+  ForwardRecord::Impl::of(call.record).require_room(place.host.layer, place);
+  place.host.working.count = count_of(arguments.x, arguments.position_weights);
 }
 
-Layer& layer_of(const BackwardCall& call) {
-  return BatchNorm::Impl::of(call.layer).layer;
-}
-
-void validate(const ForwardCall& call) {
-  validate(arguments_of(call), layer_of(call));
-}
-
-void validate(const BackwardCall& call) {
-  validate(arguments_of(call), layer_of(call), call.saved);
+void validate(const BackwardCall& call, HostPlace& place) {
+  const BackwardArguments arguments = arguments_of(call);
+  bn::validate(arguments, place.host.layer, place, ForwardRecord::Impl::of(call.record));
+  place.host.working.count = count_of(arguments.x, arguments.position_weights);
 }
 
 std::optional<ForwardPass>& pass_of(const ForwardCall& call) {
-  return BatchNorm::Impl::of(call.layer).forward;
+  return place_of(call).forward_pass;
 }
 
 std::optional<BackwardPass>& pass_of(const BackwardCall& call) {
-  return BatchNorm::Impl::of(call.layer).backward;
+  return place_of(call).backward_pass;
 }
 
 Pass& begin(const ForwardCall& call) {
-  return pass_of(call).emplace(layer_of(call), comm::Operation::forward, arguments_of(call));
+  return pass_of(call).emplace(place_of(call).host, comm::Operation::forward, arguments_of(call));
 }
 
 Pass& begin(const BackwardCall& call) {
-  return pass_of(call).emplace(layer_of(call), arguments_of(call), call.saved);
+  return pass_of(call).emplace(place_of(call).host, arguments_of(call),
+                               ForwardRecord::Impl::of(call.record));
 }
 
 void end(const ForwardCall& call) {
-  pass_of(call)->end_forward(call.saved);
+  pass_of(call)->end_forward(ForwardRecord::Impl::of(call.record), place_of(call));
 }
 
 void end(const BackwardCall& call) {
@@ -164,12 +175,12 @@ void end(const BackwardCall& call) {
 }
 
 /// Throws InvalidArgument unless the calls (ForwardCall or BackwardCall) are of layers of one
-/// communicator, and each layer and `saved` is given once.
+/// communicator, and each layer and record is given once.
 template <class Call>
 void require_one_group(std::span<const Call> calls) {
   for (std::size_t i = 1; i < calls.size(); ++i) {
     const std::string& name = calls[i].layer.options().name;
-    if (&calls[i].layer.communicator().group() != &calls[0].layer.communicator().group()) {
+    if (&place_of(calls[i]).host.group() != &place_of(calls[0]).host.group()) {
       throw InvalidArgument("layer '" + name + "' has another communicator than layer '" +
                             calls[0].layer.options().name +
                             "' (one message goes to one group). Call them one by one.");
@@ -180,8 +191,8 @@ void require_one_group(std::span<const Call> calls) {
                               "' is given twice (its second pass starts from what the first "
                               "leaves). Call it by itself.");
       }
-      if (&other.saved == &calls[i].saved) {
-        throw InvalidArgument("layer '" + name + "': its `saved` is that of layer '" +
+      if (&other.record == &calls[i].record) {
+        throw InvalidArgument("layer '" + name + "': its record is that of layer '" +
                               other.layer.options().name + "'. Give each its own.");
       }
     }
@@ -232,7 +243,7 @@ class PassesOf {
 /// other ranks would wait for this one in vain.
 template <class Call>
 void take_validated(std::span<const Call> calls) {
-  Layer& first = layer_of(calls.front());
+  HostLayer& first = place_of(calls.front()).host;
   try {
     JointParts& joint = first.working.joint;
     PassesOf<Call> passes(calls, joint);
@@ -255,12 +266,12 @@ void together(std::span<const Call> calls) try {
   const DefaultArithmetic arithmetic;
   require_one_group(calls);
   for (const Call& call : calls) {
-    validate(call);
+    validate(call, place_of(call));
   }
   require_calls_apart(calls);
   take_validated(calls);
 } catch (const InvalidArgument& error) {
-  layer_of(calls.front()).group().refused(error.what());
+  place_of(calls.front()).refused(error.what());
   throw;
 }
 

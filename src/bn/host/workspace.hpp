@@ -10,6 +10,7 @@
 #include "syncbn/phases.hpp"
 
 #include "channels/exact_memory.hpp"
+#include "channels/finalize.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
@@ -29,16 +30,17 @@ struct JointParts {
 /// size that the layer needs, no call allocates.
 struct Workspace {
   kernels::Scratch scratch;
-  std::vector<double> scale, shift, mean_dz, grad_slope;  ///< [C] coefficients of the kernels
+  std::vector<double> mean_dz, grad_slope;      ///< [C] coefficients of the kernels
   std::vector<double> sums;                     ///< [2C + 1] the group's, as in phases.hpp
   std::vector<double> own_sums;                 ///< [2C + 1] this rank's, in a backward
   std::array<std::vector<double>, 8> messages;  ///< of blocks under way
   std::vector<std::int64_t> unsettled;          ///< blocks whose sums are to be taken again
   std::vector<double> repeated;                 ///< a message of sums taken again
   JointParts joint;                             ///< of the first of layers taken together
-  Statistics statistics;
-  std::vector<std::uint8_t> in_double;         ///< [C] whether a forward sums a channel in double
-  std::optional<channels::ExactMemory> exact;  ///< with Reproducibility::exact
+  std::vector<double> statistics_memory;        ///< what `statistics` points to
+  channels::StatisticsArrays statistics;        ///< of the forward in progress
+  std::vector<std::uint8_t> in_double;          ///< [C] whether a forward sums a channel in double
+  std::optional<channels::ExactMemory> exact;   ///< with Reproducibility::exact
   double count = 0;         ///< this rank's elements per channel, or its weights' sum
   std::int64_t blocks = 1;  ///< how many blocks of channels the next forward takes
   double pass_seconds = 0;  ///< duration of the last forward, exchange included

@@ -30,6 +30,9 @@ DeviceCommunicator DeviceCommunicator::custom(Communicator host, AllReduce all_r
       comm::custom_sum(host, std::move(all_reduce), comm::validated(deadlines), std::move(abort)));
 }
 
+Device DeviceCommunicator::device() const {
+  return Device::cuda(sum_->device());
+}
 int DeviceCommunicator::rank() const {
   return sum_->rank();
 }

@@ -8,6 +8,7 @@
 #include "comm/device/device_message.hpp"
 #include "comm/group/descriptor.hpp"
 #include "comm/group/layer_names.hpp"
+#include "cuda/device.hpp"
 
 struct CUstream_st;
 
@@ -24,6 +25,9 @@ using Stream = CUstream_st*;
 class DeviceSum {
  public:
   virtual ~DeviceSum() = default;
+
+  /// Returns the number of the device that it belongs to.
+  int device() const { return device_; }
 
   /// Returns how many layers of this name were counted before: see LayerNames.
   std::int64_t count_layer(std::string_view name) { return layers_.count(name); }
@@ -51,6 +55,7 @@ class DeviceSum {
   virtual std::unique_ptr<DeviceSum> split(int color) = 0;
 
  private:
+  int device_ = syncbn::cuda::current_device();
   LayerNames layers_;
 };
 

@@ -34,7 +34,7 @@ namespace {
 class StagedSum final : public DeviceSum {
  public:
   StagedSum(Communicator host, Deadlines deadlines)
-      : host_(std::move(host)), deadlines_(deadlines), device_(syncbn::cuda::current_device()) {}
+      : host_(std::move(host)), deadlines_(deadlines) {}
 
   StagedSum(const StagedSum&) = delete;
   StagedSum& operator=(const StagedSum&) = delete;
@@ -54,7 +54,7 @@ class StagedSum final : public DeviceSum {
     if (size() == 1) {
       return;
     }
-    const syncbn::cuda::OnDevice on_device(device_);
+    const syncbn::cuda::OnDevice on_device(device());
     cuda::refuse_capture(stream, "a staged sum on");
     const std::span<double> staging = room_for(message.length);
     copied_back_.hold(stream);
@@ -75,13 +75,13 @@ class StagedSum final : public DeviceSum {
   void poll() override {}  // all_reduce throws what fails
 
   void synchronize(Stream stream) override {
-    const syncbn::cuda::OnDevice on_device(device_);
+    const syncbn::cuda::OnDevice on_device(device());
     cuda::refuse_capture(stream, "synchronize with");
     wait(stream, [] { return std::string("synchronize"); });
   }
 
   std::unique_ptr<DeviceSum> split(int color) override {
-    const syncbn::cuda::OnDevice on_device(device_);
+    const syncbn::cuda::OnDevice on_device(device());
     return std::make_unique<StagedSum>(host_.split(color), deadlines_);
   }
 
@@ -113,7 +113,6 @@ class StagedSum final : public DeviceSum {
 
   Communicator host_;
   Deadlines deadlines_;
-  int device_;
   syncbn::cuda::PinnedBuffer staging_;
   syncbn::cuda::PinnedBuffer state_{sizeof(std::uint64_t)};
   syncbn::cuda::Event copied_back_;

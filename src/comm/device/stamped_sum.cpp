@@ -30,7 +30,6 @@ class StampedSum final : public DeviceSum, private Watched {
   StampedSum(Communicator bootstrap, std::unique_ptr<PlainDeviceSum> plain, Deadlines deadlines)
       : bootstrap_(std::move(bootstrap)),
         deadlines_(deadlines),
-        device_(syncbn::cuda::current_device()),
         board_memory_(sizeof(Board)),
         board_(*new (board_memory_.data()) Board),
         tally_(sizeof(cuda::Tally)),
@@ -58,7 +57,7 @@ class StampedSum final : public DeviceSum, private Watched {
                   Stream stream) override {
     agreement_.poll();
     const Agreement::Plan plan = agreement_.admit(what, message.length);
-    const syncbn::cuda::OnDevice on_device(device_);
+    const syncbn::cuda::OnDevice on_device(device());
     double* const words = message.has_room ? message.data + message.length : words_.as<double>();
     const cuda::Stamped stamped{plan.fingerprint,         plan.number, words,
                                 tally_.as<cuda::Tally>(), &board_,     what.shared_on_device};
@@ -83,7 +82,7 @@ class StampedSum final : public DeviceSum, private Watched {
   void poll() override { agreement_.poll(); }
 
   void synchronize(Stream stream) override {
-    const syncbn::cuda::OnDevice on_device(device_);
+    const syncbn::cuda::OnDevice on_device(device());
     cuda::refuse_capture(stream, "synchronize with");
     wait_(stream, [this] {
       if (agreement_.failed()) {  // the host may know before the stream ends
@@ -95,7 +94,7 @@ class StampedSum final : public DeviceSum, private Watched {
 
   std::unique_ptr<DeviceSum> split(int color) override {
     agreement_.poll();
-    const syncbn::cuda::OnDevice on_device(device_);
+    const syncbn::cuda::OnDevice on_device(device());
     const double own = color;
     const std::vector<double> colors = bootstrap_.all_gather({&own, 1});
     const auto first = std::ranges::find(colors, own) - colors.begin();  // is at least 0
@@ -132,7 +131,6 @@ class StampedSum final : public DeviceSum, private Watched {
 
   Communicator bootstrap_;
   Deadlines deadlines_;
-  int device_;
   syncbn::cuda::PinnedBuffer board_memory_;
   Board& board_;
   syncbn::cuda::DeviceBuffer tally_;  ///< freed before the board, after waiting for the device

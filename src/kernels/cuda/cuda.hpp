@@ -69,14 +69,10 @@ struct Finalize {
   /// kept.
   double* pivot;
   double eps;
-  const double* gamma;         ///< [C], or null for 1
-  const double* beta;          ///< [C], or null for 0
-  double* mean;                ///< [C] written
-  double* var;                 ///< [C] written, biased
-  double* invstd;              ///< [C] written
-  double* scale;               ///< [C] written: gamma * invstd
-  double* shift;               ///< [C] written: beta
-  double* next_var = nullptr;  ///< null, or [C] written with exact sums: for the next windows
+  channels::ConstFloats gamma;     ///< [C], or null for 1
+  channels::ConstFloats beta;      ///< [C], or null for 0
+  channels::StatisticsArrays out;  ///< written
+  double* next_var = nullptr;      ///< null, or [C] written with exact sums: for the next windows
   std::optional<Running> running;
 };
 void finalize(const Finalize& arguments, Stream stream);
@@ -85,28 +81,17 @@ void finalize(const Finalize& arguments, Stream stream);
 /// compare.
 struct History {
   std::int64_t channels;
-  const double* pivot;         ///< [C]
-  const double* running_mean;  ///< null, or [C]
-  const double* running_var;   ///< null, or [C]
-  const double* gamma;         ///< null, or [C]
-  const double* beta;          ///< null, or [C]
-  std::uint64_t* print;        ///< [1] written: the channels' history_of and parameters, added up
+  const double* pivot;                 ///< [C]
+  channels::ConstFloats running_mean;  ///< null, or [C]
+  channels::ConstFloats running_var;   ///< null, or [C]
+  channels::ConstFloats gamma;         ///< null, or [C]
+  channels::ConstFloats beta;          ///< null, or [C]
+  std::uint64_t* print;  ///< [1] written: the channels' history_of and parameters, added up
 };
 void fingerprint(const History& arguments, Stream stream);
 
-/// Computes scale = gamma / sqrt(var + eps) and shift = beta, for Normalize with running
-/// statistics.
-struct Affine {
-  std::int64_t channels;
-  const double* var;  ///< [C]
-  double eps;
-  const double* gamma;  ///< [C], or null for 1
-  const double* beta;   ///< [C], or null for 0
-  double* invstd;       ///< null, or [C] written
-  double* scale;        ///< [C] written
-  double* shift;        ///< [C] written
-};
-void affine(const Affine& arguments, Stream stream);
+/// Takes running statistics, to normalize with.
+void run(const channels::TakeRunningStatistics& step, Stream stream);
 
 /// Normalizes all channels, as kernels::Normalize says. One read of x (and residual), one write of
 /// y.
@@ -134,14 +119,14 @@ void backward_sums(const BackwardSums& arguments, Stream stream);
 /// Computes what input_gradient needs, and the parameters' gradients, from the group's sums.
 struct FinalizeBackward {
   std::int64_t channels;
-  const double* sums;      ///< [2C + 1] of the group
-  const double* invstd;    ///< [C]
-  const double* own_sums;  ///< [2C + 1] sums for dgamma and dbeta: this rank's, or `sums`
-  bool frozen;             ///< the statistics are no function of x: mean_dz and grad_slope are 0
-  double* mean_dz;         ///< [C] written
-  double* grad_slope;      ///< [C] written
-  double* dgamma;          ///< null, or [C] added to
-  double* dbeta;           ///< null with dgamma, or [C] added to
+  const double* sums;       ///< [2C + 1] of the group
+  const double* invstd;     ///< [C]
+  const double* own_sums;   ///< [2C + 1] sums for dgamma and dbeta: this rank's, or `sums`
+  bool frozen;              ///< the statistics are no function of x: mean_dz and grad_slope are 0
+  double* mean_dz;          ///< [C] written
+  double* grad_slope;       ///< [C] written
+  channels::Floats dgamma;  ///< null, or [C] added to
+  channels::Floats dbeta;   ///< null with dgamma, or [C] added to
 };
 void finalize_backward(const FinalizeBackward& arguments, Stream stream);
 

@@ -12,8 +12,8 @@ void fingerprint(const History& arguments, Stream stream) {
   run_fingerprint(arguments, OnStream{stream});
 }
 
-void affine(const Affine& arguments, Stream stream) {
-  run_affine(arguments, OnStream{stream});
+void run(const channels::TakeRunningStatistics& step, Stream stream) {
+  run_step(step, OnStream{stream}, "taking running statistics");
 }
 
 void finalize_backward(const FinalizeBackward& arguments, Stream stream) {

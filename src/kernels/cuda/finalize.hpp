@@ -28,27 +28,29 @@ struct FinalizeForward {
   channels::SetAffine affine;
   channels::MoveRunning move;
   channels::ChooseNextPivot choose;
+  double* count;
   std::int64_t* batches;  ///< null without running statistics
   double momentum;
   bool cumulative;
 
   explicit FinalizeForward(const Finalize& of)
-      : statistics{of.channels, of.sums, of.pivot, of.eps, of.mean, of.var, of.invstd},
-        affine{of.gamma, of.beta, of.scale, of.shift},
+      : statistics{of.channels, of.sums, of.pivot, of.eps, of.out.mean, of.out.var, of.out.invstd},
+        affine{of.gamma, of.beta, of.out.scale, of.out.shift},
         move{.running = of.running ? of.running->arrays : channels::RunningStatistics{},
              .shares = {},
              .n = 0,
-             .mean = of.mean,
-             .var = of.var},
+             .mean = of.out.mean,
+             .var = of.out.var},
         choose{.running = move.running,
                .start_share = 1,
-               .mean = of.mean,
-               .var = of.var,
+               .mean = of.out.mean,
+               .var = of.out.var,
                .eps = of.eps,
                .dtype = of.dtype,
                .nearness = 0,
                .pivot = of.pivot,
                .next_var = of.next_var},
+        count(of.out.count),
         batches(of.running ? of.running->batches : nullptr),
         momentum(of.running ? of.running->momentum.value_or(1) : 1),
         cumulative(of.running && !of.running->momentum) {}
@@ -74,6 +76,9 @@ struct FinalizeForward {
       if (moves) {
         of_batch.shares = shared.shares;
         next.start_share = shared.shares.start;
+      }
+      if (thread == 0) {
+        *count = n;
       }
       for (std::int64_t c = thread; c < all; c += threads) {
         choose.pivot[c] = channels::to_pivot(choose.pivot[c], choose.dtype);
@@ -128,25 +133,8 @@ struct StateFingerprint {
   }
 
  private:
-  SYNCBN_HOST_DEVICE static double value(const double* array, std::int64_t c) {
-    return array != nullptr ? array[c] : 0;
-  }
-};
-
-/// This step prepares normalizing with the statistics of `arguments`.
-struct AffineOfStatistics {
-  Affine arguments;
-
-  SYNCBN_HOST_DEVICE channels::ChannelRange channels() const { return {0, arguments.channels}; }
-  SYNCBN_HOST_DEVICE void once() const {}
-  SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
-    const double invstd = channels::inverse_std(arguments.var[c], arguments.eps);
-    const channels::SetAffine affine{arguments.gamma, arguments.beta, arguments.scale,
-                                     arguments.shift};
-    affine.of_channel(c, invstd);
-    if (arguments.invstd != nullptr) {
-      arguments.invstd[c] = invstd;
-    }
+  SYNCBN_HOST_DEVICE static double value(const channels::ConstFloats& array, std::int64_t c) {
+    return array ? array[c] : 0;
   }
 };
 
@@ -161,7 +149,7 @@ struct FinalizeGradients {
     const channels::SetGradientCoefficients coefficients{of.channels, of.sums,    of.invstd,
                                                          of.frozen,   of.mean_dz, of.grad_slope};
     coefficients.of_channel(c);
-    if (of.dgamma != nullptr) {
+    if (of.dgamma) {
       const channels::AddParameterGradients gradients{of.channels, of.own_sums, of.invstd,
                                                       of.dgamma, of.dbeta};
       gradients.of_channel(c);
@@ -177,11 +165,6 @@ void run_finalize(const Finalize& arguments, const Launcher& launch) {
 template <class Launcher>
 void run_fingerprint(const History& arguments, const Launcher& launch) {
   launch(1, StateFingerprint{arguments}, "taking the fingerprint of statistics");
-}
-
-template <class Launcher>
-void run_affine(const Affine& arguments, const Launcher& launch) {
-  run_step(AffineOfStatistics{arguments}, launch, "preparing scale and shift");
 }
 
 template <class Launcher>

@@ -22,7 +22,7 @@ void finalize(const Finalize&, Stream) {
 void fingerprint(const History&, Stream) {
   refuse();
 }
-void affine(const Affine&, Stream) {
+void run(const channels::TakeRunningStatistics&, Stream) {
   refuse();
 }
 void normalize(const Normalize&, Stream) {

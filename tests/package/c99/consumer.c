@@ -10,14 +10,14 @@ static int failed(const char* what) {
 }
 
 /* Two channels of 1, 3 and 5, 9: normalized, each is -1, 1 (eps = 0). */
-static int forward(syncbn_batch_norm* layer, syncbn_saved* saved) {
+static int forward(syncbn_batch_norm* layer, syncbn_forward_record* record) {
   float x[] = {1, 5, 3, 9};
   float y[4];
   const float expected[] = {-1, -1, 1, 1};
   const syncbn_tensor in = SYNCBN_TENSOR(x, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 2, 2, 1);
   const syncbn_tensor out = SYNCBN_TENSOR(y, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 2, 2, 1);
   int i;
-  if (syncbn_batch_norm_forward(layer, &in, NULL, NULL, &out, saved) != SYNCBN_OK) {
+  if (syncbn_batch_norm_forward(layer, &in, NULL, NULL, &out, record, NULL) != SYNCBN_OK) {
     return failed("forward");
   }
   for (i = 0; i < 4; ++i) {
@@ -32,7 +32,7 @@ static int forward(syncbn_batch_norm* layer, syncbn_saved* saved) {
 int main(void) {
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
-  syncbn_saved* saved = NULL;
+  syncbn_forward_record* record = NULL;
   syncbn_options options = SYNCBN_OPTIONS_INIT;
   int status;
   options.eps = 0;
@@ -42,11 +42,11 @@ int main(void) {
   }
   if (syncbn_communicator_self(&self) != SYNCBN_OK ||
       syncbn_batch_norm_new(2, self, &options, &layer) != SYNCBN_OK ||
-      syncbn_saved_new(&saved) != SYNCBN_OK) {
+      syncbn_forward_record_new(&record) != SYNCBN_OK) {
     return failed("setting up");
   }
-  status = forward(layer, saved);
-  syncbn_saved_free(saved);
+  status = forward(layer, record);
+  syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);
   printf("syncbn %s from C99, compiled with headers of %d\n", syncbn_version(), SYNCBN_VERSION);

@@ -6,6 +6,6 @@
 namespace syncbn::app {
 
 /// Device says where a command's layers and tensors are.
-enum class Device : std::uint8_t { cpu, cuda, emulated };
+enum class DeviceKind : std::uint8_t { cpu, cuda, emulated };
 
 }  // namespace syncbn::app

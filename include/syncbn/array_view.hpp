@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include "syncbn/device.hpp"
+#include "syncbn/dtype.hpp"
+
+namespace syncbn {
+
+/// An ArrayView is a view of dense values of any float type in the memory of a device. It owns
+/// nothing.
+class ArrayView {
+ public:
+  ArrayView() = default;  ///< a view of nothing
+  ArrayView(void* data, DType dtype, std::int64_t size, Device device = Device::cpu())
+      : data_(data), size_(size), dtype_(dtype), device_(device) {}
+  template <class T>
+  requires(std::is_same_v<T, float> || std::is_same_v<T, double>)
+      ArrayView(std::span<T> values, Device device = Device::cpu())
+      : ArrayView(values.data(), std::is_same_v<T, double> ? DType::f64 : DType::f32,
+                  static_cast<std::int64_t>(values.size()), device) {}
+
+  void* data() const { return data_; }
+  DType dtype() const { return dtype_; }
+  std::int64_t size() const { return size_; }
+  Device device() const { return device_; }
+  bool empty() const { return size_ == 0; }
+
+ private:
+  void* data_ = nullptr;
+  std::int64_t size_ = 0;
+  DType dtype_ = DType::f64;
+  Device device_;
+};
+
+}  // namespace syncbn

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "syncbn/batch_norm.hpp"
+
+#include "channels/finalize.hpp"
+#include "comm/group/descriptor.hpp"
+
+namespace syncbn {
+
+namespace bn {
+struct ForwardArguments;
+struct Layer;
+class Place;
+
+/// A ForwardNote says which forward it was, and with what.
+struct ForwardNote {
+  Shape shape;
+  DType dtype = DType::f32;
+  Layout layout = Layout::channels_first;
+  bool had_residual = false;
+  bool had_weights = false;
+  bool in_place = false;
+  bool frozen = false;             ///< normalized with the running statistics
+  std::int64_t blocks = 1;         ///< blocks of channels in its backward, the same on all ranks
+  std::string layer;               ///< name of the layer whose forward it was
+  std::uint64_t layer_number = 0;  ///< that layer's number, unique in this process
+  std::int64_t forward = 0;        ///< number of that forward, from 1; 0: none yet; -1: an infer
+
+  comm::Given given() const {
+    return frozen         ? comm::Given::frozen
+           : in_place     ? comm::Given::in_place
+           : had_residual ? comm::Given::residual
+                          : comm::Given::x;
+  }
+};
+
+}  // namespace bn
+
+struct ForwardRecord::Impl {
+  static Impl& of(ForwardRecord& record) { return *record.impl_; }
+  static const Impl& of(const ForwardRecord& record) { return *record.impl_; }
+
+  /// Throws InvalidArgument if the record's memory is the caller's and not for such a layer.
+  void require_room(const bn::Layer& layer, const bn::Place& place) const;
+  /// Lays out the layer's arrays, after require_room; allocates where they do not fit. What the
+  /// record held is lost.
+  void reserve(const bn::Layer& layer, const bn::Place& place);
+  /// Notes a forward of the layer.
+  void note_forward(bn::Layer& layer, const bn::ForwardArguments& arguments, std::int64_t blocks);
+  /// Notes an infer of the layer, of which there is no count: ranks may differ in how many they
+  /// make.
+  void note_infer(const bn::Layer& layer, const bn::ForwardArguments& arguments);
+
+  double* memory = nullptr;
+  std::int64_t capacity = 0;  ///< channels that the memory has room for
+  Device device;              ///< of the memory
+  std::shared_ptr<void> own;  ///< the memory's owner; none if it is the caller's
+  bool is_callers = false;
+  channels::StatisticsArrays arrays;  ///< for the layer of the last forward
+  bn::ForwardNote note;
+};
+
+}  // namespace syncbn
