@@ -44,7 +44,7 @@ void use_array(const ArrayView& given, channels::Floats& in_use) {
 
 }  // namespace
 
-channels::RunningStatistics StateArrays::running() const {
+channels::RunningStatistics<> StateArrays::running() const {
   if (!running_mean) {
     return {};
   }

@@ -26,7 +26,7 @@ struct StateArrays {
   double* start_var = nullptr;
 
   /// Returns pointers that are all null without track_running_stats.
-  channels::RunningStatistics running() const;
+  channels::RunningStatistics<> running() const;
 };
 
 /// A Layer holds its options, and what it remembers from step to step wherever it is.

@@ -103,8 +103,8 @@ class Coefficients {
  public:
   Coefficients(const Statistics& statistics, const Affine& affine)
       : scale_(statistics.invstd.size()), shift_(statistics.invstd.size()) {
-    const channels::SetAffine set{data_or_null(affine.gamma), data_or_null(affine.beta),
-                                  scale_.data(), shift_.data()};
+    const channels::SetAffine<> set{data_or_null(affine.gamma), data_or_null(affine.beta),
+                                    scale_.data(), shift_.data()};
     for (std::size_t c = 0; c < scale_.size(); ++c) {
       set.of_channel(static_cast<std::int64_t>(c), statistics.invstd[c]);
     }

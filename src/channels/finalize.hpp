@@ -65,11 +65,12 @@ struct FinalizeStatistics {
 };
 
 /// Sets scale to gamma * invstd and shift to beta.
+template <class Values = ConstFloats>
 struct SetAffine {
-  ConstFloats gamma;  ///< null for 1
-  ConstFloats beta;   ///< null for 0
-  double* scale;      ///< written
-  double* shift;      ///< written
+  Values gamma;   ///< null for 1
+  Values beta;    ///< null for 0
+  double* scale;  ///< written
+  double* shift;  ///< written
 
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c, double invstd) const {
     scale[c] = invstd * (gamma ? gamma[c] : 1);
@@ -93,7 +94,7 @@ struct TakeRunningStatistics {
     out.mean[c] = mean[c];
     out.var[c] = var[c];
     out.invstd[c] = inverse_std(out.var[c], eps);
-    const SetAffine affine{gamma, beta, out.scale, out.shift};
+    const SetAffine<> affine{gamma, beta, out.scale, out.shift};
     affine.of_channel(c, out.invstd[c]);
   }
 };
@@ -118,12 +119,13 @@ struct SetGradientCoefficients {
 };
 
 /// Adds sums of gradients, this rank's or the group's, to the parameters' gradients.
+template <class Values = Floats>
 struct AddParameterGradients {
   std::int64_t channels;
   const double* sums;
   const double* invstd;
-  Floats dgamma;  ///< added to
-  Floats dbeta;   ///< added to
+  Values dgamma;  ///< added to
+  Values dbeta;   ///< added to
 
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
     dbeta.set(c, dbeta[c] + sums[c]);
@@ -134,9 +136,10 @@ struct AddParameterGradients {
 // --- from batch to batch -----------------------------------------------------------------------
 
 /// Points to a layer's running statistics, all null if it keeps none.
+template <class Values = Floats>
 struct RunningStatistics {
-  Floats mean = {};
-  Floats var = {};               ///< unbiased
+  Values mean = {};
+  Values var = {};               ///< unbiased
   double* start_mean = nullptr;  ///< the mean before the first batch
   double* start_var = nullptr;   ///< the variance before the first batch
 };
@@ -161,7 +164,7 @@ struct BatchShares {
 /// forward, and the first after a load: later ones start from what the batch before has left.
 struct ExpectBatch {
   ChannelRange range;
-  RunningStatistics running;
+  RunningStatistics<> running;
   const std::int64_t* batches;  ///< [1] the number of batches so far
   double momentum;              ///< 1 for a cumulative average
   double* pivot;                ///< written
@@ -180,8 +183,9 @@ struct ExpectBatch {
 };
 
 /// Moves the running statistics by a batch of n > 0 elements.
+template <class Values = Floats>
 struct MoveRunning {
-  RunningStatistics running;
+  RunningStatistics<Values> running;
   BatchShares shares;
   double n;
   const double* mean;  ///< of the batch
@@ -200,8 +204,9 @@ struct MoveRunning {
 };
 
 /// Chooses the pivot of the next batch, after the running statistics have been moved.
+template <class Values = Floats>
 struct ChooseNextPivot {
-  RunningStatistics running;
+  RunningStatistics<Values> running;
   double start_share;  ///< what share their start has in the running statistics
   const double* mean;  ///< of the last batch, which had elements
   const double* var;   ///< of the last batch

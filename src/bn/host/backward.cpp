@@ -108,10 +108,13 @@ void BackwardPass::end() {
   const std::vector<double>& share = layer.options.parameter_gradients == GradientScope::local
                                          ? working().own_sums
                                          : working().sums;
-  channels::take_channels(
-      channels::AddParameterGradients{layer.channels, share.data(), record_.arrays.invstd,
-                                      layer.state.weight_grad, layer.state.bias_grad},
-      all_channels());
+  channels::with_fastest(
+      layer.state.weight_grad, layer.state.bias_grad, [&](const auto& dgamma, const auto& dbeta) {
+        channels::take_channels(
+            channels::AddParameterGradients{layer.channels, share.data(), record_.arrays.invstd,
+                                            dgamma, dbeta},
+            all_channels());
+      });
 }
 
 }  // namespace syncbn::bn

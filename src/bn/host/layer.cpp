@@ -51,13 +51,23 @@ void HostLayer::prepare_pivot(DType dtype) {
 }
 
 void HostLayer::move_to_batch(DType dtype) {
-  const channels::StatisticsArrays& statistics = working.statistics;
-  const double count = *statistics.count;
-  if (count == 0) {
+  if (*working.statistics.count == 0) {
     return;
   }
+  const StateArrays& state = layer.state;
+  channels::with_fastest(
+      state.running_mean, state.running_var, [&](const auto& mean, const auto& var) {
+        move_to_batch(channels::RunningStatistics{mean, var, state.start_mean, state.start_var},
+                      dtype);
+      });
+  layer.knows_mean = true;
+}
+
+template <class Values>
+void HostLayer::move_to_batch(const channels::RunningStatistics<Values>& running, DType dtype) {
+  const channels::StatisticsArrays& statistics = working.statistics;
   const BatchNormOptions& options = layer.options;
-  const channels::RunningStatistics running = layer.state.running();
+  const double count = *statistics.count;
   double start_share = 1;
   if (options.track_running_stats) {
     const auto shares = channels::BatchShares::after(
@@ -70,17 +80,16 @@ void HostLayer::move_to_batch(DType dtype) {
   }
   const double nearness =
       layer.is_exact() ? channels::nearness_of_exact_sums : channels::nearness(count, dtype);
-  channels::take_channels(channels::ChooseNextPivot{.running = running,
-                                                    .start_share = start_share,
-                                                    .mean = statistics.mean,
-                                                    .var = statistics.var,
-                                                    .eps = options.eps,
-                                                    .dtype = dtype,
-                                                    .nearness = nearness,
-                                                    .pivot = layer.state.pivot,
-                                                    .next_var = expected_var()},
+  channels::take_channels(channels::ChooseNextPivot<Values>{.running = running,
+                                                            .start_share = start_share,
+                                                            .mean = statistics.mean,
+                                                            .var = statistics.var,
+                                                            .eps = options.eps,
+                                                            .dtype = dtype,
+                                                            .nearness = nearness,
+                                                            .pivot = layer.state.pivot,
+                                                            .next_var = expected_var()},
                           {0, layer.channels});
-  layer.knows_mean = true;
 }
 
 void HostLayer::take_running_statistics(const channels::StatisticsArrays& out) const {

@@ -42,6 +42,8 @@ struct HostLayer {
   std::int64_t pivot_retries = 0;
 
  private:
+  template <class Values>
+  void move_to_batch(const channels::RunningStatistics<Values>& running, DType dtype);
   /// Returns null unless sums are exact.
   double* expected_var() const;
 };

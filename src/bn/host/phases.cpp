@@ -106,12 +106,14 @@ void finalize(const ChannelRange& channels, std::span<const double> sums, const 
       channels);
 }
 
-void set_affine(const ChannelRange& channels, channels::ConstFloats gamma,
-                channels::ConstFloats beta, const channels::StatisticsArrays& out) {
-  const channels::SetAffine set{gamma, beta, out.scale, out.shift};
-  for (std::int64_t c = channels.begin; c < channels.end; ++c) {
-    set.of_channel(c, out.invstd[c]);
-  }
+void set_affine(const ChannelRange& channels, const channels::Floats& gamma,
+                const channels::Floats& beta, const channels::StatisticsArrays& out) {
+  channels::with_fastest(gamma, beta, [&](const auto& scales, const auto& shifts) {
+    const channels::SetAffine set{scales, shifts, out.scale, out.shift};
+    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+      set.of_channel(c, out.invstd[c]);
+    }
+  });
 }
 
 void normalize(const kernels::Normalize& arguments, const double* invstd, Backend backend,

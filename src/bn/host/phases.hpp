@@ -43,8 +43,8 @@ void finalize(const ChannelRange& channels, std::span<const double> sums, const 
               double eps, const channels::StatisticsArrays& out);
 /// Computes scale and shift of these channels from their invstd. Without affine, gamma and beta are
 /// null.
-void set_affine(const ChannelRange& channels, channels::ConstFloats gamma,
-                channels::ConstFloats beta, const channels::StatisticsArrays& out);
+void set_affine(const ChannelRange& channels, const channels::Floats& gamma,
+                const channels::Floats& beta, const channels::StatisticsArrays& out);
 
 // These run a kernel, for the channels that its arguments name. Channels whose invstd or scale
 // leaves the range of float get the reference kernel, which computes in double, the others that of

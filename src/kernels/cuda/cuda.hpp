@@ -54,7 +54,7 @@ void forward_sums(const ForwardSums& arguments, Stream stream);
 /// A Running points to running statistics. A batch of no element moves neither them nor the number
 /// of batches; one of a single element moves the mean only.
 struct Running {
-  channels::RunningStatistics arrays;
+  channels::RunningStatistics<> arrays;
   std::int64_t* batches;           ///< [1]
   std::optional<double> momentum;  ///< none: cumulative average
 };

@@ -25,9 +25,9 @@ struct FinalizeForward {
   };
 
   channels::FinalizeStatistics statistics;
-  channels::SetAffine affine;
-  channels::MoveRunning move;
-  channels::ChooseNextPivot choose;
+  channels::SetAffine<> affine;
+  channels::MoveRunning<> move;
+  channels::ChooseNextPivot<> choose;
   double* count;
   std::int64_t* batches;  ///< null without running statistics
   double momentum;
@@ -36,7 +36,7 @@ struct FinalizeForward {
   explicit FinalizeForward(const Finalize& of)
       : statistics{of.channels, of.sums, of.pivot, of.eps, of.out.mean, of.out.var, of.out.invstd},
         affine{of.gamma, of.beta, of.out.scale, of.out.shift},
-        move{.running = of.running ? of.running->arrays : channels::RunningStatistics{},
+        move{.running = of.running ? of.running->arrays : channels::RunningStatistics<>{},
              .shares = {},
              .n = 0,
              .mean = of.out.mean,
@@ -69,8 +69,8 @@ struct FinalizeForward {
       });
     }
     block.every_thread([&](int thread) {
-      channels::MoveRunning of_batch = move;
-      channels::ChooseNextPivot next = choose;
+      channels::MoveRunning<> of_batch = move;
+      channels::ChooseNextPivot<> next = choose;
       of_batch.n = n;
       next.nearness = near_enough(n);
       if (moves) {
@@ -150,8 +150,8 @@ struct FinalizeGradients {
                                                          of.frozen,   of.mean_dz, of.grad_slope};
     coefficients.of_channel(c);
     if (of.dgamma) {
-      const channels::AddParameterGradients gradients{of.channels, of.own_sums, of.invstd,
-                                                      of.dgamma, of.dbeta};
+      const channels::AddParameterGradients<> gradients{of.channels, of.own_sums, of.invstd,
+                                                        of.dgamma, of.dbeta};
       gradients.of_channel(c);
     }
   }
