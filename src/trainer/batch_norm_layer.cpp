@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <array>
+#include <span>
+#include <vector>
 
 #include "syncbn/batch_norm.hpp"
 
@@ -10,23 +11,24 @@ namespace syncbn::trainer {
 namespace {
 
 /// Puts a BatchNorm into a network. The optimizer trains gamma and beta in float, as all
-/// parameters; BatchNorm is given them before each forward.
+/// parameters, and BatchNorm uses them, and adds to their gradients, where they are.
 class BatchNormLayer final : public Layer {
  public:
   BatchNormLayer(const std::string& name, std::int64_t pixels, std::int64_t channels,
                  const Communicator& group, const BatchNormOptions& options)
-      : prefix_(name + "."), pixels_(pixels), batch_norm_(channels, group, options) {
-    const auto c = static_cast<std::size_t>(channels);
-    const std::vector<double> gradient(c);
-    parameters_ = {Parameter{prefix_ + "weight", {channels}, std::vector<float>(c, 1.0F), gradient},
-                   Parameter{prefix_ + "bias", {channels}, std::vector<float>(c, 0.0F), gradient}};
-  }
+      : prefix_(name + "."),
+        pixels_(pixels),
+        parameters_{parameter(prefix_ + "weight", channels, 1),
+                    parameter(prefix_ + "bias", channels, 0)},
+        batch_norm_(channels, group, options,
+                    {.weight = std::span(parameters_[0].value),
+                     .bias = std::span(parameters_[1].value),
+                     .weight_grad = std::span(parameters_[0].gradient),
+                     .bias_grad = std::span(parameters_[1].gradient)}) {}
 
   std::int64_t output_size() const override { return pixels_ * batch_norm_.channels(); }
 
   void forward(const Pass& pass, const float* x, float* y) override {
-    std::ranges::copy(parameters_[0].value, batch_norm_.weight().begin());
-    std::ranges::copy(parameters_[1].value, batch_norm_.bias().begin());
     if (pass.mode == Mode::infer) {
       batch_norm_.infer(view(pass, x), view(pass, y));
     } else {
@@ -38,8 +40,6 @@ class BatchNormLayer final : public Layer {
                 float* dx) override {
     batch_norm_.zero_grad();
     batch_norm_.backward(record_, view(pass, x), view(pass, dy), view(pass, dx));
-    std::ranges::copy(batch_norm_.weight_grad(), parameters_[0].gradient.begin());
-    std::ranges::copy(batch_norm_.bias_grad(), parameters_[1].gradient.begin());
   }
 
   std::span<Parameter> parameters() override { return parameters_; }
@@ -49,6 +49,10 @@ class BatchNormLayer final : public Layer {
   void load_state(const StateDict& state) override { batch_norm_.load_state(state, prefix_); }
 
  private:
+  static Parameter parameter(const std::string& name, std::int64_t channels, float value) {
+    const auto count = static_cast<std::size_t>(channels);
+    return {name, {channels}, std::vector<float>(count, value), std::vector<double>(count)};
+  }
   Shape shape(const Pass& pass) const { return {pass.size(), batch_norm_.channels(), pixels_}; }
   ConstTensorView view(const Pass& pass, const float* data) const {
     return {data, shape(pass), Layout::channels_last};
@@ -59,9 +63,9 @@ class BatchNormLayer final : public Layer {
 
   std::string prefix_;
   std::int64_t pixels_;
+  std::array<Parameter, 2> parameters_;
   BatchNorm batch_norm_;
   ForwardRecord record_;
-  std::array<Parameter, 2> parameters_;
 };
 
 }  // namespace

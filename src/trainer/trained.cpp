@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/trained.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -30,7 +31,9 @@ StateDict layer_state(const Trained& trained) {
 
 void load_state(const Trained& trained, const StateDict& state) {
   for (Parameter* parameter : trained.model.parameters()) {
-    parameter->value = read_floats(state, parameter->name, parameter->shape);
+    // Copied, because layers hold on to the memory of their parameters.
+    std::ranges::copy(read_floats(state, parameter->name, parameter->shape),
+                      parameter->value.begin());
   }
   trained.sgd.load_state(state);
   for (const auto& layer : trained.model.layers()) {
