@@ -6,28 +6,41 @@
 //   forward_sums -> (sum over the group) -> finalize -> normalize
 //   backward_sums -> (sum over the group) -> input_gradient
 //
-// BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. Below, N is
-// samples, C channels, S positions per sample (see Shape); the group is the ranks that share the
-// statistics, and a shard is one rank's samples.
+// BatchNorm (syncbn/batch_norm.hpp) is these functions with a Communicator in between. What it
+// decides from batch to batch, so that sums are as exact as they can be, is in the functions over a
+// BatchState. Below, N is samples, C channels, S positions per sample (see Shape); the group is the
+// ranks that share the statistics, and a shard is one rank's samples.
 //
 // All functions are local, hold no state and may be called from several threads at once on
-// different data. They spread their work over OpenMP threads, by default no more than the CPU quota
-// of a container is worth. Results depend neither on the number of threads, nor on whether any of
-// them or the calling thread flushes subnormal numbers to zero or does not round to nearest. Each
-// call allocates some memory of the order of C (the layer keeps its own).
+// different data. On the CPU they spread their work over OpenMP threads, by default no more than
+// the CPU quota of a container is worth. Results depend neither on the number of threads, nor on
+// whether any of them or the calling thread flushes subnormal numbers to zero or does not round to
+// nearest.
+//
+// Where the tensors are in the memory of a CUDA device, so is everything else that a function is
+// given: arrays, sums, weights. The function puts its work on the stream of its PhaseOptions and
+// returns, without waiting, and can be captured in a CUDA graph if it is given a Scratch that has
+// served a call like it before. The device must be current, and values of weights and pivots are
+// not checked. Functions that return a decision are for the CPU's memory: a program on a device
+// takes the first forward's sums twice instead, as finalize_batch says.
 //
 // Every function throws InvalidArgument, before anything is written, if shapes, types or lengths do
-// not fit together, memory is not aligned to its elements, or what it writes overlaps something
-// else that it is given. Where it says that one tensor may be another, both begin at the same
-// place.
+// not fit together, memory is not aligned to its elements or not on the same device, or what it
+// writes overlaps something else that it is given. Where it says that one tensor may be another,
+// both begin at the same place. In a build without a device, one that is given a device's tensor
+// throws NotConfigured.
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "syncbn/array_view.hpp"
 #include "syncbn/backend.hpp"
+#include "syncbn/device.hpp"
 #include "syncbn/export.h"
 #include "syncbn/tensor_view.hpp"
 
@@ -62,10 +75,49 @@ struct Statistics {
   double count = 0;            ///< elements per channel in the whole group, an exact integer
 };
 
-/// Affine holds gamma and beta, [C] each. Both empty mean 1 and 0.
+/// A StatisticsView points to statistics, [C] each.
+struct StatisticsView {
+  StatisticsView(std::span<const double> means, std::span<const double> invstds)
+      : mean(means), invstd(invstds) {}
+  StatisticsView(const Statistics& of) : mean(of.mean), invstd(of.invstd) {}
+
+  std::span<const double> mean;
+  std::span<const double> invstd;
+};
+
+/// Affine holds gamma and beta, [C] each, of any float types. Both empty mean 1 and 0.
 struct Affine {
-  std::span<const double> gamma;
-  std::span<const double> beta;
+  ConstArrayView gamma = {};
+  ConstArrayView beta = {};
+};
+
+/// A Scratch is memory that phases compute with; it grows as they need it and holds nothing between
+/// them. One serves one thread at a time and, on a CUDA device, calls that follow each other: in
+/// one stream, or in several that wait for each other.
+class SYNCBN_API Scratch {
+ public:
+  struct Impl;  ///< defined inside the library
+
+  /// Gives memory of so many bytes, aligned to 256, on the device of the tensors; the owner that it
+  /// returns is destroyed when the memory is needed no longer.
+  using Allocate = std::function<std::shared_ptr<void>(std::size_t bytes)>;
+  /// With an empty function the library allocates. On the CPU it always does.
+  explicit Scratch(Allocate allocate = {});
+  Scratch(Scratch&&) noexcept;
+  Scratch& operator=(Scratch&&) noexcept;
+  ~Scratch();
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Says how a phase computes. Nothing here changes a result beyond rounding.
+struct PhaseOptions {
+  CudaStream stream = nullptr;  ///< where work on a CUDA device goes
+  /// Null: the call allocates some memory of the order of C, and gives it back. On a CUDA device
+  /// that waits for the device.
+  Scratch* scratch = nullptr;
+  Backend backend = Backend::cpu;  ///< what computes on the CPU
 };
 
 /// PositionWeights give each position a weight: [N, S], finite and at least 0, the same for all
@@ -89,7 +141,7 @@ using PositionWeights = std::span<const float>;
 /// makes a term exceed 1e37, and squares of differences below 1e-19 are lost.
 SYNCBN_API void forward_sums(ConstTensorView x, std::span<const double> pivot,
                              std::span<double> sums, PositionWeights position_weights = {},
-                             Backend backend = Backend::cpu);
+                             const PhaseOptions& options = {});
 
 /// Returns whether the group's `sums` lost too much because the pivot was far from the mean: the
 /// rounding of the accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64, 5e-5
@@ -106,18 +158,24 @@ SYNCBN_API bool pivot_is_far(std::span<const double> sums, std::span<const doubl
 SYNCBN_API void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot,
                                    DType dtype);
 
-/// Computes statistics from the group's `sums` about `pivot`. With a count of 0, mean = pivot and
-/// var = 0. `eps` is finite and at least 0. Reuses the storage of `out`.
+/// Moves the pivots that pivot_is_far would tell of to the mean that the sums give, and leaves the
+/// others, whose sums keep their bits. Returns whether there was any: then take the sums again, and
+/// ask again. This is what BatchNorm does.
+SYNCBN_API bool move_far_pivots(std::span<const double> sums, std::span<double> pivot, double eps,
+                                DType dtype);
+
+/// Computes statistics from the group's `sums` about `pivot`, in the CPU's memory. With a count of
+/// 0, mean = pivot and var = 0. `eps` is finite and at least 0. Reuses the storage of `out`.
 SYNCBN_API void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
                          Statistics& out);
 
 /// Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]), in one read of x (and
 /// residual) and one write of y. y may be x or residual. All tensors have x's shape, type and
 /// layout.
-SYNCBN_API void normalize(ConstTensorView x, const Statistics& statistics, Affine affine,
+SYNCBN_API void normalize(ConstTensorView x, StatisticsView statistics, Affine affine,
                           Activation activation, std::optional<ConstTensorView> residual,
                           TensorView y, PositionWeights position_weights = {},
-                          Backend backend = Backend::cpu);
+                          const PhaseOptions& options = {});
 
 /// A BackwardContext holds what both backward phases need to know of their forward. All tensors
 /// have x's shape, type and layout.
@@ -125,7 +183,7 @@ struct BackwardContext {
   /// The forward's input; with `from_output`, its output.
   ConstTensorView x;
   ConstTensorView dy;
-  const Statistics& statistics;
+  StatisticsView statistics;
   Affine affine = {};
   Activation activation = Activation::none;
   /// The forward's output, needed if there are both an activation and a residual. Where it is left
@@ -145,13 +203,66 @@ struct BackwardContext {
 ///
 /// The shard's own parameter gradients are dgamma = sums[C + c] * invstd[c], dbeta = sums[c].
 SYNCBN_API void backward_sums(const BackwardContext& context, std::span<double> sums,
-                              Backend backend = Backend::cpu);
+                              const PhaseOptions& options = {});
 
 /// Writes dx = gamma * invstd * (dz - a / n - (x - mean) * invstd^2 * b / n), where the group's
 /// sums are {a, b, n}. `dresidual`, if given, receives dz. Takes one read of x and dy (and y), one
 /// write of dx (and dresidual). dx or dresidual may be dy.
 SYNCBN_API void input_gradient(const BackwardContext& context, std::span<const double> sums,
                                TensorView dx, std::optional<TensorView> dresidual,
-                               Backend backend = Backend::cpu);
+                               const PhaseOptions& options = {});
+
+/// Adds to the gradients of gamma and beta, [C] each, of any float types: weight_grad += sums[C +
+/// c]
+/// * invstd[c], bias_grad += sums[c], with the sums of backward_sums, this rank's or the group's.
+SYNCBN_API void add_parameter_gradients(std::span<const double> sums,
+                                        std::span<const double> invstd, ArrayView weight_grad,
+                                        ArrayView bias_grad, const PhaseOptions& options = {});
+
+// --- what a layer decides from batch to batch ---------------------------------------------------
+
+/// A BatchState points to what a layer keeps from batch to batch: the caller's arrays, on one
+/// device. With running statistics it has all of them, without them only the pivot.
+struct BatchState {
+  std::span<double> pivot;            ///< [C] the next sums are about this; 0 at first
+  ArrayView running_mean = {};        ///< [C] of any float type; 0 at first
+  ArrayView running_var = {};         ///< [C] of any float type, unbiased; 1 at first
+  std::span<double> start_mean = {};  ///< [C] the library's: the running statistics' first values
+  std::span<double> start_var = {};   ///< [C] likewise
+  std::int64_t* num_batches_tracked = nullptr;  ///< [1]; 0 at first
+  Device device = Device::cpu();                ///< of all of these
+};
+
+/// Sets the pivot to the mean that the running statistics predict. That is for the first forward,
+/// and the first after running statistics were loaded: later ones have the pivot that
+/// finalize_batch chose. `momentum` is as in BatchNormOptions. Throws InvalidArgument without
+/// running statistics.
+SYNCBN_API void expect_batch(const BatchState& state, std::optional<double> momentum, DType dtype,
+                             const PhaseOptions& options = {});
+
+/// Where the statistics of a batch are written: [C] each, and the count [1], on the state's device.
+struct StatisticsSpans {
+  std::span<double> mean;
+  std::span<double> var;  ///< biased
+  std::span<double> invstd;
+  double* count = nullptr;
+};
+
+/// Computes statistics from the group's `sums` about the state's pivot, moves the running
+/// statistics and the number of batches if the state has them, and chooses the pivot of the next
+/// sums. A batch of no elements moves nothing. Every rank that passes the same gets the same bits.
+///
+/// On the CPU call move_far_pivots first, until it is content. On a device, where the host does not
+/// see the sums, take the sums of a first forward twice: the first time call this with the pivot
+/// alone, which moves it to the mean.
+SYNCBN_API void finalize_batch(std::span<const double> sums, const BatchState& state, double eps,
+                               std::optional<double> momentum, DType dtype,
+                               const StatisticsSpans& out, const PhaseOptions& options = {});
+
+/// Writes a hash of the pivot, the running statistics and, unless they are empty, gamma and beta.
+/// Ranks compare it, because these decide how the next sums are taken; where they differ, sums
+/// about different pivots would be added. `digest` is [1], on the state's device.
+SYNCBN_API void state_digest(const BatchState& state, Affine affine, std::uint64_t* digest,
+                             const PhaseOptions& options = {});
 
 }  // namespace syncbn

@@ -42,18 +42,27 @@ inline const float* data_or_null(PositionWeights position_weights) {
   return position_weights.empty() ? nullptr : position_weights.data();
 }
 
+/// Coefficients are what elements are computed with, [C] each.
+struct Coefficients {
+  const double* mean;
+  const double* scale;  ///< gamma * invstd
+  const double* shift;  ///< beta
+};
+inline Coefficients coefficients_of(const channels::StatisticsArrays& statistics) {
+  return {statistics.mean, statistics.scale, statistics.shift};
+}
+
 /// Returns what kernels of a backward need to know of its tensors and of the forward's statistics.
 inline kernels::Upstream upstream_of(const BackwardArguments& arguments,
-                                     const channels::StatisticsArrays& statistics,
-                                     Activation activation) {
+                                     const Coefficients& coefficients, Activation activation) {
   return {.data = arguments.x,
           .source = arguments.in_place ? kernels::Source::output : kernels::Source::input,
           .weight = data_or_null(arguments.position_weights),
           .dy = arguments.dy.data(),
           .y = arguments.y ? arguments.y->data() : nullptr,
-          .mean = statistics.mean,
-          .scale = statistics.scale,
-          .shift = statistics.shift,
+          .mean = coefficients.mean,
+          .scale = coefficients.scale,
+          .shift = coefficients.shift,
           .negative_slope = activation.negative_slope};
 }
 

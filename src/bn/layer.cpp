@@ -21,18 +21,17 @@ void require_pair(const ArrayView& one, const char* name, const ArrayView& other
   if (one.empty() && other.empty()) {
     return;
   }
-  const std::string both = std::string(name) + " and " + other_name;
   if (one.empty() || other.empty()) {
-    throw InvalidArgument("layer '" + layer.identity.name + "': of " + both +
+    throw InvalidArgument("layer '" + layer.identity.name + "': of " + name + " and " + other_name +
                           ", one is the caller's. Give both, or neither.");
   }
   if (!has) {
-    throw InvalidArgument("layer '" + layer.identity.name + "' has no " + both +
-                          " (see its options). Leave them out.");
+    throw InvalidArgument("layer '" + layer.identity.name + "' has no " + name + " and " +
+                          other_name + " (see its options). Leave them out.");
   }
   for (const auto& [array, own_name] : {std::pair(one, name), std::pair(other, other_name)}) {
     require_array(own_name, array, layer.channels, place.device());
-    require_held(own_name, array.data(), place);
+    require_held(own_name, array.data(), place.device());
   }
 }
 
@@ -101,7 +100,7 @@ void Layer::use(const LayerMemory& memory, const Place& place) {
     }
     require_aligned({"num_batches_tracked", memory.num_batches_tracked, sizeof(std::int64_t),
                      alignof(std::int64_t)});
-    require_held("num_batches_tracked", memory.num_batches_tracked, place);
+    require_held("num_batches_tracked", memory.num_batches_tracked, place.device());
     state.num_batches_tracked = memory.num_batches_tracked;
   }
   use_array(memory.weight, state.weight);

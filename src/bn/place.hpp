@@ -25,8 +25,6 @@ class Place {
   // Memory. Work is put on the stream, which means nothing on the CPU.
 
   virtual Device device() const = 0;
-  /// Returns whether the memory can be the device's.
-  virtual bool holds(const void* memory) const = 0;
   virtual std::shared_ptr<void> allocate(std::size_t bytes) const = 0;
   virtual void upload(std::span<const std::byte> from, void* to, CudaStream stream) const = 0;
   virtual void download(const void* from, std::span<std::byte> to, CudaStream stream) const = 0;

@@ -10,6 +10,7 @@
 
 #include "bn/layer.hpp"
 #include "bn/place.hpp"
+#include "cuda/device_buffer.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -64,27 +65,13 @@ void require_channels(const ConstTensorView& x, const Layer& layer) {
   }
 }
 
-void require_held(std::string_view name, const ConstTensorView& tensor, const Place& place) {
-  if (tensor.shape().size() > 0) {
-    bn::require_held(name, tensor.data(), place);
-  }
-}
-
 /// Requires that x is where the layer is.
 void require_here(const ConstTensorView& x, const Layer& layer, const Place& place) {
   if (x.device() != place.device()) {
     refuse(layer, "x is on " + to_string(x.device()) + " (the layer is on " +
                       to_string(place.device()) + "). Give tensors where the layer is.");
   }
-  require_held("x", x, place);
-}
-
-void require_count(PositionWeights position_weights, const ConstTensorView& x) {
-  const auto positions = static_cast<std::size_t>(x.shape().per_channel());
-  if (!position_weights.empty() && position_weights.size() != positions) {
-    throw InvalidArgument("position_weights has " + std::to_string(position_weights.size()) +
-                          " values (x has N*S = " + std::to_string(positions) + " positions)");
-  }
+  require_held("x", x);
 }
 
 void require_own_record(const ForwardNote& note, const Layer& layer) {
@@ -175,7 +162,7 @@ void require_invertible(Activation activation, channels::ConstFloats gamma, std:
   }
 }
 
-void require_array(std::string_view name, const ArrayView& array, std::int64_t channels,
+void require_array(std::string_view name, const ConstArrayView& array, std::int64_t channels,
                    Device device) {
   if (channels < 1 || array.size() != channels || array.data() == nullptr) {
     throw InvalidArgument(std::string(name) + " has " + std::to_string(array.size()) + " values" +
@@ -190,11 +177,24 @@ void require_array(std::string_view name, const ArrayView& array, std::int64_t c
   require_aligned({name, array.data(), static_cast<std::size_t>(channels) * bytes, bytes});
 }
 
-void require_held(std::string_view name, const void* memory, const Place& place) {
-  if (!place.holds(memory)) {
-    throw InvalidArgument(std::string(name) + " is not in the memory of " +
-                          to_string(place.device()) +
+void require_count(PositionWeights position_weights, const ConstTensorView& x) {
+  const auto positions = static_cast<std::size_t>(x.shape().per_channel());
+  if (!position_weights.empty() && position_weights.size() != positions) {
+    throw InvalidArgument("position_weights has " + std::to_string(position_weights.size()) +
+                          " values (x has N*S = " + std::to_string(positions) + " positions)");
+  }
+}
+
+void require_held(std::string_view name, const void* memory, Device device) {
+  if (!device.is_cpu() && !cuda::is_memory_of(device.index(), memory)) {
+    throw InvalidArgument(std::string(name) + " is not in the memory of " + to_string(device) +
                           " (though its view says so). Copy it there, and pass that copy.");
+  }
+}
+
+void require_held(std::string_view name, const ConstTensorView& tensor) {
+  if (tensor.shape().size() > 0) {
+    require_held(name, tensor.data(), tensor.device());
   }
 }
 
@@ -203,17 +203,17 @@ void validate(const ForwardArguments& arguments, const Layer& layer, const Place
   require_channels(x, layer);
   require_here(x, layer, place);
   require_like_x(x, arguments.y, "y");
-  require_held("y", arguments.y, place);
+  require_held("y", arguments.y);
   if (arguments.residual) {
     require_like_x(x, *arguments.residual, "residual");
-    require_held("residual", *arguments.residual, place);
+    require_held("residual", *arguments.residual);
     if (arguments.in_place) {
       refuse(layer,
              "a residual in place (the input cannot be recovered from a sum). Call forward.");
     }
   }
   if (!arguments.position_weights.empty()) {
-    require_held("position_weights", arguments.position_weights.data(), place);
+    require_held("position_weights", arguments.position_weights.data(), place.device());
   }
   require_count(arguments.position_weights, x);
   require_sound(memory_of(arguments));
@@ -232,16 +232,16 @@ void validate(const BackwardArguments& arguments, const Layer& layer, const Plac
   require_here(x, layer, place);
   require_like_x(x, arguments.dy, "dy");
   require_like_x(x, arguments.dx, "dx");
-  require_held("dy", arguments.dy, place);
-  require_held("dx", arguments.dx, place);
+  require_held("dy", arguments.dy);
+  require_held("dx", arguments.dx);
   if (arguments.dresidual) {
     require_like_x(x, *arguments.y, "y");
     require_like_x(x, *arguments.dresidual, "dresidual");
-    require_held("y", *arguments.y, place);
-    require_held("dresidual", *arguments.dresidual, place);
+    require_held("y", *arguments.y);
+    require_held("dresidual", *arguments.dresidual);
   }
   if (!arguments.position_weights.empty()) {
-    require_held("position_weights", arguments.position_weights.data(), place);
+    require_held("position_weights", arguments.position_weights.data(), place.device());
   }
   require_count(arguments.position_weights, x);
   require_sound(memory_of(arguments));

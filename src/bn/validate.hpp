@@ -35,10 +35,14 @@ void require_slope(Activation activation);
 /// at least the smallest normal float, so that their inverses are floats. `gamma` is null for 1.
 void require_invertible(Activation activation, channels::ConstFloats gamma, std::int64_t channels);
 /// Requires that the array has one value for each channel, is aligned to them, and on the device.
-void require_array(std::string_view name, const ArrayView& array, std::int64_t channels,
+void require_array(std::string_view name, const ConstArrayView& array, std::int64_t channels,
                    Device device);
-/// Requires that memory whose view says that it is on the place's device can be there.
-void require_held(std::string_view name, const void* memory, const Place& place);
+/// Requires that there are no weights, or one for each position of x.
+void require_count(PositionWeights position_weights, const ConstTensorView& x);
+/// Requires that memory that is said to be the device's can be.
+void require_held(std::string_view name, const void* memory, Device device);
+/// Does that for the tensor's own device, unless the tensor is empty.
+void require_held(std::string_view name, const ConstTensorView& tensor);
 
 /// Requires that the arguments fit the layer and each other. The values of weights are not looked
 /// at.

@@ -29,24 +29,6 @@ Layout to_layout(syncbn_layout layout) {
   throw_unknown("syncbn_layout", layout);
 }
 
-/// Returns what calls the program's functions; empty if it has none.
-std::function<std::shared_ptr<void>(std::size_t)> to_allocate(const syncbn_options& options) {
-  if ((options.allocate == nullptr) != (options.release == nullptr)) {
-    throw InvalidArgument("options.allocate and options.release go together (both, or both NULL)");
-  }
-  if (options.allocate == nullptr) {
-    return {};
-  }
-  return [allocate = options.allocate, release = options.release,
-          user = options.user](std::size_t bytes) {
-    void* const memory = allocate(bytes, user);
-    if (memory == nullptr) {
-      throw std::bad_alloc();
-    }
-    return std::shared_ptr<void>(memory, [release, user](void* given) { release(given, user); });
-  };
-}
-
 }  // namespace
 
 DType to_dtype(syncbn_dtype dtype) {
@@ -68,6 +50,30 @@ Device to_device(syncbn_device device) {
     throw_unknown("syncbn_device", device);
   }
   return device == SYNCBN_ON_CPU ? Device::cpu() : Device::cuda(device - SYNCBN_ON_CUDA(0));
+}
+
+std::function<std::shared_ptr<void>(std::size_t)> to_allocate(
+    void* (*allocate)(std::size_t bytes, void* user), void (*release)(void* memory, void* user),
+    void* user) {
+  if ((allocate == nullptr) != (release == nullptr)) {
+    throw InvalidArgument("allocate and release go together (both, or both NULL)");
+  }
+  if (allocate == nullptr) {
+    return {};
+  }
+  return [=](std::size_t bytes) {
+    void* const memory = allocate(bytes, user);
+    if (memory == nullptr) {
+      throw std::bad_alloc();
+    }
+    return std::shared_ptr<void>(memory, [release, user](void* given) { release(given, user); });
+  };
+}
+
+std::optional<double> to_momentum(double momentum) {
+  return momentum == static_cast<double>(SYNCBN_AVERAGE_OF_ALL_BATCHES)
+             ? std::nullopt
+             : std::optional<double>(momentum);
 }
 
 Backend to_backend(syncbn_backend backend) {
@@ -115,10 +121,7 @@ LayerOptions to_options(const syncbn_options* given) {
   BatchNormOptions result;
   result.name = options.name;
   result.eps = options.eps;
-  result.momentum = options.momentum;
-  if (options.momentum == static_cast<double>(SYNCBN_AVERAGE_OF_ALL_BATCHES)) {
-    result.momentum.reset();
-  }
+  result.momentum = to_momentum(options.momentum);
   result.affine = options.affine != 0;
   result.track_running_stats = options.track_running_stats != 0;
   result.activation = {options.negative_slope};
@@ -129,7 +132,7 @@ LayerOptions to_options(const syncbn_options* given) {
       options.exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
   result.backend = to_backend(options.backend);
   result.compare_parameters = options.compare_parameters != 0;
-  return {result, {.allocate = to_allocate(options)}};
+  return {result, {.allocate = to_allocate(options.allocate, options.release, options.user)}};
 }
 
 Deadlines to_deadlines(double seconds) {

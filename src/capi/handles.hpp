@@ -2,6 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
 #include <optional>
 
 #include "syncbn/batch_norm.hpp"
@@ -24,6 +27,10 @@ struct syncbn_forward_record {
   syncbn::ForwardRecord record;
 };
 
+struct syncbn_scratch {
+  syncbn::Scratch scratch;
+};
+
 namespace syncbn::capi {
 
 // These functions turn the C enums and structs into ours. Each throws InvalidArgument for what is
@@ -37,6 +44,12 @@ TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
 SYNCBN_INTERNAL_API Deadlines to_deadlines(double seconds);
 Device to_device(syncbn_device device);
+
+/// Returns what calls the program's functions; empty if both are NULL.
+std::function<std::shared_ptr<void>(std::size_t)> to_allocate(
+    void* (*allocate)(std::size_t bytes, void* user), void (*release)(void* memory, void* user),
+    void* user);
+std::optional<double> to_momentum(double momentum);
 
 /// Holds what a C program's options say.
 struct LayerOptions {

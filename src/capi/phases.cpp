@@ -4,14 +4,16 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
-#include <vector>
+#include <string>
 
 #include "syncbn/error.hpp"
 
 #include "capi/guarded.hpp"
 #include "capi/handles.hpp"
+#include "capi/structs.hpp"
 
 using namespace syncbn;
 using capi::guarded;
@@ -23,29 +25,81 @@ using capi::to_weight;
 
 namespace {
 
+/// Returns `channels`, of which there can be so many.
+std::size_t to_length(std::int64_t channels) {
+  if (channels < 1 || channels > Shape::most_channels) {
+    throw InvalidArgument(std::to_string(channels) + " channels (at least 1 and at most 2^40)");
+  }
+  return static_cast<std::size_t>(channels);
+}
+
 std::size_t channels_of(const TensorView& x) {
   return static_cast<std::size_t>(x.shape().c);
 }
 
-Affine to_affine(const double* gamma, const double* beta, std::size_t channels) {
-  if ((gamma == nullptr) != (beta == nullptr)) {
-    throw InvalidArgument("gamma and beta go together (both, or both NULL)");
-  }
-  if (gamma == nullptr) {
-    return {};
-  }
-  return {to_span(gamma, channels, "gamma"), to_span(beta, channels, "beta")};
+/// Takes data that are NULL for none.
+ConstArrayView to_array(const syncbn_array& array, std::int64_t channels, Device device) {
+  return array.data == nullptr
+             ? ConstArrayView()
+             : ConstArrayView(array.data, capi::to_dtype(array.dtype), channels, device);
+}
+ArrayView to_written_array(const syncbn_array& array, std::int64_t channels, Device device) {
+  return array.data == nullptr
+             ? ArrayView()
+             : ArrayView(array.data, capi::to_dtype(array.dtype), channels, device);
 }
 
-Statistics to_statistics(const double* mean, const double* invstd, std::size_t channels) {
-  const auto assign = [&](std::vector<double>& to, const double* from, const char* name) {
-    const std::span<const double> values = to_span(from, channels, name);
-    to.assign(values.begin(), values.end());
-  };
-  Statistics statistics;
-  assign(statistics.mean, mean, "mean");
-  assign(statistics.invstd, invstd, "invstd");
-  return statistics;
+PhaseOptions to_options(const syncbn_phase_options* given) {
+  if (given == nullptr) {
+    return {};
+  }
+  const syncbn_phase_options options =
+      capi::read_struct(given, "options", syncbn_phase_options SYNCBN_PHASE_OPTIONS_INIT);
+  return {.stream = options.stream,
+          .scratch = options.scratch == nullptr ? nullptr : &options.scratch->scratch,
+          .backend = to_backend(options.backend)};
+}
+
+syncbn_pass read_pass(const syncbn_pass* pass) {
+  return capi::read_struct(pass, "pass", syncbn_pass SYNCBN_PASS_INIT);
+}
+
+Affine to_affine(const syncbn_pass& pass, const TensorView& x) {
+  if ((pass.gamma.data == nullptr) != (pass.beta.data == nullptr)) {
+    throw InvalidArgument("gamma and beta go together (both, or neither)");
+  }
+  return {to_array(pass.gamma, x.shape().c, x.device()),
+          to_array(pass.beta, x.shape().c, x.device())};
+}
+
+StatisticsView to_statistics(const syncbn_pass& pass, const TensorView& x) {
+  return {to_span(pass.mean, channels_of(x), "mean"),
+          to_span(pass.invstd, channels_of(x), "invstd")};
+}
+
+BackwardContext to_context(const syncbn_pass& pass, const TensorView& x) {
+  return {.x = x,
+          .dy = to_view(pass.dy, "dy"),
+          .statistics = to_statistics(pass, x),
+          .affine = to_affine(pass, x),
+          .activation = {pass.negative_slope},
+          .y = to_optional_view(pass.y, "y"),
+          .position_weights = to_weight(pass.position_weights, x)};
+}
+
+BatchState to_state(const syncbn_batch_state* given) {
+  const syncbn_batch_state state =
+      capi::read_struct(given, "state", syncbn_batch_state SYNCBN_BATCH_STATE_INIT);
+  const std::size_t length = to_length(state.channels);
+  const Device device = capi::to_device(state.device);
+  const bool tracked = state.running_mean.data != nullptr;
+  return {.pivot = to_span(state.pivot, length, "pivot"),
+          .running_mean = to_written_array(state.running_mean, state.channels, device),
+          .running_var = to_written_array(state.running_var, state.channels, device),
+          .start_mean = to_span(state.start_mean, tracked ? length : 0, "start_mean"),
+          .start_var = to_span(state.start_var, tracked ? length : 0, "start_var"),
+          .num_batches_tracked = state.num_batches_tracked,
+          .device = device};
 }
 
 template <class T>
@@ -73,12 +127,26 @@ size_t syncbn_sums_length(int64_t channels) {
   return channels < 1 || channels > Shape::most_channels ? 0 : sums_length(channels);
 }
 
+syncbn_status syncbn_scratch_new(void* (*allocate)(size_t bytes, void* user),
+                                 void (*release)(void* memory, void* user), void* user,
+                                 syncbn_scratch** out) {
+  return guarded([&] {
+    capi::require(out, "out");
+    *out = new syncbn_scratch{Scratch(capi::to_allocate(allocate, release, user))};
+  });
+}
+
+void syncbn_scratch_free(syncbn_scratch* scratch) {
+  delete scratch;
+}
+
 syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* position_weights,
-                                  const double* pivot, double* sums, syncbn_backend backend) {
+                                  const double* pivot, double* sums,
+                                  const syncbn_phase_options* options) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
     forward_sums(view, to_span(pivot, channels_of(view), "pivot"), to_sums(sums, view),
-                 to_weight(position_weights, view), to_backend(backend));
+                 to_weight(position_weights, view), to_options(options));
   });
 }
 
@@ -86,13 +154,9 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivo
                               syncbn_dtype dtype, double* mean, double* var, double* invstd,
                               double* count, int* again) {
   return guarded([&] {
-    const std::size_t length = syncbn_sums_length(channels);
-    if (length == 0) {
-      throw InvalidArgument(std::to_string(channels) + " channels (at least 1 and at most 2^40)");
-    }
-    const auto c = static_cast<std::size_t>(channels);
+    const std::size_t c = to_length(channels);
     const DType type = capi::to_dtype(dtype);
-    const std::span<const double> summed = to_span(sums, length, "sums");
+    const std::span<const double> summed = to_span(sums, sums_length(channels), "sums");
     const std::span<double> about = to_span(pivot, c, "pivot");
     require_apart(std::array{to_span(mean, c, "mean"), to_span(var, c, "var"),
                              to_span(invstd, c, "invstd"), to_span(count, 1, "count"), about});
@@ -115,56 +179,93 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivo
   });
 }
 
-syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* position_weights,
-                               const double* mean, const double* invstd, const double* gamma,
-                               const double* beta, double negative_slope,
-                               const syncbn_tensor* residual, const syncbn_tensor* y,
-                               syncbn_backend backend) {
+syncbn_status syncbn_normalize(const syncbn_tensor* x, const syncbn_pass* pass,
+                               const syncbn_tensor* y, const syncbn_phase_options* options) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
-    normalize(view, to_statistics(mean, invstd, channels_of(view)),
-              to_affine(gamma, beta, channels_of(view)), {negative_slope},
-              to_optional_view(residual, "residual"), to_view(y, "y"),
-              to_weight(position_weights, view), to_backend(backend));
+    const syncbn_pass of = read_pass(pass);
+    normalize(view, to_statistics(of, view), to_affine(of, view), {of.negative_slope},
+              to_optional_view(of.residual, "residual"), to_view(y, "y"),
+              to_weight(of.position_weights, view), to_options(options));
   });
 }
 
-syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                   const float* position_weights, const double* mean,
-                                   const double* invstd, const double* gamma, const double* beta,
-                                   double negative_slope, const syncbn_tensor* y, double* sums,
-                                   syncbn_backend backend) {
+syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_pass* pass, double* sums,
+                                   const syncbn_phase_options* options) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
-    const Statistics statistics = to_statistics(mean, invstd, channels_of(view));
-    backward_sums({.x = view,
-                   .dy = to_view(dy, "dy"),
-                   .statistics = statistics,
-                   .affine = to_affine(gamma, beta, channels_of(view)),
-                   .activation = {negative_slope},
-                   .y = to_optional_view(y, "y"),
-                   .position_weights = to_weight(position_weights, view)},
-                  to_sums(sums, view), to_backend(backend));
+    backward_sums(to_context(read_pass(pass), view), to_sums(sums, view), to_options(options));
   });
 }
 
-syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                    const float* position_weights, const double* mean,
-                                    const double* invstd, const double* gamma, const double* beta,
-                                    double negative_slope, const syncbn_tensor* y,
+syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_pass* pass,
                                     const double* sums, const syncbn_tensor* dx,
-                                    const syncbn_tensor* dresidual, syncbn_backend backend) {
+                                    const syncbn_tensor* dresidual,
+                                    const syncbn_phase_options* options) {
   return guarded([&] {
     const TensorView view = to_view(x, "x");
-    const Statistics statistics = to_statistics(mean, invstd, channels_of(view));
-    input_gradient({.x = view,
-                    .dy = to_view(dy, "dy"),
-                    .statistics = statistics,
-                    .affine = to_affine(gamma, beta, channels_of(view)),
-                    .activation = {negative_slope},
-                    .y = to_optional_view(y, "y"),
-                    .position_weights = to_weight(position_weights, view)},
-                   to_sums(sums, view), to_view(dx, "dx"), to_optional_view(dresidual, "dresidual"),
-                   to_backend(backend));
+    input_gradient(to_context(read_pass(pass), view), to_sums(sums, view), to_view(dx, "dx"),
+                   to_optional_view(dresidual, "dresidual"), to_options(options));
+  });
+}
+
+syncbn_status syncbn_add_parameter_gradients(int64_t channels, const double* sums,
+                                             const double* invstd, syncbn_array weight_grad,
+                                             syncbn_array bias_grad, syncbn_device device,
+                                             const syncbn_phase_options* options) {
+  return guarded([&] {
+    const std::size_t length = to_length(channels);
+    const Device on = capi::to_device(device);
+    add_parameter_gradients(to_span(sums, sums_length(channels), "sums"),
+                            to_span(invstd, length, "invstd"),
+                            to_written_array(weight_grad, channels, on),
+                            to_written_array(bias_grad, channels, on), to_options(options));
+  });
+}
+
+syncbn_status syncbn_expect_batch(const syncbn_batch_state* state, double momentum,
+                                  syncbn_dtype dtype, const syncbn_phase_options* options) {
+  return guarded([&] {
+    expect_batch(to_state(state), capi::to_momentum(momentum), capi::to_dtype(dtype),
+                 to_options(options));
+  });
+}
+
+syncbn_status syncbn_move_far_pivots(int64_t channels, const double* sums, double* pivot,
+                                     double eps, syncbn_dtype dtype, int* any) {
+  return guarded([&] {
+    const std::size_t length = to_length(channels);
+    capi::require(any, "any");
+    *any = move_far_pivots(to_span(sums, sums_length(channels), "sums"),
+                           to_span(pivot, length, "pivot"), eps, capi::to_dtype(dtype))
+               ? 1
+               : 0;
+  });
+}
+
+syncbn_status syncbn_finalize_batch(const double* sums, const syncbn_batch_state* state, double eps,
+                                    double momentum, syncbn_dtype dtype, double* mean, double* var,
+                                    double* invstd, double* count,
+                                    const syncbn_phase_options* options) {
+  return guarded([&] {
+    const BatchState of = to_state(state);
+    const std::size_t length = of.pivot.size();
+    capi::require(count, "count");
+    finalize_batch(to_span(sums, 2 * length + 1, "sums"), of, eps, capi::to_momentum(momentum),
+                   capi::to_dtype(dtype),
+                   {to_span(mean, length, "mean"), to_span(var, length, "var"),
+                    to_span(invstd, length, "invstd"), count},
+                   to_options(options));
+  });
+}
+
+syncbn_status syncbn_state_digest(const syncbn_batch_state* state, syncbn_array gamma,
+                                  syncbn_array beta, uint64_t* digest,
+                                  const syncbn_phase_options* options) {
+  return guarded([&] {
+    const BatchState of = to_state(state);
+    const auto channels = static_cast<std::int64_t>(of.pivot.size());
+    state_digest(of, {to_array(gamma, channels, of.device), to_array(beta, channels, of.device)},
+                 digest, to_options(options));
   });
 }

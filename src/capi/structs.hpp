@@ -53,6 +53,23 @@ struct FirstVersion<syncbn_layer_memory> {
   static constexpr const char* initializer = "SYNCBN_LAYER_MEMORY_INIT";
 };
 template <>
+struct FirstVersion<syncbn_phase_options> {
+  static constexpr std::size_t size =
+      offsetof(syncbn_phase_options, backend) + sizeof(syncbn_phase_options::backend);
+  static constexpr const char* initializer = "SYNCBN_PHASE_OPTIONS_INIT";
+};
+template <>
+struct FirstVersion<syncbn_pass> {
+  static constexpr std::size_t size = offsetof(syncbn_pass, y) + sizeof(syncbn_pass::y);
+  static constexpr const char* initializer = "SYNCBN_PASS_INIT";
+};
+template <>
+struct FirstVersion<syncbn_batch_state> {
+  static constexpr std::size_t size =
+      offsetof(syncbn_batch_state, device) + sizeof(syncbn_batch_state::device);
+  static constexpr const char* initializer = "SYNCBN_BATCH_STATE_INIT";
+};
+template <>
 struct FirstVersion<syncbn_state> {
   static constexpr std::size_t size =
       offsetof(syncbn_state, num_batches_tracked) + sizeof(syncbn_state::num_batches_tracked);

@@ -78,6 +78,17 @@ struct SetAffine {
   }
 };
 
+/// Sets scale and shift for the statistics of a batch.
+struct SetAffineOfBatch {
+  ChannelRange range;
+  const double* invstd;
+  SetAffine<> affine;
+
+  SYNCBN_HOST_DEVICE ChannelRange channels() const { return range; }
+  SYNCBN_HOST_DEVICE void once() const {}
+  SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const { affine.of_channel(c, invstd[c]); }
+};
+
 /// Takes running statistics for those of a batch, which has no count then.
 struct TakeRunningStatistics {
   ChannelRange range;

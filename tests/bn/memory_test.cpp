@@ -281,8 +281,9 @@ TEST(MemoryOfPhases, OfPivotAndSumsIsAligned) {
   EXPECT_THROW(forward_sums(as_tensor(x), {doubles, 4}, of.sums), InvalidArgument);
   EXPECT_THROW(forward_sums(as_tensor(x), of.pivot, {doubles, 9}), InvalidArgument);
   EXPECT_THROW(finalize({doubles, 9}, of.pivot, 1e-5, of.statistics), InvalidArgument);
-  EXPECT_THROW(normalize(as_tensor(x), of.statistics, {{doubles, 4}, {doubles, 4}}, {},
-                         std::nullopt, as_tensor(x)),
+  EXPECT_THROW(normalize(as_tensor(x), of.statistics,
+                         {std::span<const double>(doubles, 4), std::span<const double>(doubles, 4)},
+                         {}, std::nullopt, as_tensor(x)),
                InvalidArgument);
 }
 

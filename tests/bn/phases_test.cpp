@@ -2,13 +2,21 @@
 //
 // The phases with the host's own all-reduce give the bits of the layer.
 
+#include <bit>
+#include <cmath>
+#include <cstdint>
 #include <limits>
+#include <span>
+#include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
 
+#include "bn/place_of_test.hpp"
+#include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
 
@@ -65,6 +73,154 @@ TEST(Phases, WithAnAllReduceInBetweenAreTheLayer) {
       }
     }
   });
+}
+
+class PhasesAt : public testing::TestWithParam<test::PlaceKind> {
+ protected:
+  void SetUp() override {
+    if (const std::string why = test::why_not(GetParam()); !why.empty()) {
+      GTEST_SKIP() << why;
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, PhasesAt, testing::ValuesIn(test::places()),
+                         [](const auto& of) { return test::name_of(of.param); });
+
+/// What a program with its own all-reduce keeps from batch to batch.
+struct Kept {
+  test::PlacedDoubles pivot, running_mean, running_var, start_mean, start_var, batches;
+
+  Kept(const test::PlaceOfTest& place, std::size_t channels)
+      : pivot(place, channels),
+        running_mean(place, channels),
+        running_var(place, channels, 1),
+        start_mean(place, channels),
+        start_var(place, channels, 1),
+        batches(place, 1) {}
+
+  BatchState state(Device device) const {
+    return {.pivot = pivot,
+            .running_mean = ArrayView(running_mean.get(), device),
+            .running_var = ArrayView(running_var.get(), device),
+            .start_mean = start_mean,
+            .start_var = start_var,
+            .num_batches_tracked = reinterpret_cast<std::int64_t*>(batches.get().data()),
+            .device = device};
+  }
+};
+
+TEST_P(PhasesAt, GiveTheLayersBitsWithItsDecisions) {
+  test::on_ranks([](const Communicator& ranks) {
+    const test::PlaceOfTest place(GetParam(), ranks);
+    const Shape shape{3, 5, 7};
+    const auto c = static_cast<std::size_t>(shape.c);
+    BatchNorm layer = place.layer(shape.c, {.activation = Activation::leaky_relu()});
+    ForwardRecord record;
+    Kept kept(place, c);
+    const BatchState state = kept.state(place.device());
+    test::PlacedDoubles sums(place, sums_length(shape.c));
+    test::PlacedDoubles mean(place, c), var(place, c), invstd(place, c), count(place, 1);
+    test::PlacedDoubles weight_grad(place, c), bias_grad(place, c), digest(place, 1);
+    const StatisticsSpans out{mean, var, invstd, count.get().data()};
+    Scratch scratch;
+    const PhaseOptions options{.scratch = &scratch};
+    expect_batch(state, 0.1, DType::f32, options);
+    for (std::uint64_t step = 0; step < 4; ++step) {
+      const auto drawn = [&](std::uint64_t seed, double at) {
+        return Tensor::normal(DType::f32, shape, Layout::channels_first, 10 * step + seed, at, 1,
+                              3 * ranks.rank());
+      };
+      test::PlacedTensor x(place, drawn(1, step == 2 ? 1e4 : 0.5)), dy(place, drawn(2, 0.1));
+      test::PlacedTensor y(place, drawn(3, 0)), layer_y(place, drawn(3, 0));
+      test::PlacedTensor dx(place, drawn(4, 0)), layer_dx(place, drawn(4, 0));
+      layer.forward(x.view(), layer_y.view(), record);
+      layer.backward(record, x.view(), dy.view(), layer_dx.view());
+
+      const auto take_sums = [&] {
+        forward_sums(x.view(), kept.pivot, sums, {}, options);
+        place.all_reduce(sums);
+      };
+      if (!place.device().is_cpu() && step == 0) {
+        take_sums();
+        finalize_batch(sums, {.pivot = kept.pivot, .device = place.device()}, 1e-5, 0.1, DType::f32,
+                       out, options);
+      }
+      take_sums();
+      while (place.device().is_cpu() && move_far_pivots(sums, kept.pivot, 1e-5, DType::f32)) {
+        take_sums();
+      }
+      finalize_batch(sums, state, 1e-5, 0.1, DType::f32, out, options);
+      const StatisticsView statistics(mean, invstd);
+      normalize(x.view(), statistics, {}, Activation::leaky_relu(), std::nullopt, y.view(), {},
+                options);
+      const BackwardContext context{.x = x.view(),
+                                    .dy = dy.view(),
+                                    .statistics = statistics,
+                                    .activation = Activation::leaky_relu()};
+      backward_sums(context, sums, options);
+      add_parameter_gradients(sums, invstd, ArrayView(weight_grad.get(), place.device()),
+                              ArrayView(bias_grad.get(), place.device()), options);
+      place.all_reduce(sums);
+      input_gradient(context, sums, dx.view(), std::nullopt, options);
+      EXPECT_EQ(y.fetch(), layer_y.fetch()) << step;
+      EXPECT_EQ(dx.fetch(), layer_dx.fetch()) << step;
+      EXPECT_EQ(kept.running_mean.fetch(), place.fetch(layer.running_mean())) << step;
+      EXPECT_EQ(kept.running_var.fetch(), place.fetch(layer.running_var())) << step;
+      EXPECT_EQ(weight_grad.fetch(), place.fetch(layer.weight_grad())) << step;
+      EXPECT_EQ(bias_grad.fetch(), place.fetch(layer.bias_grad())) << step;
+      EXPECT_EQ(count.fetch()[0], 21.0 * ranks.size());
+    }
+    // The digest is that of all ranks, and another after a bit of the state has changed.
+    const auto digested = [&] {
+      auto* const written = reinterpret_cast<std::uint64_t*>(digest.get().data());
+      state_digest(state, {ConstArrayView(weight_grad.get(), place.device())}, written, options);
+      return std::bit_cast<std::uint64_t>(digest.fetch()[0]);
+    };
+    const std::uint64_t before = digested();
+    EXPECT_EQ(digested(), before);
+    const std::vector<double> other = {std::nextafter(kept.pivot.fetch()[0], 9e9)};
+    place.upload(std::as_bytes(std::span(other)), kept.pivot.get().data());
+    EXPECT_NE(digested(), before);
+  });
+}
+
+TEST_P(PhasesAt, RefuseArraysThatDoNotFit) {
+  const test::PlaceOfTest place(GetParam(), Communicator::self());
+  const Tensor drawn = Tensor::normal(DType::f32, {2, 3, 4}, Layout::channels_first, 1);
+  test::PlacedTensor x(place, drawn), y(place, drawn);
+  test::PlacedDoubles pivot(place, 3), sums(place, 7), three(place, 3), two(place, 2),
+      one(place, 1);
+  const StatisticsView statistics(three, three);
+  const auto refusal = [](const auto& call) { return test::failure_of<InvalidArgument>(call); };
+  EXPECT_NE(refusal([&] { forward_sums(x.view(), two, sums); }), "");
+  EXPECT_NE(refusal([&] { forward_sums(x.view(), pivot, sums.get().first(6)); }), "");
+  EXPECT_NE(refusal([&] { forward_sums(x.view(), sums.get().first(3), sums); }), "");
+  const Device elsewhere = place.device().is_cpu() ? Device::cuda(0) : Device::cpu();
+  const ConstArrayView gamma(three.get(), elsewhere);
+  EXPECT_THAT(
+      refusal([&] {
+        normalize(x.view(), statistics, {gamma, gamma}, Activation::none, std::nullopt, y.view());
+      }),
+      testing::HasSubstr("gamma is on"));
+  const BatchState half{.pivot = pivot,
+                        .running_mean = ArrayView(three.get(), place.device()),
+                        .device = place.device()};
+  const StatisticsSpans out{three, three, three, one.get().data()};
+  EXPECT_NE(refusal([&] { finalize_batch(sums, half, 1e-5, 0.1, DType::f32, out); }), "");
+  const BatchState alone{.pivot = pivot, .device = place.device()};
+  EXPECT_NE(refusal([&] { expect_batch(alone, 0.1, DType::f32); }), "");
+  EXPECT_NE(refusal([&] { finalize_batch(sums, alone, 1e-5, 1.5, DType::f32, out); }), "");
+  EXPECT_NE(
+      refusal([&] {
+        finalize_batch(sums, alone, 1e-5, 0.1, DType::f32, {three, two, three, one.get().data()});
+      }),
+      "");
+  EXPECT_NE(refusal([&] { state_digest(alone, {}, nullptr); }), "");
+  if (!place.device().is_cpu()) {
+    const std::vector<double> hosts(3, 1.0);
+    EXPECT_THAT(refusal([&] { forward_sums(x.view(), hosts, sums); }),
+                testing::HasSubstr("pivot is not in the memory of cuda:0"));
+  }
 }
 
 TEST(Phases, RefuseLengthsThatDoNotFit) {

@@ -51,6 +51,15 @@ class PlaceOfTest {
                    : BatchNorm(channels, ranks_, options, memory);
   }
 
+  /// Collective. Sums values in the place's memory over the ranks.
+  void all_reduce(std::span<double> values) const {
+    if (device_) {
+      device_->all_reduce(values.data(), values.size(), nullptr);
+    } else {
+      ranks_.all_reduce(values);
+    }
+  }
+
   std::shared_ptr<void> allocate(std::size_t bytes) const {
     if (device_) {
       const auto buffer = std::make_shared<cuda::DeviceBuffer>(bytes);
@@ -109,6 +118,26 @@ class PlacedTensor {
 
   const PlaceOfTest& place_;
   Tensor tensor_;
+  std::shared_ptr<void> memory_;
+};
+
+/// Doubles in the memory of a place.
+class PlacedDoubles {
+ public:
+  PlacedDoubles(const PlaceOfTest& place, std::size_t count, double value = 0)
+      : place_(place), count_(count), memory_(place.allocate(count * sizeof(double))) {
+    const std::vector<double> values(count, value);
+    place.upload(std::as_bytes(std::span(values)), memory_.get());
+  }
+
+  operator std::span<double>() const { return get(); }
+  operator std::span<const double>() const { return get(); }
+  std::span<double> get() const { return {static_cast<double*>(memory_.get()), count_}; }
+  std::vector<double> fetch() const { return place_.fetch(get()); }
+
+ private:
+  const PlaceOfTest& place_;
+  std::size_t count_;
   std::shared_ptr<void> memory_;
 };
 

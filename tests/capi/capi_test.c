@@ -199,17 +199,20 @@ static void the_phases_are_the_layer(void) {
   syncbn_tensor tlayer_y = tensor(layer_y, N), tlayer_dx = tensor(layer_dx, N);
 
   EXPECT(syncbn_sums_length(C) == 2 * C + 1);
-  EXPECT_OK(syncbn_forward_sums(&tx, NULL, pivot, sums, SYNCBN_CPU));
+  EXPECT_OK(syncbn_forward_sums(&tx, NULL, pivot, sums, NULL));
   EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, &again));
   EXPECT(again == 1); /* a mean of 1e4 is far from a pivot of 0 */
-  EXPECT_OK(syncbn_forward_sums(&tx, NULL, pivot, sums, SYNCBN_CPU));
+  EXPECT_OK(syncbn_forward_sums(&tx, NULL, pivot, sums, NULL));
   EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, NULL));
   EXPECT(count == N * S);
-  EXPECT_OK(syncbn_normalize(&tx, NULL, mean, invstd, NULL, NULL, 0, NULL, &ty, SYNCBN_CPU));
-  EXPECT_OK(
-      syncbn_backward_sums(&tx, &ty, NULL, mean, invstd, NULL, NULL, 0, NULL, sums, SYNCBN_CPU));
-  EXPECT_OK(syncbn_input_gradient(&tx, &ty, NULL, mean, invstd, NULL, NULL, 0, NULL, sums, &tdx,
-                                  NULL, SYNCBN_CPU));
+  syncbn_pass pass = SYNCBN_PASS_INIT;
+  pass.mean = mean;
+  pass.invstd = invstd;
+  pass.negative_slope = 0;
+  EXPECT_OK(syncbn_normalize(&tx, &pass, &ty, NULL));
+  pass.dy = &ty;
+  EXPECT_OK(syncbn_backward_sums(&tx, &pass, sums, NULL));
+  EXPECT_OK(syncbn_input_gradient(&tx, &pass, sums, &tdx, NULL, NULL));
 
   syncbn_communicator* self = NULL;
   syncbn_batch_norm* layer = NULL;
@@ -227,7 +230,7 @@ static void the_phases_are_the_layer(void) {
   EXPECT(syncbn_batch_norm_pivot_retries(layer) == 1);
   EXPECT(*syncbn_batch_norm_num_batches_tracked(layer) == 1);
   EXPECT(syncbn_batch_norm_bias_grad(layer)[0] > 0);
-  syncbn_batch_norm_zero_grad(layer, NULL);
+  EXPECT_OK(syncbn_batch_norm_zero_grad(layer, NULL));
   EXPECT(syncbn_batch_norm_bias_grad(layer)[0] == 0);
   syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);

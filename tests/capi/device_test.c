@@ -231,6 +231,33 @@ static void what_is_wrong_is_refused(void) {
   syncbn_device_communicator_free(self);
 }
 
+/* A framework's collective for a single rank of a group: nothing to add. */
+static int alone(double* values, size_t count, syncbn_cuda_stream on, void* user) {
+  (void)values;
+  (void)count;
+  (void)on;
+  ++*(int*)user;
+  return 0;
+}
+
+static void a_framework_brings_its_collective(void) {
+  int calls = 0;
+  syncbn_communicator* host = NULL;
+  syncbn_device_communicator* group = NULL;
+  EXPECT_OK(syncbn_communicator_self(&host));
+  EXPECT(syncbn_device_communicator_custom(host, NULL, NULL, &calls, 5, &group) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_device_communicator_custom(host, alone, NULL, &calls, 5, &group));
+  EXPECT(syncbn_device_communicator_device(group) == SYNCBN_ON_CUDA(0));
+  EXPECT(syncbn_device_communicator_device(NULL) == SYNCBN_ON_CPU);
+  double value = 3;
+  double* values = on_device(&value, sizeof value);
+  EXPECT_OK(syncbn_device_communicator_all_reduce(group, values, 1, stream));
+  EXPECT(calls == 0); /* it is not called in a group of one */
+  syncbn_device_communicator_free(group);
+  syncbn_communicator_free(host);
+}
+
 int main(void) {
   if (strlen(why_no_device()) != 0) {
     puts(why_no_device());
@@ -242,6 +269,7 @@ int main(void) {
   state_goes_from_the_device_to_the_host_and_back();
   sums_are_of_the_device();
   what_is_wrong_is_refused();
+  a_framework_brings_its_collective();
   puts("passed");
   return 0;
 }

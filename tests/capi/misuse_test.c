@@ -68,10 +68,12 @@ static void memory_that_overlaps_or_is_not_aligned_is_refused(void) {
   EXPECT(strstr(syncbn_last_error(), "x: ") != NULL && strstr(syncbn_last_error(), "multiple"));
   EXPECT(syncbn_batch_norm_forward(layer, &x, NULL, (float*)odd.data, &x, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_normalize(&x, NULL, sums, sums, NULL, NULL, 1, NULL, &shifted, SYNCBN_CPU) ==
-         SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_forward_sums(&x, NULL, (double*)odd.data, sums, SYNCBN_CPU) ==
-         SYNCBN_INVALID_ARGUMENT);
+  syncbn_pass pass = SYNCBN_PASS_INIT;
+  pass.mean = sums;
+  pass.invstd = sums;
+  EXPECT(syncbn_normalize(&x, &pass, &shifted, NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_normalize(&x, NULL, &x, NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_forward_sums(&x, NULL, (double*)odd.data, sums, NULL) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, mean + 1, &count, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
   EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, NULL));
@@ -97,10 +99,10 @@ static void sizes_that_cannot_be_are_refused(void) {
   large.s = (int64_t)1 << 62;
   EXPECT(syncbn_batch_norm_forward(layer, &large, NULL, NULL, &large, record, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_forward_sums(&large, NULL, pivot, sums, SYNCBN_CPU) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_forward_sums(&large, NULL, pivot, sums, NULL) == SYNCBN_INVALID_ARGUMENT);
   large = tensor(y, 0);
   large.c = INT64_MAX;
-  EXPECT(syncbn_forward_sums(&large, NULL, pivot, sums, SYNCBN_CPU) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_forward_sums(&large, NULL, pivot, sums, NULL) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_sums_length(INT64_MAX) == 0);
   EXPECT(syncbn_finalize(INT64_MAX, sums, pivot, 0, SYNCBN_F32, mean, mean, mean, &count, NULL) ==
          SYNCBN_INVALID_ARGUMENT);

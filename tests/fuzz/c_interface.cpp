@@ -371,19 +371,53 @@ class Calls {
     double* pivot = values<double>(c);
     double* sums = values<double>(2 * c + 1);
     double *mean = values<double>(c), *var = values<double>(c), *invstd = values<double>(c);
-    const double *gamma = values<double>(c), *beta = values<double>(c);
-    const double slope = number();
-    const syncbn_backend backend = up_to(1);
+    syncbn_pass pass = SYNCBN_PASS_INIT;
+    pass.position_weights = weight;
+    pass.mean = mean;
+    pass.invstd = invstd;
+    pass.gamma = {values<double>(c), SYNCBN_F64};
+    pass.beta = {values<double>(c), SYNCBN_F64};
+    pass.negative_slope = number();
+    pass.residual = optional(y);
+    pass.dy = &dy;
+    pass.y = optional(y);
+    syncbn_phase_options options = SYNCBN_PHASE_OPTIONS_INIT;
+    options.backend = up_to(1);
     double count = 0;
     int again = 0;
-    check(syncbn_forward_sums(&x, weight, pivot, sums, backend));
+    check(syncbn_forward_sums(&x, weight, pivot, sums, &options));
     check(syncbn_finalize(extents.c, sums, pivot, number(), extents.dtype, mean, var, invstd,
                           &count, seldom() ? nullptr : &again));
-    check(syncbn_normalize(&x, weight, mean, invstd, gamma, beta, slope, optional(y), &y, backend));
-    check(syncbn_backward_sums(&x, &dy, weight, mean, invstd, gamma, beta, slope, optional(y), sums,
-                               backend));
-    check(syncbn_input_gradient(&x, &dy, weight, mean, invstd, gamma, beta, slope, optional(y),
-                                sums, &y, nullptr, backend));
+    check(syncbn_normalize(&x, &pass, &y, &options));
+    check(syncbn_backward_sums(&x, &pass, sums, &options));
+    check(syncbn_input_gradient(&x, &pass, sums, &y, nullptr, &options));
+    batches(extents, pivot, sums, mean, var, invstd);
+  }
+
+  /// What a layer decides between the phases.
+  void batches(const Extents& extents, double* pivot, const double* sums, double* mean, double* var,
+               double* invstd) {
+    const auto c = static_cast<std::size_t>(extents.c);
+    syncbn_batch_state state = SYNCBN_BATCH_STATE_INIT;
+    std::int64_t number_of_batches = up_to(3);
+    double count = 0;
+    int any = 0;
+    std::uint64_t digest = 0;
+    state.channels = extents.c;
+    state.pivot = pivot;
+    if (!seldom()) {
+      state.running_mean = {values<double>(c), SYNCBN_F64};
+      state.running_var = {values<double>(c), up_to(3)};
+      state.start_mean = values<double>(c);
+      state.start_var = values<double>(c);
+      state.num_batches_tracked = &number_of_batches;
+    }
+    check(syncbn_expect_batch(&state, number(), extents.dtype, nullptr));
+    check(syncbn_move_far_pivots(extents.c, sums, pivot, number(), extents.dtype, &any));
+    check(syncbn_finalize_batch(sums, &state, number(), number(), extents.dtype, mean, var, invstd,
+                                &count, nullptr));
+    check(syncbn_state_digest(&state, {nullptr, SYNCBN_F64}, {nullptr, SYNCBN_F64}, &digest,
+                              nullptr));
   }
 
   void small_calls() {

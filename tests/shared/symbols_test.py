@@ -65,6 +65,10 @@ def differences(names, expected, file):
             [f"{name} is in {file} and not exported" for name in sorted(expected - names)])
 
 
+def without_call(functions, text):
+    return sorted(name for name in functions if not re.search(rf"\b{name}\(", text))
+
+
 def strangers(names):
     """What is neither of our C interface nor of our C++ one."""
     return sorted(name for name in names if not name.startswith("syncbn_") and not OURS.match(name))
@@ -90,6 +94,12 @@ class Exports(unittest.TestCase):
 
     def test_c_functions_are_those_listed(self):
         self.check_c_functions(ARGUMENTS.library, "libsyncbn.symbols")
+
+    def test_every_c_function_is_called_by_a_test(self):
+        tests = "".join(file.read_text() for file in sorted((HERE.parent / "capi").glob("*.c")))
+        functions = listed("libsyncbn.symbols") | listed("libsyncbn_mpi.symbols")
+        self.assertEqual([], without_call(functions, tests))
+        self.assertEqual(["syncbn_of_no_test"], without_call(functions | {"syncbn_of_no_test"}, tests))
 
     def test_c_functions_of_mpi_are_those_listed(self):
         if not ARGUMENTS.mpi:

@@ -368,7 +368,29 @@ syncbn_status syncbn_batch_norm_load(syncbn_batch_norm* layer, const char* file,
                                      syncbn_cuda_stream stream);
 
 /* --- the phases: forward_sums, (all-reduce), finalize, normalize;
- *                 backward_sums, (all-reduce), input_gradient -------------------------------- */
+ *                 backward_sums, (all-reduce), input_gradient --------------------------------
+ *
+ * They are for a program that brings its own all-reduce; see syncbn/phases.hpp. On a CUDA device,
+ * all that a function is given is in the memory of the tensors' device. */
+
+/* A syncbn_scratch is memory that phases compute with; it grows as they need it. */
+typedef struct syncbn_scratch syncbn_scratch;
+/* Makes one. On a CUDA device `allocate` gives memory and `release` takes it back, as in
+ * syncbn_options; both may be NULL. */
+syncbn_status syncbn_scratch_new(void* (*allocate)(size_t bytes, void* user),
+                                 void (*release)(void* memory, void* user), void* user,
+                                 syncbn_scratch** out);
+void syncbn_scratch_free(syncbn_scratch* scratch);
+
+/* A syncbn_phase_options says how a phase computes; NULL stands for the defaults. */
+typedef struct syncbn_phase_options {
+  size_t size; /* sizeof(syncbn_phase_options) */
+  syncbn_cuda_stream stream;
+  syncbn_scratch* scratch; /* NULL: the call allocates; on a device that waits for the device */
+  syncbn_backend backend;
+} syncbn_phase_options;
+#define SYNCBN_PHASE_OPTIONS_INIT \
+  { sizeof(syncbn_phase_options), NULL, NULL, SYNCBN_CPU }
 
 /* Returns how many doubles the sums of either pass are, 2 * channels + 1; 0 for less than one
  * channel or more than 2^40. */
@@ -377,42 +399,101 @@ size_t syncbn_sums_length(int64_t channels);
 /* Computes sums = { sum(x - pivot) [C], sum((x - pivot)^2) [C], count } of this rank's samples.
  * pivot [C] has the same bits on all ranks; except with f64, its values are finite floats. */
 syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* position_weights,
-                                  const double* pivot, double* sums, syncbn_backend backend);
+                                  const double* pivot, double* sums,
+                                  const syncbn_phase_options* options);
 
-/* Computes mean, var (biased) and invstd, [C] each, and the count, from the group's sums. If the
- * pivot was so far from the mean that accuracy is lost, instead moves the pivot there, sets *again
- * to 1 and writes nothing else: then take the sums and their all-reduce once more. Pass again =
- * NULL after the third time, to go on regardless. mean, var, invstd, count and pivot must not
- * overlap each other. */
+/* In the CPU's memory. Computes mean, var (biased) and invstd, [C] each, and the count, from the
+ * group's sums. If the pivot was so far from the mean that accuracy is lost, instead moves the
+ * pivot there, sets *again to 1 and writes nothing else: then take the sums and their all-reduce
+ * once more. Pass again = NULL after the third time, to go on regardless. mean, var, invstd, count
+ * and pivot must not overlap each other. */
 syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivot, double eps,
                               syncbn_dtype dtype, double* mean, double* var, double* invstd,
                               double* count, int* again);
 
-/* Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]). gamma and beta [C] may
- * both be NULL for 1 and 0; residual may be NULL. y may be x or residual. */
-syncbn_status syncbn_normalize(const syncbn_tensor* x, const float* position_weights,
-                               const double* mean, const double* invstd, const double* gamma,
-                               const double* beta, double negative_slope,
-                               const syncbn_tensor* residual, const syncbn_tensor* y,
-                               syncbn_backend backend);
+/* A syncbn_pass holds what phases need of a pass besides x. Of those that a phase does not use,
+ * none is looked at. */
+typedef struct syncbn_pass {
+  size_t size; /* sizeof(syncbn_pass) */
+  const float* position_weights;
+  const double* mean;   /* [C] of the group's batch */
+  const double* invstd; /* [C] */
+  syncbn_array gamma;   /* with beta; neither means 1 and 0 */
+  syncbn_array beta;
+  double negative_slope;
+  const syncbn_tensor* residual; /* in a forward: NULL, or what is added */
+  const syncbn_tensor* dy;       /* in a backward */
+  const syncbn_tensor* y;        /* in a backward: needed if there are both a residual and an
+                                    activation, else NULL */
+} syncbn_pass;
+#define SYNCBN_PASS_INIT                                                                          \
+  {                                                                                               \
+    sizeof(syncbn_pass), NULL, NULL, NULL, {NULL, SYNCBN_F64}, {NULL, SYNCBN_F64}, 1, NULL, NULL, \
+        NULL                                                                                      \
+  }
+
+/* Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]). y may be x or residual.
+ */
+syncbn_status syncbn_normalize(const syncbn_tensor* x, const syncbn_pass* pass,
+                               const syncbn_tensor* y, const syncbn_phase_options* options);
 
 /* Computes sums = { sum(dz) [C], sum(dz * (x - mean)) [C], count } of this rank's samples, where dz
- * is dy taken back through the activation. The forward's output y is needed if there are both an
- * activation and a residual, and may be NULL otherwise. */
-syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                   const float* position_weights, const double* mean,
-                                   const double* invstd, const double* gamma, const double* beta,
-                                   double negative_slope, const syncbn_tensor* y, double* sums,
-                                   syncbn_backend backend);
+ * is dy taken back through the activation. */
+syncbn_status syncbn_backward_sums(const syncbn_tensor* x, const syncbn_pass* pass, double* sums,
+                                   const syncbn_phase_options* options);
 
 /* Writes dx from the group's sums, and dz to dresidual, which may be NULL. dx or dresidual may be
  * dy. */
-syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_tensor* dy,
-                                    const float* position_weights, const double* mean,
-                                    const double* invstd, const double* gamma, const double* beta,
-                                    double negative_slope, const syncbn_tensor* y,
+syncbn_status syncbn_input_gradient(const syncbn_tensor* x, const syncbn_pass* pass,
                                     const double* sums, const syncbn_tensor* dx,
-                                    const syncbn_tensor* dresidual, syncbn_backend backend);
+                                    const syncbn_tensor* dresidual,
+                                    const syncbn_phase_options* options);
+
+/* Adds to the gradients of gamma and beta, [C] each: sums[C + c] * invstd[c] and sums[c]. All are
+ * in the memory of `device`. */
+syncbn_status syncbn_add_parameter_gradients(int64_t channels, const double* sums,
+                                             const double* invstd, syncbn_array weight_grad,
+                                             syncbn_array bias_grad, syncbn_device device,
+                                             const syncbn_phase_options* options);
+
+/* A syncbn_batch_state points to what a layer keeps from batch to batch, [C] each, on one device:
+ * all of it with running statistics, the pivot alone without. See BatchState. */
+typedef struct syncbn_batch_state {
+  size_t size; /* sizeof(syncbn_batch_state) */
+  int64_t channels;
+  double* pivot;             /* 0 at first */
+  syncbn_array running_mean; /* 0 at first */
+  syncbn_array running_var;  /* 1 at first */
+  double* start_mean;        /* the library's */
+  double* start_var;         /* the library's */
+  int64_t* num_batches_tracked;
+  syncbn_device device;
+} syncbn_batch_state;
+#define SYNCBN_BATCH_STATE_INIT                                                                    \
+  {                                                                                                \
+    sizeof(syncbn_batch_state), 0, NULL, {NULL, SYNCBN_F64}, {NULL, SYNCBN_F64}, NULL, NULL, NULL, \
+        SYNCBN_ON_CPU                                                                              \
+  }
+
+/* Sets the pivot to the mean that the running statistics predict, before a first forward and after
+ * running statistics were loaded. `momentum` is as in syncbn_options. */
+syncbn_status syncbn_expect_batch(const syncbn_batch_state* state, double momentum,
+                                  syncbn_dtype dtype, const syncbn_phase_options* options);
+/* In the CPU's memory. Moves the pivots that are far from the mean that the group's sums give, and
+ * sets *any to 1 if there were any: then take the sums again, and ask again. */
+syncbn_status syncbn_move_far_pivots(int64_t channels, const double* sums, double* pivot,
+                                     double eps, syncbn_dtype dtype, int* any);
+/* Computes mean, var (biased), invstd, [C] each, and the count [1] from the group's sums, moves the
+ * running statistics, and chooses the pivot of the next sums. See finalize_batch. */
+syncbn_status syncbn_finalize_batch(const double* sums, const syncbn_batch_state* state, double eps,
+                                    double momentum, syncbn_dtype dtype, double* mean, double* var,
+                                    double* invstd, double* count,
+                                    const syncbn_phase_options* options);
+/* Writes a hash of the state and of gamma and beta, whose data may be NULL, for ranks to compare:
+ * where it differs, their sums do not belong together. */
+syncbn_status syncbn_state_digest(const syncbn_batch_state* state, syncbn_array gamma,
+                                  syncbn_array beta, uint64_t* digest,
+                                  const syncbn_phase_options* options);
 
 SYNCBN_C_API_END
 

@@ -18,7 +18,8 @@ void DevicePlace::backward(const BackwardArguments& arguments, const ForwardReco
   group_.sum().poll();
   const channels::StatisticsArrays& statistics = record.arrays;
   const bool own = layer_.options.parameter_gradients == GradientScope::local;
-  const kernels::Upstream upstream = upstream_of(arguments, statistics, layer_.options.activation);
+  const kernels::Upstream upstream =
+      upstream_of(arguments, coefficients_of(statistics), layer_.options.activation);
   sum_over_group(arguments, record, upstream);
   const double* sums = working_.sums.data();
   auto* mean_dz = working_.coefficients.as<double>();

@@ -19,10 +19,6 @@ DevicePlace::DevicePlace(Layer& layer, DeviceCommunicator group, Allocate alloca
   }
 }
 
-bool DevicePlace::holds(const void* memory) const {
-  return cuda::is_memory_of(group_.device().index(), memory);
-}
-
 std::shared_ptr<void> DevicePlace::allocate(std::size_t bytes) const {
   if (allocate_) {
     return allocate_(bytes);

@@ -28,7 +28,6 @@ class DevicePlace final : public Place {
   const DeviceCommunicator& communicator() const { return group_; }
 
   Device device() const override { return group_.device(); }
-  bool holds(const void* memory) const override;
   std::shared_ptr<void> allocate(std::size_t bytes) const override;
   void upload(std::span<const std::byte> from, void* to, CudaStream stream) const override;
   void download(const void* from, std::span<std::byte> to, CudaStream stream) const override;

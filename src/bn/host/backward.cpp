@@ -49,7 +49,8 @@ BackwardPass::BackwardPass(HostLayer& host, const BackwardArguments& arguments,
       host_(host),
       arguments_(arguments),
       record_(record),
-      upstream_(upstream_of(arguments, record.arrays, host.layer.options.activation)) {
+      upstream_(
+          upstream_of(arguments, coefficients_of(record.arrays), host.layer.options.activation)) {
   working().own_sums.resize(sums_length(host.layer.channels));
   if (host.layer.is_exact() && !host.layer.backward_is_local(record.note.frozen)) {
     exact_.emplace(group(), what(), working(), host.layer.options.backend, upstream_,

@@ -37,59 +37,31 @@ HostLayer::HostLayer(Layer& common, Communicator members)
       channels::StatisticsArrays::in(working.statistics_memory.data(), layer.channels);
 }
 
+BatchArrays HostLayer::batch_arrays() const {
+  return {.channels = layer.channels,
+          .running = layer.state.running(),
+          .batches = layer.state.num_batches_tracked,
+          .pivot = layer.state.pivot,
+          .next_var = layer.is_exact() ? working.exact->of().var : nullptr};
+}
+
 void HostLayer::prepare_pivot(DType dtype) {
-  if (!layer.knows_mean && layer.options.track_running_stats) {
-    channels::for_each_channel(channels::ExpectBatch{.range = {0, layer.channels},
-                                                     .running = layer.state.running(),
-                                                     .batches = layer.state.num_batches_tracked,
-                                                     .momentum = layer.options.momentum.value_or(1),
-                                                     .pivot = layer.state.pivot,
-                                                     .var = expected_var()});
+  if (!layer.knows_mean) {
+    expect_batch(batch_arrays(), layer.options.momentum);
   }
-  std::ranges::transform(pivot(), pivot().begin(),
-                         [dtype](double mean) { return channels::to_pivot(mean, dtype); });
+  round_pivots(batch_arrays(), dtype);
 }
 
 void HostLayer::move_to_batch(DType dtype) {
-  if (*working.statistics.count == 0) {
+  const double count = *working.statistics.count;
+  if (count == 0) {
     return;
-  }
-  const StateArrays& state = layer.state;
-  channels::with_fastest(
-      state.running_mean, state.running_var, [&](const auto& mean, const auto& var) {
-        move_to_batch(channels::RunningStatistics{mean, var, state.start_mean, state.start_var},
-                      dtype);
-      });
-  layer.knows_mean = true;
-}
-
-template <class Values>
-void HostLayer::move_to_batch(const channels::RunningStatistics<Values>& running, DType dtype) {
-  const channels::StatisticsArrays& statistics = working.statistics;
-  const BatchNormOptions& options = layer.options;
-  const double count = *statistics.count;
-  double start_share = 1;
-  if (options.track_running_stats) {
-    const auto shares = channels::BatchShares::after(
-        *layer.state.num_batches_tracked, options.momentum.value_or(1), !options.momentum);
-    channels::take_channels(
-        channels::MoveRunning{running, shares, count, statistics.mean, statistics.var},
-        {0, layer.channels});
-    *layer.state.num_batches_tracked = shares.next;
-    start_share = shares.start;
   }
   const double nearness =
       layer.is_exact() ? channels::nearness_of_exact_sums : channels::nearness(count, dtype);
-  channels::take_channels(channels::ChooseNextPivot<Values>{.running = running,
-                                                            .start_share = start_share,
-                                                            .mean = statistics.mean,
-                                                            .var = statistics.var,
-                                                            .eps = options.eps,
-                                                            .dtype = dtype,
-                                                            .nearness = nearness,
-                                                            .pivot = layer.state.pivot,
-                                                            .next_var = expected_var()},
-                          {0, layer.channels});
+  bn::move_to_batch(batch_arrays(), working.statistics, layer.options.eps, layer.options.momentum,
+                    dtype, nearness);
+  layer.knows_mean = true;
 }
 
 void HostLayer::take_running_statistics(const channels::StatisticsArrays& out) const {
@@ -100,10 +72,6 @@ void HostLayer::take_running_statistics(const channels::StatisticsArrays& out) c
                                                              .gamma = layer.state.weight,
                                                              .beta = layer.state.bias,
                                                              .out = out});
-}
-
-double* HostLayer::expected_var() const {
-  return layer.is_exact() ? working.exact->of().var : nullptr;
 }
 
 std::uint64_t HostLayer::shared_state() const {

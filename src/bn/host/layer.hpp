@@ -5,6 +5,7 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "bn/host/batch_state.hpp"
 #include "bn/host/workspace.hpp"
 #include "bn/layer.hpp"
 
@@ -42,10 +43,7 @@ struct HostLayer {
   std::int64_t pivot_retries = 0;
 
  private:
-  template <class Values>
-  void move_to_batch(const channels::RunningStatistics<Values>& running, DType dtype);
-  /// Returns null unless sums are exact.
-  double* expected_var() const;
+  BatchArrays batch_arrays() const;
 };
 
 }  // namespace syncbn::bn

@@ -25,7 +25,6 @@ class HostPlace final : public Place {
   const Communicator& communicator() const { return host.communicator; }
 
   Device device() const override { return Device::cpu(); }
-  bool holds(const void*) const override { return true; }
   std::shared_ptr<void> allocate(std::size_t bytes) const override;
   void upload(std::span<const std::byte> from, void* to, CudaStream stream) const override;
   void download(const void* from, std::span<std::byte> to, CudaStream stream) const override;

@@ -90,6 +90,8 @@ struct History {
 };
 void fingerprint(const History& arguments, Stream stream);
 
+/// Sets scale and shift, to normalize with statistics that are there already.
+void run(const channels::SetAffineOfBatch& step, Stream stream);
 /// Takes running statistics, to normalize with.
 void run(const channels::TakeRunningStatistics& step, Stream stream);
 

@@ -12,6 +12,10 @@ void fingerprint(const History& arguments, Stream stream) {
   run_fingerprint(arguments, OnStream{stream});
 }
 
+void run(const channels::SetAffineOfBatch& step, Stream stream) {
+  run_step(step, OnStream{stream}, "setting scale and shift");
+}
+
 void run(const channels::TakeRunningStatistics& step, Stream stream) {
   run_step(step, OnStream{stream}, "taking running statistics");
 }

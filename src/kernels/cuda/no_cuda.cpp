@@ -22,6 +22,9 @@ void finalize(const Finalize&, Stream) {
 void fingerprint(const History&, Stream) {
   refuse();
 }
+void run(const channels::SetAffineOfBatch&, Stream) {
+  refuse();
+}
 void run(const channels::TakeRunningStatistics&, Stream) {
   refuse();
 }
