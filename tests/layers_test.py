@@ -21,7 +21,7 @@ MAY_INCLUDE = {
     "bn": {"kernels", "channels", "comm", "cuda", "state", "core"},
     "capi": {"bn", "core"},
     "trainer": set(),
-    "app": {"trainer", "kernels", "comm", "state", "cuda", "core"},
+    "app": {"trainer", "comm", "state", "cuda", "core"},
 }
 # Part of src -> its rooms -> the other rooms whose headers each may include. "" is the part's own
 # directory; comm has nothing there.

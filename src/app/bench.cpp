@@ -11,8 +11,8 @@
 #include "syncbn/error.hpp"
 
 #include "app/args.hpp"
-#include "app/bench/device_layer_bench.hpp"
 #include "app/bench/layer_bench.hpp"
+#include "app/bench/place.hpp"
 #include "app/bench/report.hpp"
 #include "app/command.hpp"
 #include "app/device_world.hpp"
@@ -162,11 +162,13 @@ int Bench::run(const World& world) {
     report.transport = devices.exchange;
     report.device = devices.device;
     report.layers = time_layers(shapes, ranks, [&](const LayerShape& shape) {
-      return time_layer_on_device(shape, request_.options, ranks, devices);
+      const auto place = place_on_device(shape, request_.options, ranks, devices);
+      return time_layer(shape, request_.options, ranks, *place);
     });
   } else {
     report.layers = time_layers(shapes, ranks, [&](const LayerShape& shape) {
-      return time_layer(shape, request_.options, ranks);
+      const auto place = place_on_host(shape, request_.options, ranks);
+      return time_layer(shape, request_.options, ranks, *place);
     });
   }
 

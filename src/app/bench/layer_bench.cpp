@@ -1,43 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/bench/layer_bench.hpp"
 
-#include <chrono>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
+#include "syncbn/phases.hpp"
 
 #include "app/bench/onednn_batch_norm.hpp"
 #include "app/bench/repetitions.hpp"
-#include "app/bench/tensors.hpp"
 
 namespace syncbn::app::bench {
 namespace {
 
-/// A Bench holds a layer and its phases, ready to run.
-class Bench {
+/// A LayerBench holds a layer and its phases, ready to run.
+class LayerBench {
  public:
-  Bench(const LayerShape& layer, const BenchOptions& options, const Communicator& world);
-  Bench(const Bench&) = delete;
-  Bench& operator=(const Bench&) = delete;
+  LayerBench(const LayerShape& layer, const BenchOptions& options, Place& place);
+  LayerBench(const LayerBench&) = delete;
+  LayerBench& operator=(const LayerBench&) = delete;
 
   const std::vector<Task>& tasks() const { return tasks_; }
   const std::string& rival_text() const { return rival_text_; }
 
  private:
-  void add(Phase phase, std::function<void(Tensors&)> body);
-  void add_phases(const Communicator& world);
+  void add(Phase phase, Body body);
+  void add_phases();
   void add_layer(Phase forward, Phase backward, BatchNorm& norm, ForwardRecord& record);
   void add_onednn();
 
-  std::vector<Tensors> pool_;
-  std::size_t next_ = 0;
-  std::vector<double> pivot_;
-  std::vector<double> sums_;
-  std::vector<double> message_;
-  Statistics statistics_;
+  Place& place_;
+  std::span<double> pivot_, sums_, mean_, var_, invstd_, count_;
+  Scratch scratch_;
+  PhaseOptions phase_options_;
   BatchNorm norm_;
   BatchNorm local_norm_;
   BatchNorm exact_norm_;
@@ -47,18 +44,24 @@ class Bench {
   std::vector<Task> tasks_;
 };
 
-Bench::Bench(const LayerShape& layer, const BenchOptions& options, const Communicator& world)
-    : pool_(make_pool(layer.shape, options.dtype, options.layout, world.rank())),
-      pivot_(static_cast<std::size_t>(layer.shape.c)),
-      sums_(sums_length(layer.shape.c)),
-      message_(sums_length(layer.shape.c)),
-      norm_(layer.shape.c, world, {.name = layer.text, .eps = bench_eps}),
-      local_norm_(layer.shape.c, Communicator::self(), {.name = layer.text, .eps = bench_eps}),
-      exact_norm_(layer.shape.c, world,
-                  {.name = layer.text + " exact",
-                   .eps = bench_eps,
-                   .reproducibility = Reproducibility::exact}) {
-  add_phases(world);
+LayerBench::LayerBench(const LayerShape& layer, const BenchOptions& options, Place& place)
+    : place_(place),
+      pivot_(place.doubles(static_cast<std::size_t>(layer.shape.c))),
+      sums_(place.doubles(sums_length(layer.shape.c))),
+      mean_(place.doubles(pivot_.size())),
+      var_(place.doubles(pivot_.size())),
+      invstd_(place.doubles(pivot_.size())),
+      count_(place.doubles(1)),
+      phase_options_{.stream = place.stream(), .scratch = &scratch_},
+      norm_(place.layer_of_all(layer.shape.c, {.name = layer.text, .eps = bench_eps})),
+      local_norm_(place.layer_of_one(layer.shape.c, {.name = layer.text, .eps = bench_eps})),
+      exact_norm_(place.layer_of_all(layer.shape.c, {.name = layer.text + " exact",
+                                                     .eps = bench_eps,
+                                                     .reproducibility = Reproducibility::exact})) {
+  for (MemoryTask& task : place.memory_tasks()) {
+    add(task.phase, std::move(task.body));
+  }
+  add_phases();
   add_layer(Phase::forward, Phase::backward, norm_, record_);
   for (const Rival rival : options.rivals) {
     if (rival == Rival::local) {
@@ -71,66 +74,65 @@ Bench::Bench(const LayerShape& layer, const BenchOptions& options, const Communi
   }
 }
 
-/// Adds a task that is timed by this process's clock and uses the next tensors each time.
-void Bench::add(Phase phase, std::function<void(Tensors&)> body) {
-  tasks_.push_back({phase, [this, body = std::move(body)] {
-                      Tensors& tensors = pool_[next_];
-                      next_ = (next_ + 1) % pool_.size();
-                      const auto begin = std::chrono::steady_clock::now();
-                      body(tensors);
-                      const auto end = std::chrono::steady_clock::now();
-                      return std::chrono::duration<double>(end - begin).count();
-                    }});
+void LayerBench::add(Phase phase, Body body) {
+  tasks_.push_back({phase, [this, body = std::move(body)] { return place_.time(body); }});
 }
 
-void Bench::add_phases(const Communicator& world) {
-  forward_sums(pool_[0].x.view(), pivot_, sums_);
-  finalize(sums_, pivot_, bench_eps, statistics_);
-  add(Phase::copy, [](Tensors& t) { t.y.copy_from(t.x); });
-  add(Phase::streaming_copy, [](Tensors& t) { t.y.stream_from(t.x); });
-  add(Phase::read, [](Tensors& t) { t.x.read(); });
-  add(Phase::sums, [this](Tensors& t) { forward_sums(t.x.view(), pivot_, sums_); });
-  add(Phase::exchange, [this, world](Tensors&) { world.all_reduce(message_); });
-  add(Phase::normalize, [this](Tensors& t) {
-    normalize(t.x.view(), statistics_, {}, Activation::none, std::nullopt, t.y.view());
+void LayerBench::add_phases() {
+  const TensorSet& first = place_.next();
+  const StatisticsView statistics(mean_, invstd_);
+  forward_sums(first.x, pivot_, sums_, {}, phase_options_);
+  finalize_batch(sums_, {.pivot = pivot_, .device = first.x.device()}, bench_eps, std::nullopt,
+                 first.x.dtype(), {mean_, var_, invstd_, count_.data()}, phase_options_);
+  add(Phase::sums,
+      [this](const TensorSet& t) { forward_sums(t.x, pivot_, sums_, {}, phase_options_); });
+  add(Phase::exchange, [this](const TensorSet&) { place_.exchange(); });
+  add(Phase::normalize, [this, statistics](const TensorSet& t) {
+    normalize(t.x, statistics, {}, Activation::none, std::nullopt, t.y, {}, phase_options_);
   });
-  add(Phase::backward_sums, [this](Tensors& t) {
-    backward_sums({.x = t.x.view(), .dy = t.dy.view(), .statistics = statistics_}, sums_);
+  add(Phase::backward_sums, [this, statistics](const TensorSet& t) {
+    backward_sums({.x = t.x, .dy = t.dy, .statistics = statistics}, sums_, phase_options_);
   });
-  add(Phase::input_gradient, [this](Tensors& t) {
-    input_gradient({.x = t.x.view(), .dy = t.dy.view(), .statistics = statistics_}, sums_,
-                   t.dx.view(), std::nullopt);
+  add(Phase::input_gradient, [this, statistics](const TensorSet& t) {
+    input_gradient({.x = t.x, .dy = t.dy, .statistics = statistics}, sums_, t.dx, std::nullopt,
+                   phase_options_);
   });
 }
 
-void Bench::add_layer(Phase forward, Phase backward, BatchNorm& norm, ForwardRecord& record) {
-  norm.forward(pool_[0].x.view(), pool_[0].y.view(), record);  // a backward may be the first task
-  add(forward, [&](Tensors& t) { norm.forward(t.x.view(), t.y.view(), record); });
-  add(backward, [&](Tensors& t) { norm.backward(record, t.x.view(), t.dy.view(), t.dx.view()); });
+void LayerBench::add_layer(Phase forward, Phase backward, BatchNorm& norm, ForwardRecord& record) {
+  const CudaStream stream = place_.stream();
+  const TensorSet& first = place_.next();  // a backward may be the first task, and needs a record
+  norm.forward(first.x, first.y, record, {.stream = stream});
+  add(forward, [&norm, &record, stream](const TensorSet& t) {
+    norm.forward(t.x, t.y, record, {.stream = stream});
+  });
+  add(backward, [&norm, &record, stream](const TensorSet& t) {
+    norm.backward(record, t.x, t.dy, t.dx, {.stream = stream});
+  });
 }
 
-void Bench::add_onednn() {
-  const TensorView x = pool_[0].x.view();
+void LayerBench::add_onednn() {
+  const TensorSet& first = place_.next();
   try {
-    onednn_ = std::make_unique<OneDnnBatchNorm>(x.dtype(), x.shape(), x.layout(), bench_eps);
+    onednn_ = std::make_unique<OneDnnBatchNorm>(first.x.dtype(), first.x.shape(), first.x.layout(),
+                                                bench_eps);
   } catch (const NotConfigured& error) {
     rival_text_ = error.what();
     return;
   }
   rival_text_ = onednn_->implementation();
-  onednn_->forward(x.data(), pool_[0].y.view().data());  // backward needs its statistics
+  onednn_->forward(first.x.data(), first.y.data());  // backward needs its statistics
   add(Phase::onednn_forward,
-      [this](Tensors& t) { onednn_->forward(t.x.view().data(), t.y.view().data()); });
-  add(Phase::onednn_backward, [this](Tensors& t) {
-    onednn_->backward(t.x.view().data(), t.dy.view().data(), t.dx.view().data());
-  });
+      [this](const TensorSet& t) { onednn_->forward(t.x.data(), t.y.data()); });
+  add(Phase::onednn_backward,
+      [this](const TensorSet& t) { onednn_->backward(t.x.data(), t.dy.data(), t.dx.data()); });
 }
 
 }  // namespace
 
 LayerTimes time_layer(const LayerShape& layer, const BenchOptions& options,
-                      const Communicator& world) {
-  Bench bench(layer, options, world);
+                      const Communicator& world, Place& place) {
+  LayerBench bench(layer, options, place);
   return {.layer = layer,
           .phases = repeat(bench.tasks(), options, world),
           .rival_text = bench.rival_text()};

@@ -8,7 +8,7 @@
 
 #include "syncbn/backend.hpp"
 
-#include "app/bench/device_layer_bench.hpp"
+#include "app/bench/place.hpp"
 #include "app/table.hpp"
 
 namespace syncbn::app::bench {
