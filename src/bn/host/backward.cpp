@@ -110,10 +110,11 @@ void BackwardPass::end() {
                                          ? working().own_sums
                                          : working().sums;
   channels::with_fastest(
-      layer.state.weight_grad, layer.state.bias_grad, [&](const auto& dgamma, const auto& dbeta) {
+      layer.state.weight_grad, layer.state.bias_grad,
+      [&]<class Values>(const Values& dgamma, const Values& dbeta) {
         channels::take_channels(
-            channels::AddParameterGradients{layer.channels, share.data(), record_.arrays.invstd,
-                                            dgamma, dbeta},
+            channels::AddParameterGradients<Values>{layer.channels, share.data(),
+                                                    record_.arrays.invstd, dgamma, dbeta},
             all_channels());
       });
 }

@@ -17,9 +17,9 @@ void move_to_batch(const BatchArrays& arrays, const channels::RunningStatistics<
   if (running.mean) {
     const auto shares =
         channels::BatchShares::after(*arrays.batches, momentum.value_or(1), !momentum);
-    channels::take_channels(
-        channels::MoveRunning{running, shares, *statistics.count, statistics.mean, statistics.var},
-        all);
+    channels::take_channels(channels::MoveRunning<Values>{running, shares, *statistics.count,
+                                                          statistics.mean, statistics.var},
+                            all);
     *arrays.batches = shares.next;
     start_share = shares.start;
   }
@@ -55,13 +55,14 @@ void round_pivots(const BatchArrays& arrays, DType dtype) {
 
 void move_to_batch(const BatchArrays& arrays, const channels::StatisticsArrays& statistics,
                    double eps, std::optional<double> momentum, DType dtype, double nearness) {
-  channels::with_fastest(
-      arrays.running.mean, arrays.running.var, [&](const auto& mean, const auto& var) {
-        move_to_batch(arrays,
-                      channels::RunningStatistics{mean, var, arrays.running.start_mean,
-                                                  arrays.running.start_var},
-                      statistics, eps, momentum, dtype, nearness);
-      });
+  channels::with_fastest(arrays.running.mean, arrays.running.var,
+                         [&]<class Values>(const Values& mean, const Values& var) {
+                           move_to_batch(
+                               arrays,
+                               channels::RunningStatistics<Values>{
+                                   mean, var, arrays.running.start_mean, arrays.running.start_var},
+                               statistics, eps, momentum, dtype, nearness);
+                         });
 }
 
 }  // namespace syncbn::bn

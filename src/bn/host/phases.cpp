@@ -108,12 +108,13 @@ void finalize(const ChannelRange& channels, std::span<const double> sums, const 
 
 void set_affine(const ChannelRange& channels, const channels::Floats& gamma,
                 const channels::Floats& beta, const channels::StatisticsArrays& out) {
-  channels::with_fastest(gamma, beta, [&](const auto& scales, const auto& shifts) {
-    const channels::SetAffine set{scales, shifts, out.scale, out.shift};
-    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
-      set.of_channel(c, out.invstd[c]);
-    }
-  });
+  channels::with_fastest(
+      gamma, beta, [&]<class Values>(const Values& scales, const Values& shifts) {
+        const channels::SetAffine<Values> set{scales, shifts, out.scale, out.shift};
+        for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+          set.of_channel(c, out.invstd[c]);
+        }
+      });
 }
 
 void normalize(const kernels::Normalize& arguments, const double* invstd, Backend backend,
