@@ -42,13 +42,6 @@ comm::Descriptor begin_forward(HostLayer& host, comm::Operation operation,
           .given = arguments.given()};
 }
 
-/// Returns `blocks` if so many exchanges take at most a twentieth of the last forward's time, or if
-/// there is nobody to exchange with; else 1.
-double worthwhile(std::int64_t blocks, const comm::Group& group, double pass_seconds) {
-  const bool cheap = static_cast<double>(blocks) * group.fastest() <= 0.05 * pass_seconds;
-  return group.size() == 1 || cheap ? static_cast<double>(blocks) : 1;
-}
-
 }  // namespace
 
 ForwardPass::ForwardPass(HostLayer& host, comm::Operation operation,
@@ -96,29 +89,17 @@ void ForwardPass::use(const ChannelRange& channels) {
 }
 
 void ForwardPass::take() {
-  const BatchNormOptions& options = host_.layer.options;
-  const std::int64_t all = host_.layer.channels;
-  const bool chosen = options.channel_blocks != 0;
-  const std::int64_t wanted =
-      chosen ? std::min(options.channel_blocks, all) : blocks_of(arguments_.x, options.backend);
-  const std::int64_t blocks = chosen || group().size() == 1 ? wanted : working().blocks;
-  const double wish =
-      chosen ? static_cast<double>(wanted) : worthwhile(wanted, group(), working().pass_seconds);
-  const double mean_wish = in_blocks(*this, blocks, wish);
-  // Another number of blocks means messages of new lengths, so it changes by a factor of 2 or not
-  // at all.
-  const auto next = std::clamp<std::int64_t>(std::llround(mean_wish), 1, all);
-  if (next >= 2 * working().blocks || 2 * next <= working().blocks) {
-    working().blocks = next;
-  }
-  working().pass_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  BlockPlan& plan = host_.plan;
+  const auto [blocks, vote] = plan.begin(arguments_.x, group());
+  const double mean_vote = in_blocks(*this, blocks, vote);
+  plan.end(mean_vote,
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count());
 }
 
 void ForwardPass::end_forward(ForwardRecord::Impl& record, const Place& place) {
   move_to_batch();
   keep_statistics(host_, record, place);
-  record.note_forward(host_.layer, arguments_, working().blocks);
+  record.note_forward(host_.layer, arguments_, host_.plan.blocks());
 }
 
 void ForwardPass::end_infer() {

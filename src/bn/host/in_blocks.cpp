@@ -7,7 +7,7 @@
 
 #include "syncbn/phases.hpp"
 
-#include "bn/host/phases.hpp"
+#include "bn/host/block_plan.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -28,10 +28,10 @@ class InBlocks {
     what_.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
   }
 
-  /// Returns the sum of the wishes.
-  double take_all(double wish) {
+  /// Returns the sum of the votes.
+  double take_all(double vote) {
     while (posted_ < blocks_) {
-      post(wish);
+      post(vote);
       while (used_ < posted_ && (posted_ == 1 || is_full() || has_arrived())) {
         use();
       }
@@ -42,7 +42,7 @@ class InBlocks {
     for (const std::int64_t k : working_.unsettled) {
       pass_.settle_and_use(block(channels_, blocks_, k));
     }
-    return wishes_;
+    return votes_;
   }
 
  private:
@@ -53,11 +53,11 @@ class InBlocks {
   bool is_full() const { return posted_ - used_ == static_cast<std::int64_t>(most_under_way); }
   bool has_arrived() { return group_.arrived(what_, started_[place(used_)]); }
 
-  void post(double wish) {
+  void post(double vote) {
     const std::int64_t k = posted_++;
     const ChannelRange now = block(channels_, blocks_, k);
     pass_.sum(now);
-    pass_.pack(now, wish, working_.messages[place(k)]);
+    pass_.pack(now, vote, working_.messages[place(k)]);
     started_[place(k)] = group_.start(what_, working_.messages[place(k)]);
   }
 
@@ -65,7 +65,7 @@ class InBlocks {
     const std::int64_t k = used_++;
     const ChannelRange then = block(channels_, blocks_, k);
     group_.finish(what_, started_[place(k)]);
-    wishes_ = pass_.unpack(then, working_.messages[place(k)]);
+    votes_ = pass_.unpack(then, working_.messages[place(k)]);
     if (pass_.is_settled(then)) {
       pass_.use(then);
     } else {
@@ -80,7 +80,7 @@ class InBlocks {
   std::int64_t channels_, blocks_;
   std::array<PendingSum, most_under_way> started_;
   std::int64_t posted_ = 0, used_ = 0;  ///< blocks
-  double wishes_ = 0;
+  double votes_ = 0;
 };
 
 }  // namespace
@@ -96,13 +96,13 @@ void in_blocks_here(Pass& pass, std::int64_t blocks) {
   }
 }
 
-double in_blocks(Pass& pass, std::int64_t blocks, double wish) {
+double in_blocks(Pass& pass, std::int64_t blocks, double vote) {
   if (pass.group().size() == 1) {
     in_blocks_here(pass, blocks);
-    return wish;
+    return vote;
   }
   try {
-    return InBlocks(pass, blocks).take_all(wish) / pass.group().size();
+    return InBlocks(pass, blocks).take_all(vote) / pass.group().size();
   } catch (const std::exception& error) {
     pass.group().abandon(error.what());
     throw;

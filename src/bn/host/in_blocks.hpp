@@ -28,10 +28,10 @@ namespace syncbn::bn {
 /// Local. Takes the pass block by block, with this rank's sums as the group's.
 void in_blocks_here(Pass& pass, std::int64_t blocks);
 
-/// Collective. Takes the pass block by block. Returns the mean of the ranks' wishes, the same on
+/// Collective. Takes the pass block by block. Returns the mean of the ranks' votes, the same on
 /// every rank.
 ///
 /// If anything throws, the group is unusable.
-double in_blocks(Pass& pass, std::int64_t blocks, double wish);
+double in_blocks(Pass& pass, std::int64_t blocks, double vote);
 
 }  // namespace syncbn::bn

@@ -28,7 +28,9 @@ std::span<const std::byte> bytes_of(channels::ConstFloats array, const ChannelRa
 }  // namespace
 
 HostLayer::HostLayer(Layer& common, Communicator members)
-    : layer(common), communicator(std::move(members)) {
+    : layer(common),
+      communicator(std::move(members)),
+      plan(layer.channels, layer.options.channel_blocks, layer.options.backend) {
   if (layer.is_exact()) {
     working.exact.emplace(layer.channels);
   }

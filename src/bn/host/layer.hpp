@@ -6,6 +6,7 @@
 #include "syncbn/communicator.hpp"
 
 #include "bn/host/batch_state.hpp"
+#include "bn/host/block_plan.hpp"
 #include "bn/host/workspace.hpp"
 #include "bn/layer.hpp"
 
@@ -40,6 +41,7 @@ struct HostLayer {
   Layer& layer;
   Communicator communicator;
   Workspace working;  ///< memory of passes, and what one leaves for the next
+  BlockPlan plan;
   std::int64_t pivot_retries = 0;
 
  private:

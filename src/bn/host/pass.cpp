@@ -5,13 +5,13 @@
 
 namespace syncbn::bn {
 
-void Pass::pack(const ChannelRange& channels, double wish, std::vector<double>& message) {
+void Pass::pack(const ChannelRange& channels, double vote, std::vector<double>& message) {
   if (const ExactSums* sums = exact()) {
     sums->pack(channels, message);
   } else {
     pack_plain(channels, working_, message);
   }
-  message.push_back(wish);
+  message.push_back(vote);
 }
 
 double Pass::unpack(const ChannelRange& channels, const std::vector<double>& message) {

@@ -29,9 +29,9 @@ class Pass {
 
   /// Takes this rank's sums.
   virtual void sum(const ChannelRange& channels) = 0;
-  /// Writes the message. `wish` is this rank's vote on how many blocks the next forward takes.
-  void pack(const ChannelRange& channels, double wish, std::vector<double>& message);
-  /// Takes the group's sums. Returns the sum of the wishes.
+  /// Writes the message. `vote` is this rank's, on how many blocks the next forward takes.
+  void pack(const ChannelRange& channels, double vote, std::vector<double>& message);
+  /// Takes the group's sums. Returns the sum of the votes.
   double unpack(const ChannelRange& channels, const std::vector<double>& message);
   /// Takes this rank's sums as the group's.
   void keep(const ChannelRange& channels);

@@ -19,8 +19,6 @@
 namespace syncbn::bn {
 namespace {
 
-constexpr std::int64_t cache_parts = 8;
-
 std::int64_t bytes_of(const ConstTensorView& x) {
   return x.shape().size() * static_cast<std::int64_t>(size_of(x.dtype()));
 }
@@ -67,22 +65,6 @@ double count_of(const ConstTensorView& x, PositionWeights position_weights) {
     count += static_cast<double>(position_weights[i]);
   }
   return count;
-}
-
-std::int64_t blocks_of(const ConstTensorView& x, Backend backend) {
-  const kernels::Kernels& kernels = kernels::select(backend);
-  const std::int64_t cache = kernels.cache_bytes();
-  const std::int64_t channels = x.shape().c;
-  const std::int64_t channel = std::max<std::int64_t>(1, 2 * bytes_of(x) / channels);
-  const std::int64_t fit = cache / cache_parts / channel;
-  const std::int64_t size = std::max(fit, kernels.least_channels(x));
-  const bool all_fit = 2 * bytes_of(x) <= cache;
-  const bool none_fit = size > cache / 2 / channel;
-  return all_fit || none_fit ? 1 : (channels + size - 1) / size;
-}
-
-ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k) {
-  return {channels * k / blocks, channels * (k + 1) / blocks};
 }
 
 void forward_sums(const ConstTensorView& x, const ChannelRange& channels,

@@ -26,13 +26,6 @@ inline ChannelRange all_channels(const ConstTensorView& x) {
 /// InvalidArgument unless there are N * S weights, all finite and at least 0.
 double count_of(const ConstTensorView& x, PositionWeights position_weights);
 
-/// Returns into how many blocks to cut the channels, so that what the sums have read of a tensor
-/// and its gradient is still in the cache when the second pass comes. 1 is not to cut them at all.
-std::int64_t blocks_of(const ConstTensorView& x, Backend backend);
-
-/// Returns the k-th of `blocks` blocks of `channels` channels.
-ChannelRange block(std::int64_t channels, std::int64_t blocks, std::int64_t k);
-
 /// Fills sums[c] and sums[C + c].
 void forward_sums(const ConstTensorView& x, const ChannelRange& channels,
                   PositionWeights position_weights, std::span<const double> pivot,

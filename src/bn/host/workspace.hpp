@@ -41,9 +41,7 @@ struct Workspace {
   channels::StatisticsArrays statistics;        ///< of the forward in progress
   std::vector<std::uint8_t> in_double;          ///< [C] whether a forward sums a channel in double
   std::optional<channels::ExactMemory> exact;   ///< with Reproducibility::exact
-  double count = 0;         ///< this rank's elements per channel, or its weights' sum
-  std::int64_t blocks = 1;  ///< how many blocks of channels the next forward takes
-  double pass_seconds = 0;  ///< duration of the last forward, exchange included
+  double count = 0;  ///< this rank's elements per channel, or its weights' sum
 };
 
 }  // namespace syncbn::bn
