@@ -12,6 +12,7 @@
 
 #include "capi/guarded.hpp"
 #include "capi/handles.hpp"
+#include "capi/structs.hpp"
 
 using namespace syncbn;
 using capi::guarded;
@@ -37,12 +38,12 @@ syncbn_status syncbn_communicator_self(syncbn_communicator** out) {
   });
 }
 
-syncbn_status syncbn_communicator_threads(int ranks, double timeout_seconds,
+syncbn_status syncbn_communicator_threads(int ranks, const syncbn_communicator_options* options,
                                           syncbn_communicator** out) {
   return guarded([&] {
     require(out, "out");
     std::vector<std::unique_ptr<syncbn_communicator>> handles;
-    for (Communicator& group : Communicator::threads(ranks, capi::to_deadlines(timeout_seconds))) {
+    for (Communicator& group : Communicator::threads(ranks, capi::to_deadlines(options))) {
       handles.push_back(
           std::make_unique<syncbn_communicator>(syncbn_communicator{std::move(group)}));
     }
@@ -112,6 +113,33 @@ syncbn_status syncbn_communicator_all_reduce(const syncbn_communicator* group, d
   return guarded([&] {
     require(group, "group");
     group->group.all_reduce(capi::to_span(data, count, "data"));
+  });
+}
+
+syncbn_status syncbn_communicator_counters(const syncbn_communicator* group, syncbn_counters* out) {
+  return guarded([&] {
+    require(group, "group");
+    capi::read_struct(out, "out", syncbn_counters SYNCBN_COUNTERS_INIT);
+    const Counters counters = group->group.counters();
+    out->exchanges = counters.exchanges;
+    out->bytes = counters.bytes;
+    out->seconds = counters.seconds;
+  });
+}
+
+syncbn_status syncbn_communicator_flight_record(const syncbn_communicator* group, char* buffer,
+                                                size_t size, size_t* length) {
+  return guarded([&] {
+    require(group, "group");
+    require(length, "length");
+    if (size > 0) {
+      require(buffer, "buffer");
+    }
+    const std::string record = group->group.flight_record();
+    *length = record.size();
+    if (size > 0) {
+      buffer[record.copy(buffer, size - 1)] = '\0';
+    }
   });
 }
 

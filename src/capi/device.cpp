@@ -22,31 +22,31 @@ syncbn_status syncbn_device_communicator_self(syncbn_device_communicator** out) 
 }
 
 syncbn_status syncbn_device_communicator_staged(const syncbn_communicator* host,
-                                                double timeout_seconds,
+                                                const syncbn_communicator_options* options,
                                                 syncbn_device_communicator** out) {
   return guarded([&] {
     require(host, "host");
     require(out, "out");
     *out = new syncbn_device_communicator{
-        DeviceCommunicator::staged(host->group, capi::to_deadlines(timeout_seconds))};
+        DeviceCommunicator::staged(host->group, capi::to_deadlines(options))};
   });
 }
 
 syncbn_status syncbn_device_communicator_nccl(const syncbn_communicator* bootstrap,
-                                              double timeout_seconds,
+                                              const syncbn_communicator_options* options,
                                               syncbn_device_communicator** out) {
   return guarded([&] {
     require(bootstrap, "bootstrap");
     require(out, "out");
     *out = new syncbn_device_communicator{
-        DeviceCommunicator::nccl(bootstrap->group, capi::to_deadlines(timeout_seconds))};
+        DeviceCommunicator::nccl(bootstrap->group, capi::to_deadlines(options))};
   });
 }
 
 syncbn_status syncbn_device_communicator_custom(const syncbn_communicator* host,
                                                 syncbn_device_all_reduce all_reduce,
                                                 syncbn_abort abort, void* user,
-                                                double timeout_seconds,
+                                                const syncbn_communicator_options* options,
                                                 syncbn_device_communicator** out) {
   return guarded([&] {
     require(host, "host");
@@ -58,7 +58,7 @@ syncbn_status syncbn_device_communicator_custom(const syncbn_communicator* host,
       }
     };
     *out = new syncbn_device_communicator{DeviceCommunicator::custom(
-        host->group, sum, capi::to_deadlines(timeout_seconds),
+        host->group, sum, capi::to_deadlines(options),
         abort == nullptr ? DeviceCommunicator::Abort() : [abort, user] { abort(user); })};
   });
 }

@@ -29,6 +29,24 @@ Layout to_layout(syncbn_layout layout) {
   throw_unknown("syncbn_layout", layout);
 }
 
+syncbn_communicator_options read(const syncbn_communicator_options* options) {
+  const syncbn_communicator_options defaults = SYNCBN_COMMUNICATOR_OPTIONS_INIT;
+  return options == nullptr ? defaults : read_struct(options, "options", defaults);
+}
+
+/// Returns none for 0, which stands for a default.
+std::optional<std::chrono::milliseconds> to_milliseconds(double seconds, const char* name) {
+  constexpr double longest = 1e9;
+  if (seconds == 0) {
+    return std::nullopt;
+  }
+  if (!(seconds > 0 && seconds <= longest)) {
+    throw InvalidArgument(std::string("options.") + name + " = " + std::to_string(seconds) +
+                          " (above 0, at most 1e9; 0 for the default)");
+  }
+  return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+}
+
 }  // namespace
 
 DType to_dtype(syncbn_dtype dtype) {
@@ -135,13 +153,23 @@ LayerOptions to_options(const syncbn_options* given) {
   return {result, {.allocate = to_allocate(options.allocate, options.release, options.user)}};
 }
 
-Deadlines to_deadlines(double seconds) {
-  constexpr double longest = 1e9;
-  if (!(seconds > 0 && seconds <= longest)) {
-    throw InvalidArgument("a timeout of " + std::to_string(seconds) + " s (above 0, at most 1e9)");
+Deadlines to_deadlines(const syncbn_communicator_options* options) {
+  const syncbn_communicator_options given = read(options);
+  const auto timeout = to_milliseconds(given.timeout_seconds, "timeout_seconds");
+  const auto report = to_milliseconds(given.report_seconds, "report_seconds");
+  Deadlines deadlines = timeout ? default_deadlines(*timeout) : default_deadlines();
+  if (report) {
+    deadlines.report = *report;
   }
-  return default_deadlines(
-      std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds)));
+  return deadlines;
+}
+
+syncbn_exchange exchange_of(const syncbn_communicator_options* options) {
+  const syncbn_exchange exchange = read(options).exchange;
+  if (exchange < SYNCBN_EXCHANGE_DEFAULT || exchange > SYNCBN_EXCHANGE_MPI) {
+    throw_unknown("syncbn_exchange", exchange);
+  }
+  return exchange;
 }
 
 }  // namespace syncbn::capi

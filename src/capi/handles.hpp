@@ -42,7 +42,9 @@ PositionWeights to_weight(const float* position_weights, const TensorView& x);
 Backend to_backend(syncbn_backend backend);
 TensorView to_view(const syncbn_tensor* tensor, const char* name);
 std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const char* name);
-SYNCBN_INTERNAL_API Deadlines to_deadlines(double seconds);
+// These take NULL for the defaults.
+SYNCBN_INTERNAL_API Deadlines to_deadlines(const syncbn_communicator_options* options);
+SYNCBN_INTERNAL_API syncbn_exchange exchange_of(const syncbn_communicator_options* options);
 Device to_device(syncbn_device device);
 
 /// Returns what calls the program's functions; empty if both are NULL.

@@ -24,11 +24,16 @@ syncbn_status syncbn_require_mpi(const char* name) {
 }
 
 // The parentheses keep the macro of this name out.
-syncbn_status(syncbn_communicator_mpi)(MPI_Comm comm, double timeout_seconds,
+syncbn_status(syncbn_communicator_mpi)(MPI_Comm comm, const syncbn_communicator_options* options,
                                        syncbn_communicator** out) {
   return syncbn::capi::guarded([&] {
     syncbn::capi::require(out, "out");
+    const syncbn_exchange wanted = syncbn::capi::exchange_of(options);
+    const syncbn::MpiExchange exchange =
+        wanted == SYNCBN_EXCHANGE_DEFAULT   ? syncbn::default_mpi_exchange()
+        : wanted == SYNCBN_EXCHANGE_BUILTIN ? syncbn::MpiExchange::builtin
+                                            : syncbn::MpiExchange::mpi;
     *out = new syncbn_communicator{
-        syncbn::mpi_communicator(comm, syncbn::capi::to_deadlines(timeout_seconds))};
+        syncbn::mpi_communicator(comm, syncbn::capi::to_deadlines(options), exchange)};
   });
 }

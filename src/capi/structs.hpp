@@ -30,6 +30,18 @@ struct FirstVersion<syncbn_tensor> {
   static constexpr const char* initializer = "SYNCBN_TENSOR";
 };
 template <>
+struct FirstVersion<syncbn_communicator_options> {
+  static constexpr std::size_t size = offsetof(syncbn_communicator_options, exchange) +
+                                      sizeof(syncbn_communicator_options::exchange);
+  static constexpr const char* initializer = "SYNCBN_COMMUNICATOR_OPTIONS_INIT";
+};
+template <>
+struct FirstVersion<syncbn_counters> {
+  static constexpr std::size_t size =
+      offsetof(syncbn_counters, seconds) + sizeof(syncbn_counters::seconds);
+  static constexpr const char* initializer = "SYNCBN_COUNTERS_INIT";
+};
+template <>
 struct FirstVersion<syncbn_options> {
   static constexpr std::size_t size = offsetof(syncbn_options, user) + sizeof(syncbn_options::user);
   static constexpr const char* initializer = "SYNCBN_OPTIONS_INIT";

@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   syncbn_communicator *world = NULL, *alone = NULL;
   syncbn_batch_norm* layer = NULL;
   syncbn_forward_record* record = NULL;
-  EXPECT_OK(syncbn_communicator_mpi(MPI_COMM_WORLD, 30, &world));
+  EXPECT_OK(syncbn_communicator_mpi(MPI_COMM_WORLD, WITHIN(30), &world));
   EXPECT(syncbn_communicator_rank(world) == rank && syncbn_communicator_size(world) == size);
   EXPECT_OK(syncbn_batch_norm_new(1, world, NULL, &layer));
   EXPECT_OK(syncbn_forward_record_new(&record));
@@ -51,8 +51,27 @@ int main(int argc, char** argv) {
   EXPECT(strstr(syncbn_last_error(), "compiled for another MPI (the library for " SYNCBN_MPI ")"));
   EXPECT(syncbn_require_mpi(NULL) == SYNCBN_INVALID_ARGUMENT);
   EXPECT_OK(syncbn_require_mpi(SYNCBN_MPI));
-  EXPECT(syncbn_communicator_mpi(MPI_COMM_WORLD, -1, &refused) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_mpi(MPI_COMM_WORLD, WITHIN(-1), &refused) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(refused == NULL);
+
+  /* Each communicator has an exchange of its own. */
+  syncbn_communicator_options options = SYNCBN_COMMUNICATOR_OPTIONS_INIT;
+  options.exchange = 7;
+  EXPECT(syncbn_communicator_mpi(MPI_COMM_WORLD, &options, &refused) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "7 is no syncbn_exchange") != NULL);
+  for (options.exchange = SYNCBN_EXCHANGE_BUILTIN; options.exchange <= SYNCBN_EXCHANGE_MPI;
+       ++options.exchange) {
+    syncbn_communicator* other = NULL;
+    double value = rank + 1.0;
+    EXPECT_OK(syncbn_communicator_mpi(MPI_COMM_WORLD, &options, &other));
+    EXPECT_OK(syncbn_communicator_all_reduce(other, &value, 1));
+    EXPECT(value == size * (size + 1) / 2.0);
+    syncbn_communicator_free(other);
+  }
+  options.exchange = rank == 0 ? SYNCBN_EXCHANGE_MPI : SYNCBN_EXCHANGE_BUILTIN;
+  if (size > 1) {
+    EXPECT(syncbn_communicator_mpi(MPI_COMM_WORLD, &options, &refused) == SYNCBN_INVALID_ARGUMENT);
+  }
 
   syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);

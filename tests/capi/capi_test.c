@@ -74,7 +74,7 @@ static void two_thread_ranks_normalize_as_one_batch(void) {
   pthread_t thread;
   float batch[2 * SIZE];
   for (int i = 0; i < 2 * SIZE; ++i) batch[i] = sample(i) + (i >= SIZE ? 3.0f : 0.0f);
-  EXPECT_OK(syncbn_communicator_threads(2, 30, handles));
+  EXPECT_OK(syncbn_communicator_threads(2, WITHIN(30), handles));
   for (int r = 0; r < 2; ++r) {
     ranks[r].group = handles[r];
     memcpy(ranks[r].x, batch + r * SIZE, sizeof ranks[r].x);
@@ -129,7 +129,7 @@ static void exact_ranks_have_the_bits_of_one_process(void) {
   pthread_t thread;
   for (int i = 0; i < SIZE; ++i) x[i] = sample(i);
   EXPECT_OK(syncbn_communicator_self(&self));
-  EXPECT_OK(syncbn_communicator_threads(2, 30, handles));
+  EXPECT_OK(syncbn_communicator_threads(2, WITHIN(30), handles));
   struct exact_rank one = {self, x, whole, N}, first = {handles[0], x, y, 1},
                     second = {handles[1], x + FIRST, y + FIRST, N - 1};
   normalize_exactly(&one);
@@ -276,7 +276,7 @@ static void errors_have_a_code_and_a_message(void) {
   EXPECT_OK(syncbn_communicator_custom(0, 2, failing_all_reduce, &code, &custom));
   EXPECT(syncbn_communicator_all_reduce(custom, &value, 1) == SYNCBN_COMM_ERROR);
   EXPECT(strstr(syncbn_last_error(), "returned 7") != NULL);
-  EXPECT(syncbn_communicator_threads(2, -1, &custom) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_threads(2, WITHIN(-1), &custom) == SYNCBN_INVALID_ARGUMENT);
 
   syncbn_communicator_free(custom);
   syncbn_forward_record_free(record);
@@ -363,7 +363,7 @@ static void sums_are_started_and_finished_and_groups_split_by_samples(void) {
   syncbn_communicator* handles[RANKS];
   struct summing_rank ranks[RANKS];
   pthread_t threads[RANKS];
-  EXPECT_OK(syncbn_communicator_threads(RANKS, 30, handles));
+  EXPECT_OK(syncbn_communicator_threads(RANKS, WITHIN(30), handles));
   for (int r = 0; r < RANKS; ++r) {
     const struct summing_rank rank = {handles[r], r == 2 ? 8 : 4, {r, 1}, {10 * r, 2, 3}, 0};
     ranks[r] = rank;
@@ -407,16 +407,46 @@ static void keep_report(const char* line, void* user) {
 }
 
 /* One of two ranks does not come: that is reported, and the flight record lies in the directory. */
+static void a_communicator_tells_what_it_has_exchanged(void) {
+  syncbn_communicator* handles[2];
+  syncbn_pending pending[2];
+  syncbn_counters counters = SYNCBN_COUNTERS_INIT, wrong = SYNCBN_COUNTERS_INIT;
+  double values[2][3] = {{1, 2, 3}, {4, 5, 6}};
+  char record[4096], cut[8];
+  size_t length = 0, same = 0;
+  EXPECT_OK(syncbn_communicator_threads(2, NULL, handles));
+  for (int r = 0; r < 2; ++r) {
+    EXPECT_OK(syncbn_communicator_start(handles[r], values[r], 3, &pending[r]));
+  }
+  for (int r = 0; r < 2; ++r) EXPECT_OK(syncbn_communicator_finish(handles[r], &pending[r]));
+  EXPECT_OK(syncbn_communicator_counters(handles[0], &counters));
+  EXPECT(counters.exchanges == 1 && counters.bytes == sizeof values[0] && counters.seconds >= 0);
+  wrong.size = 3;
+  EXPECT(syncbn_communicator_counters(handles[0], &wrong) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_communicator_counters(NULL, &counters) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_communicator_flight_record(handles[0], NULL, 0, &length));
+  EXPECT(length > 0 && length < sizeof record);
+  EXPECT_OK(syncbn_communicator_flight_record(handles[0], record, sizeof record, &same));
+  EXPECT(strlen(record) == same && strstr(record, "all_reduce") != NULL);
+  EXPECT_OK(syncbn_communicator_flight_record(handles[0], cut, sizeof cut, &same));
+  EXPECT(strlen(cut) == sizeof cut - 1 && strncmp(cut, record, sizeof cut - 1) == 0);
+  EXPECT(syncbn_communicator_flight_record(handles[0], NULL, 1, &length) ==
+         SYNCBN_INVALID_ARGUMENT);
+  for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
+}
+
 static void a_missing_rank_is_reported_and_recorded(void) {
   static const char* const directory = "capi_test_flight_records";
   struct reports reports = {.mutex = PTHREAD_MUTEX_INITIALIZER};
   syncbn_communicator* handles[2];
   double value = 1;
   char record[512];
-  EXPECT(setenv("SYNCBN_REPORT_AFTER", "0.05", 1) == 0);
+  syncbn_communicator_options options = SYNCBN_COMMUNICATOR_OPTIONS_INIT;
+  options.timeout_seconds = 0.5;
+  options.report_seconds = 0.05;
   EXPECT_OK(syncbn_set_flight_record_directory(directory));
   syncbn_set_report_handler(keep_report, &reports);
-  EXPECT_OK(syncbn_communicator_threads(2, 0.5, handles));
+  EXPECT_OK(syncbn_communicator_threads(2, &options, handles));
   EXPECT(syncbn_communicator_all_reduce(handles[0], &value, 1) == SYNCBN_COMM_ERROR);
   EXPECT(strstr(syncbn_last_error(), "rank 1") != NULL);
   EXPECT(reports.count > 0 && strstr(reports.last, "rank 1") != NULL);
@@ -427,12 +457,12 @@ static void a_missing_rank_is_reported_and_recorded(void) {
   EXPECT_OK(syncbn_set_flight_record_directory(NULL));
   const int before = reports.count;
   for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
-  EXPECT_OK(syncbn_communicator_threads(2, 0.2, handles));
+  options.timeout_seconds = 0.2;
+  EXPECT_OK(syncbn_communicator_threads(2, &options, handles));
   EXPECT(syncbn_communicator_all_reduce(handles[0], &value, 1) == SYNCBN_COMM_ERROR);
   EXPECT(reports.count == before);
   EXPECT(remove_files_of(directory, record, sizeof record) == 0);
   EXPECT(rmdir(directory) == 0);
-  EXPECT(unsetenv("SYNCBN_REPORT_AFTER") == 0);
   for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
 }
 
@@ -443,12 +473,13 @@ static void devices_need_a_build_for_them(void) {
 #ifndef WITH_CUDA
   EXPECT(syncbn_device_communicator_self(&of_device) == SYNCBN_NOT_CONFIGURED);
   EXPECT(strstr(syncbn_last_error(), "SYNCBN_CUDA=ON") != NULL);
-  EXPECT(syncbn_device_communicator_staged(self, 30, &of_device) == SYNCBN_NOT_CONFIGURED);
+  EXPECT(syncbn_device_communicator_staged(self, WITHIN(30), &of_device) == SYNCBN_NOT_CONFIGURED);
 #endif
 #ifndef WITH_NCCL
-  EXPECT(syncbn_device_communicator_nccl(self, 30, &of_device) == SYNCBN_NOT_CONFIGURED);
+  EXPECT(syncbn_device_communicator_nccl(self, WITHIN(30), &of_device) == SYNCBN_NOT_CONFIGURED);
 #endif
-  EXPECT(syncbn_device_communicator_staged(self, 0, &of_device) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_device_communicator_staged(self, WITHIN(-1), &of_device) ==
+         SYNCBN_INVALID_ARGUMENT);
   EXPECT(of_device == NULL);
   syncbn_communicator_free(self);
 }
@@ -464,6 +495,7 @@ int main(void) {
   layers_work_in_place();
   sums_are_started_and_finished_and_groups_split_by_samples();
   a_missing_rank_is_reported_and_recorded();
+  a_communicator_tells_what_it_has_exchanged();
   devices_need_a_build_for_them();
   puts("passed");
   return 0;

@@ -75,7 +75,7 @@ static void step_on_both(int with_residual) {
   EXPECT_OK(syncbn_communicator_self(&ranks));
   EXPECT_OK(syncbn_device_communicator_self(&self));
   EXPECT(syncbn_device_communicator_size(self) == 1);
-  EXPECT_OK(syncbn_device_communicator_staged(ranks, 30, &staged));
+  EXPECT_OK(syncbn_device_communicator_staged(ranks, WITHIN(30), &staged));
   EXPECT_OK(syncbn_device_communicator_split(staged, 7, &part));
   EXPECT(syncbn_device_communicator_rank(part) == 0);
   EXPECT_OK(syncbn_batch_norm_new(C, ranks, &options, &host));
@@ -245,9 +245,9 @@ static void a_framework_brings_its_collective(void) {
   syncbn_communicator* host = NULL;
   syncbn_device_communicator* group = NULL;
   EXPECT_OK(syncbn_communicator_self(&host));
-  EXPECT(syncbn_device_communicator_custom(host, NULL, NULL, &calls, 5, &group) ==
+  EXPECT(syncbn_device_communicator_custom(host, NULL, NULL, &calls, WITHIN(5), &group) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT_OK(syncbn_device_communicator_custom(host, alone, NULL, &calls, 5, &group));
+  EXPECT_OK(syncbn_device_communicator_custom(host, alone, NULL, &calls, WITHIN(5), &group));
   EXPECT(syncbn_device_communicator_device(group) == SYNCBN_ON_CUDA(0));
   EXPECT(syncbn_device_communicator_device(NULL) == SYNCBN_ON_CPU);
   double value = 3;

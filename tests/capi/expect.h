@@ -17,6 +17,11 @@
     }                                                                                          \
   } while (0)
 
+/* Options of a communicator that waits so many seconds for a rank. */
+#define WITHIN(seconds)                                                                    \
+  (&(const syncbn_communicator_options){sizeof(syncbn_communicator_options), (seconds), 0, \
+                                        SYNCBN_EXCHANGE_DEFAULT})
+
 #define EXPECT_OK(call) EXPECT((call) == SYNCBN_OK)
 
 #endif

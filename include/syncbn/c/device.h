@@ -22,18 +22,17 @@ typedef struct syncbn_device_communicator syncbn_device_communicator;
 /* Makes a group of one rank. */
 syncbn_status syncbn_device_communicator_self(syncbn_device_communicator** out);
 /* Makes a group that sums over the CPU: values are copied to the host, summed by `host` and copied
- * back. Its sums cannot be captured in a CUDA graph. A call that waits timeout_seconds, above 0 and
- * at most 1e9, for the rank's own stream returns SYNCBN_COMM_ERROR; for ranks, `host` has its
- * own. */
+ * back. Its sums cannot be captured in a CUDA graph. The timeout is for the rank's own stream; for
+ * ranks, `host` has its own. */
 syncbn_status syncbn_device_communicator_staged(const syncbn_communicator* host,
-                                                double timeout_seconds,
+                                                const syncbn_communicator_options* options,
                                                 syncbn_device_communicator** out);
 /* Collective over bootstrap's ranks. Makes a group that sums with NCCL, each rank with a device of
  * its own. Sums are put on the stream and can be captured in a CUDA graph. A message that is not
- * finished timeout_seconds after it began is ended. Returns SYNCBN_NOT_CONFIGURED in a build
+ * finished when the timeout is over is ended. Returns SYNCBN_NOT_CONFIGURED in a build
  * without NCCL, and where a rank has no NCCL to use: see DeviceCommunicator::nccl. */
 syncbn_status syncbn_device_communicator_nccl(const syncbn_communicator* bootstrap,
-                                              double timeout_seconds,
+                                              const syncbn_communicator_options* options,
                                               syncbn_device_communicator** out);
 /* A syncbn_device_all_reduce puts on the stream the sum of values[0..count), in device memory, over
  * all ranks, in place. It returns 0, or another number if it failed. A syncbn_abort ends the sums
@@ -46,7 +45,7 @@ typedef void (*syncbn_abort)(void* user);
 syncbn_status syncbn_device_communicator_custom(const syncbn_communicator* host,
                                                 syncbn_device_all_reduce all_reduce,
                                                 syncbn_abort abort, void* user,
-                                                double timeout_seconds,
+                                                const syncbn_communicator_options* options,
                                                 syncbn_device_communicator** out);
 /* Collective. Makes the sub-group of the ranks that gave the same color, in the order of their
  * ranks. */

@@ -24,17 +24,15 @@ SYNCBN_C_API_BEGIN
  * value of SYNCBN_MPI. */
 syncbn_status syncbn_require_mpi(const char* name);
 
-/* Collective over comm. Makes a communicator of its ranks; see syncbn/mpi.hpp. timeout_seconds is
- * that of syncbn_communicator_threads. SYNCBN_EXCHANGE in the environment says who sums, builtin
- * unless set. Returns SYNCBN_INVALID_ARGUMENT in a program that was compiled for another MPI than
- * the library: a macro of this name, below, calls syncbn_require_mpi first. Programs that look the
- * function up by its name must call that themselves. */
-syncbn_status syncbn_communicator_mpi(MPI_Comm comm, double timeout_seconds,
+/* Collective over comm. Makes a communicator of its ranks, all with the same exchange; see
+ * syncbn/mpi.hpp. `options` may be NULL. Returns SYNCBN_INVALID_ARGUMENT in a program that was
+ * compiled for another MPI than the library: a macro of this name, below, calls syncbn_require_mpi
+ * first. Programs that look the function up by its name must call that themselves. */
+syncbn_status syncbn_communicator_mpi(MPI_Comm comm, const syncbn_communicator_options* options,
                                       syncbn_communicator** out);
-#define syncbn_communicator_mpi(comm, timeout_seconds, out)  \
-  (syncbn_require_mpi(SYNCBN_MPI) == SYNCBN_OK               \
-       ? syncbn_communicator_mpi(comm, timeout_seconds, out) \
-       : SYNCBN_INVALID_ARGUMENT)
+#define syncbn_communicator_mpi(comm, options, out)                                          \
+  (syncbn_require_mpi(SYNCBN_MPI) == SYNCBN_OK ? syncbn_communicator_mpi(comm, options, out) \
+                                               : SYNCBN_INVALID_ARGUMENT)
 
 SYNCBN_C_API_END
 

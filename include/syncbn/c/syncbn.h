@@ -98,8 +98,8 @@ const char* syncbn_last_error(void);
 /* --- communicators ------------------------------------------------------------------------- */
 
 /* A syncbn_report_handler is called with a line of UTF-8, from the thread that waits, when a rank
- * has been missing for SYNCBN_REPORT_AFTER seconds (environment, 10 unless set), and again when it
- * came after all (not for sums on a device's stream). */
+ * has been missing for its communicator's report_seconds, and again when it came after all (not for
+ * sums on a device's stream). */
 typedef void (*syncbn_report_handler)(const char* line, void* user);
 /* Sets the process's one handler, which is called with `user`. NULL turns reports off; there are
  * none at first. */
@@ -108,13 +108,32 @@ void syncbn_set_report_handler(syncbn_report_handler handler, void* user);
  * or "" they write nothing. At first it is what SYNCBN_FLIGHT_RECORD in the environment names. */
 syncbn_status syncbn_set_flight_record_directory(const char* directory);
 
+typedef int syncbn_exchange;
+enum {
+  SYNCBN_EXCHANGE_DEFAULT = 0, /* what SYNCBN_EXCHANGE in the environment says; else builtin */
+  SYNCBN_EXCHANGE_BUILTIN = 1, /* this library sums over MPI ranks */
+  SYNCBN_EXCHANGE_MPI = 2      /* MPI_Iallreduce does */
+};
+
+/* A syncbn_communicator_options says how long a communicator waits for ranks. 0 stands for what
+ * SYNCBN_TIMEOUT and SYNCBN_REPORT_AFTER in the environment say, else 300 s and 10 s (half the
+ * timeout, if that is shorter); other times are above 0 and at most 1e9. Where a function takes
+ * options, NULL stands for the defaults. */
+typedef struct syncbn_communicator_options {
+  size_t size;              /* sizeof(syncbn_communicator_options) */
+  double timeout_seconds;   /* 0; a collective that waits longer returns SYNCBN_COMM_ERROR */
+  double report_seconds;    /* 0; a rank that is missing longer is reported, once */
+  syncbn_exchange exchange; /* SYNCBN_EXCHANGE_DEFAULT; of MPI ranks only */
+} syncbn_communicator_options;
+#define SYNCBN_COMMUNICATOR_OPTIONS_INIT \
+  { sizeof(syncbn_communicator_options), 0, 0, SYNCBN_EXCHANGE_DEFAULT }
+
 /* Makes a group of one rank. syncbn/c/mpi.h makes one of MPI ranks. */
 syncbn_status syncbn_communicator_self(syncbn_communicator** out);
 
 /* Makes a group of `ranks` threads of this process and writes their handles to out[0..ranks), in
- * rank order: one for each thread that acts as a rank, each to be freed. A collective that waits
- * timeout_seconds, above 0 and at most 1e9, for a rank returns SYNCBN_COMM_ERROR. */
-syncbn_status syncbn_communicator_threads(int ranks, double timeout_seconds,
+ * rank order: one for each thread that acts as a rank, each to be freed. */
+syncbn_status syncbn_communicator_threads(int ranks, const syncbn_communicator_options* options,
                                           syncbn_communicator** out);
 
 /* A syncbn_all_reduce sums data[0..count) over all ranks in place and leaves the same bits on every
@@ -153,6 +172,22 @@ syncbn_status syncbn_communicator_start(const syncbn_communicator* group, double
  * different communicators are finished in the same order on all ranks. */
 syncbn_status syncbn_communicator_finish(const syncbn_communicator* group,
                                          const syncbn_pending* pending);
+/* A syncbn_counters holds what a rank has exchanged over a communicator since it was made. */
+typedef struct syncbn_counters {
+  size_t size;       /* sizeof(syncbn_counters) */
+  int64_t exchanges; /* collectives completed */
+  int64_t bytes;     /* their messages' lengths added up, each counted once */
+  double seconds;    /* time inside them, waiting for other ranks included */
+} syncbn_counters;
+#define SYNCBN_COUNTERS_INIT \
+  { sizeof(syncbn_counters), 0, 0, 0 }
+syncbn_status syncbn_communicator_counters(const syncbn_communicator* group, syncbn_counters* out);
+/* Writes this rank's last thousand exchanges as JSON, with a 0 at the end, to buffer[0..size), as
+ * far as they fit, and to *length how many bytes they are, without the 0. buffer may be NULL if
+ * size is 0. Leave some room beyond what such a call says: times are written with as many digits as
+ * they have, which may be other ones the next time. Works after a failure too. */
+syncbn_status syncbn_communicator_flight_record(const syncbn_communicator* group, char* buffer,
+                                                size_t size, size_t* length);
 /* Returns this rank's number, from 0 on. */
 int syncbn_communicator_rank(const syncbn_communicator* group);
 int syncbn_communicator_size(const syncbn_communicator* group);

@@ -11,7 +11,7 @@ int main(int argc, char** argv) {
   double count = 1;
   int failed;
   MPI_Init(&argc, &argv);
-  failed = syncbn_communicator_mpi(MPI_COMM_WORLD, 60, &group) != SYNCBN_OK ||
+  failed = syncbn_communicator_mpi(MPI_COMM_WORLD, NULL, &group) != SYNCBN_OK ||
            syncbn_communicator_all_reduce(group, &count, 1) != SYNCBN_OK;
   if (failed) {
     fprintf(stderr, "%s\n", syncbn_last_error());
