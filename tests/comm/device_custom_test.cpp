@@ -122,10 +122,11 @@ struct Rank {
   CUstream_st stream;  ///< destroyed first, when what was put there is done
 
   /// Sums a layer's message of `length` ones and returns what the stream makes of it.
-  std::vector<double> sum(const Descriptor& what, std::size_t length) {
+  std::vector<double> sum(const Descriptor& what, std::size_t length,
+                          const std::uint64_t* state = nullptr) {
     const DeviceMessage& message = messages.emplace_back(length);
     std::fill_n(message.data(), length, 1.0);
-    group->sum().all_reduce(what, message.first(length), &stream);
+    group->sum().all_reduce(what, message.first(length, state), &stream);
     stream.synchronize();
     return {message.data(), message.data() + length};
   }
@@ -220,9 +221,7 @@ TEST(CustomDeviceCommunicator, PoisonsAnotherLayerLaterAndTellsWhoAndWhat) {
 TEST(CustomDeviceCommunicator, PoisonsOtherStateThatIsOnTheDevice) {
   on_framework([](Rank& rank) {
     const std::uint64_t state = rank.host.rank() == 0 ? 5 : 6;
-    Descriptor what = bn1;
-    what.shared_on_device = &state;
-    EXPECT_TRUE(std::isnan(rank.sum(what, 9)[0]));
+    EXPECT_TRUE(std::isnan(rank.sum(bn1, 9, &state)[0]));
     EXPECT_THAT(test::failure_of<CommError>([&] { rank.group->poll(); }),
                 HasSubstr("running mean"));
   });

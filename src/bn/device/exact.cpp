@@ -70,7 +70,7 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
                                .eps = arguments.eps,
                                .pivot = arguments.pivot,
                                .sums = arguments.sums},
-       nullptr, stream);
+       nullptr, arguments.shared, stream);
 }
 
 void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
@@ -87,7 +87,7 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
                                 .round = 0,
                                 .sums = arguments.sums,
                                 .own_sums = arguments.own_sums},
-       upstream.mean, stream);
+       upstream.mean, nullptr, stream);
 }
 
 void DeviceExact::count(const ConstTensorView& x, const float* position_weights,
@@ -100,11 +100,12 @@ void DeviceExact::count(const ConstTensorView& x, const float* position_weights,
 
 template <class Tally, class Settle>
 void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally,
-                       Settle settle, const double* mean, comm::Stream stream) {
+                       Settle settle, const double* mean, const std::uint64_t* shared,
+                       comm::Stream stream) {
   const channels::ExactPass& pass = tally.pass;
   double* message = message_.data();
   const auto all_reduce = [&](std::int64_t words) {
-    group.all_reduce(what, message_.first(static_cast<std::size_t>(words)), stream);
+    group.all_reduce(what, message_.first(static_cast<std::size_t>(words), shared), stream);
     what.operation = comm::Operation::second_sums;
   };
   for (; settle.round < Settle::rounds; ++settle.round) {

@@ -44,6 +44,8 @@ class DeviceExact {
     double eps;
     double* pivot;  ///< [C], moved where sums are taken again
     double* sums;   ///< [2C + 1] written: the group's sums
+    /// Null, or a fingerprint of what the ranks must share: see comm::DeviceMessageView::state.
+    const std::uint64_t* shared;
   };
   /// Collective. Puts the sums of x on `stream`.
   void sum(comm::DeviceSum& group, const comm::Descriptor& what, const Forward& arguments,
@@ -64,7 +66,7 @@ class DeviceExact {
   void count(const ConstTensorView& x, const float* position_weights, comm::Stream stream);
   template <class Tally, class Settle>
   void take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally, Settle settle,
-            const double* mean, comm::Stream stream);
+            const double* mean, const std::uint64_t* shared, comm::Stream stream);
 
   channels::ExponentCode code_;
   cuda::DeviceBuffer exponents_;  ///< ints

@@ -79,13 +79,13 @@ void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArgumen
                                 .print = history},
                                stream);
   }
+  const std::uint64_t* const shared = alone ? nullptr : history;
   const comm::Descriptor what{.operation = operation,
                               .layer = layer_.identity.label,
                               .channels = layer_.channels,
                               .dtype = arguments.x.dtype(),
                               .shared = static_cast<std::uint64_t>(layer_.forwards),
                               .options = layer_.options_text,
-                              .shared_on_device = alone ? nullptr : history,
                               .given = arguments.given()};
   if (!working_.exact) {
     kernels::cuda::forward_sums({.x = arguments.x,
@@ -94,7 +94,8 @@ void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArgumen
                                  .sums = sums,
                                  .workspace = working_.partial.get()},
                                 stream);
-    group_.sum().all_reduce(what, working_.sums.first(sums_length(layer_.channels)), stream);
+    group_.sum().all_reduce(what, working_.sums.first(sums_length(layer_.channels), shared),
+                            stream);
     return;
   }
   if (!layer_.knows_mean && options.track_running_stats) {
@@ -112,7 +113,8 @@ void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArgumen
                            .position_weights = data_or_null(arguments.position_weights),
                            .eps = options.eps,
                            .pivot = state.pivot,
-                           .sums = sums},
+                           .sums = sums,
+                           .shared = shared},
       stream);
 }
 

@@ -15,7 +15,7 @@ struct Board {
   std::uint64_t finished = 0;         ///< number of the message finished last; 0: none
   std::uint64_t disagreed = 0;        ///< number of the first that the ranks disagreed on; 0: none
   std::uint64_t disagreed_plan = 0;   ///< number of its plan
-  std::uint64_t disagreed_state = 0;  ///< this rank's value at its Descriptor::shared_on_device
+  std::uint64_t disagreed_state = 0;  ///< this rank's value at its DeviceMessageView::state
   std::uint64_t cancelled = 0;        ///< 1 once the host has given up and sums become NaN
 };
 

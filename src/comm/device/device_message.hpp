@@ -3,6 +3,7 @@
 
 #include <cassert>
 #include <cstddef>
+#include <cstdint>
 
 #include "comm/group/fingerprint_words.hpp"
 #include "cuda/device_buffer.hpp"
@@ -16,6 +17,9 @@ struct DeviceMessageView {
   /// Whether the exchange may use the `fingerprint_words` doubles behind the values. If so, values
   /// and fingerprint travel in one sum, else in two.
   bool has_room = false;
+  /// Null, or a fingerprint in device memory of state there that the ranks must share. It is read
+  /// when the stream gets to the message, and compared with the other ranks'.
+  const std::uint64_t* state = nullptr;
 };
 
 /// Owns device memory for messages of up to a given length, with the room behind them that lets
@@ -31,9 +35,9 @@ class DeviceMessage {
   syncbn::cuda::DeviceBuffer& buffer() { return buffer_; }
 
   /// Returns the message that consists of the first `length` values.
-  DeviceMessageView first(std::size_t length) const {
+  DeviceMessageView first(std::size_t length, const std::uint64_t* state = nullptr) const {
     assert(length <= longest_);
-    return {data(), length, true};
+    return {data(), length, true, state};
   }
 
  private:

@@ -61,8 +61,8 @@ class StagedSum final : public DeviceSum {
     syncbn::cuda::download(message.data, std::as_writable_bytes(staging), stream);
     const std::span state(state_.as<std::uint64_t>(), 1);
     state[0] = 0;
-    if (of_device.shared_on_device != nullptr) {
-      syncbn::cuda::download(of_device.shared_on_device, std::as_writable_bytes(state), stream);
+    if (message.state != nullptr) {
+      syncbn::cuda::download(message.state, std::as_writable_bytes(state), stream);
     }
     wait(stream, [&] { return describe(of_device); });
     Descriptor what = of_device;

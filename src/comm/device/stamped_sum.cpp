@@ -60,7 +60,7 @@ class StampedSum final : public DeviceSum, private Watched {
     const syncbn::cuda::OnDevice on_device(device());
     double* const words = message.has_room ? message.data + message.length : words_.as<double>();
     const cuda::Stamped stamped{plan.fingerprint,         plan.number, words,
-                                tally_.as<cuda::Tally>(), &board_,     what.shared_on_device};
+                                tally_.as<cuda::Tally>(), &board_,     message.state};
     try {
       launch(cuda::Stamp{stamped}, stream);
       if (message.has_room) {

@@ -44,10 +44,7 @@ struct Descriptor {
   DType dtype = DType::f64;
   std::uint64_t shared = 0;       ///< fingerprint of the state that the ranks must share
   std::string_view options = {};  ///< the layer's options, as text
-  /// Null, or a fingerprint of the part of that state that is in device memory. It lies there too,
-  /// and is read when the stream gets to the message.
-  const std::uint64_t* shared_on_device = nullptr;
-  std::uint64_t parameters = 0;  ///< fingerprint of gamma and beta, or of some of them
+  std::uint64_t parameters = 0;   ///< fingerprint of gamma and beta, or of some of them
   Given given = Given::x;
 };
 

@@ -39,7 +39,7 @@ struct Stamped {
   double* words;       ///< [fingerprint_words], behind the values
   Tally* tally;
   Board* board;
-  const std::uint64_t* shared = nullptr;  ///< see Descriptor::shared_on_device
+  const std::uint64_t* shared = nullptr;  ///< see DeviceMessageView::state
 
   SYNCBN_HOST_DEVICE std::uint64_t state() const { return shared != nullptr ? *shared : 0; }
   /// Returns the fingerprint of descriptor, length, message count and state().
