@@ -12,7 +12,8 @@
 namespace syncbn {
 
 /// A ConstArrayView is a read-only view of dense values of any float type in the memory of a
-/// device. It owns nothing.
+/// device. It owns nothing: the memory must outlive what the view is passed to, which says for how
+/// long, and checks what it is given. Values are aligned to their own size.
 class ConstArrayView {
  public:
   ConstArrayView() = default;  ///< a view of nothing
@@ -24,6 +25,10 @@ class ConstArrayView {
   ConstArrayView(std::span<const float> values, Device device = Device::cpu())
       : ConstArrayView(values.data(), DType::f32, static_cast<std::int64_t>(values.size()),
                        device) {}
+  ConstArrayView(std::span<double> values, Device device = Device::cpu())
+      : ConstArrayView(std::span<const double>(values), device) {}
+  ConstArrayView(std::span<float> values, Device device = Device::cpu())
+      : ConstArrayView(std::span<const float>(values), device) {}
   ConstArrayView(const std::vector<double>& values)
       : ConstArrayView(std::span<const double>(values)) {}
   ConstArrayView(const std::vector<float>& values)
@@ -55,6 +60,10 @@ class ArrayView {
                   static_cast<std::int64_t>(values.size()), device) {}
 
   operator ConstArrayView() const { return {data_, dtype_, size_, device_}; }
+
+  template <class T>
+  requires(std::is_same_v<T, float> || std::is_same_v<T, double>) ArrayView(std::vector<T>& values)
+      : ArrayView(std::span<T>(values)) {}
 
   void* data() const { return data_; }
   DType dtype() const { return dtype_; }

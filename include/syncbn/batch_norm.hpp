@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -85,10 +85,21 @@ struct BatchNormOptions {
 };
 
 /// LayerMemory is memory of the caller's that a layer uses in place of its own: a framework's
-/// parameters and buffers, of any float types, whatever the type of the tensors. The layer reads
-/// and writes it in every call, and copies nothing. It must stay as long as the layer, or until
-/// BatchNorm::use names other memory, and is on the layer's device. What is left out, the layer
-/// allocates and initializes itself; what is given it takes as it is.
+/// parameters and buffers, of any float types, whatever the type of the tensors, the same types on
+/// all ranks. The layer reads and writes it in every call, rounded to its type, and copies nothing.
+/// What is given is taken as it is, what is left out is the layer's own (it allocates all arrays in
+/// any case, 9C doubles). Arrays are on the layer's device, and must not overlap each other or the
+/// tensors of a call.
+///
+/// The memory must stay until the layer is gone or BatchNorm::use has named other memory, and work
+/// that is on streams by then is done. A captured CUDA graph goes on with the memory that it was
+/// captured with.
+///
+/// Running statistics of 16-bit types lose what is small: in bf16, a mean stands still once a step
+/// moves it by less than 1/256 of itself, and f16 cannot hold a variance above 65504. The layer
+/// does not see when the caller writes other values to them, and goes on from the last batch's
+/// mean: its next sums are exact nevertheless, but with Reproducibility::exact their bits follow
+/// from earlier steps. load_state starts anew.
 struct LayerMemory {
   ArrayView weight = {};        ///< [C] gamma; with bias, or neither
   ArrayView bias = {};          ///< [C] beta
@@ -97,17 +108,17 @@ struct LayerMemory {
   ArrayView running_mean = {};  ///< [C] with running_var, or neither
   ArrayView running_var = {};   ///< [C]
   std::int64_t* num_batches_tracked = nullptr;  ///< [1]
-  /// Gives memory of so many bytes, aligned to 256, on the layer's device, for what the layer keeps
-  /// besides, for records that it fills and, on a CUDA device, for the scratch of its sums; the
-  /// owner that it returns is destroyed when the memory is needed no longer. Empty: the library
-  /// allocates it.
-  std::function<std::shared_ptr<void>(std::size_t bytes)> allocate = {};
+  /// Allocates what a layer that is made keeps per channel, records that it fills and, on a CUDA
+  /// device, the partial sums of its kernels; the library allocates the rest, of the order of C. An
+  /// owner can outlive the layer, in a record. Empty: the library allocates all. Not for
+  /// BatchNorm::use.
+  Allocate allocate = {};
 };
 
 /// A ForwardRecord holds what a backward needs from its forward, besides the tensors. Each forward
 /// that is waiting for its backward needs one of its own. One that is reused from step to step does
-/// not allocate. It belongs to the place of the layer that filled it, and can be filled by layers
-/// of any number of channels, one after the other.
+/// not allocate. Its arrays are on the device of the layer that filled it last; layers of any
+/// number of channels and on any device can fill it, one after the other.
 class SYNCBN_API ForwardRecord {
  public:
   struct Impl;  ///< defined inside the library
@@ -123,7 +134,8 @@ class SYNCBN_API ForwardRecord {
   ForwardRecord& operator=(ForwardRecord&&) noexcept;
   ~ForwardRecord();
 
-  /// Returns how many doubles a record needs for a layer of so many channels.
+  /// Returns how many doubles a record needs for a layer of so many channels; 0 for less than one,
+  /// or more than Shape::most_channels.
   static std::size_t length(std::int64_t channels);
 
   bool is_empty() const;  ///< no forward has filled it
@@ -204,9 +216,11 @@ struct BackwardExtras {
 /// elements' size. Ranks call the same function: all with a residual or none, all in place or none.
 /// Calls throw InvalidArgument for memory, and CommError for ranks, that break these rules.
 ///
-/// A call that throws InvalidArgument, NotConfigured or CommError leaves parameters, gradients,
-/// running statistics and, on the CPU, the record as they were; output tensors may have been
-/// written.
+/// A call that throws leaves parameters, gradients, running statistics and, on the CPU, the record
+/// as they were; output tensors may have been written. On a CUDA device, a record that was to be
+/// filled is empty then, unless the arguments were refused, and after a DeviceError all is lost.
+/// After an exception that is none of ours, such as std::bad_alloc, the other ranks are told, or
+/// find out at the deadline.
 class SYNCBN_API BatchNorm {
  public:
   struct Impl;  ///< defined inside the library

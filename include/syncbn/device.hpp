@@ -3,6 +3,9 @@
 
 // This header needs no CUDA header: a cudaStream_t is passed as it is.
 
+#include <cstddef>
+#include <functional>
+#include <memory>
 #include <string>
 
 struct CUstream_st;
@@ -34,6 +37,12 @@ class Device {
  private:
   int index_ = -1;
 };
+
+/// An Allocate gives memory of so many bytes on a device, aligned to 256 bytes there and to 16 on
+/// the CPU, or throws. The owner that it returns is destroyed when the library needs the memory no
+/// longer; on a CUDA device, streams may not be done with it yet. It is called in the thread of the
+/// call that needs the memory, which may be a collective one.
+using Allocate = std::function<std::shared_ptr<void>(std::size_t bytes)>;
 
 /// Returns "cpu" or, for example, "cuda:0".
 inline std::string to_string(Device device) {

@@ -21,8 +21,9 @@
 // given: arrays, sums, weights. The function puts its work on the stream of its PhaseOptions and
 // returns, without waiting, and can be captured in a CUDA graph if it is given a Scratch that has
 // served a call like it before. The device must be current, and values of weights and pivots are
-// not checked. Functions that return a decision are for the CPU's memory: a program on a device
-// takes the first forward's sums twice instead, as finalize_batch says.
+// not checked. move_far_pivots and finalize are for the CPU's memory: a program on a device, where
+// the host does not see the sums, uses finalize_batch, which says how. Memory that is said to be
+// the CPU's is not looked at.
 //
 // Every function throws InvalidArgument, before anything is written, if shapes, types or lengths do
 // not fit together, memory is not aligned to its elements or not on the same device, or what it
@@ -32,7 +33,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -93,14 +93,12 @@ struct Affine {
 
 /// A Scratch is memory that phases compute with; it grows as they need it and holds nothing between
 /// them. One serves one thread at a time and, on a CUDA device, calls that follow each other: in
-/// one stream, or in several that wait for each other.
+/// one stream, or in several that wait for each other. Keep it until their work is done, and for
+/// graphs that hold it.
 class SYNCBN_API Scratch {
  public:
   struct Impl;  ///< defined inside the library
 
-  /// Gives memory of so many bytes, aligned to 256, on the device of the tensors; the owner that it
-  /// returns is destroyed when the memory is needed no longer.
-  using Allocate = std::function<std::shared_ptr<void>(std::size_t bytes)>;
   /// With an empty function the library allocates. On the CPU it always does.
   explicit Scratch(Allocate allocate = {});
   Scratch(Scratch&&) noexcept;
@@ -111,13 +109,15 @@ class SYNCBN_API Scratch {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Says how a phase computes. Nothing here changes a result beyond rounding.
+/// Says how a phase computes.
 struct PhaseOptions {
   CudaStream stream = nullptr;  ///< where work on a CUDA device goes
   /// Null: the call allocates some memory of the order of C, and gives it back. On a CUDA device
   /// that waits for the device.
   Scratch* scratch = nullptr;
-  Backend backend = Backend::cpu;  ///< what computes on the CPU
+  /// What computes on the CPU. Results differ by rounding; where bf16 leaves the range of float,
+  /// Backend::cpu gives infinity, and reference, which is slow, does not.
+  Backend backend = Backend::cpu;
 };
 
 /// PositionWeights give each position a weight: [N, S], finite and at least 0, the same for all
@@ -135,34 +135,30 @@ using PositionWeights = std::span<const float>;
 /// in one read of x. `sums` has sums_length(C) doubles.
 ///
 /// `pivot` [C] is a guess of the mean, and must have the same bits on every rank whose sums are
-/// added; the closer it is to the mean, the less is lost (see pivot_is_far). For other types than
-/// f64 its values must be finite floats. Terms of 16-bit types are computed in float and added in
-/// float in short runs: with bf16, the sums become infinite if |x - pivot| exceeds 1e18 or a weight
-/// makes a term exceed 1e37, and squares of differences below 1e-19 are lost.
+/// added; the closer it is to the mean, the less is lost (see move_far_pivots). For other types
+/// than f64 its values must be finite floats. Terms of 16-bit types are computed in float and added
+/// in float in short runs: with bf16, the sums become infinite if |x - pivot| exceeds 1e18 or a
+/// weight makes a term exceed 1e37, and squares of differences below 1e-19 are lost.
 SYNCBN_API void forward_sums(ConstTensorView x, std::span<const double> pivot,
                              std::span<double> sums, PositionWeights position_weights = {},
                              const PhaseOptions& options = {});
 
-/// Returns whether the group's `sums` lost too much because the pivot was far from the mean: the
-/// rounding of the accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64, 5e-5
-/// for 16-bit types), and another pivot would be nearer. If so, call move_pivot_to_mean, take the
-/// sums again, and ask again. Once is enough as a rule; after a pivot that was off by more than
-/// 1e15 standard deviations (16-bit types: 1e6) it may not be, but three times are. The answer
-/// depends on nothing but the arguments, so it is the same on every rank.
-SYNCBN_API bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot,
-                             double eps, DType dtype);
-
-/// Moves `pivot` to the mean that the group's `sums` about it give, for other types than f64
-/// rounded to float. Where that mean is not finite, or less than the error of the sums may be, the
-/// pivot becomes 0.
-SYNCBN_API void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot,
-                                   DType dtype);
-
-/// Moves the pivots that pivot_is_far would tell of to the mean that the sums give, and leaves the
-/// others, whose sums keep their bits. Returns whether there was any: then take the sums again, and
-/// ask again. This is what BatchNorm does.
+/// Moves pivots that turn out to be far from the mean, and returns whether there was any: then take
+/// the sums about them again, and ask again with the next round. A pivot is far if the rounding of
+/// the accumulated squares, relative to var + eps, may exceed 1e-9 (1e-13 for f64, 5e-5 for 16-bit
+/// types) and another is nearer. It moves to the mean that the sums give, for other types than f64
+/// rounded to float; where that is not finite, or less than the error of the sums may be, to 0. The
+/// others stay, and with them the bits of their sums. This is what BatchNorm does.
+///
+/// `round` is how often this was asked for the batch before, from 0 on. Once is enough as a rule;
+/// after a pivot that was off by more than 1e15 standard deviations (16-bit types: 1e6) it may not
+/// be. From round 4 on the answer is false: what is left, no pivot mends. bf16 whose squares leave
+/// the range of float is such a case, which BatchNorm sums in double; Backend::reference does that.
+///
+/// Sums and pivot are in the CPU's memory. The answer depends on nothing but the arguments, so it
+/// is the same on every rank.
 SYNCBN_API bool move_far_pivots(std::span<const double> sums, std::span<double> pivot, double eps,
-                                DType dtype);
+                                DType dtype, int round);
 
 /// Computes statistics from the group's `sums` about `pivot`, in the CPU's memory. With a count of
 /// 0, mean = pivot and var = 0. `eps` is finite and at least 0. Reuses the storage of `out`.
@@ -224,11 +220,13 @@ SYNCBN_API void add_parameter_gradients(std::span<const double> sums,
 /// A BatchState points to what a layer keeps from batch to batch: the caller's arrays, on one
 /// device. With running statistics it has all of them, without them only the pivot.
 struct BatchState {
-  std::span<double> pivot;            ///< [C] the next sums are about this; 0 at first
-  ArrayView running_mean = {};        ///< [C] of any float type; 0 at first
-  ArrayView running_var = {};         ///< [C] of any float type, unbiased; 1 at first
-  std::span<double> start_mean = {};  ///< [C] the library's: the running statistics' first values
-  std::span<double> start_var = {};   ///< [C] likewise
+  std::span<double> pivot;      ///< [C] the next sums are about this; 0 at first
+  ArrayView running_mean = {};  ///< [C] of any float type; 0 at first
+  ArrayView running_var = {};   ///< [C] of any float type, unbiased; 1 at first
+  /// [C] The library keeps here what the running statistics were before the first batch. It is 0
+  /// and 1 at first, and again after running statistics were loaded.
+  std::span<double> start_mean = {};
+  std::span<double> start_var = {};
   std::int64_t* num_batches_tracked = nullptr;  ///< [1]; 0 at first
   Device device = Device::cpu();                ///< of all of these
 };
@@ -252,7 +250,7 @@ struct StatisticsSpans {
 /// statistics and the number of batches if the state has them, and chooses the pivot of the next
 /// sums. A batch of no elements moves nothing. Every rank that passes the same gets the same bits.
 ///
-/// On the CPU call move_far_pivots first, until it is content. On a device, where the host does not
+/// On the CPU, ask move_far_pivots first. On a device, where the host does not
 /// see the sums, take the sums of a first forward twice: the first time call this with the pivot
 /// alone, which moves it to the mean.
 SYNCBN_API void finalize_batch(std::span<const double> sums, const BatchState& state, double eps,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bn/batch_norm.hpp"
 
+#include <exception>
 #include <utility>
 
 #include "syncbn/error.hpp"
@@ -24,10 +25,12 @@ std::span<double> own_array(const channels::Floats& in_use, const channels::Floa
   return {static_cast<double*>(own.data()), static_cast<std::size_t>(channels)};
 }
 
-/// `group` is a comm::Group or a comm::DeviceSum.
+/// `group` is a comm::Group or a comm::DeviceSum. A layer that cannot be is not counted.
 template <class Group>
-bn::Layer new_layer(std::int64_t channels, const BatchNormOptions& options, Group& group) {
-  bn::validated(channels, options);  // a layer that cannot be is not counted
+bn::Layer new_layer(std::int64_t channels, const BatchNormOptions& options,
+                    const LayerMemory& memory, Device device, Group& group) {
+  bn::validated(channels, options);
+  bn::require_layer_memory(memory, channels, options, device);
   return {channels, options, bn::identify(options.name, group)};
 }
 
@@ -42,32 +45,32 @@ void clear(const channels::Floats& array, const BatchNorm::Impl& of, CudaStream 
 
 BatchNorm::Impl::Impl(std::int64_t channels, Communicator group, const BatchNormOptions& options,
                       const LayerMemory& memory)
-    : layer(new_layer(channels, options, group.group())) {
+    : layer(new_layer(channels, options, memory, Device::cpu(), group.group())) {
   auto made = std::make_unique<bn::HostPlace>(layer, std::move(group), memory.allocate);
   host = made.get();
   place = std::move(made);
   layer.allocate(*place);
-  layer.use(memory, *place);
+  layer.use(memory);
 }
 
 BatchNorm::Impl::Impl(std::int64_t channels, DeviceCommunicator group,
                       const BatchNormOptions& options, const LayerMemory& memory)
-    : layer(new_layer(channels, options, group.sum())) {
+    : layer(new_layer(channels, options, memory, group.device(), group.sum())) {
   auto made = std::make_unique<bn::DevicePlace>(layer, std::move(group), memory.allocate);
   device = made.get();
   place = std::move(made);
   layer.allocate(*place);
-  layer.use(memory, *place);
+  layer.use(memory);
 }
 
 void BatchNorm::Impl::forward(const bn::ForwardArguments& arguments, ForwardRecord& record) try {
   if (arguments.in_place) {
     place->require_invertible();
   }
-  bn::validate(arguments, layer, *place);
-  ForwardRecord::Impl::of(record).require_room(layer, *place);
+  bn::validate(arguments, layer, *place, &ForwardRecord::Impl::of(record));
+  ForwardRecord::Impl::of(record).make_room(layer, *place);
   place->forward(arguments, ForwardRecord::Impl::of(record));
-} catch (const InvalidArgument& error) {
+} catch (const std::exception& error) {
   place->refused(error.what());
   throw;
 }
@@ -79,17 +82,18 @@ void BatchNorm::Impl::infer(const bn::ForwardArguments& arguments, ForwardRecord
                         "' keeps no running statistics to freeze. Use forward, or "
                         "track_running_stats.");
   }
-  bn::validate(arguments, layer, *place);
+  bn::validate(arguments, layer, *place,
+               record != nullptr ? &ForwardRecord::Impl::of(*record) : nullptr);
   if (!tracked) {
     place->infer_with_batch(arguments);
     return;
   }
   if (record != nullptr) {
-    ForwardRecord::Impl::of(*record).require_room(layer, *place);
+    ForwardRecord::Impl::of(*record).make_room(layer, *place);
   }
   place->infer_with_running(arguments,
                             record != nullptr ? &ForwardRecord::Impl::of(*record) : nullptr);
-} catch (const InvalidArgument& error) {
+} catch (const std::exception& error) {
   if (!layer.options.track_running_stats) {  // otherwise no rank waits for this one
     place->refused(error.what());
   }
@@ -100,7 +104,7 @@ void BatchNorm::Impl::backward(const bn::BackwardArguments& arguments,
                                const ForwardRecord& record) try {
   bn::validate(arguments, layer, *place, ForwardRecord::Impl::of(record));
   place->backward(arguments, ForwardRecord::Impl::of(record));
-} catch (const InvalidArgument& error) {
+} catch (const std::exception& error) {
   if (!layer.backward_is_local(ForwardRecord::Impl::of(record).note.frozen)) {
     place->refused(error.what());
   }
@@ -148,7 +152,12 @@ const DeviceCommunicator& BatchNorm::device_communicator() const {
 }
 
 void BatchNorm::use(const LayerMemory& memory) {
-  impl_->layer.use(memory, *impl_->place);
+  if (memory.allocate) {
+    throw InvalidArgument("layer '" + options().name +
+                          "': `allocate` is for a layer that is made. Leave it out.");
+  }
+  bn::require_layer_memory(memory, channels(), options(), device());
+  impl_->layer.use(memory);
 }
 
 void BatchNorm::forward(ConstTensorView x, TensorView y, ForwardRecord& record,

@@ -2,8 +2,11 @@
 //
 // What a layer decides between its phases, as functions over a caller's arrays.
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,44 +37,68 @@ using bn::require_eps;
 using bn::require_sums_about;
 using bn::to_floats;
 
-channels::SumsAboutPivot sums_of(std::size_t c, std::span<const double> sums) {
-  return {sums[c], sums[sums.size() / 2 + c], sums.back()};
+constexpr std::size_t state_arrays = 6;
+
+/// Returns the memory of a state. Without running statistics all but the pivot has no bytes.
+std::array<Memory, state_arrays> memory_of(const BatchState& state) {
+  const std::size_t counted = state.num_batches_tracked != nullptr ? sizeof(std::int64_t) : 0;
+  return {memory_of("pivot", state.pivot),
+          memory_of("running_mean", state.running_mean),
+          memory_of("running_var", state.running_var),
+          memory_of("start_mean", state.start_mean),
+          memory_of("start_var", state.start_var),
+          Memory{"num_batches_tracked", state.num_batches_tracked, counted, alignof(std::int64_t)}};
 }
 
-/// Requires that the state's arrays belong together. Returns them.
+/// Requires that the state has all arrays of running statistics or none, that they are apart, and
+/// that they are where it says. Returns them.
 bn::BatchArrays validated(const BatchState& state) {
   const auto channels = static_cast<std::int64_t>(state.pivot.size());
-  const bool tracked = !state.running_mean.empty();
-  if (tracked) {
-    for (const auto& [name, array] : {std::pair("running_mean", state.running_mean),
-                                      std::pair("running_var", state.running_var)}) {
-      bn::require_array(name, array, channels, state.device);
-    }
-    if (state.start_mean.size() != state.pivot.size() ||
-        state.start_var.size() != state.pivot.size() || state.num_batches_tracked == nullptr) {
-      throw InvalidArgument(
-          "running statistics without start_mean, start_var and num_batches_tracked (what a batch "
-          "moves). Give all of them, or the pivot alone.");
+  const std::array<Memory, state_arrays> all = memory_of(state);
+  const auto given = std::count_if(all.begin() + 1, all.end(),
+                                   [](const Memory& memory) { return memory.bytes > 0; });
+  if (given != 0 && given != static_cast<std::ptrdiff_t>(state_arrays) - 1) {
+    throw InvalidArgument(
+        "a batch state has some of running_mean, running_var, start_mean, start_var and "
+        "num_batches_tracked (a batch moves all). Give all of them, or the pivot alone.");
+  }
+  for (std::size_t k = 0; k < all.size(); ++k) {
+    require_aligned(all[k]);
+    require_all_held(state.device, {all[k]});
+    for (std::size_t other = 0; other < k; ++other) {
+      require_apart(all[k], {all[other]});
     }
   }
-  const Memory batches{"num_batches_tracked", state.num_batches_tracked,
-                       tracked ? sizeof(std::int64_t) : 0, alignof(std::int64_t)};
-  for (const Memory& memory :
-       {memory_of("pivot", state.pivot), memory_of("start_mean", state.start_mean),
-        memory_of("start_var", state.start_var), batches}) {
-    require_aligned(memory);
-    require_all_held(state.device, {memory});
-  }
-  require_all_held(state.device, {memory_of("running_mean", state.running_mean),
-                                  memory_of("running_var", state.running_var)});
-  if (!tracked) {
+  if (given == 0) {
     return {.channels = channels, .running = {}, .batches = nullptr, .pivot = state.pivot.data()};
+  }
+  for (const auto& [name, array] : {std::pair("running_mean", state.running_mean),
+                                    std::pair("running_var", state.running_var)}) {
+    bn::require_array(name, array, channels, state.device);
+  }
+  for (const auto& [name, array] :
+       {std::pair("start_mean", state.start_mean), std::pair("start_var", state.start_var)}) {
+    bn::require_array(name, ArrayView(array, state.device), channels, state.device);
   }
   return {.channels = channels,
           .running = {to_floats(state.running_mean), to_floats(state.running_var),
                       state.start_mean.data(), state.start_var.data()},
           .batches = state.num_batches_tracked,
           .pivot = state.pivot.data()};
+}
+
+/// Requires that what is written is apart from the state and from each other, and where it is.
+void require_written(std::span<const Memory> written, const BatchState& state) {
+  for (std::size_t k = 0; k < written.size(); ++k) {
+    require_aligned(written[k]);
+    require_all_held(state.device, {written[k]});
+    for (const Memory& other : memory_of(state)) {
+      require_apart(written[k], {other});
+    }
+    for (const Memory& other : written.first(k)) {
+      require_apart(written[k], {other});
+    }
+  }
 }
 
 void require_momentum(std::optional<double> momentum) {
@@ -83,45 +110,13 @@ void require_momentum(std::optional<double> momentum) {
 
 }  // namespace
 
-bool pivot_is_far(std::span<const double> sums, std::span<const double> pivot, double eps,
-                  DType dtype) {
+bool move_far_pivots(std::span<const double> sums, std::span<double> pivot, double eps, DType dtype,
+                     int round) {
   const DefaultArithmetic arithmetic;
-  require_sums_about(sums, pivot);
-  require_eps(eps);
-  const double limit = channels::nearness(sums.back(), dtype);
-  for (std::size_t c = 0; c < pivot.size(); ++c) {
-    if (channels::pivot_is_far(sums_of(c, sums), pivot[c], eps, limit, dtype)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-void move_pivot_to_mean(std::span<const double> sums, std::span<double> pivot, DType dtype) {
-  const DefaultArithmetic arithmetic;
-  require_sums_about(sums, pivot);
-  require_apart(memory_of("pivot", pivot), {memory_of("sums", sums)});
-  for (std::size_t c = 0; c < pivot.size() && sums.back() > 0; ++c) {
-    pivot[c] = channels::nearer_pivot(sums_of(c, sums), pivot[c], dtype);
-  }
-}
-
-bool move_far_pivots(std::span<const double> sums, std::span<double> pivot, double eps,
-                     DType dtype) {
-  const DefaultArithmetic arithmetic;
-  require_sums_about(sums, pivot);
+  const channels::ChannelRange all = require_sums_about(sums, pivot);
   require_eps(eps);
   require_apart(memory_of("pivot", pivot), {memory_of("sums", sums)});
-  const double limit = channels::nearness(sums.back(), dtype);
-  bool any = false;
-  for (std::size_t c = 0; c < pivot.size(); ++c) {
-    const channels::SumsAboutPivot of_channel = sums_of(c, sums);
-    if (channels::pivot_is_far(of_channel, pivot[c], eps, limit, dtype)) {
-      pivot[c] = channels::nearer_pivot(of_channel, pivot[c], dtype);
-      any = true;
-    }
-  }
-  return any;
+  return round < bn::most_repeats && bn::move_far_pivots(all, sums, pivot, eps, dtype);
 }
 
 void finalize(std::span<const double> sums, std::span<const double> pivot, double eps,
@@ -156,13 +151,13 @@ void expect_batch(const BatchState& state, std::optional<double> momentum, DType
                                              .running = arrays.running,
                                              .batches = arrays.batches,
                                              .momentum = momentum.value_or(1),
+                                             .dtype = dtype,
                                              .pivot = arrays.pivot,
                                              .var = nullptr},
                        options.stream);
     return;
   }
-  bn::expect_batch(arrays, momentum);
-  bn::round_pivots(arrays, dtype);
+  bn::expect_batch(arrays, momentum, dtype);
 }
 
 void finalize_batch(std::span<const double> sums, const BatchState& state, double eps,
@@ -173,18 +168,19 @@ void finalize_batch(std::span<const double> sums, const BatchState& state, doubl
   const channels::ChannelRange all = require_sums_about(sums, state.pivot);
   require_eps(eps);
   require_momentum(momentum);
+  for (const auto& [name, array] :
+       {std::pair("mean", out.mean), std::pair("var", out.var), std::pair("invstd", out.invstd)}) {
+    bn::require_array(name, ArrayView(array, state.device), all.size(), state.device);
+  }
+  if (out.count == nullptr) {
+    throw InvalidArgument("count is null");
+  }
   const std::array written = {memory_of("mean", out.mean), memory_of("var", out.var),
                               memory_of("invstd", out.invstd),
                               memory_of("count", std::span(out.count, 1))};
+  require_written(written, state);
   for (const Memory& memory : written) {
-    if (memory.data == nullptr ||
-        memory.bytes / sizeof(double) != (memory.name == "count" ? 1 : state.pivot.size())) {
-      throw InvalidArgument(std::string(memory.name) + " has not the pivot's length, " +
-                            std::to_string(state.pivot.size()) + " (count: 1), or is null");
-    }
-    require_aligned(memory);
-    require_apart(memory, {memory_of("sums", sums), memory_of("pivot", state.pivot)});
-    require_all_held(state.device, {memory});
+    require_apart(memory, {memory_of("sums", sums)});
   }
   require_all_held(state.device, {memory_of("sums", sums)});
   if (!state.device.is_cpu()) {
@@ -192,7 +188,7 @@ void finalize_batch(std::span<const double> sums, const BatchState& state, doubl
     if (arrays.running.mean) {
       running = {.arrays = arrays.running, .batches = arrays.batches, .momentum = momentum};
     }
-    on_device(options, [&](const bn::OnDevice& on) {
+    on_device(state.device, options, [&](const bn::OnDevice& on) {
       bn::finalize_batch({.channels = arrays.channels,
                           .sums = sums.data(),
                           .dtype = dtype,
@@ -231,12 +227,11 @@ void state_digest(const BatchState& state, Affine affine, std::uint64_t* digest,
       require_all_held(state.device, {memory_of(name, array)});
     }
   }
-  const Memory written{"digest", digest, sizeof(std::uint64_t), alignof(std::uint64_t)};
   if (digest == nullptr) {
     throw InvalidArgument("digest is null");
   }
-  require_aligned(written);
-  require_all_held(state.device, {written});
+  const std::array written = {memory_of("digest", std::span(digest, 1))};
+  require_written(written, state);
   const channels::ConstFloats gamma = to_floats(affine.gamma), beta = to_floats(affine.beta);
   if (!state.device.is_cpu()) {
     kernels::cuda::fingerprint({.channels = arrays.channels,

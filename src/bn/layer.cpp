@@ -15,26 +15,6 @@
 namespace syncbn::bn {
 namespace {
 
-/// Throws InvalidArgument unless both arrays are given, or neither, and both fit the layer.
-void require_pair(const ArrayView& one, const char* name, const ArrayView& other,
-                  const char* other_name, bool has, const Layer& layer, const Place& place) {
-  if (one.empty() && other.empty()) {
-    return;
-  }
-  if (one.empty() || other.empty()) {
-    throw InvalidArgument("layer '" + layer.identity.name + "': of " + name + " and " + other_name +
-                          ", one is the caller's. Give both, or neither.");
-  }
-  if (!has) {
-    throw InvalidArgument("layer '" + layer.identity.name + "' has no " + name + " and " +
-                          other_name + " (see its options). Leave them out.");
-  }
-  for (const auto& [array, own_name] : {std::pair(one, name), std::pair(other, other_name)}) {
-    require_array(own_name, array, layer.channels, place.device());
-    require_held(own_name, array.data(), place.device());
-  }
-}
-
 void use_array(const ArrayView& given, channels::Floats& in_use) {
   if (!given.empty()) {
     in_use = {given.data(), given.dtype()};
@@ -87,28 +67,16 @@ void Layer::allocate(const Place& place) {
   state = own;
 }
 
-void Layer::use(const LayerMemory& memory, const Place& place) {
-  require_pair(memory.weight, "weight", memory.bias, "bias", options.affine, *this, place);
-  require_pair(memory.weight_grad, "weight_grad", memory.bias_grad, "bias_grad", options.affine,
-               *this, place);
-  require_pair(memory.running_mean, "running_mean", memory.running_var, "running_var",
-               options.track_running_stats, *this, place);
-  if (memory.num_batches_tracked != nullptr) {
-    if (!options.track_running_stats) {
-      throw InvalidArgument("layer '" + identity.name +
-                            "' has no num_batches_tracked (see its options). Leave it out.");
-    }
-    require_aligned({"num_batches_tracked", memory.num_batches_tracked, sizeof(std::int64_t),
-                     alignof(std::int64_t)});
-    require_held("num_batches_tracked", memory.num_batches_tracked, place.device());
-    state.num_batches_tracked = memory.num_batches_tracked;
-  }
+void Layer::use(const LayerMemory& memory) {
   use_array(memory.weight, state.weight);
   use_array(memory.bias, state.bias);
   use_array(memory.weight_grad, state.weight_grad);
   use_array(memory.bias_grad, state.bias_grad);
   use_array(memory.running_mean, state.running_mean);
   use_array(memory.running_var, state.running_var);
+  if (memory.num_batches_tracked != nullptr) {
+    state.num_batches_tracked = memory.num_batches_tracked;
+  }
 }
 
 }  // namespace syncbn::bn

@@ -44,9 +44,8 @@ struct Layer {
 
   /// Allocates arrays with their first values. Waits for the device.
   void allocate(const Place& place);
-  /// Uses the caller's arrays in place of those before. Throws InvalidArgument, and uses none, if
-  /// one is wrong.
-  void use(const LayerMemory& memory, const Place& place);
+  /// Uses the caller's arrays, which have been validated, in place of those before.
+  void use(const LayerMemory& memory);
 
   std::int64_t channels;
   BatchNormOptions options;
@@ -60,5 +59,9 @@ struct Layer {
  private:
   std::shared_ptr<void> memory_;
 };
+
+/// Throws InvalidArgument unless a layer can use the caller's memory.
+void require_layer_memory(const LayerMemory& memory, std::int64_t channels,
+                          const BatchNormOptions& options, Device device);
 
 }  // namespace syncbn::bn

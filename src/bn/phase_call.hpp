@@ -38,9 +38,9 @@ class ScratchOf {
 /// Calls body(on) with where a phase on a device computes. Scratch of the call's own is given back
 /// when its work is done.
 template <class Body>
-void on_device(const PhaseOptions& options, Body body) {
+void on_device(Device device, const PhaseOptions& options, Body body) {
   const ScratchOf scratch(options);
-  body(OnDevice{options.stream, *scratch});
+  body(OnDevice{device, options.stream, *scratch});
 }
 
 /// Requires that memory can be the device's, unless that is the CPU.

@@ -39,17 +39,6 @@ std::size_t channels_of(const ConstTensorView& x) {
   return static_cast<std::size_t>(x.shape().c);
 }
 
-/// Requires that an array is absent, or has a value for each channel on x's device.
-void require_parameter(std::string_view name, const ConstArrayView& array,
-                       const ConstTensorView& x) {
-  require_length(static_cast<std::size_t>(array.size()), channels_of(x), name, x);
-  require_aligned(memory_of(name, array));
-  if (array.device() != x.device()) {
-    throw InvalidArgument(std::string(name) + " is on " + to_string(array.device()) + " (x is on " +
-                          to_string(x.device()) + "). They must be on the same device.");
-  }
-}
-
 void validate(const ConstTensorView& x, const StatisticsView& statistics, const Affine& affine,
               Activation activation) {
   const std::size_t channels = channels_of(x);
@@ -58,8 +47,8 @@ void validate(const ConstTensorView& x, const StatisticsView& statistics, const 
   require_aligned(memory_of("statistics.mean", statistics.mean));
   require_aligned(memory_of("statistics.invstd", statistics.invstd));
   if (!affine.gamma.empty() || !affine.beta.empty()) {
-    require_parameter("gamma", affine.gamma, x);
-    require_parameter("beta", affine.beta, x);
+    bn::require_array("gamma", affine.gamma, x.shape().c, x.device());
+    bn::require_array("beta", affine.beta, x.shape().c, x.device());
   }
   require_slope(activation);
   require_all_held(x.device(), {memory_of("x", x), memory_of("statistics.mean", statistics.mean),
@@ -100,7 +89,7 @@ void require_pivot(std::span<const double> pivot, DType dtype) {
     if (pivot[c] != channels::to_pivot(pivot[c], dtype)) {
       throw InvalidArgument("pivot[" + std::to_string(c) + "] = " + std::to_string(pivot[c]) +
                             " is not a finite float (of all types but f64, sums are about a "
-                            "float). Round it, or use move_pivot_to_mean.");
+                            "float). Round it.");
     }
   }
 }
@@ -162,7 +151,7 @@ void forward_sums(ConstTensorView x, std::span<const double> pivot, std::span<do
   require_all_held(x.device(), {memory_of("sums", sums)});
   const double count = require_weights(x, position_weights);
   if (!x.device().is_cpu()) {
-    on_device(options, [&](const bn::OnDevice& on) {
+    on_device(x.device(), options, [&](const bn::OnDevice& on) {
       bn::forward_sums(x, pivot.data(), sums.data(), position_weights, on);
     });
     return;
@@ -192,7 +181,7 @@ void normalize(ConstTensorView x, StatisticsView statistics, Affine affine, Acti
                     memory_of("position_weights", position_weights)});
   require_weights(x, position_weights);
   if (!x.device().is_cpu()) {
-    on_device(options, [&](const bn::OnDevice& on) {
+    on_device(x.device(), options, [&](const bn::OnDevice& on) {
       bn::normalize(arguments, device_statistics(statistics, affine), activation, on);
     });
     return;
@@ -229,7 +218,7 @@ void backward_sums(const BackwardContext& context, std::span<double> sums,
   const TensorView nothing(nullptr, x.dtype(), {0, x.shape().c, 0}, x.layout(), x.device());
   const bn::BackwardArguments arguments = arguments_of(context, nothing, std::nullopt);
   if (!x.device().is_cpu()) {
-    on_device(options, [&](const bn::OnDevice& on) {
+    on_device(x.device(), options, [&](const bn::OnDevice& on) {
       bn::backward_sums(arguments, device_statistics(context.statistics, context.affine),
                         context.activation, sums.data(), on);
     });
@@ -272,7 +261,7 @@ void input_gradient(const BackwardContext& context, std::span<const double> sums
   require_all_held(x.device(), {memory_of("sums", sums)});
   require_weights(x, context.position_weights);
   if (!x.device().is_cpu()) {
-    on_device(options, [&](const bn::OnDevice& on) {
+    on_device(x.device(), options, [&](const bn::OnDevice& on) {
       bn::input_gradient(arguments, device_statistics(context.statistics, context.affine),
                          context.activation, sums.data(), on);
     });
@@ -314,7 +303,7 @@ void add_parameter_gradients(std::span<const double> sums, std::span<const doubl
   require_apart(memory_of("weight_grad", weight_grad), {memory_of("bias_grad", bias_grad)});
   require_all_held(device, {memory_of("sums", sums), memory_of("invstd", invstd)});
   if (!device.is_cpu()) {
-    on_device(options, [&](const bn::OnDevice& on) {
+    on_device(device, options, [&](const bn::OnDevice& on) {
       bn::add_parameter_gradients(channels, sums.data(), invstd.data(), to_floats(weight_grad),
                                   to_floats(bias_grad), on);
     });

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "syncbn/error.hpp"
 
 #include "bn/arguments.hpp"
 #include "bn/layer.hpp"
+#include "bn/phase_call.hpp"
 #include "bn/place.hpp"
 #include "bn/validate.hpp"
 
@@ -38,11 +40,19 @@ ForwardRecord::ForwardRecord() : impl_(std::make_unique<Impl>()) {}
 
 ForwardRecord::ForwardRecord(double* memory, std::int64_t channels, Device device)
     : ForwardRecord() {
-  bn::require_array("a record's memory", ArrayView(memory, DType::f64, channels, device), channels,
-                    device);
-  impl_->memory = memory;
-  impl_->capacity = channels;
-  impl_->device = device;
+  if (channels < 1 || channels > Shape::most_channels) {
+    throw InvalidArgument("a record for " + std::to_string(channels) +
+                          " channels (at least 1 and at most 2^40)");
+  }
+  const bn::Memory whole{"a record's memory", memory, length(channels) * sizeof(double),
+                         alignof(double)};
+  if (memory == nullptr) {
+    throw InvalidArgument("a record's memory is null (" + std::to_string(length(channels)) +
+                          " doubles expected)");
+  }
+  bn::require_aligned(whole);
+  bn::require_all_held(device, {whole});
+  impl_->memory = {memory, channels, device, nullptr};
   impl_->is_callers = true;
 }
 
@@ -51,7 +61,9 @@ ForwardRecord& ForwardRecord::operator=(ForwardRecord&&) noexcept = default;
 ForwardRecord::~ForwardRecord() = default;
 
 std::size_t ForwardRecord::length(std::int64_t channels) {
-  return channels::StatisticsArrays::length(channels);
+  return channels < 1 || channels > Shape::most_channels
+             ? 0
+             : channels::StatisticsArrays::length(channels);
 }
 
 bool ForwardRecord::is_empty() const {
@@ -74,24 +86,35 @@ std::span<const double> ForwardRecord::count() const {
   return is_empty() ? std::span<const double>() : std::span(impl_->arrays.count, 1);
 }
 
-void ForwardRecord::Impl::require_room(const bn::Layer& layer, const bn::Place& place) const {
-  if (is_callers && (capacity < layer.channels || device != place.device())) {
-    throw InvalidArgument("layer '" + layer.identity.name + "': the record's memory is for " +
-                          std::to_string(capacity) + " channels on " + to_string(device) +
-                          " (the layer has " + std::to_string(layer.channels) + " on " +
-                          to_string(place.device()) + "). Give it a record of its own.");
+void ForwardRecord::Impl::make_room(const bn::Layer& layer, const bn::Place& place) {
+  const auto fits = [&](const Memory& room) {
+    return room.capacity >= layer.channels && room.device == place.device();
+  };
+  if (is_callers && !fits(memory)) {
+    throw InvalidArgument("layer '" + layer.identity.label + "': the record's memory is for " +
+                          std::to_string(memory.capacity) + " channels on " +
+                          to_string(memory.device) + " (the layer has " +
+                          std::to_string(layer.channels) + " on " + to_string(place.device()) +
+                          "). Give it a record of its own.");
+  }
+  if (fits(memory)) {
+    next = {};
+  } else if (!fits(next)) {
+    std::shared_ptr<void> owner = place.allocate(length(layer.channels) * sizeof(double));
+    auto* const data = static_cast<double*>(owner.get());
+    next = {data, layer.channels, place.device(), std::move(owner)};
   }
 }
 
-void ForwardRecord::Impl::reserve(const bn::Layer& layer, const bn::Place& place) {
+void ForwardRecord::Impl::lay_out(const bn::Layer& layer) {
   note.forward = 0;
-  if (capacity < layer.channels || device != place.device()) {
-    own = place.allocate(length(layer.channels) * sizeof(double));
-    memory = static_cast<double*>(own.get());
-    capacity = layer.channels;
-    device = place.device();
+  if (next.data != nullptr) {
+    if (memory.owner != nullptr && !memory.device.is_cpu()) {
+      outgrown.push_back(std::move(memory.owner));
+    }
+    memory = std::exchange(next, {});
   }
-  arrays = channels::StatisticsArrays::in(memory, layer.channels);
+  arrays = channels::StatisticsArrays::in(memory.data, layer.channels);
 }
 
 void ForwardRecord::Impl::note_forward(bn::Layer& layer, const bn::ForwardArguments& arguments,

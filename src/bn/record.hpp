@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "syncbn/batch_norm.hpp"
 
@@ -45,23 +46,29 @@ struct ForwardRecord::Impl {
   static Impl& of(ForwardRecord& record) { return *record.impl_; }
   static const Impl& of(const ForwardRecord& record) { return *record.impl_; }
 
-  /// Throws InvalidArgument if the record's memory is the caller's and not for such a layer.
-  void require_room(const bn::Layer& layer, const bn::Place& place) const;
-  /// Lays out the layer's arrays, after require_room; allocates where they do not fit. What the
-  /// record held is lost.
-  void reserve(const bn::Layer& layer, const bn::Place& place);
+  /// Allocates what the layer's arrays need beyond what is there; the record stays as it is. Throws
+  /// InvalidArgument if the memory is the caller's and not for such a layer.
+  void make_room(const bn::Layer& layer, const bn::Place& place);
+  /// Lays out the layer's arrays, after make_room. What the record held is lost.
+  void lay_out(const bn::Layer& layer);
   /// Notes a forward of the layer.
   void note_forward(bn::Layer& layer, const bn::ForwardArguments& arguments, std::int64_t blocks);
   /// Notes an infer of the layer, of which there is no count: ranks may differ in how many they
   /// make.
   void note_infer(const bn::Layer& layer, const bn::ForwardArguments& arguments);
 
-  double* memory = nullptr;
-  std::int64_t capacity = 0;  ///< channels that the memory has room for
-  Device device;              ///< of the memory
-  std::shared_ptr<void> own;  ///< the memory's owner; none if it is the caller's
+  /// The memory of a record's arrays.
+  struct Memory {
+    double* data = nullptr;
+    std::int64_t capacity = 0;    ///< channels that it has room for
+    Device device;                ///< where it is
+    std::shared_ptr<void> owner;  ///< none if it is the caller's
+  };
+  Memory memory;
+  Memory next;  ///< room that was made, if `memory` has none
   bool is_callers = false;
-  channels::StatisticsArrays arrays;  ///< for the layer of the last forward
+  std::vector<std::shared_ptr<void>> outgrown;  ///< a stream or a graph may still use it
+  channels::StatisticsArrays arrays;            ///< for the layer of the last forward
   bn::ForwardNote note;
 };
 

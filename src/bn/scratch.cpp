@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "cuda/device_buffer.hpp"
+#include "bn/allocate.hpp"
 
 namespace syncbn {
 
@@ -20,17 +20,12 @@ double* Scratch::Impl::doubles(std::size_t count) {
   return doubles_.data();
 }
 
-void* Scratch::Impl::on_device(std::size_t bytes) {
-  if (bytes > device_bytes_) {
-    std::shared_ptr<void> larger;
-    if (allocate) {
-      larger = allocate(bytes);
-    } else {
-      const auto buffer = std::make_shared<cuda::DeviceBuffer>(bytes);
-      larger = {buffer, buffer->data()};
-    }
+void* Scratch::Impl::on_device(std::size_t bytes, Device device) {
+  if (bytes > device_bytes_ || device != device_) {
+    std::shared_ptr<void> larger = bn::allocate_on(device, bytes, allocate);
     outgrown_.push_back(std::exchange(device_memory_, std::move(larger)));
     device_bytes_ = bytes;
+    device_ = device;
   }
   return device_memory_.get();
 }

@@ -74,6 +74,34 @@ void require_here(const ConstTensorView& x, const Layer& layer, const Place& pla
   require_held("x", x);
 }
 
+/// Requires that what a pass writes is apart from the caller's memory that the layer uses.
+void require_apart_from_layer(const Memory& written, const Layer& layer) {
+  const auto require = [&](const char* name, const channels::Floats& in_use,
+                           const channels::Floats& own) {
+    if (in_use.data() != own.data()) {
+      const std::size_t bytes = size_of(in_use.dtype());
+      require_apart(written, {Memory{name, in_use.data(),
+                                     static_cast<std::size_t>(layer.channels) * bytes, bytes}});
+    }
+  };
+  const StateArrays &state = layer.state, &own = layer.own;
+  require("weight", state.weight, own.weight);
+  require("bias", state.bias, own.bias);
+  require("weight_grad", state.weight_grad, own.weight_grad);
+  require("bias_grad", state.bias_grad, own.bias_grad);
+  require("running_mean", state.running_mean, own.running_mean);
+  require("running_var", state.running_var, own.running_var);
+}
+
+/// Requires that what a pass writes is apart from a record in the caller's memory.
+void require_apart_from_record(const Memory& written, const ForwardRecord::Impl& record) {
+  if (record.is_callers) {
+    require_apart(written,
+                  {Memory{"the record", record.memory.data,
+                          ForwardRecord::length(record.memory.capacity) * sizeof(double)}});
+  }
+}
+
 void require_own_record(const ForwardNote& note, const Layer& layer) {
   if (note.forward == 0) {
     refuse(layer, "the record is empty (no forward has filled it). Pass the forward's own.");
@@ -164,14 +192,18 @@ void require_invertible(Activation activation, channels::ConstFloats gamma, std:
 
 void require_array(std::string_view name, const ConstArrayView& array, std::int64_t channels,
                    Device device) {
-  if (channels < 1 || array.size() != channels || array.data() == nullptr) {
-    throw InvalidArgument(std::string(name) + " has " + std::to_string(array.size()) + " values" +
-                          (array.data() == nullptr ? " at a null pointer" : "") +
-                          " (one for each of " + std::to_string(channels) + " channels expected)");
+  if (array.data() == nullptr) {
+    throw InvalidArgument(std::string(name) + " is null (" + std::to_string(channels) +
+                          " values expected)");
+  }
+  if (array.size() != channels) {
+    throw InvalidArgument(std::string(name) + " has " + std::to_string(array.size()) +
+                          " values (one for each of " + std::to_string(channels) +
+                          " channels expected)");
   }
   if (array.device() != device) {
     throw InvalidArgument(std::string(name) + " is on " + to_string(array.device()) +
-                          " (the layer is on " + to_string(device) + ")");
+                          " (what it belongs to is on " + to_string(device) + ")");
   }
   const std::size_t bytes = size_of(array.dtype());
   require_aligned({name, array.data(), static_cast<std::size_t>(channels) * bytes, bytes});
@@ -198,7 +230,8 @@ void require_held(std::string_view name, const ConstTensorView& tensor) {
   }
 }
 
-void validate(const ForwardArguments& arguments, const Layer& layer, const Place& place) {
+void validate(const ForwardArguments& arguments, const Layer& layer, const Place& place,
+              const ForwardRecord::Impl* record) {
   const ConstTensorView& x = arguments.x;
   require_channels(x, layer);
   require_here(x, layer, place);
@@ -216,7 +249,12 @@ void validate(const ForwardArguments& arguments, const Layer& layer, const Place
     require_held("position_weights", arguments.position_weights.data(), place.device());
   }
   require_count(arguments.position_weights, x);
-  require_sound(memory_of(arguments));
+  const CallMemory memory = memory_of(arguments);
+  require_sound(memory);
+  require_apart_from_layer(memory.written[0], layer);
+  if (record != nullptr) {
+    require_apart_from_record(memory.written[0], *record);
+  }
 }
 
 void validate(const BackwardArguments& arguments, const Layer& layer, const Place& place,
@@ -244,7 +282,12 @@ void validate(const BackwardArguments& arguments, const Layer& layer, const Plac
     require_held("position_weights", arguments.position_weights.data(), place.device());
   }
   require_count(arguments.position_weights, x);
-  require_sound(memory_of(arguments));
+  const CallMemory memory = memory_of(arguments);
+  require_sound(memory);
+  for (const Memory& written : memory.written) {
+    require_apart_from_layer(written, layer);
+    require_apart_from_record(written, record);
+  }
 }
 
 Memory memory_of(std::string_view name, const ConstTensorView& tensor) {

@@ -44,9 +44,10 @@ void require_held(std::string_view name, const void* memory, Device device);
 /// Does that for the tensor's own device, unless the tensor is empty.
 void require_held(std::string_view name, const ConstTensorView& tensor);
 
-/// Requires that the arguments fit the layer and each other. The values of weights are not looked
-/// at.
-void validate(const ForwardArguments& arguments, const Layer& layer, const Place& place);
+/// Requires that the arguments fit the layer, each other and the record to be filled, which is null
+/// for none. The values of weights are not looked at.
+void validate(const ForwardArguments& arguments, const Layer& layer, const Place& place,
+              const ForwardRecord::Impl* record);
 /// Requires that a forward or infer of the layer has filled `record`, and that the arguments of the
 /// backward belong to it.
 void validate(const BackwardArguments& arguments, const Layer& layer, const Place& place,

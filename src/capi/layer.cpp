@@ -58,13 +58,14 @@ std::size_t channels_of(const syncbn_batch_norm& layer) {
 struct NamedArray {
   const char* name;
   double* array;
+  bool has;  ///< the layer has it
 };
 
-std::array<NamedArray, 4> arrays_of(const syncbn_state& state) {
-  return {{{"weight", state.weight},
-           {"bias", state.bias},
-           {"running_mean", state.running_mean},
-           {"running_var", state.running_var}}};
+std::array<NamedArray, 4> arrays_of(const syncbn_state& state, const BatchNormOptions& options) {
+  return {{{"weight", state.weight, options.affine},
+           {"bias", state.bias, options.affine},
+           {"running_mean", state.running_mean, options.track_running_stats},
+           {"running_var", state.running_var, options.track_running_stats}}};
 }
 
 }  // namespace
@@ -317,9 +318,9 @@ syncbn_status syncbn_batch_norm_get_state(const syncbn_batch_norm* layer, syncbn
     StateDict saved;
     layer->layer.save_state(saved, {}, stream);
     std::vector<std::pair<std::vector<double>, std::span<double>>> copies;
-    for (const auto& [name, array] : arrays_of(given)) {
-      if (const auto entry = saved.tensors.find(name); entry != saved.tensors.end()) {
-        copies.emplace_back(entry->second.as_doubles(name),
+    for (const auto& [name, array, has] : arrays_of(given, layer->layer.options())) {
+      if (has) {
+        copies.emplace_back(saved.tensors.at(name).as_doubles(name),
                             capi::to_span(array, channels_of(*layer), name));
       }
     }
@@ -339,8 +340,8 @@ syncbn_status syncbn_batch_norm_set_state(syncbn_batch_norm* layer, const syncbn
     require(layer, "layer");
     const syncbn_state given = capi::read_struct(state, "state", syncbn_state SYNCBN_STATE_INIT);
     StateDict loaded;
-    for (const auto& [name, array] : arrays_of(given)) {
-      if (array != nullptr) {
+    for (const auto& [name, array, has] : arrays_of(given, layer->layer.options())) {
+      if (has) {
         const auto values = capi::to_span(array, channels_of(*layer), name);
         loaded.tensors[name] = StateTensor::from(std::vector(values.begin(), values.end()));
       }

@@ -108,14 +108,14 @@ std::span<T> to_sums(T* sums, const TensorView& x) {
 }
 
 /// Throws InvalidArgument if two of the arrays share a byte.
-void require_apart(std::span<const std::span<double>> arrays) {
+void require_apart(std::span<const std::span<const double>> arrays) {
   for (std::size_t i = 0; i < arrays.size(); ++i) {
-    const std::span<double> one = arrays[i];
-    for (const std::span<double> other : arrays.subspan(i + 1)) {
+    const std::span<const double> one = arrays[i];
+    for (const std::span<const double> other : arrays.subspan(i + 1)) {
       if (std::less<>()(one.data(), other.data() + other.size()) &&
           std::less<>()(other.data(), one.data() + one.size())) {
         throw InvalidArgument(
-            "mean, var, invstd, count and pivot overlap. Give each memory of its own.");
+            "mean, var, invstd, count, pivot and sums overlap. Give each memory of its own.");
       }
     }
   }
@@ -150,26 +150,15 @@ syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* position_
   });
 }
 
-syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivot, double eps,
-                              syncbn_dtype dtype, double* mean, double* var, double* invstd,
-                              double* count, int* again) {
+syncbn_status syncbn_finalize(int64_t channels, const double* sums, const double* pivot, double eps,
+                              double* mean, double* var, double* invstd, double* count) {
   return guarded([&] {
     const std::size_t c = to_length(channels);
-    const DType type = capi::to_dtype(dtype);
     const std::span<const double> summed = to_span(sums, sums_length(channels), "sums");
-    const std::span<double> about = to_span(pivot, c, "pivot");
-    require_apart(std::array{to_span(mean, c, "mean"), to_span(var, c, "var"),
-                             to_span(invstd, c, "invstd"), to_span(count, 1, "count"), about});
-    if (again != nullptr) {
-      const bool far = pivot_is_far(summed, about, eps, type);
-      if (far) {
-        move_pivot_to_mean(summed, about, type);
-      }
-      *again = far ? 1 : 0;
-      if (far) {
-        return;
-      }
-    }
+    const std::span<const double> about = to_span(pivot, c, "pivot");
+    require_apart(std::array<std::span<const double>, 6>{
+        to_span(mean, c, "mean"), to_span(var, c, "var"), to_span(invstd, c, "invstd"),
+        to_span(count, 1, "count"), about, summed});
     Statistics statistics;
     finalize(summed, about, eps, statistics);
     std::ranges::copy(statistics.mean, mean);
@@ -232,12 +221,12 @@ syncbn_status syncbn_expect_batch(const syncbn_batch_state* state, double moment
 }
 
 syncbn_status syncbn_move_far_pivots(int64_t channels, const double* sums, double* pivot,
-                                     double eps, syncbn_dtype dtype, int* any) {
+                                     double eps, syncbn_dtype dtype, int round, int* any) {
   return guarded([&] {
     const std::size_t length = to_length(channels);
     capi::require(any, "any");
     *any = move_far_pivots(to_span(sums, sums_length(channels), "sums"),
-                           to_span(pivot, length, "pivot"), eps, capi::to_dtype(dtype))
+                           to_span(pivot, length, "pivot"), eps, capi::to_dtype(dtype), round)
                ? 1
                : 0;
   });

@@ -178,6 +178,7 @@ struct ExpectBatch {
   RunningStatistics<> running;
   const std::int64_t* batches;  ///< [1] the number of batches so far
   double momentum;              ///< 1 for a cumulative average
+  DType dtype;                  ///< of the sums about the pivot
   double* pivot;                ///< written
   double* var;  ///< null, or with exact sums the variance, written if there have been batches
 
@@ -185,7 +186,7 @@ struct ExpectBatch {
   SYNCBN_HOST_DEVICE void once() const {}
   SYNCBN_HOST_DEVICE void of_channel(std::int64_t c) const {
     const double share = share_of_start(momentum, *batches);
-    pivot[c] = without_start(running.mean[c], running.start_mean[c], share);
+    pivot[c] = to_pivot(without_start(running.mean[c], running.start_mean[c], share), dtype);
     if (var != nullptr && *batches > 0) {
       const double expected = without_start(running.var[c], running.start_var[c], share);
       var[c] = expected > 0 ? expected : 0;

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -236,6 +237,78 @@ TEST_P(CallersMemory, HoldsARecord) {
   EXPECT_FALSE(record.is_empty());
   EXPECT_THROW(ForwardRecord(nullptr, channels), InvalidArgument);
   EXPECT_THROW(ForwardRecord(first, 0), InvalidArgument);
+  EXPECT_THROW(ForwardRecord(first, Shape::most_channels + 1), InvalidArgument);
+  EXPECT_EQ(ForwardRecord::length(-1), 0);
+  if (!place.device().is_cpu()) {
+    std::vector<double> hosts(doubles);
+    EXPECT_THAT(test::failure_of<InvalidArgument>(
+                    [&] { ForwardRecord(hosts.data(), channels, place.device()); }),
+                HasSubstr("not in the memory of cuda:0"));
+  }
+}
+
+TEST_P(CallersMemory, OverlapsNothingThatACallWrites) {
+  const PlaceOfTest place(GetParam(), Communicator::self());
+  const Tensor drawn = Tensor::normal(DType::f64, {3, channels, 7}, Layout::channels_first, 1);
+  test::PlacedTensor x(place, drawn), y(place, drawn);
+  auto* const inside = static_cast<double*>(y.view().data());
+  ForwardRecord within(inside, channels, place.device()), record;
+  BatchNorm layer = place.layer(channels);
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] { layer.forward(x.view(), y.view(), within); }),
+              HasSubstr("y overlaps the record"));
+  const auto view = [&](std::size_t at) {
+    return ArrayView(inside + at, DType::f64, channels, place.device());
+  };
+  BatchNorm sharing = place.layer(channels, {}, {.weight = view(0), .bias = view(length)});
+  EXPECT_THAT(
+      test::failure_of<InvalidArgument>([&] { sharing.forward(x.view(), y.view(), record); }),
+      HasSubstr("y overlaps weight"));
+  EXPECT_THAT(test::failure_of<InvalidArgument>(
+                  [&] { place.layer(channels, {}, {.weight = view(0), .bias = view(0)}); }),
+              HasSubstr("bias overlaps weight"));
+}
+
+TEST_P(CallersMemory, IsNeededBeforeAnythingIsExchanged) {
+  test::on_ranks([](const Communicator& ranks) {
+    const PlaceOfTest place(GetParam(), ranks);
+    bool throws = false;
+    const auto allocate = [&](std::size_t bytes) {
+      if (throws) {
+        throw std::bad_alloc();
+      }
+      return place.allocate(bytes);
+    };
+    BatchNorm layer = place.layer(channels, {.name = "bn1"}, {.allocate = allocate});
+    ForwardRecord record, later;
+    step(place, layer, record, 0, ranks.rank());
+    const std::vector<double> mean = place.fetch(layer.running_mean());
+    throws = true;
+    Tensor drawn(DType::f32, {3, channels, 7}, Layout::channels_first);
+    test::PlacedTensor x(place, drawn);
+    EXPECT_THROW(layer.forward(x.view(), x.view(), later), std::bad_alloc);
+    EXPECT_TRUE(later.is_empty());
+    EXPECT_EQ(place.fetch(layer.running_mean()), mean);
+    throws = false;
+    step(place, layer, later, 1, ranks.rank());
+    EXPECT_NE(place.fetch(layer.running_mean()), mean);
+  });
+}
+
+TEST_P(CallersMemory, IsNotTakenFromAFunctionThatGivesNone) {
+  const PlaceOfTest place(GetParam(), Communicator::self());
+  const auto none = [](std::size_t) { return std::shared_ptr<void>(); };
+  EXPECT_THAT(
+      test::failure_of<InvalidArgument>([&] { place.layer(channels, {}, {.allocate = none}); }),
+      HasSubstr("is null"));
+  BatchNorm layer = place.layer(channels);
+  EXPECT_THROW(layer.use({.allocate = none}), InvalidArgument);
+}
+
+TEST_P(CallersMemory, ThatIsRefusedLeavesNoLayerCounted) {
+  const PlaceOfTest place(GetParam(), Communicator::self());
+  Values weight(place, DType::f32, 1);
+  EXPECT_THROW(place.layer(channels, {}, {.weight = weight.view()}), InvalidArgument);
+  EXPECT_EQ(place.layer(channels).options().name, "batch_norm.0");
 }
 
 TEST_P(CallersMemory, IsAllocatedByTheCaller) {

@@ -89,7 +89,7 @@ TEST(Pivot, IsLeftAloneForOrdinaryActivations) {
 
 TEST(Pivot, VarianceIsRightForAnyMean) {
   // fp64 sums about a pivot near the mean: relative error of the variance within 1e-9 (see
-  // pivot_is_far). A plain E[x^2] - E[x]^2 in double is off by 17 % at 1e6.
+  // move_far_pivots). A plain E[x^2] - E[x]^2 in double is off by 17 % at 1e6.
   test::on_ranks([](const Communicator& group) {
     for (const double mean : {0.0, 1.0, 1e2, 1e4, -1e5, 1e6}) {
       const Tensor batch =

@@ -44,8 +44,7 @@ TEST(Phases, WithAnAllReduceInBetweenAreTheLayer) {
       std::vector<double> sums(sums_length(5));
       forward_sums(x.view(), pivot, sums);
       group.all_reduce(sums);
-      if (pivot_is_far(sums, pivot, 1e-5, DType::f32)) {
-        move_pivot_to_mean(sums, pivot, DType::f32);
+      for (int round = 0; move_far_pivots(sums, pivot, 1e-5, DType::f32, round); ++round) {
         forward_sums(x.view(), pivot, sums);
         group.all_reduce(sums);
       }
@@ -146,7 +145,9 @@ TEST_P(PhasesAt, GiveTheLayersBitsWithItsDecisions) {
                        out, options);
       }
       take_sums();
-      while (place.device().is_cpu() && move_far_pivots(sums, kept.pivot, 1e-5, DType::f32)) {
+      for (int round = 0;
+           place.device().is_cpu() && move_far_pivots(sums, kept.pivot, 1e-5, DType::f32, round);
+           ++round) {
         take_sums();
       }
       finalize_batch(sums, state, 1e-5, 0.1, DType::f32, out, options);
@@ -182,6 +183,72 @@ TEST_P(PhasesAt, GiveTheLayersBitsWithItsDecisions) {
     place.upload(std::as_bytes(std::span(other)), kept.pivot.get().data());
     EXPECT_NE(digested(), before);
   });
+}
+
+TEST_P(PhasesAt, ExpectAMeanThatSumsCanBeAbout) {
+  const test::PlaceOfTest place(GetParam(), Communicator::self());
+  Kept kept(place, 2);
+  const std::vector<double> means = {0.1, 1e300};  // the second is no float
+  place.upload(std::as_bytes(std::span(means)), kept.running_mean.get().data());
+  expect_batch(kept.state(place.device()), 0.1, DType::f32);
+  EXPECT_EQ(kept.pivot.fetch(), (std::vector<double>{static_cast<double>(0.1F), 0}));
+}
+
+// Squares of these leave the range of float whatever the pivot.
+TEST(Phases, DoNotMovePivotsForEver) {
+  const Tensor x = [] {
+    Tensor tensor(DType::bf16, {1, 1, 3}, Layout::channels_first);
+    const double values[] = {2.3e19, -8.6e17, -3e19};
+    for (std::int64_t s = 0; s < 3; ++s) {
+      tensor.set(0, 0, s, values[s]);
+    }
+    return tensor;
+  }();
+  std::vector<double> pivot = {0}, sums(sums_length(1));
+  int round = 0;
+  forward_sums(x.view(), pivot, sums);
+  while (move_far_pivots(sums, pivot, 1e-5, DType::bf16, round)) {
+    ASSERT_LT(++round, 5);
+    forward_sums(x.view(), pivot, sums);
+  }
+  EXPECT_FALSE(std::isfinite(sums[1]));
+  forward_sums(x.view(), pivot, sums, {}, {.backend = Backend::reference});
+  EXPECT_TRUE(std::isfinite(sums[1]));
+}
+
+TEST_P(PhasesAt, RefuseStatesInPartAndArraysThatOverlap) {
+  const test::PlaceOfTest place(GetParam(), Communicator::self());
+  const Kept kept(place, 3);
+  test::PlacedDoubles sums(place, 7, 1), mean(place, 3), var(place, 3), invstd(place, 3);
+  test::PlacedDoubles count(place, 1);
+  const StatisticsSpans good{mean, var, invstd, count.get().data()};
+  const auto refusal = [&](const BatchState& state, const StatisticsSpans& out) {
+    return test::failure_of<InvalidArgument>(
+        [&] { finalize_batch(sums, state, 1e-5, 0.1, DType::f32, out); });
+  };
+  const BatchState whole = kept.state(place.device());
+  EXPECT_EQ(refusal(whole, good), "");
+  BatchState part = whole;
+  part.running_mean = {};
+  EXPECT_THAT(refusal(part, good), testing::HasSubstr("Give all of them, or the pivot alone"));
+  part = whole;
+  part.num_batches_tracked = nullptr;
+  EXPECT_THAT(refusal(part, good), testing::HasSubstr("Give all of them, or the pivot alone"));
+  part = whole;
+  part.running_var = part.running_mean;
+  EXPECT_THAT(refusal(part, good), testing::HasSubstr("running_var overlaps running_mean"));
+  EXPECT_THAT(refusal(whole, {mean, mean, invstd, count.get().data()}),
+              testing::HasSubstr("var overlaps mean"));
+  EXPECT_THAT(refusal(whole, {mean, var, invstd, mean.get().data()}),
+              testing::HasSubstr("count overlaps mean"));
+  EXPECT_THAT(refusal(whole, {kept.start_var, var, invstd, count.get().data()}),
+              testing::HasSubstr("mean overlaps start_var"));
+  EXPECT_THAT(refusal(whole, {sums.get().first(3), var, invstd, count.get().data()}),
+              testing::HasSubstr("mean overlaps sums"));
+  EXPECT_THAT(test::failure_of<InvalidArgument>([&] {
+                state_digest(whole, {}, reinterpret_cast<std::uint64_t*>(kept.pivot.get().data()));
+              }),
+              testing::HasSubstr("digest overlaps pivot"));
 }
 
 TEST_P(PhasesAt, RefuseArraysThatDoNotFit) {
@@ -246,11 +313,11 @@ TEST(Phases, RefuseLengthsThatDoNotFit) {
 
 TEST(Phases, RefuseAnEpsThatCannotBe) {
   const std::vector<double> sums = {1e6, 1e12, 1};  // about a pivot that is far from the mean
-  const std::vector<double> pivot = {0};
+  std::vector<double> pivot = {0};
   Statistics statistics;
   for (const double eps :
        {-1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
-    EXPECT_THROW(pivot_is_far(sums, pivot, eps, DType::f32), InvalidArgument) << eps;
+    EXPECT_THROW(move_far_pivots(sums, pivot, eps, DType::f32, 0), InvalidArgument) << eps;
     EXPECT_THROW(finalize(sums, pivot, eps, statistics), InvalidArgument) << eps;
   }
   EXPECT_TRUE(statistics.mean.empty());

@@ -74,7 +74,7 @@ TEST(PivotHistory, LoadedStatisticsServeWhateverTheirCounterSays) {
         for (std::uint64_t step = 0; step < 60; ++step) {
           const Tensor batch =
               Tensor::normal(DType::f32, whole, Layout::channels_first, step, mean);
-          // Terms of double about a pivot within a deviation: see pivot_is_far.
+          // Terms of double about a pivot within a deviation: see channels/pivot.hpp.
           expect_statistics_of(batch, forward(layer, shard(batch, group)), 1e-9);
         }
         EXPECT_EQ(layer.pivot_retries(), 0) << "mean " << mean << ", counter " << batches;

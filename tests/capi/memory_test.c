@@ -132,7 +132,7 @@ static void state_goes_through_the_programs_arrays(void) {
   state.weight = weight;
   state.bias = bias;
   state.running_mean = mean;
-  EXPECT(syncbn_batch_norm_set_state(layer, &state, NULL) == SYNCBN_FILE_ERROR);
+  EXPECT(syncbn_batch_norm_set_state(layer, &state, NULL) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_batch_norm_weight(layer)[1] == 1);
   state.running_var = var;
   state.num_batches_tracked = 42;
@@ -187,9 +187,9 @@ static void the_decisions_are_the_layers(void) {
     syncbn_pass pass = SYNCBN_PASS_INIT;
     for (int i = 0; i < SIZE; ++i) x[i] = 1e4f * (float)step + sample(i + step);
     EXPECT_OK(syncbn_state_digest(&state, no_array, no_array, &before, &options));
-    while (any) {
+    for (int round = 0; any; ++round) {
       EXPECT_OK(syncbn_forward_sums(&tx, NULL, pivot, sums, &options));
-      EXPECT_OK(syncbn_move_far_pivots(C, sums, pivot, 1e-5, SYNCBN_F32, &any));
+      EXPECT_OK(syncbn_move_far_pivots(C, sums, pivot, 1e-5, SYNCBN_F32, round, &any));
     }
     EXPECT_OK(syncbn_finalize_batch(sums, &state, 1e-5, 0.1, SYNCBN_F32, mean, var, invstd, &count,
                                     &options));

@@ -74,9 +74,11 @@ static void memory_that_overlaps_or_is_not_aligned_is_refused(void) {
   EXPECT(syncbn_normalize(&x, &pass, &shifted, NULL) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_normalize(&x, NULL, &x, NULL) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_forward_sums(&x, NULL, (double*)odd.data, sums, NULL) == SYNCBN_INVALID_ARGUMENT);
-  EXPECT(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, mean + 1, &count, NULL) ==
+  EXPECT(syncbn_finalize(C, sums, pivot, 1e-5, mean, var, mean + 1, &count) ==
          SYNCBN_INVALID_ARGUMENT);
-  EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, SYNCBN_F32, mean, var, invstd, &count, NULL));
+  EXPECT(syncbn_finalize(C, sums, pivot, 1e-5, sums, var, invstd, &count) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_finalize(C, sums, pivot, 1e-5, mean, var, invstd, &count));
   syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);
@@ -104,7 +106,7 @@ static void sizes_that_cannot_be_are_refused(void) {
   large.c = INT64_MAX;
   EXPECT(syncbn_forward_sums(&large, NULL, pivot, sums, NULL) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_sums_length(INT64_MAX) == 0);
-  EXPECT(syncbn_finalize(INT64_MAX, sums, pivot, 0, SYNCBN_F32, mean, mean, mean, &count, NULL) ==
+  EXPECT(syncbn_finalize(INT64_MAX, sums, pivot, 0, mean, mean, mean, &count) ==
          SYNCBN_INVALID_ARGUMENT);
   syncbn_forward_record_free(record);
   syncbn_batch_norm_free(layer);
@@ -135,10 +137,12 @@ static void an_eps_that_cannot_be_moves_no_pivot(void) {
   double mean, var, invstd, count;
   for (size_t i = 0; i < sizeof refused / sizeof *refused; ++i) {
     double pivot = 0;
-    int again = 7;
-    EXPECT(syncbn_finalize(1, sums, &pivot, refused[i], SYNCBN_F32, &mean, &var, &invstd, &count,
-                           &again) == SYNCBN_INVALID_ARGUMENT);
-    EXPECT(pivot == 0 && again == 7);
+    int any = 7;
+    EXPECT(syncbn_move_far_pivots(1, sums, &pivot, refused[i], SYNCBN_F32, 0, &any) ==
+           SYNCBN_INVALID_ARGUMENT);
+    EXPECT(syncbn_finalize(1, sums, &pivot, refused[i], &mean, &var, &invstd, &count) ==
+           SYNCBN_INVALID_ARGUMENT);
+    EXPECT(pivot == 0 && any == 7);
   }
 }
 

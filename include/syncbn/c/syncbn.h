@@ -214,11 +214,14 @@ typedef struct syncbn_options {
   int exact;                     /* 0; 1: the same bits for any ranks; see Reproducibility */
   syncbn_backend backend;        /* SYNCBN_CPU; what computes where the layer is on the CPU */
   int compare_parameters;        /* 1: ranks compare gamma and beta; 0: they may differ */
-  /* NULL; gives memory of so many bytes, aligned to 256, on the layer's device, for what it keeps,
-   * for records that it fills and, on a CUDA device, for scratch. Returns NULL if there is none. */
+  /* Both NULL, or functions that give memory of so many bytes on the layer's device, and take it
+   * back: for what the layer keeps per channel, for records that it fills and, on a CUDA device,
+   * for partial sums. Memory is aligned to 256 bytes there and to 16 on the CPU; NULL for none ends
+   * in SYNCBN_INTERNAL_ERROR. They are called in the thread of the call that needs the memory,
+   * which may be collective, or that frees a layer or a record, which may outlive the layer. */
   void* (*allocate)(size_t bytes, void* user);
-  void (*release)(void* memory, void* user); /* NULL; takes back what allocate gave */
-  void* user;                                /* NULL; what both are called with */
+  void (*release)(void* memory, void* user);
+  void* user; /* NULL; what both are called with */
 } syncbn_options;
 /* Initializes options to their defaults: of the comments above, the first values. */
 #define SYNCBN_OPTIONS_INIT \
@@ -256,7 +259,7 @@ typedef struct syncbn_layer_memory {
         {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, NULL                     \
   }
 /* From now on the layer uses the arrays that are given, in place of those before; others stay. The
- * memory must stay until the layer is freed or uses other memory. */
+ * memory must stay until the layer is freed or uses other memory, and streams are done with it. */
 syncbn_status syncbn_batch_norm_use(syncbn_batch_norm* layer, const syncbn_layer_memory* memory);
 
 /* Makes an object for what a backward needs from its forward. Each forward that waits for its
@@ -438,13 +441,9 @@ syncbn_status syncbn_forward_sums(const syncbn_tensor* x, const float* position_
                                   const syncbn_phase_options* options);
 
 /* In the CPU's memory. Computes mean, var (biased) and invstd, [C] each, and the count, from the
- * group's sums. If the pivot was so far from the mean that accuracy is lost, instead moves the
- * pivot there, sets *again to 1 and writes nothing else: then take the sums and their all-reduce
- * once more. Pass again = NULL after the third time, to go on regardless. mean, var, invstd, count
- * and pivot must not overlap each other. */
-syncbn_status syncbn_finalize(int64_t channels, const double* sums, double* pivot, double eps,
-                              syncbn_dtype dtype, double* mean, double* var, double* invstd,
-                              double* count, int* again);
+ * group's sums about the pivot. What is written must not overlap anything else. */
+syncbn_status syncbn_finalize(int64_t channels, const double* sums, const double* pivot, double eps,
+                              double* mean, double* var, double* invstd, double* count);
 
 /* A syncbn_pass holds what phases need of a pass besides x. Of those that a phase does not use,
  * none is looked at. */
@@ -499,8 +498,8 @@ typedef struct syncbn_batch_state {
   double* pivot;             /* 0 at first */
   syncbn_array running_mean; /* 0 at first */
   syncbn_array running_var;  /* 1 at first */
-  double* start_mean;        /* the library's */
-  double* start_var;         /* the library's */
+  double* start_mean;        /* the library's; 0 at first, and after running_mean was loaded */
+  double* start_var;         /* the library's; 1 at first, and after running_var was loaded */
   int64_t* num_batches_tracked;
   syncbn_device device;
 } syncbn_batch_state;
@@ -515,9 +514,10 @@ typedef struct syncbn_batch_state {
 syncbn_status syncbn_expect_batch(const syncbn_batch_state* state, double momentum,
                                   syncbn_dtype dtype, const syncbn_phase_options* options);
 /* In the CPU's memory. Moves the pivots that are far from the mean that the group's sums give, and
- * sets *any to 1 if there were any: then take the sums again, and ask again. */
+ * sets *any to 1 if there were any: then take the sums again, and ask again with the next round.
+ * `round` is how often this was asked for the batch before. See move_far_pivots. */
 syncbn_status syncbn_move_far_pivots(int64_t channels, const double* sums, double* pivot,
-                                     double eps, syncbn_dtype dtype, int* any);
+                                     double eps, syncbn_dtype dtype, int round, int* any);
 /* Computes mean, var (biased), invstd, [C] each, and the count [1] from the group's sums, moves the
  * running statistics, and chooses the pivot of the next sums. See finalize_batch. */
 syncbn_status syncbn_finalize_batch(const double* sums, const syncbn_batch_state* state, double eps,

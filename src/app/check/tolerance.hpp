@@ -15,7 +15,7 @@
 //      errors have either sign; for 16-bit types 12c more, as their terms are floats that are first
 //      added in float and rounded 12 times
 //   p  error of the variance, relative to var + eps, that a pivot off the mean may cause before the
-//      sums are taken again: 1e-9, for f64 1e-13, for 16-bit types 5e-5 (pivot_is_far)
+//      sums are taken again: 1e-9, for f64 1e-13, for 16-bit types 5e-5 (channels/pivot.hpp)
 //   h  smallest positive number of the stored type: an underflow loses at most half of it
 //
 // Statistics: var + eps is off by v = p + r, invstd by v/2, both relative. The mean is off by

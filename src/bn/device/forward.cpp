@@ -17,14 +17,15 @@
 namespace syncbn::bn {
 
 void DevicePlace::forward(const ForwardArguments& arguments, ForwardRecord::Impl& record) {
-  record.reserve(layer_, *this);
+  record.lay_out(layer_);
   take_statistics(comm::Operation::forward, arguments, record.arrays);
   normalize(arguments, record.arrays);
   record.note_forward(layer_, arguments, 1);
 }
 
 void DevicePlace::infer_with_batch(const ForwardArguments& arguments) {
-  working_.inferred.reserve(layer_, *this);
+  working_.inferred.make_room(layer_, *this);
+  working_.inferred.lay_out(layer_);
   take_statistics(comm::Operation::infer, arguments, working_.inferred.arrays);
   normalize(arguments, working_.inferred.arrays);
 }
@@ -32,7 +33,8 @@ void DevicePlace::infer_with_batch(const ForwardArguments& arguments) {
 void DevicePlace::infer_with_running(const ForwardArguments& arguments,
                                      ForwardRecord::Impl* record) {
   ForwardRecord::Impl& kept = record != nullptr ? *record : working_.inferred;
-  kept.reserve(layer_, *this);
+  kept.make_room(layer_, *this);
+  kept.lay_out(layer_);
   kernels::cuda::run(channels::TakeRunningStatistics{.range = {0, layer_.channels},
                                                      .mean = layer_.state.running_mean,
                                                      .var = layer_.state.running_var,
@@ -103,6 +105,7 @@ void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArgumen
                                              .running = state.running(),
                                              .batches = state.num_batches_tracked,
                                              .momentum = options.momentum.value_or(1),
+                                             .dtype = arguments.x.dtype(),
                                              .pivot = state.pivot,
                                              .var = working_.exact->var()},
                        stream);

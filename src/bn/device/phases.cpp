@@ -20,7 +20,8 @@ Working working_memory(std::int64_t channels, std::size_t partial_bytes, const O
   constexpr std::size_t arrays = 4, alignment = 256;
   const std::size_t bytes = arrays * static_cast<std::size_t>(channels) * sizeof(double);
   const std::size_t before = (bytes + alignment - 1) / alignment * alignment;
-  auto* const first = static_cast<std::byte*>(on.scratch.on_device(before + partial_bytes));
+  auto* const first =
+      static_cast<std::byte*>(on.scratch.on_device(before + partial_bytes, on.device));
   auto* const scale = reinterpret_cast<double*>(first);
   return {scale, scale + channels, scale + 2 * channels, scale + 3 * channels, first + before};
 }

@@ -18,6 +18,7 @@ namespace syncbn::bn {
 
 /// Says where a phase computes.
 struct OnDevice {
+  Device device;
   CudaStream stream;
   Scratch::Impl& scratch;
 };

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "bn/allocate.hpp"
 #include "bn/validate.hpp"
 #include "cuda/device_buffer.hpp"
 #include "cuda/stream.hpp"
@@ -20,11 +21,7 @@ DevicePlace::DevicePlace(Layer& layer, DeviceCommunicator group, Allocate alloca
 }
 
 std::shared_ptr<void> DevicePlace::allocate(std::size_t bytes) const {
-  if (allocate_) {
-    return allocate_(bytes);
-  }
-  auto buffer = std::make_shared<cuda::DeviceBuffer>(bytes);
-  return {buffer, buffer->data()};
+  return allocate_on(device(), bytes, allocate_);
 }
 
 void DevicePlace::upload(std::span<const std::byte> from, void* to, CudaStream stream) const {

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,8 +19,6 @@ namespace syncbn::bn {
 /// host/forward.cpp and host/backward.cpp, where the formulas are, on the caller's stream.
 class DevicePlace final : public Place {
  public:
-  using Allocate = std::function<std::shared_ptr<void>(std::size_t bytes)>;
-
   /// `allocate` is empty, or the caller's.
   DevicePlace(Layer& layer, DeviceCommunicator group, Allocate allocate);
 

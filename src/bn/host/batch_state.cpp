@@ -2,6 +2,7 @@
 #include "bn/host/batch_state.hpp"
 
 #include <algorithm>
+#include <cstddef>
 
 #include "channels/for_each.hpp"
 
@@ -37,12 +38,13 @@ void move_to_batch(const BatchArrays& arrays, const channels::RunningStatistics<
 
 }  // namespace
 
-void expect_batch(const BatchArrays& arrays, std::optional<double> momentum) {
+void expect_batch(const BatchArrays& arrays, std::optional<double> momentum, DType dtype) {
   if (arrays.running.mean) {
     channels::for_each_channel(channels::ExpectBatch{.range = {0, arrays.channels},
                                                      .running = arrays.running,
                                                      .batches = arrays.batches,
                                                      .momentum = momentum.value_or(1),
+                                                     .dtype = dtype,
                                                      .pivot = arrays.pivot,
                                                      .var = arrays.next_var});
   }
@@ -51,6 +53,22 @@ void expect_batch(const BatchArrays& arrays, std::optional<double> momentum) {
 void round_pivots(const BatchArrays& arrays, DType dtype) {
   std::transform(arrays.pivot, arrays.pivot + arrays.channels, arrays.pivot,
                  [dtype](double mean) { return channels::to_pivot(mean, dtype); });
+}
+
+bool move_far_pivots(const channels::ChannelRange& channels, std::span<const double> sums,
+                     std::span<double> pivot, double eps, DType dtype) {
+  const double limit = channels::nearness(sums.back(), dtype);
+  const std::size_t all = sums.size() / 2;
+  bool any = false;
+  for (auto c = static_cast<std::size_t>(channels.begin);
+       c < static_cast<std::size_t>(channels.end); ++c) {
+    const channels::SumsAboutPivot of_channel{sums[c], sums[all + c], sums.back()};
+    if (channels::pivot_is_far(of_channel, pivot[c], eps, limit, dtype)) {
+      pivot[c] = channels::nearer_pivot(of_channel, pivot[c], dtype);
+      any = true;
+    }
+  }
+  return any;
 }
 
 void move_to_batch(const BatchArrays& arrays, const channels::StatisticsArrays& statistics,

@@ -96,9 +96,9 @@ void ForwardPass::take() {
            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count());
 }
 
-void ForwardPass::end_forward(ForwardRecord::Impl& record, const Place& place) {
+void ForwardPass::end_forward(ForwardRecord::Impl& record) {
   move_to_batch();
-  keep_statistics(host_, record, place);
+  keep_statistics(host_, record);
   record.note_forward(host_.layer, arguments_, host_.plan.blocks());
 }
 
@@ -126,9 +126,9 @@ void normalize_channels(HostLayer& host, const ForwardArguments& arguments,
             statistics.invstd, host.layer.options.backend, host.working.scratch);
 }
 
-void keep_statistics(const HostLayer& host, ForwardRecord::Impl& record, const Place& place) {
-  record.reserve(host.layer, place);
-  std::ranges::copy(host.working.statistics_memory, record.memory);
+void keep_statistics(const HostLayer& host, ForwardRecord::Impl& record) {
+  record.lay_out(host.layer);
+  std::ranges::copy(host.working.statistics_memory, record.memory.data);
 }
 
 }  // namespace syncbn::bn

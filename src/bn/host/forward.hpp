@@ -10,7 +10,6 @@
 #include "bn/host/exact_sums.hpp"
 #include "bn/host/layer.hpp"
 #include "bn/host/pass.hpp"
-#include "bn/place.hpp"
 #include "bn/record.hpp"
 
 namespace syncbn::bn {
@@ -31,8 +30,8 @@ class ForwardPass final : public Pass {
   /// as the ranks voted for in earlier forwards.
   void take();
   /// Ends a forward whose channels have all been used: updates the running statistics and the next
-  /// pivot, and fills the record, whose arrays are in the memory of `place`.
-  void end_forward(ForwardRecord::Impl& record, const Place& place);
+  /// pivot, and fills the record, in which room has been made.
+  void end_forward(ForwardRecord::Impl& record);
   /// Ends an infer whose channels have all been used: updates the next pivot.
   void end_infer();
 
@@ -51,7 +50,7 @@ class ForwardPass final : public Pass {
 void normalize_channels(HostLayer& host, const ForwardArguments& arguments,
                         const ChannelRange& channels);
 
-/// Copies the statistics in `host.working` to the record.
-void keep_statistics(const HostLayer& host, ForwardRecord::Impl& record, const Place& place);
+/// Copies the statistics in `host.working` to the record, in which room has been made.
+void keep_statistics(const HostLayer& host, ForwardRecord::Impl& record);
 
 }  // namespace syncbn::bn

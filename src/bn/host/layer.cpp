@@ -49,7 +49,7 @@ BatchArrays HostLayer::batch_arrays() const {
 
 void HostLayer::prepare_pivot(DType dtype) {
   if (!layer.knows_mean) {
-    expect_batch(batch_arrays(), layer.options.momentum);
+    expect_batch(batch_arrays(), layer.options.momentum, dtype);
   }
   round_pivots(batch_arrays(), dtype);
 }

@@ -13,6 +13,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "bn/validate.hpp"
 #include "channels/finalize.hpp"
 #include "channels/for_each.hpp"
 
@@ -48,12 +49,9 @@ bool leaves_float(double invstd, double scale) {
 
 double count_of(const ConstTensorView& x, PositionWeights position_weights) {
   const auto positions = static_cast<std::size_t>(x.shape().per_channel());
+  require_count(position_weights, x);
   if (position_weights.empty()) {
     return static_cast<double>(positions);
-  }
-  if (position_weights.size() != positions) {
-    throw InvalidArgument("position_weights has " + std::to_string(position_weights.size()) +
-                          " values (x has N*S = " + std::to_string(positions) + " positions)");
   }
   double count = 0;
   for (std::size_t i = 0; i < positions; ++i) {

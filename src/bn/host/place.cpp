@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "syncbn/error.hpp"
 
 #include "core/default_arithmetic.hpp"
 
+#include "bn/allocate.hpp"
 #include "bn/host/in_blocks.hpp"
 #include "bn/host/phases.hpp"
 #include "bn/validate.hpp"
@@ -21,10 +21,7 @@ HostPlace::HostPlace(Layer& layer, Communicator group, Allocate allocate)
     : host(layer, std::move(group)), allocate_(std::move(allocate)) {}
 
 std::shared_ptr<void> HostPlace::allocate(std::size_t bytes) const {
-  if (allocate_) {
-    return allocate_(bytes);
-  }
-  return std::shared_ptr<void>(::operator new(bytes), [](void* p) { ::operator delete(p); });
+  return allocate_on(device(), bytes, allocate_);
 }
 
 void HostPlace::upload(std::span<const std::byte> from, void* to, CudaStream) const {
@@ -44,7 +41,7 @@ void HostPlace::forward(const ForwardArguments& arguments, ForwardRecord::Impl& 
   host.working.count = count_of(arguments.x, arguments.position_weights);
   ForwardPass pass(host, comm::Operation::forward, arguments);
   pass.take();
-  pass.end_forward(record, *this);
+  pass.end_forward(record);
 }
 
 void HostPlace::infer_with_batch(const ForwardArguments& arguments) {
@@ -61,7 +58,7 @@ void HostPlace::infer_with_running(const ForwardArguments& arguments, ForwardRec
   host.take_running_statistics(host.working.statistics);
   normalize_channels(host, arguments, all_channels(arguments.x));
   if (record != nullptr) {
-    keep_statistics(host, *record, *this);
+    keep_statistics(host, *record);
     record->note_infer(host.layer, arguments);
   }
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,8 +16,6 @@ namespace syncbn::bn {
 /// The HostPlace of a layer is the CPU's memory.
 class HostPlace final : public Place {
  public:
-  using Allocate = std::function<std::shared_ptr<void>(std::size_t bytes)>;
-
   /// `allocate` is empty, or the caller's.
   HostPlace(Layer& layer, Communicator group, Allocate allocate);
 

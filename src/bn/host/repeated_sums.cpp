@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bn/host/repeated_sums.hpp"
 
+#include "bn/host/batch_state.hpp"
 #include "bn/host/plain_message.hpp"
 #include "channels/pivot.hpp"
 #include "comm/group/fingerprint.hpp"
 
 namespace syncbn::bn {
 namespace {
-
-/// A forward takes its sums again so many times at most. If the pivot is off by any amount, the
-/// first repeat is about a mean that is right within the rounding of that amount, or about 0 where
-/// that rounding is larger than the mean. The second repeat is then about the mean within a few
-/// standard deviations. The others are for channels whose squares left float's range.
-constexpr int most_repeats = 4;
 
 channels::SumsAboutPivot sums_of(std::size_t c, const Workspace& working) {
   const std::vector<double>& sums = working.sums;
@@ -29,16 +24,10 @@ bool squares_are_float(DType dtype) {
 /// any of either.
 bool choose_repeats(const ChannelRange& channels, std::span<double> pivot, double eps, DType dtype,
                     Workspace& working) {
-  bool any = false;
-  const double limit = channels::nearness(working.sums.back(), dtype);
+  bool any = move_far_pivots(channels, working.sums, pivot, eps, dtype);
   for (auto c = static_cast<std::size_t>(channels.begin);
-       c < static_cast<std::size_t>(channels.end); ++c) {
-    const channels::SumsAboutPivot sums = sums_of(c, working);
-    if (channels::pivot_is_far(sums, pivot[c], eps, limit, dtype)) {
-      pivot[c] = channels::nearer_pivot(sums, pivot[c], dtype);
-      any = true;
-    }
-    if (squares_are_float(dtype) && working.in_double[c] == 0 && channels::left_float(sums, eps)) {
+       squares_are_float(dtype) && c < static_cast<std::size_t>(channels.end); ++c) {
+    if (working.in_double[c] == 0 && channels::left_float(sums_of(c, working), eps)) {
       working.in_double[c] = 1;
       any = true;
     }

@@ -138,8 +138,9 @@ BackwardArguments arguments_of(const BackwardCall& call) {
 
 void validate(const ForwardCall& call, HostPlace& place) {
   const ForwardArguments arguments = arguments_of(call);
-  bn::validate(arguments, place.host.layer, place);
-  ForwardRecord::Impl::of(call.record).require_room(place.host.layer, place);
+  ForwardRecord::Impl& record = ForwardRecord::Impl::of(call.record);
+  bn::validate(arguments, place.host.layer, place, &record);
+  record.make_room(place.host.layer, place);
   place.host.working.count = count_of(arguments.x, arguments.position_weights);
 }
 
@@ -167,11 +168,17 @@ Pass& begin(const BackwardCall& call) {
 }
 
 void end(const ForwardCall& call) {
-  pass_of(call)->end_forward(ForwardRecord::Impl::of(call.record), place_of(call));
+  pass_of(call)->end_forward(ForwardRecord::Impl::of(call.record));
 }
 
 void end(const BackwardCall& call) {
   pass_of(call)->end();
+}
+
+bool same_memory(const ForwardRecord& one, const ForwardRecord& other) {
+  const ForwardRecord::Impl& a = ForwardRecord::Impl::of(one);
+  const ForwardRecord::Impl& b = ForwardRecord::Impl::of(other);
+  return &a == &b || (a.memory.data != nullptr && a.memory.data == b.memory.data);
 }
 
 /// Throws InvalidArgument unless the calls (ForwardCall or BackwardCall) are of layers of one
@@ -191,7 +198,7 @@ void require_one_group(std::span<const Call> calls) {
                               "' is given twice (its second pass starts from what the first "
                               "leaves). Call it by itself.");
       }
-      if (&other.record == &calls[i].record) {
+      if (same_memory(other.record, calls[i].record)) {
         throw InvalidArgument("layer '" + name + "': its record is that of layer '" +
                               other.layer.options().name + "'. Give each its own.");
       }
@@ -270,8 +277,12 @@ void together(std::span<const Call> calls) try {
   }
   require_calls_apart(calls);
   take_validated(calls);
-} catch (const InvalidArgument& error) {
-  place_of(calls.front()).refused(error.what());
+} catch (const std::exception& error) {
+  for (const Call& call : calls) {
+    if (HostPlace* const place = BatchNorm::Impl::of(call.layer).host) {
+      place->refused(error.what());
+    }
+  }
   throw;
 }
 
