@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "syncbn/export.h"
+
 struct CUstream_st;
 
 namespace syncbn {
@@ -43,6 +45,12 @@ class Device {
 /// longer; on a CUDA device, streams may not be done with it yet. It is called in the thread of the
 /// call that needs the memory, which may be a collective one.
 using Allocate = std::function<std::shared_ptr<void>(std::size_t bytes)>;
+
+/// Local. Returns so many bytes of the current CUDA device's memory, aligned to 256: what
+/// cudaMalloc gives, and with an emulated device the CPU's memory, which a program without CUDA can
+/// get from nowhere else. Its owner may wait for the device. Throws NotConfigured in a build
+/// without a device, and DeviceError if there is no memory.
+SYNCBN_API std::shared_ptr<void> allocate_device_memory(std::size_t bytes);
 
 /// Returns "cpu" or, for example, "cuda:0".
 inline std::string to_string(Device device) {

@@ -8,6 +8,7 @@
 #include "syncbn/error.hpp"
 
 #include "bn/validate.hpp"
+#include "cuda/device.hpp"
 #include "cuda/device_buffer.hpp"
 
 namespace syncbn::bn {
@@ -38,3 +39,12 @@ std::shared_ptr<void> allocate_on(Device device, std::size_t bytes, const Alloca
 }
 
 }  // namespace syncbn::bn
+
+namespace syncbn {
+
+std::shared_ptr<void> allocate_device_memory(std::size_t bytes) {
+  cuda::require_cuda();
+  return bn::allocate_on(Device::cuda(cuda::current_device()), bytes, {});
+}
+
+}  // namespace syncbn

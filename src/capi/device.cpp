@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "syncbn/c/device.h"
 
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
@@ -13,6 +18,38 @@
 using namespace syncbn;
 using capi::guarded;
 using capi::require;
+
+namespace {
+
+/// Memory that C programs were given. A pointer is all that they give back.
+struct Given {
+  std::mutex mutex;
+  std::map<void*, std::shared_ptr<void>> owners;
+};
+
+Given& given_memory() {
+  static auto* const all = new Given;  // programs may give memory back while the process ends
+  return *all;
+}
+
+}  // namespace
+
+syncbn_status syncbn_device_memory_new(size_t bytes, void** out) {
+  return guarded([&] {
+    require(out, "out");
+    std::shared_ptr<void> memory = allocate_device_memory(bytes);
+    Given& all = given_memory();
+    const std::scoped_lock lock(all.mutex);
+    *out = memory.get();
+    all.owners.emplace(memory.get(), std::move(memory));
+  });
+}
+
+void syncbn_device_memory_free(void* memory) {
+  Given& all = given_memory();
+  const std::scoped_lock lock(all.mutex);
+  all.owners.erase(memory);
+}
 
 syncbn_status syncbn_device_communicator_self(syncbn_device_communicator** out) {
   return guarded([&] {

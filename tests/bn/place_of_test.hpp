@@ -62,8 +62,7 @@ class PlaceOfTest {
 
   std::shared_ptr<void> allocate(std::size_t bytes) const {
     if (device_) {
-      const auto buffer = std::make_shared<cuda::DeviceBuffer>(bytes);
-      return {buffer, buffer->data()};
+      return allocate_device_memory(bytes);
     }
     return std::shared_ptr<void>(std::aligned_alloc(256, (bytes + 255) / 256 * 256), std::free);
   }

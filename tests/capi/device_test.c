@@ -250,10 +250,13 @@ static void a_framework_brings_its_collective(void) {
   EXPECT_OK(syncbn_device_communicator_custom(host, alone, NULL, &calls, WITHIN(5), &group));
   EXPECT(syncbn_device_communicator_device(group) == SYNCBN_ON_CUDA(0));
   EXPECT(syncbn_device_communicator_device(NULL) == SYNCBN_ON_CPU);
-  double value = 3;
-  double* values = on_device(&value, sizeof value);
+  void* values = NULL;
+  EXPECT(syncbn_device_memory_new(sizeof(double), NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_device_memory_new(sizeof(double), &values));
   EXPECT_OK(syncbn_device_communicator_all_reduce(group, values, 1, stream));
   EXPECT(calls == 0); /* it is not called in a group of one */
+  syncbn_device_memory_free(values);
+  syncbn_device_memory_free(NULL);
   syncbn_device_communicator_free(group);
   syncbn_communicator_free(host);
 }

@@ -78,6 +78,12 @@ syncbn_status syncbn_batch_norm_new_on_device(int64_t channels,
                                               const syncbn_options* options,
                                               syncbn_batch_norm** out);
 
+/* Makes *out so many bytes of the current device's memory, aligned to 256. With an emulated device
+ * that is the CPU's, which a program without CUDA can get from nowhere else. */
+syncbn_status syncbn_device_memory_new(size_t bytes, void** out);
+/* Takes back what syncbn_device_memory_new gave; NULL is nothing. */
+void syncbn_device_memory_free(void* memory);
+
 SYNCBN_C_API_END
 
 #endif
