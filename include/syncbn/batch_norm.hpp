@@ -101,6 +101,8 @@ struct BatchNormOptions {
 /// mean: its next sums are exact nevertheless, but with Reproducibility::exact their bits follow
 /// from earlier steps. load_state starts anew.
 struct LayerMemory {
+  // A float vector w converts; of 16-bit values write {w.data(), DType::bf16, C}, and on a device
+  // {pointer, dtype, C, device}.
   ArrayView weight = {};        ///< [C] gamma; with bias, or neither
   ArrayView bias = {};          ///< [C] beta
   ArrayView weight_grad = {};   ///< [C] what backwards add to; with bias_grad, or neither
@@ -175,6 +177,9 @@ struct BackwardExtras {
 ///
 /// Ranks may hold any number of samples, also none. The result is that of one rank holding the
 /// whole batch, up to rounding.
+///
+/// By default a backward's parameter gradients are this rank's own sums, as every other layer's of
+/// a data-parallel trainer, to be all-reduced with them: see GradientScope.
 ///
 /// `forward` and `backward` are collective over the group and take one all-reduce of 2C + 2 doubles
 /// each, whatever the number of ranks; for tensors larger than the cache, after the first steps,

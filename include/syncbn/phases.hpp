@@ -217,14 +217,26 @@ SYNCBN_API void add_parameter_gradients(std::span<const double> sums,
 
 // --- what a layer decides from batch to batch ---------------------------------------------------
 
+// A forward with the layer's exactness, in the CPU's memory:
+//
+//   expect_batch(state, momentum, dtype);  // once, and after running statistics were loaded
+//   for (int round = 0;; ++round) {
+//     forward_sums(x, state.pivot, sums);
+//     ...                                  // all-reduce the sums
+//     if (!move_far_pivots(sums, state.pivot, eps, dtype, round)) break;
+//   }
+//   finalize_batch(sums, state, eps, momentum, dtype, {mean, var, invstd, &count});
+//   normalize(x, {mean, invstd}, {gamma, beta}, activation, residual, y);
+
 /// A BatchState points to what a layer keeps from batch to batch: the caller's arrays, on one
 /// device. With running statistics it has all of them, without them only the pivot.
 struct BatchState {
   std::span<double> pivot;      ///< [C] the next sums are about this; 0 at first
   ArrayView running_mean = {};  ///< [C] of any float type; 0 at first
   ArrayView running_var = {};   ///< [C] of any float type, unbiased; 1 at first
-  /// [C] The library keeps here what the running statistics were before the first batch. It is 0
-  /// and 1 at first, and again after running statistics were loaded.
+  /// [C] The library notes here, at the first batch, what the running statistics began with, so
+  /// that it can tell what they predict. Set them to 0 and 1 at first, and again (not to the loaded
+  /// values) after running statistics were loaded.
   std::span<double> start_mean = {};
   std::span<double> start_var = {};
   std::int64_t* num_batches_tracked = nullptr;  ///< [1]; 0 at first

@@ -116,6 +116,9 @@ bool move_far_pivots(std::span<const double> sums, std::span<double> pivot, doub
   const channels::ChannelRange all = require_sums_about(sums, pivot);
   require_eps(eps);
   require_apart(memory_of("pivot", pivot), {memory_of("sums", sums)});
+  if (round < 0) {
+    throw InvalidArgument("round = " + std::to_string(round) + " (from 0 on)");
+  }
   return round < bn::most_repeats && bn::move_far_pivots(all, sums, pivot, eps, dtype);
 }
 

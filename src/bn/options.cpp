@@ -63,7 +63,7 @@ std::string to_text(const BatchNormOptions& options) {
        << (options.reproducibility == Reproducibility::exact ? ", exact" : "")
        << (options.affine && !options.compare_parameters ? ", own parameters" : "");
   if (options.channel_blocks != 0) {
-    text << ", " << options.channel_blocks << " blocks";
+    text << ", " << options.channel_blocks << (options.channel_blocks == 1 ? " block" : " blocks");
   }
   return text.str();
 }

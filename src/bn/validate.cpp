@@ -220,7 +220,7 @@ void require_count(PositionWeights position_weights, const ConstTensorView& x) {
 void require_held(std::string_view name, const void* memory, Device device) {
   if (!device.is_cpu() && !cuda::is_memory_of(device.index(), memory)) {
     throw InvalidArgument(std::string(name) + " is not in the memory of " + to_string(device) +
-                          " (though its view says so). Copy it there, and pass that copy.");
+                          ". Pass memory that is: of cudaMalloc, or of allocate_device_memory.");
   }
 }
 

@@ -63,6 +63,13 @@ DType to_dtype(syncbn_dtype dtype) {
   throw_unknown("syncbn_dtype", dtype);
 }
 
+bool to_flag(int flag, const char* name) {
+  if (flag != 0 && flag != 1) {
+    throw InvalidArgument(std::string(name) + " = " + std::to_string(flag) + " (0 or 1)");
+  }
+  return flag == 1;
+}
+
 Device to_device(syncbn_device device) {
   if (device < SYNCBN_ON_CPU) {
     throw_unknown("syncbn_device", device);
@@ -140,16 +147,19 @@ LayerOptions to_options(const syncbn_options* given) {
   result.name = options.name;
   result.eps = options.eps;
   result.momentum = to_momentum(options.momentum);
-  result.affine = options.affine != 0;
-  result.track_running_stats = options.track_running_stats != 0;
+  result.affine = to_flag(options.affine, "options.affine");
+  result.track_running_stats = to_flag(options.track_running_stats, "options.track_running_stats");
   result.activation = {options.negative_slope};
   result.parameter_gradients =
-      options.group_parameter_gradients != 0 ? GradientScope::group : GradientScope::local;
+      to_flag(options.group_parameter_gradients, "options.group_parameter_gradients")
+          ? GradientScope::group
+          : GradientScope::local;
   result.channel_blocks = options.channel_blocks;
-  result.reproducibility =
-      options.exact != 0 ? Reproducibility::exact : Reproducibility::rank_consistent;
+  result.reproducibility = to_flag(options.exact, "options.exact")
+                               ? Reproducibility::exact
+                               : Reproducibility::rank_consistent;
   result.backend = to_backend(options.backend);
-  result.compare_parameters = options.compare_parameters != 0;
+  result.compare_parameters = to_flag(options.compare_parameters, "options.compare_parameters");
   return {result, {.allocate = to_allocate(options.allocate, options.release, options.user)}};
 }
 

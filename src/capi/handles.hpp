@@ -46,6 +46,8 @@ std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const ch
 SYNCBN_INTERNAL_API Deadlines to_deadlines(const syncbn_communicator_options* options);
 SYNCBN_INTERNAL_API syncbn_exchange exchange_of(const syncbn_communicator_options* options);
 Device to_device(syncbn_device device);
+/// Takes 0 and 1.
+bool to_flag(int flag, const char* name);
 
 /// Returns what calls the program's functions; empty if both are NULL.
 std::function<std::shared_ptr<void>(std::size_t)> to_allocate(

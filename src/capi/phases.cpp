@@ -84,7 +84,8 @@ BackwardContext to_context(const syncbn_pass& pass, const TensorView& x) {
           .affine = to_affine(pass, x),
           .activation = {pass.negative_slope},
           .y = to_optional_view(pass.y, "y"),
-          .position_weights = to_weight(pass.position_weights, x)};
+          .position_weights = to_weight(pass.position_weights, x),
+          .from_output = capi::to_flag(pass.from_output, "from_output")};
 }
 
 BatchState to_state(const syncbn_batch_state* given) {

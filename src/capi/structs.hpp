@@ -72,7 +72,8 @@ struct FirstVersion<syncbn_phase_options> {
 };
 template <>
 struct FirstVersion<syncbn_pass> {
-  static constexpr std::size_t size = offsetof(syncbn_pass, y) + sizeof(syncbn_pass::y);
+  static constexpr std::size_t size =
+      offsetof(syncbn_pass, from_output) + sizeof(syncbn_pass::from_output);
   static constexpr const char* initializer = "SYNCBN_PASS_INIT";
 };
 template <>

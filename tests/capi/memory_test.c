@@ -30,12 +30,20 @@ static void a_layer_uses_the_programs_arrays(void) {
   EXPECT_OK(syncbn_forward_record_new(&record));
   memory.weight.data = weight;
   EXPECT(syncbn_batch_norm_use(layer, &memory) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "-1 is no syncbn_dtype") != NULL);
+  memory.weight.dtype = SYNCBN_F32;
+  EXPECT(syncbn_batch_norm_use(layer, &memory) == SYNCBN_INVALID_ARGUMENT);
   EXPECT(strstr(syncbn_last_error(), "Give both") != NULL);
-  memory.bias.data = bias;
-  memory.weight_grad.data = gradient;
-  memory.bias_grad.data = bias_gradient;
-  memory.running_mean.data = mean;
-  memory.running_var.data = var;
+  const syncbn_array arrays[] = {{bias, SYNCBN_F32},
+                                 {gradient, SYNCBN_F32},
+                                 {bias_gradient, SYNCBN_F32},
+                                 {mean, SYNCBN_F32},
+                                 {var, SYNCBN_F32}};
+  memory.bias = arrays[0];
+  memory.weight_grad = arrays[1];
+  memory.bias_grad = arrays[2];
+  memory.running_mean = arrays[3];
+  memory.running_var = arrays[4];
   memory.num_batches_tracked = &batches;
   EXPECT_OK(syncbn_batch_norm_use(layer, &memory));
   EXPECT(syncbn_batch_norm_weight(layer) == NULL && syncbn_batch_norm_bias(layer) == NULL);
@@ -162,7 +170,7 @@ static void the_decisions_are_the_layers(void) {
   syncbn_scratch* scratch = NULL;
   syncbn_phase_options options = SYNCBN_PHASE_OPTIONS_INIT;
   syncbn_batch_state state = SYNCBN_BATCH_STATE_INIT;
-  const syncbn_array no_array = {NULL, SYNCBN_F64};
+  const syncbn_array no_array = SYNCBN_NO_ARRAY;
   const syncbn_array grads[2] = {{weight_grad, SYNCBN_F64}, {bias_grad, SYNCBN_F64}};
   syncbn_tensor tx = tensor(x, N), ty = tensor(y, N), tdx = tensor(dx, N);
   syncbn_tensor tlayer_y = tensor(layer_y, N);
@@ -174,7 +182,9 @@ static void the_decisions_are_the_layers(void) {
   state.pivot = pivot;
   EXPECT(syncbn_expect_batch(&state, 0.1, SYNCBN_F32, &options) == SYNCBN_INVALID_ARGUMENT);
   state.running_mean.data = running_mean;
+  state.running_mean.dtype = SYNCBN_F64;
   state.running_var.data = running_var;
+  state.running_var.dtype = SYNCBN_F64;
   EXPECT(syncbn_expect_batch(&state, 0.1, SYNCBN_F32, &options) == SYNCBN_INVALID_ARGUMENT);
   state.start_mean = start_mean;
   state.start_var = start_var;

@@ -75,6 +75,13 @@ static void sizes_that_no_version_had_are_refused(void) {
   EXPECT_OK(syncbn_forward_sums(&good, NULL, pivot, sums, NULL));
 }
 
+static void flags_are_0_or_1(void) {
+  syncbn_options options = SYNCBN_OPTIONS_INIT;
+  options.exact = 2;
+  EXPECT(make(&options) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "options.exact = 2 (0 or 1)") != NULL);
+}
+
 static void members_of_a_newer_header_may_be_zero(void) {
   newer_options options;
   memset(&options, 0, sizeof options);
@@ -129,6 +136,7 @@ int main(void) {
   EXPECT_OK(syncbn_communicator_self(&self));
   initializers_are_the_defaults();
   sizes_that_no_version_had_are_refused();
+  flags_are_0_or_1();
   members_of_a_newer_header_may_be_zero();
   calls_lie_as_far_apart_as_their_size_says();
   syncbn_communicator_free(self);

@@ -33,6 +33,14 @@ using testing::HasSubstr;
 
 class StagedTest : public test::OnDeviceTest {};
 
+TEST_F(StagedTest, MemoryOfTheHostIsRefused) {
+  const DeviceCommunicator group = DeviceCommunicator::staged(Communicator::self());
+  std::vector<double> values(3);
+  EXPECT_THAT(test::failure_of<InvalidArgument>(
+                  [&] { group.all_reduce(values.data(), values.size(), nullptr); }),
+              HasSubstr("not in the memory of cuda:0"));
+}
+
 TEST_F(StagedTest, SumsOfSeveralLengthsFollowEachOther) {
   test::on_ranks([](const Communicator& host) {
     const DeviceCommunicator group = DeviceCommunicator::staged(host);

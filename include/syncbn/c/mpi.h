@@ -25,9 +25,11 @@ SYNCBN_C_API_BEGIN
 syncbn_status syncbn_require_mpi(const char* name);
 
 /* Collective over comm. Makes a communicator of its ranks, all with the same exchange; see
- * syncbn/mpi.hpp. `options` may be NULL. Returns SYNCBN_INVALID_ARGUMENT in a program that was
- * compiled for another MPI than the library: a macro of this name, below, calls syncbn_require_mpi
- * first. Programs that look the function up by its name must call that themselves. */
+ * syncbn/mpi.hpp. `options` may be NULL. After SYNCBN_COMM_ERROR end the program with MPI_Abort, as
+ * MPI_Finalize may wait for a rank that is missing. Returns SYNCBN_INVALID_ARGUMENT in a program
+ * that was compiled for another MPI than the library: a macro of this name, below, calls
+ * syncbn_require_mpi first. Programs that look the function up by its name must call that
+ * themselves. */
 syncbn_status syncbn_communicator_mpi(MPI_Comm comm, const syncbn_communicator_options* options,
                                       syncbn_communicator** out);
 #define syncbn_communicator_mpi(comm, options, out)                                          \

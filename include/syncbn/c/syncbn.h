@@ -240,6 +240,8 @@ typedef struct syncbn_array {
   void* data;
   syncbn_dtype dtype;
 } syncbn_array;
+#define SYNCBN_NO_ARRAY \
+  { NULL, -1 }
 
 /* A syncbn_layer_memory is memory of the caller's that a layer uses in place of its own, as it is:
  * see LayerMemory. */
@@ -253,10 +255,10 @@ typedef struct syncbn_layer_memory {
   syncbn_array running_var;
   int64_t* num_batches_tracked; /* NULL, or the address of one number */
 } syncbn_layer_memory;
-#define SYNCBN_LAYER_MEMORY_INIT                                                             \
-  {                                                                                          \
-    sizeof(syncbn_layer_memory), {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, \
-        {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, {NULL, SYNCBN_F32}, NULL                     \
+#define SYNCBN_LAYER_MEMORY_INIT                                                    \
+  {                                                                                 \
+    sizeof(syncbn_layer_memory), SYNCBN_NO_ARRAY, SYNCBN_NO_ARRAY, SYNCBN_NO_ARRAY, \
+        SYNCBN_NO_ARRAY, SYNCBN_NO_ARRAY, SYNCBN_NO_ARRAY, NULL                     \
   }
 /* From now on the layer uses the arrays that are given, in place of those before; others stay. The
  * memory must stay until the layer is freed or uses other memory, and streams are done with it. */
@@ -459,11 +461,12 @@ typedef struct syncbn_pass {
   const syncbn_tensor* dy;       /* in a backward */
   const syncbn_tensor* y;        /* in a backward: needed if there are both a residual and an
                                     activation, else NULL */
+  int from_output; /* in a backward: 0; 1: x is the forward's output, see BackwardContext */
 } syncbn_pass;
 #define SYNCBN_PASS_INIT                                                                          \
   {                                                                                               \
-    sizeof(syncbn_pass), NULL, NULL, NULL, {NULL, SYNCBN_F64}, {NULL, SYNCBN_F64}, 1, NULL, NULL, \
-        NULL                                                                                      \
+    sizeof(syncbn_pass), NULL, NULL, NULL, SYNCBN_NO_ARRAY, SYNCBN_NO_ARRAY, 1, NULL, NULL, NULL, \
+        0                                                                                         \
   }
 
 /* Writes y = activation((x - mean) * invstd * gamma + beta [+ residual]). y may be x or residual.
@@ -503,10 +506,10 @@ typedef struct syncbn_batch_state {
   int64_t* num_batches_tracked;
   syncbn_device device;
 } syncbn_batch_state;
-#define SYNCBN_BATCH_STATE_INIT                                                                    \
-  {                                                                                                \
-    sizeof(syncbn_batch_state), 0, NULL, {NULL, SYNCBN_F64}, {NULL, SYNCBN_F64}, NULL, NULL, NULL, \
-        SYNCBN_ON_CPU                                                                              \
+#define SYNCBN_BATCH_STATE_INIT                                                              \
+  {                                                                                          \
+    sizeof(syncbn_batch_state), 0, NULL, SYNCBN_NO_ARRAY, SYNCBN_NO_ARRAY, NULL, NULL, NULL, \
+        SYNCBN_ON_CPU                                                                        \
   }
 
 /* Sets the pivot to the mean that the running statistics predict, before a first forward and after

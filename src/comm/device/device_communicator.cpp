@@ -9,6 +9,7 @@
 #include "comm/device/device_sum.hpp"
 #include "comm/device/device_sums.hpp"
 #include "comm/group/deadlines.hpp"
+#include "cuda/device_buffer.hpp"
 
 namespace syncbn {
 
@@ -44,6 +45,11 @@ void DeviceCommunicator::all_reduce(double* values, std::size_t length, CudaStre
   if (values == nullptr) {
     throw InvalidArgument("all_reduce of " + std::to_string(length) +
                           " values at a null pointer (device memory)");
+  }
+  if (length > 0 && !cuda::is_memory_of(sum_->device(), values)) {
+    throw InvalidArgument("all_reduce of values that are not in the memory of " +
+                          to_string(device()) +
+                          ". Pass memory that is: of cudaMalloc, or of allocate_device_memory.");
   }
   sum_->all_reduce({.channels = static_cast<std::int64_t>(length)}, {values, length}, stream);
 }
