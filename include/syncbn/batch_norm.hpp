@@ -155,7 +155,7 @@ class SYNCBN_API ForwardRecord {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What else a forward, or an infer, can be given.
+/// ForwardExtras are what a forward, or an infer, can be given besides its tensors.
 struct ForwardExtras {
   std::optional<ConstTensorView> residual = std::nullopt;  ///< added before the activation
   /// Gives positions weights (see phases.hpp), in the memory of the layer's device: a trainer
@@ -165,7 +165,8 @@ struct ForwardExtras {
   CudaStream stream = nullptr;  ///< where a layer on a CUDA device puts its work
 };
 
-/// What else a backward can be given, or must be if its forward was.
+/// BackwardExtras are what a backward can be given besides its tensors. Of y and weights, it needs
+/// those that its forward had.
 struct BackwardExtras {
   std::optional<ConstTensorView> y = std::nullopt;     ///< the output of a forward with a residual
   std::optional<TensorView> dresidual = std::nullopt;  ///< written: that residual's gradient

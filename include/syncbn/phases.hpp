@@ -250,7 +250,8 @@ struct BatchState {
 SYNCBN_API void expect_batch(const BatchState& state, std::optional<double> momentum, DType dtype,
                              const PhaseOptions& options = {});
 
-/// Where the statistics of a batch are written: [C] each, and the count [1], on the state's device.
+/// StatisticsSpans are where the statistics of a batch are written: [C] each, and the count [1], on
+/// the state's device.
 struct StatisticsSpans {
   std::span<double> mean;
   std::span<double> var;  ///< biased

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a layer decides between its phases, as functions over a caller's arrays.
+// These functions are what a layer decides between its phases, over a caller's arrays.
 
 #include <algorithm>
 #include <array>

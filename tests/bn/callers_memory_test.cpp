@@ -103,7 +103,7 @@ std::vector<Tensor> step(const PlaceOfTest& place, BatchNorm& layer, ForwardReco
   return {y.fetch(), dx.fetch()};
 }
 
-/// Two values of a type that are at most so many of its roundings apart, the first rounded to it.
+/// Expects values of a type that are at most so many of its roundings apart from the others.
 void expect_rounded(const std::vector<double>& actual, const std::vector<double>& expected,
                     DType dtype, double roundings) {
   ASSERT_EQ(actual.size(), expected.size());

@@ -67,7 +67,7 @@ struct Step {
   }
 };
 
-/// A step there.
+/// A PlacedStep is a copy of a step in the memory of the device.
 struct PlacedStep {
   std::int64_t x_positions;
   Placed x, residual, dy;

@@ -33,10 +33,11 @@ class Place {
  public:
   virtual ~Place() = default;
 
-  /// Returns the next of several sets with the same values. There are so many that each call finds
-  /// its tensors in memory rather than in a cache, but for tiny ones, of which there are 256.
+  /// Returns the next of several sets with the same values. There are so many, up to 256, that each
+  /// call finds its tensors in memory rather than in a cache, unless they are tiny.
   virtual const TensorSet& next() = 0;
-  /// Collective. Returns how long the body takes, with the next sets. [s]
+  /// Returns how long the body takes, with the next sets. Collective if the body is, and on
+  /// devices. [s]
   virtual double time(const Body& body) = 0;
 
   /// Makes a layer over all ranks.
@@ -45,7 +46,7 @@ class Place {
   virtual BatchNorm layer_of_one(std::int64_t channels, const BatchNormOptions& options) const = 0;
   /// Returns zeros in the place's memory, which stay as long as the place.
   virtual std::span<double> doubles(std::size_t count) = 0;
-  /// Collective. Sums a message as long as that of a forward over all ranks.
+  /// Collective. Sums 2C + 1 doubles over all ranks, as many as the sums of a forward are.
   virtual void exchange() = 0;
 
   virtual CudaStream stream() const = 0;

@@ -11,8 +11,8 @@
 namespace syncbn::app::check {
 namespace {
 
-/// A PlacedTensor is a tensor where a layer is: itself on the CPU, or a copy in a device's memory,
-/// of which one without elements takes none.
+/// A PlacedTensor is a tensor where a layer is. On the CPU it is the tensor itself, on a device a
+/// copy in the device's memory; without elements it takes no memory there.
 class PlacedTensor {
  public:
   PlacedTensor(Tensor host, Device device, CudaStream stream)
