@@ -155,7 +155,8 @@ class Calls {
         numbers.values.insert(numbers.values.end(), part, part + slot.channels);
       }
     }
-    numbers.batches = *syncbn_batch_norm_num_batches_tracked(slot.layer);
+    const int64_t* batches = syncbn_batch_norm_num_batches_tracked(slot.layer);
+    numbers.batches = batches != nullptr ? *batches : 0;
     return numbers;
   }
 
