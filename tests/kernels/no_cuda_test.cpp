@@ -12,8 +12,9 @@ namespace syncbn::kernels::cuda {
 namespace {
 
 TEST(NoCudaTest, SaysHowToGetIt) {
-  EXPECT_NE(test::failure_of<NotConfigured>([&] { affine({}, nullptr); }).find("SYNCBN_CUDA=ON"),
-            std::string::npos);
+  EXPECT_NE(
+      test::failure_of<NotConfigured>([&] { fingerprint({}, nullptr); }).find("SYNCBN_CUDA=ON"),
+      std::string::npos);
 }
 
 }  // namespace
