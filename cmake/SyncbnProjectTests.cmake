@@ -8,7 +8,7 @@ mark_as_advanced(SYNCBN_CLANG_FORMAT SYNCBN_SHELLCHECK)
 
 function(syncbn_add_project_test name program)
   add_test(NAME ${name} COMMAND ${program} ${ARGN} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-  set_tests_properties(${name} PROPERTIES LABELS project TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS project TIMEOUT 600)
   if(program STREQUAL "" OR "${ARGV}" MATCHES "-NOTFOUND")
     set_tests_properties(${name} PROPERTIES DISABLED TRUE)
   endif()

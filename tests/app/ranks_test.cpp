@@ -54,7 +54,7 @@ TEST(Ranks, AnArgumentThatOneAloneCannotUseIsADifference) {
   for (const std::string option : {"--timeout x", "--timeout -1", "--report-after 9999", "--bad"}) {
     const Ended ended = run_pair(quick_check, quick_check + " " + option);
     EXPECT_EQ(ended.code, 2) << option;
-    EXPECT_LT(ended.seconds, 40) << option << ": the timeout is 300 s";
+    EXPECT_LT(ended.seconds, 150) << option << ": the timeout is 300 s";
     EXPECT_EQ(count(ended.err, "different arguments"), 1) << option << ended.err;
   }
 }
@@ -62,7 +62,7 @@ TEST(Ranks, AnArgumentThatOneAloneCannotUseIsADifference) {
 TEST(Ranks, ATimeoutInTheEnvironmentOfOneAloneEndsAll) {
   const Ended ended = run_pair(quick_check, "env SYNCBN_TIMEOUT=soon " + quick_check);
   EXPECT_EQ(ended.code, 1);
-  EXPECT_LT(ended.seconds, 40);
+  EXPECT_LT(ended.seconds, 150);
   EXPECT_EQ(count(ended.err, "syncbn check: rank 1: "), 1) << ended.err;
   EXPECT_EQ(count(ended.err, "SYNCBN_TIMEOUT='soon'"), 1) << ended.err;
 }
@@ -70,7 +70,7 @@ TEST(Ranks, ATimeoutInTheEnvironmentOfOneAloneEndsAll) {
 TEST(Ranks, AFlightDirectoryThatOneAloneCannotMakeEndsAll) {
   const Ended ended = run_pair(quick_check, "env SYNCBN_FLIGHT_RECORD=/dev/null/x " + quick_check);
   EXPECT_EQ(ended.code, 2);
-  EXPECT_LT(ended.seconds, 40);
+  EXPECT_LT(ended.seconds, 150);
   EXPECT_THAT(ended.out, testing::IsEmpty());
   EXPECT_EQ(count(ended.err, "rank 1: /dev/null/x cannot be made"), 1) << ended.err;
 }
@@ -154,32 +154,35 @@ Ended lose_a_rank(const std::string& signal, const std::string& options) {
                            "/\\$\\$.pid; exec " SYNCBN_PROGRAM
                            " bench --shapes 16x16 --repeat 1000000 --min-time 80000 " +
                            options;
-  // Three seconds are plenty to reach the exchanges.
-  return run_shell(mpirun() + " 3 sh -c '" + rank + "' & run=\\$!; sleep 3; kill -" + signal +
-                   " \\$(cat " + directory + "/*.pid | head -n 1); wait \\$run");
+  // A rank that has mapped the shared memory is about to exchange.
+  const std::string lost = "\\$(cat " + directory + "/*.pid | head -n 1)";
+  return run_shell(
+      mpirun() + " 3 sh -c '" + rank + "' & run=\\$!; until grep -qs memfd:syncbn /proc/" + lost +
+      "/maps; do sleep 0.2; done; sleep 3; kill -" + signal + " " + lost + "; wait \\$run");
 }
 
 TEST(Ranks, AKilledRankEndsTheRun) {
   const Ended ended = lose_a_rank("KILL", "");
   EXPECT_NE(ended.code, 0);
-  EXPECT_LT(ended.seconds, 30);
+  EXPECT_LT(ended.seconds, 150);
 }
 
 TEST(Ranks, AStuckRankEndsTheRunAfterTheTimeout) {
   const ScratchDirectory scratch;
   const std::string flight = (scratch / "flight").string();
-  const Ended ended = lose_a_rank("STOP", "--timeout 3 --report-after 1 --flight-record " + flight);
+  const Ended ended =
+      lose_a_rank("STOP", "--timeout 10 --report-after 4 --flight-record " + flight);
   EXPECT_NE(ended.code, 0);
-  EXPECT_LT(ended.seconds, 40);
-  EXPECT_EQ(count(ended.err, "did not come within 1 s"), 2) << ended.err;
-  EXPECT_GE(count(ended.err, "did not come within 3 s"), 2) << ended.err;
+  EXPECT_LT(ended.seconds, 150);
+  EXPECT_EQ(count(ended.err, "did not come within 4 s"), 2) << ended.err;
+  EXPECT_GE(count(ended.err, "did not come within 10 s"), 2) << ended.err;
   EXPECT_THAT(ended.err,
               testing::ContainsRegex("its process [0-9]+ is stopped; the last it did: exchange #"));
 
   const Ended told = run_tool("info --flight-record " + flight);
   EXPECT_EQ(told.code, 0) << told.err;
   EXPECT_THAT(told.out, testing::AllOf(HasSubstr("group of 3 ranks"), HasSubstr("not finished"),
-                                       HasSubstr("did not come within 3 s")));
+                                       HasSubstr("did not come within 10 s")));
 }
 
 TEST(Ranks, RanksThatDisagreeShowInTheirFlightRecords) {

@@ -82,7 +82,7 @@ class SlowPass final : public RecordedPass {
       : RecordedPass(group, working, std::move(unsettled), own), other_(other) {}
 
   void sum(const ChannelRange& channels) override {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (channels.begin == 1 && other_ < 1 + ahead) {
       ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the other has summed " << other_;
       std::this_thread::yield();
@@ -97,7 +97,7 @@ class SlowPass final : public RecordedPass {
 /// The blocks in the order in which each of two ranks, the second of them slow, has used them.
 std::vector<std::vector<std::int64_t>> used_by_two_ranks(const std::set<std::int64_t>& unsettled) {
   const std::vector<Communicator> group =
-      Communicator::threads(2, std::chrono::milliseconds(std::chrono::seconds(20)));
+      Communicator::threads(2, std::chrono::milliseconds(std::chrono::seconds(120)));
   Progress quick{0}, slow{0};
   Workspace quick_memory, slow_memory;
   RecordedPass quick_pass(group[0].group(), quick_memory, unsettled, quick);

@@ -260,14 +260,14 @@ TEST(CustomDeviceCommunicator, MissesARankAtTheDeadlineAndAborts) {
           rank.group->synchronize(&rank.stream);
         });
         EXPECT_TRUE(std::isnan(lost.at(0)));
-        EXPECT_THAT(message, AllOf(HasSubstr("forward of 'bn1'"), HasSubstr("within 0.3 s"),
+        EXPECT_THAT(message, AllOf(HasSubstr("forward of 'bn1'"), HasSubstr("within 3 s"),
                                    HasSubstr("rank 1 did not come")));
         EXPECT_EQ(rank.aborts, 1);
         EXPECT_THAT(test::failure_of<CommError>([&] { rank.group->poll(); }),
                     HasSubstr("unusable"));
         others.count_down();
       },
-      300ms, 500ms);
+      3s, 4s);
 }
 
 TEST(CustomDeviceCommunicator, MissesARankAlthoughNothingCanEndTheSum) {
@@ -283,14 +283,14 @@ TEST(CustomDeviceCommunicator, MissesARankAlthoughNothingCanEndTheSum) {
         const DeviceMessage message(9);
         group.sum().all_reduce(bn1, message.first(9), &rank.stream);
         EXPECT_THAT(test::failure_of<CommError>([&] { group.synchronize(&rank.stream); }),
-                    AllOf(HasSubstr("within 0.3 s"), HasSubstr("rank 1 did not come")));
+                    AllOf(HasSubstr("within 3 s"), HasSubstr("rank 1 did not come")));
         EXPECT_EQ(rank.aborts, 0);
         rank.wire.cut(rank.host.rank());  // so that the stream can end
         rank.stream.synchronize();
         EXPECT_TRUE(std::isnan(message.data()[8]));
         others.count_down();
       },
-      300ms, 500ms, Ends::no);
+      3s, 4s, Ends::no);
 }
 
 TEST(CustomDeviceCommunicator, TellsWhatTheCallbackThrew) {

@@ -57,7 +57,7 @@ TEST(ThreadRanks, ARankThatLeavesIsReportedAtOnce) {
     own = Communicator::self();
   });
   EXPECT_THAT(all_reduce_failure(group[0]), HasSubstr("rank 1 left the group"));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
   leaver.join();
 }
 
@@ -80,14 +80,14 @@ TEST(ThreadRanks, AMissingRankIsReportedOnceBeforeTheDeadline) {
   set_report_handler([&](std::string_view line) { lines.emplace_back(line); });
   using std::chrono::milliseconds;
   std::vector<Communicator> group =
-      Communicator::threads(2, Deadlines(milliseconds(400), milliseconds(50)));
+      Communicator::threads(2, Deadlines(std::chrono::seconds(4), milliseconds(50)));
   std::vector<double> data(3);
   PendingSum posted = group[1].start(data);  // so that nobody waits
   EXPECT_EQ(all_reduce_failure(group[0]), "");
   group[1].finish(posted);
   EXPECT_TRUE(lines.empty()) << lines.front();
   EXPECT_THAT(all_reduce_failure(group[0]),
-              AllOf(HasSubstr("rank 1 did not come within 0.4 s"),
+              AllOf(HasSubstr("rank 1 did not come within 4 s"),
                     HasSubstr("the last it did: exchange #1, all_reduce of 3 values, finished")));
   set_report_handler({});
   ASSERT_EQ(lines.size(), 1);
