@@ -19,6 +19,17 @@ std::string describe(const Layout& layout) {
          " bytes";
 }
 
+/// Returns what `make` makes. Adds to its failure what ranks can do about it.
+template <class Make>
+SharedMemory shared_by_ranks(const Make& make) {
+  try {
+    return make();
+  } catch (const CommError& error) {
+    throw CommError(std::string(error.what()) +
+                    ". The ranks of a host take 0.5 MB each; without it, choose MPI's exchange.");
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<Areas> Areas::in_process(std::size_t count) {
@@ -33,7 +44,7 @@ std::shared_ptr<Areas> Areas::in_process(std::size_t count) {
 
 std::shared_ptr<Areas> Areas::create(std::size_t count) {
   const std::shared_ptr<Areas> areas(new Areas);
-  SharedMemory memory = SharedMemory::create(bytes_for(count));
+  SharedMemory memory = shared_by_ranks([&] { return SharedMemory::create(bytes_for(count)); });
   new (memory.data()) Layout{.areas = count};
   areas->share(std::move(memory), count);
   return areas;
@@ -41,7 +52,7 @@ std::shared_ptr<Areas> Areas::create(std::size_t count) {
 
 std::shared_ptr<Areas> Areas::attach(const std::string& address) {
   const std::shared_ptr<Areas> areas(new Areas);
-  SharedMemory memory = SharedMemory::open(address);
+  SharedMemory memory = shared_by_ranks([&] { return SharedMemory::open(address); });
   if (memory.bytes() < sizeof(Layout)) {
     throw CommError("the memory that the ranks of a host share has " +
                     std::to_string(memory.bytes()) + " bytes, too few for any of ours.");
@@ -65,6 +76,10 @@ void Areas::introduce(std::size_t place) {
   if (shared_) {
     node::introduce(*new (areas_[place]) Area);
   }
+}
+
+std::string Areas::address() const {
+  return shared_->address();
 }
 
 void Areas::hide() {

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "core/internal_api.hpp"
+#include "core/shared_memory.hpp"
 
 #include "comm/node/shared.hpp"
-#include "comm/node/shared_memory.hpp"
 
 namespace syncbn::comm::node {
 
@@ -50,7 +50,7 @@ class Areas {
   SYNCBN_INTERNAL_API void introduce(std::size_t place);
 
   /// Returns a text for `attach`, as SharedMemory::address does.
-  std::string address() const { return shared_->address(); }
+  SYNCBN_INTERNAL_API std::string address() const;
   /// Ends the time in which others can attach. Does nothing for areas that one process owns.
   SYNCBN_INTERNAL_API void hide();
 

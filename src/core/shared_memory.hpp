@@ -5,11 +5,10 @@
 #include <string>
 
 #include "core/file_descriptor.hpp"
-#include "core/internal_api.hpp"
 
-namespace syncbn::comm::node {
+namespace syncbn {
 
-/// Maps memory that processes of a node share. It comes from the kernel and is no MPI window,
+/// Maps memory that processes of a host share. It comes from the kernel and is no MPI window,
 /// because to unmap it waits for no rank: neither one that died nor one that frees its
 /// communicators in another order.
 ///
@@ -34,7 +33,7 @@ class SharedMemory {
 
   /// Returns a text for `open` in processes that see the same /proc. Only for memory that was
   /// created and is not hidden.
-  SYNCBN_INTERNAL_API std::string address() const;
+  std::string address() const;
   /// Ends the time in which others can open the memory. Those who have mapped it keep it.
   void hide();
 
@@ -47,4 +46,4 @@ class SharedMemory {
   FileDescriptor file_;
 };
 
-}  // namespace syncbn::comm::node
+}  // namespace syncbn

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/node/shared_memory.hpp"
+#include "core/shared_memory.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -13,13 +13,12 @@
 
 #include "syncbn/error.hpp"
 
-namespace syncbn::comm::node {
+namespace syncbn {
 namespace {
 
 [[noreturn]] void fail(const std::string& doing, const std::string& problem) {
-  throw CommError(doing + " memory that the ranks of a host share: " + problem +
-                  " (they take 0.5 MB each, and must be processes of one user; or choose MPI's "
-                  "exchange)");
+  throw CommError(doing + " memory that processes share: " + problem +
+                  " (they must be of one user)");
 }
 
 [[noreturn]] void fail(const std::string& doing, std::size_t bytes, int error) {
@@ -60,7 +59,7 @@ SharedMemory SharedMemory::open(const std::string& address) {
     fail("opening", path + ": " + std::generic_category().message(errno));
   }
   if (identity(memory.file_.get()) != address.substr(blank + 1)) {
-    fail("opening", path + " is something else (do the ranks see different /proc?)");
+    fail("opening", path + " is something else (do they see different /proc?)");
   }
   struct stat found {};
   fstat(memory.file_.get(), &found);
@@ -101,4 +100,4 @@ void SharedMemory::hide() {
   file_ = FileDescriptor();
 }
 
-}  // namespace syncbn::comm::node
+}  // namespace syncbn

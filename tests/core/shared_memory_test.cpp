@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/node/shared_memory.hpp"
+#include "core/shared_memory.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -11,7 +11,7 @@
 
 #include "syncbn/error.hpp"
 
-namespace syncbn::comm::node {
+namespace syncbn {
 namespace {
 
 constexpr std::size_t bytes = 1 << 20;
@@ -55,4 +55,4 @@ TEST(SharedMemory, CannotBeOpenedWhenItIsHidden) {
 }
 
 }  // namespace
-}  // namespace syncbn::comm::node
+}  // namespace syncbn
