@@ -42,6 +42,13 @@ DeviceProperties properties_of(int device) {
   return {.name = properties.name, .cache_bytes = static_cast<std::size_t>(properties.l2CacheSize)};
 }
 
+std::string bus_address(int device) {
+  std::string address(20, '\0');
+  check(cudaDeviceGetPCIBusId(address.data(), static_cast<int>(address.size()), device),
+        "asking for a device's address");
+  return address.c_str();
+}
+
 std::string runtime_version() {
   int version = 0;
   check(cudaRuntimeGetVersion(&version), "asking for the runtime's version");

@@ -24,6 +24,9 @@ struct DeviceProperties {
 };
 DeviceProperties properties_of(int device);
 
+/// Returns a device's PCI address on its host, up to 19 characters: "0000:3b:00.0".
+std::string bus_address(int device);
+
 /// Return versions as "13.0": of the runtime that this library is linked with, and the newest that
 /// the driver knows.
 std::string runtime_version();

@@ -124,6 +124,9 @@ DeviceProperties properties_of(int) {
   // A small cache, because a benchmark has tensors that are larger than it.
   return {.name = "emulated: the host runs the kernels of a device", .cache_bytes = 4096};
 }
+std::string bus_address(int) {
+  return "emulated";
+}
 std::string runtime_version() {
   return "emulated";
 }

@@ -32,6 +32,9 @@ void choose_device(int) {
 DeviceProperties properties_of(int) {
   refuse("no device to describe");
 }
+std::string bus_address(int) {
+  refuse("no device to describe");
+}
 std::string runtime_version() {
   refuse("no version of CUDA");
 }
