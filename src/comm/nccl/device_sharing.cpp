@@ -4,27 +4,13 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "comm/nccl/check.hpp"
 #include "comm/nccl/library.hpp"
 
 namespace syncbn::comm::nccl {
-namespace {
-
-int version_code() {
-  int code = 0;
-  check(library().GetVersion(&code), "asking for its version");
-  return code;
-}
-
-}  // namespace
 
 bool ranks_may_share_a_device() {
   const char* enabled = std::getenv("NCCL_MULTI_RANK_GPU_ENABLE");
   return enabled != nullptr && std::string_view(enabled) == "1" && version_code() >= 23003;
-}
-
-std::string version() {
-  return version_text(version_code());
 }
 
 }  // namespace syncbn::comm::nccl

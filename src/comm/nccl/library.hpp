@@ -29,11 +29,18 @@ struct Library {
 /// Returns the functions of the NCCL that the process already has, such as PyTorch's, or else of
 /// the libnccl.so.2 that the dynamic loader finds. It stays the same one from the first call that
 /// succeeds. Throws NotConfigured if there is none, or if it is older than 2.19 or lacks a
-/// function. May be called from any thread.
+/// function. May be called from any thread. For an emulated device they are emulated functions
+/// (emulated/library.cpp).
 const Library& library();
+
+/// Returns the version of the NCCL that is used as NCCL gives it: 22809.
+int version_code();
 
 /// Returns a version as NCCL gives it, 22809, as text: "2.28.9".
 std::string version_text(int code);
+
+/// Throws NotConfigured: there are no sums over NCCL, why, and what to do.
+[[noreturn]] void refuse(const std::string& why);
 
 /// Returns what `library` throws, "" if it succeeds.
 std::string why_no_library();
