@@ -105,10 +105,16 @@ if(SYNCBN_CUDA)
   enable_language(CUDA)
 endif()
 
-if(SYNCBN_CUDA)
+if(SYNCBN_CUDA OR SYNCBN_CUDA_EMULATED)
+  if(SYNCBN_CUDA_EMULATED AND SYNCBN_NCCL)  # for the headers that nccl.h includes
+    find_package(CUDAToolkit 12 QUIET)
+  endif()
   find_package(NCCL 2.19 QUIET MODULE)
-  syncbn_resolve(SYNCBN_NCCL "nccl.h of NCCL 2.19 or newer" NCCL_FOUND)
-  if(SYNCBN_NCCL AND NCCL_LIBRARY)  # for programs that are run in the build directory
+  syncbn_resolve(SYNCBN_NCCL "nccl.h of NCCL 2.19 or newer, and CUDA's headers,"
+                 CUDAToolkit_FOUND NCCL_FOUND)
+  if(SYNCBN_NCCL AND SYNCBN_CUDA_EMULATED)
+    target_include_directories(NCCL::headers SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
+  elseif(SYNCBN_NCCL AND NCCL_LIBRARY)  # for programs that are run in the build directory
     cmake_path(GET NCCL_LIBRARY PARENT_PATH nccl_directory)
     list(APPEND CMAKE_BUILD_RPATH "${nccl_directory}")
   endif()

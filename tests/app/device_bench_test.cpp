@@ -21,8 +21,8 @@ namespace {
 using testing::HasSubstr;
 
 app::Arguments tiny(const app::Arguments& more) {
-  app::Arguments arguments = {"--device", "emulated", "--shapes",   "4x3x5x5,6x10",
-                              "--repeat", "3",        "--min-time", "0"};
+  app::Arguments arguments = {"--device",     "emulated", "--exchange", "builtin",    "--shapes",
+                              "4x3x5x5,6x10", "--repeat", "3",          "--min-time", "0"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }

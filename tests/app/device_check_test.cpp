@@ -32,7 +32,9 @@ TEST(DeviceCheck, FindsNothingWrong) {
   on_ranks([](const Communicator& ranks) {
     const ScratchDirectory scratch;
     const std::string file = (scratch.path() / "check.json").string();
-    EXPECT_EQ(run_command(app::make_check(), {"--device", "emulated", "--json", file}, ranks), 0);
+    EXPECT_EQ(run_command(app::make_check(),
+                          {"--device", "emulated", "--exchange", "builtin", "--json", file}, ranks),
+              0);
     if (ranks.rank() != 0) {
       return;
     }

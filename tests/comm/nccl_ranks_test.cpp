@@ -1,29 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NCCL with two ranks: on two devices, or on one where NCCL lets ranks share it. Each is a process,
-// since NCCL's kernels wait for each other, and in one process work on a device may wait for them.
+// NCCL with two ranks: on two devices, or on one where NCCL lets ranks share it, as the emulated
+// one does. Each is a process, since NCCL's kernels wait for each other, and in one process work on
+// a device may wait for them.
 
-#include <array>
-#include <atomic>
 #include <chrono>
-#include <cmath>
-#include <csignal>
-#include <cstdio>
-#include <functional>
-#include <new>
+#include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <thread>
-#include <unistd.h>
 #include <vector>
-
-#include <cuda_runtime_api.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/device_communicator.hpp"
@@ -33,7 +23,8 @@
 #include "comm/device/device_sum.hpp"
 #include "comm/device_values.hpp"
 #include "comm/nccl/device_sharing.hpp"
-#include "cuda/check.hpp"
+#include "comm/processes.hpp"
+#include "cuda/device.hpp"
 #include "support/failure.hpp"
 #include "support/tensor.hpp"
 
@@ -46,47 +37,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
-/// Where the two processes meet: memory of both.
-struct Meeting {
-  struct Rank {
-    std::atomic<std::uint64_t> posted{0};
-    std::atomic<std::uint64_t> read{0};
-    std::array<double, 4096> values{};
-  };
-  std::array<Rank, 2> ranks;
-
-  /// Waits until the other rank has come as far.
-  static void await(const std::atomic<std::uint64_t>& other, std::uint64_t turn) {
-    for (const auto end = Clock::now() + 10s; other.load() < turn; std::this_thread::yield()) {
-      if (Clock::now() > end) {
-        throw CommError("the other process did not come within 10 s");
-      }
-    }
-  }
-
-  void sum(int rank, std::span<double> data) {
-    Rank& own = ranks[static_cast<std::size_t>(rank)];
-    if (data.size() > own.values.size()) {
-      throw CommError("the two processes have no memory for " + std::to_string(data.size()) +
-                      " values");
-    }
-    Rank& other = ranks[static_cast<std::size_t>(1 - rank)];
-    const std::uint64_t turn = own.posted.load() + 1;
-    await(other.read, turn - 1);
-    std::ranges::copy(data, own.values.begin());
-    own.posted.store(turn);
-    await(other.posted, turn);
-    for (std::size_t i = 0; i < data.size(); ++i) {
-      data[i] += other.values[i];
-    }
-    own.read.store(turn);
-  }
-
-  Communicator communicator(int rank) {
-    return Communicator::custom(rank, 2, [this, rank](std::span<double> data) { sum(rank, data); });
-  }
-};
-
 /// Makes the rank's device current. Returns why there is none, "" if there is.
 std::string choose_device(int rank) {
   const int devices = cuda::device_count();
@@ -98,75 +48,17 @@ std::string choose_device(int rank) {
            " does not let two ranks share (2.30.3 or newer does, where "
            "NCCL_MULTI_RANK_GPU_ENABLE=1)";
   }
-  cuda::check(cudaSetDevice(rank % devices), "choosing a device");
+  cuda::choose_device(rank % devices);
   return "";
 }
 
-using Body = std::function<void(const Communicator& ranks)>;
-
-/// What one process does. Returns why it failed or was skipped, "" if neither.
-std::string run_rank(int rank, Meeting& meeting, const Body& body) {
-  try {
-    if (std::string why = choose_device(rank); !why.empty()) {
-      return why;
-    }
-    body(meeting.communicator(rank));
-    return testing::Test::HasFailure() ? "failed, see above" : "";
-  } catch (const std::exception& error) {
-    return std::string("threw: ") + error.what();
-  }
-}
-
-/// Runs `body` in two new processes, which this one has to be free of CUDA for.
-void on_two_processes(const Body& body) {
-  void* memory =
-      mmap(nullptr, sizeof(Meeting), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  Meeting& meeting = *new (memory) Meeting;
-  std::array<pid_t, 2> processes{};
-  std::array<std::FILE*, 2> answers{};
-  for (int rank = 0; rank < 2; ++rank) {
-    std::array<int, 2> ends{};
-    ASSERT_EQ(pipe(ends.data()), 0);
-    std::fflush(nullptr);
-    const pid_t process = fork();
-    ASSERT_GE(process, 0);
-    if (process == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      const std::string answer = run_rank(rank, meeting, body);
-      std::fflush(nullptr);
-      const auto length = static_cast<ssize_t>(answer.size());
-      _exit(write(ends[1], answer.data(), answer.size()) == length ? 0 : 1);
-    }
-    close(ends[1]);
-    processes[static_cast<std::size_t>(rank)] = process;
-    answers[static_cast<std::size_t>(rank)] = fdopen(ends[0], "r");
-  }
-  std::string skipped;
-  for (std::size_t rank = 0; rank < 2; ++rank) {
-    std::string answer;
-    for (int c = std::fgetc(answers[rank]); c != EOF; c = std::fgetc(answers[rank])) {
-      answer += static_cast<char>(c);
-    }
-    std::fclose(answers[rank]);
-    int status = 0;
-    waitpid(processes[rank], &status, 0);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        << "rank " << rank << " ended with status " << status;
-    if (answer.starts_with("SKIPPED")) {
-      skipped = answer;
-    } else {
-      EXPECT_EQ(answer, "") << "of rank " << rank;
-    }
-  }
-  munmap(memory, sizeof(Meeting));
-  if (!skipped.empty()) {
-    GTEST_SKIP() << skipped;
-  }
+/// Runs `body` in new processes, which this one has to be free of CUDA for.
+void on_processes(const test::Body& body, int size = 2, Deadlines deadlines = 10s) {
+  expect_success(test::run_processes(size, choose_device, body, deadlines));
 }
 
 TEST(NcclRanks, Sum) {
-  on_two_processes([](const Communicator& ranks) {
+  on_processes([](const Communicator& ranks) {
     const DeviceCommunicator group = DeviceCommunicator::nccl(ranks, 30s);
     for (const std::size_t length : {1, 129, 5000, 129}) {
       DeviceValues values(std::vector<double>(length, ranks.rank() + 1.0));
@@ -212,7 +104,7 @@ class Placed {
 
 // Both ranks have the whole batch, give the layer their part of it, and compare with one rank's.
 void expect_result_of_one(Reproducibility reproducibility, double tolerance) {
-  on_two_processes([=](const Communicator& ranks) {
+  on_processes([=](const Communicator& ranks) {
     const Shape shape{.n = 7, .c = 5, .s = 33};
     const std::int64_t begin = ranks.rank() == 0 ? 0 : 3;
     const std::int64_t count = ranks.rank() == 0 ? 3 : 4;
@@ -255,7 +147,7 @@ TEST(NcclRanks, GiveItsBitsWithExactSums) {
 }
 
 TEST(NcclRanks, ThatDisagreeAreToldSo) {
-  on_two_processes([](const Communicator& ranks) {
+  on_processes([](const Communicator& ranks) {
     const DeviceCommunicator group = DeviceCommunicator::nccl(ranks, 30s);
     DeviceValues values({1.0, 2.0});
     const comm::Descriptor what{.layer = ranks.rank() == 0 ? "bn1" : "bn2", .channels = 2};
@@ -268,7 +160,7 @@ TEST(NcclRanks, ThatDisagreeAreToldSo) {
 
 // Rank 0 waits on the device for a rank that is busy otherwise.
 TEST(NcclRanks, ThatDoNotComeAreMissed) {
-  on_two_processes([](const Communicator& ranks) {
+  on_processes([](const Communicator& ranks) {
     const DeviceCommunicator group = DeviceCommunicator::nccl(ranks, 8s);  // also to be made in
     DeviceValues values({1.0, 2.0});
     group.all_reduce(values.data(), 2, values.stream());
@@ -282,7 +174,7 @@ TEST(NcclRanks, ThatDoNotComeAreMissed) {
                   group.all_reduce(values.data(), 2, values.stream());
                   group.synchronize(values.stream());
                 }),
-                HasSubstr("within 8 s"));
+                AllOf(HasSubstr("within 8 s"), HasSubstr("rank 1 did not come")));
     EXPECT_LT(Clock::now() - start, 22s);
   });
 }

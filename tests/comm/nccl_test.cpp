@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NCCL with one rank. Two are in nccl_ranks_test; what several do when things go wrong also in
-// agreement_test, watchdog_test and stamp_on_device_test.
+// NCCL with one rank, also the emulated one. Two are in nccl_ranks_test; what several do when
+// things go wrong also in emulated_nccl_test, agreement_test, watchdog_test and
+// stamp_on_device_test.
 
-#include <memory>
+#include <chrono>
 #include <string>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -20,7 +20,6 @@
 #include "comm/nccl/comm.hpp"
 #include "comm/nccl/device_sharing.hpp"
 #include "comm/nccl/unique_id.hpp"
-#include "cuda/check.hpp"
 #include "support/failure.hpp"
 
 namespace syncbn {
@@ -52,39 +51,6 @@ TEST_F(NcclTest, PartsSumByThemselves) {
   part.synchronize(values.stream());
   group.synchronize(values.stream());
   EXPECT_EQ(values.read(), (std::vector<double>{1.0, 2.0}));
-}
-
-struct DestroyGraph {
-  void operator()(cudaGraph_t graph) const noexcept { cudaGraphDestroy(graph); }
-  void operator()(cudaGraphExec_t graph) const noexcept { cudaGraphExecDestroy(graph); }
-};
-using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, DestroyGraph>;
-using GraphExec = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, DestroyGraph>;
-
-// The first message is of the same kind as the captured one or not: either way the capture holds.
-TEST_F(NcclTest, ASumCanBeCapturedAndReplayed) {
-  for (const bool warmed_up : {true, false}) {
-    const DeviceCommunicator group = DeviceCommunicator::nccl(Communicator::self());
-    DeviceValues values(std::vector<double>(100, 2.0));
-    if (warmed_up) {
-      group.all_reduce(values.data(), values.length(), values.stream());
-      group.synchronize(values.stream());
-    }
-    cuda::check(cudaStreamBeginCapture(values.stream(), cudaStreamCaptureModeThreadLocal),
-                "beginning a capture");
-    group.all_reduce(values.data(), values.length(), values.stream());
-    cudaGraph_t recorded = nullptr;
-    cuda::check(cudaStreamEndCapture(values.stream(), &recorded), "ending a capture");
-    const Graph graph(recorded);
-    cudaGraphExec_t instance = nullptr;
-    cuda::check(cudaGraphInstantiate(&instance, graph.get(), 0), "making a graph");
-    const GraphExec replay(instance);
-    for (int step = 0; step < 5; ++step) {
-      cuda::check(cudaGraphLaunch(replay.get(), values.stream()), "replaying a graph");
-    }
-    group.synchronize(values.stream());  // throws if the messages' count had stood still
-    EXPECT_EQ(values.read(), std::vector<double>(100, 2.0));
-  }
 }
 
 TEST_F(NcclTest, RanksThatShareADeviceAreRefused) {

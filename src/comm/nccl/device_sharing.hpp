@@ -9,7 +9,8 @@ namespace syncbn::comm::nccl {
 /// NCCL_MULTI_RANK_GPU_ENABLE is 1.
 bool ranks_may_share_a_device();
 
-/// Returns the version of the NCCL that is used: "2.28.9". Throws NotConfigured if there is none.
+/// Returns the version of the NCCL that is used: "2.28.9", or "emulated". Throws NotConfigured if
+/// there is none.
 std::string version();
 
 }  // namespace syncbn::comm::nccl
