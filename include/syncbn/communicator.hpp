@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "syncbn/export.h"
@@ -20,7 +21,8 @@ namespace syncbn {
 
 namespace comm {
 class Group;
-}
+struct Access;  // gives the library's own parts what a handle holds
+}  // namespace comm
 
 /// A collective waits this long for a missing rank before it throws, unless told otherwise.
 inline constexpr std::chrono::milliseconds default_timeout = std::chrono::seconds(300);
@@ -145,11 +147,10 @@ class SYNCBN_API Communicator {
   /// had, and when. Works after a failure too.
   std::string flight_record() const;
 
-  /// Wraps a group that another part of this library made; not for callers.
-  explicit Communicator(std::shared_ptr<comm::Group> group);
-  comm::Group& group() const { return *group_; }
-
  private:
+  friend comm::Access;
+  explicit Communicator(std::shared_ptr<comm::Group> group) : group_(std::move(group)) {}
+
   std::shared_ptr<comm::Group> group_;
 };
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <utility>
 
 #include "syncbn/communicator.hpp"
 #include "syncbn/device.hpp"
@@ -125,11 +126,10 @@ class SYNCBN_API DeviceCommunicator {
   /// communicator it was made with cannot be split.
   DeviceCommunicator split(int color) const;
 
-  /// Wraps a sum that another part of this library made; not for callers.
-  explicit DeviceCommunicator(std::shared_ptr<comm::DeviceSum> sum);
-  comm::DeviceSum& sum() const { return *sum_; }
-
  private:
+  friend comm::Access;
+  explicit DeviceCommunicator(std::shared_ptr<comm::DeviceSum> sum) : sum_(std::move(sum)) {}
+
   std::shared_ptr<comm::DeviceSum> sum_;
 };
 

@@ -12,6 +12,7 @@
 #include "bn/record.hpp"
 #include "bn/validate.hpp"
 #include "comm/device/device_sum.hpp"
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 
 namespace syncbn {
@@ -45,7 +46,7 @@ void clear(const channels::Floats& array, const BatchNorm::Impl& of, CudaStream 
 
 BatchNorm::Impl::Impl(std::int64_t channels, Communicator group, const BatchNormOptions& options,
                       const LayerMemory& memory)
-    : layer(new_layer(channels, options, memory, Device::cpu(), group.group())) {
+    : layer(new_layer(channels, options, memory, Device::cpu(), comm::Access::group(group))) {
   auto made = std::make_unique<bn::HostPlace>(layer, std::move(group), memory.allocate);
   host = made.get();
   place = std::move(made);
@@ -55,7 +56,7 @@ BatchNorm::Impl::Impl(std::int64_t channels, Communicator group, const BatchNorm
 
 BatchNorm::Impl::Impl(std::int64_t channels, DeviceCommunicator group,
                       const BatchNormOptions& options, const LayerMemory& memory)
-    : layer(new_layer(channels, options, memory, group.device(), group.sum())) {
+    : layer(new_layer(channels, options, memory, group.device(), comm::Access::sum(group))) {
   auto made = std::make_unique<bn::DevicePlace>(layer, std::move(group), memory.allocate);
   device = made.get();
   place = std::move(made);

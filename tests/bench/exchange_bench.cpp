@@ -17,12 +17,14 @@
 
 #include "syncbn/mpi.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 
 namespace {
 
 using syncbn::Communicator;
 using syncbn::MpiExchange;
+using syncbn::comm::Access;
 
 constexpr int calls_in_a_round = 100;
 
@@ -61,11 +63,11 @@ void run(int rounds) {
   for (const std::int64_t channels : {16, 64, 128, 256, 512, 1024, 2048, 4096}) {
     std::vector<double> data(static_cast<std::size_t>(2 * channels + 2), 0.0);
     const auto exchange = [&](const Communicator& group) {
-      group.group().exchange({.operation = syncbn::comm::Operation::forward,
-                              .layer = "layer1.0.bn1",
-                              .channels = channels,
-                              .dtype = syncbn::DType::f32},
-                             data);
+      Access::group(group).exchange({.operation = syncbn::comm::Operation::forward,
+                                     .layer = "layer1.0.bn1",
+                                     .channels = channels,
+                                     .dtype = syncbn::DType::f32},
+                                    data);
     };
     const std::array<std::function<void()>, 3> calls{
         [&] { exchange(groups[0]); }, [&] { exchange(groups[1]); },

@@ -15,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include "bn/host/in_blocks.hpp"
+#include "comm/group/access.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -100,8 +101,8 @@ std::vector<std::vector<std::int64_t>> used_by_two_ranks(const std::set<std::int
       Communicator::threads(2, std::chrono::milliseconds(std::chrono::seconds(120)));
   Progress quick{0}, slow{0};
   Workspace quick_memory, slow_memory;
-  RecordedPass quick_pass(group[0].group(), quick_memory, unsettled, quick);
-  SlowPass slow_pass(group[1].group(), slow_memory, unsettled, slow, quick);
+  RecordedPass quick_pass(comm::Access::group(group[0]), quick_memory, unsettled, quick);
+  SlowPass slow_pass(comm::Access::group(group[1]), slow_memory, unsettled, slow, quick);
   const auto take = [](Pass& pass) {
     try {
       EXPECT_EQ(in_blocks(pass, blocks, pass.group().rank()), 0.5);

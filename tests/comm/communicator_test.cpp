@@ -12,6 +12,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
@@ -179,7 +180,7 @@ TEST(Communicator, SumsUnderWayAreFinishedInAnyOrder) {
 TEST(Communicator, TellsWithoutWaitingWhetherASumHasArrived) {
   test::on_ranks([](const Communicator& whole) {
     const Communicator beside = whole.split(0);
-    comm::Group& group = whole.group();
+    comm::Group& group = comm::Access::group(whole);
     const auto meet = [&] {
       std::vector<double> one = {1};
       beside.all_reduce(one);
@@ -256,7 +257,7 @@ TEST(Communicator, AnAbandonedExchangeEndsTheOthersAtOnce) {
     }
     std::vector<double> data = {1};
     if (group.rank() == 0) {
-      group.group().abandon("weight[3] is NaN");
+      comm::Access::group(group).abandon("weight[3] is NaN");
     } else {
       const auto begin = std::chrono::steady_clock::now();
       EXPECT_THAT(test::failure_of<CommError>([&] { group.all_reduce(data); }),

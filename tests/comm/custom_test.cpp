@@ -14,6 +14,7 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/broadcast.hpp"
 #include "comm/group/group.hpp"
 #include "support/failure.hpp"
@@ -96,8 +97,8 @@ TEST(CustomCommunicator, RemembersALimitedNumberOfLayers) {
   std::vector<double> data = {0};
   const auto calls_for = [&](const std::string& layer) {
     const int before = calls;
-    group.group().exchange({.operation = comm::Operation::forward, .layer = layer, .channels = 1},
-                           data);
+    comm::Access::group(group).exchange(
+        {.operation = comm::Operation::forward, .layer = layer, .channels = 1}, data);
     return calls - before;
   };
   EXPECT_EQ(calls_for("bn"), 2) << "the first message of a layer is preceded by a fingerprint";

@@ -31,6 +31,7 @@
 
 #include "comm/device/device_message.hpp"
 #include "comm/device/device_sum.hpp"
+#include "comm/group/access.hpp"
 #include "cuda/emulated.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
@@ -144,7 +145,7 @@ struct Rank {
                           const std::uint64_t* state = nullptr) {
     const DeviceMessage& message = messages.emplace_back(length);
     std::fill_n(message.data(), length, 1.0);
-    group->sum().all_reduce(what, message.first(length, state), &stream);
+    comm::Access::sum(*group).all_reduce(what, message.first(length, state), &stream);
     stream.synchronize();
     return {message.data(), message.data() + length};
   }
@@ -281,7 +282,7 @@ TEST(CustomDeviceCommunicator, MissesARankAlthoughNothingCanEndTheSum) {
         }
         DeviceCommunicator& group = *rank.group;
         const DeviceMessage message(9);
-        group.sum().all_reduce(bn1, message.first(9), &rank.stream);
+        comm::Access::sum(group).all_reduce(bn1, message.first(9), &rank.stream);
         EXPECT_THAT(test::failure_of<CommError>([&] { group.synchronize(&rank.stream); }),
                     AllOf(HasSubstr("within 3 s"), HasSubstr("rank 1 did not come")));
         EXPECT_EQ(rank.aborts, 0);

@@ -9,6 +9,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
@@ -28,7 +29,7 @@ constexpr Descriptor bn1{Operation::forward, "bn1", 4, DType::f32, 1};
 std::string failure_of(const Communicator& group, const Descriptor& what, std::size_t length = 9) {
   std::vector<double> payload(length, 1.0);
   const std::string failure =
-      test::failure_of<CommError>([&] { group.group().exchange(what, payload); });
+      test::failure_of<CommError>([&] { comm::Access::group(group).exchange(what, payload); });
   if (!failure.empty()) {
     EXPECT_THAT(payload, Each(1.0)) << "summed before all agreed";
   }

@@ -14,6 +14,7 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
@@ -31,11 +32,11 @@ json record_of(const Communicator& group) {
 TEST(FlightRecord, TellsWhatWasExchangedAndWhen) {
   test::on_ranks([](const Communicator& group) {
     std::vector<double> data(5, 1.0);
-    group.group().exchange({.operation = comm::Operation::forward,
-                            .layer = "a \"name\"\n\xff",
-                            .channels = 2,
-                            .dtype = DType::f16},
-                           data);
+    comm::Access::group(group).exchange({.operation = comm::Operation::forward,
+                                         .layer = "a \"name\"\n\xff",
+                                         .channels = 2,
+                                         .dtype = DType::f16},
+                                        data);
     group.all_reduce(data);
     const json record = record_of(group);
     EXPECT_EQ(record["rank"], group.rank());

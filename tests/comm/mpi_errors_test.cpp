@@ -22,6 +22,7 @@
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "comm/mpi/transports.hpp"
 #include "support/failure.hpp"
@@ -29,6 +30,7 @@
 namespace {
 
 using syncbn::Communicator;
+using syncbn::comm::Access;
 
 void expect(bool condition, const std::string& what) {
   if (!condition) {
@@ -118,7 +120,7 @@ void forked() {
       const pid_t child = fork();
       if (child == 0) {
         if (end == "gives up") {
-          group->group().abandon("a child of its own mind");
+          Access::group(*group).abandon("a child of its own mind");
         } else if (end == "frees its handle") {
           group.reset();
         }
@@ -137,14 +139,19 @@ void forked() {
   group.reset();
 }
 
+// Returns a group of all ranks, as if hosts had no more ranks than `ranks`.
+Communicator hosts_of(int ranks, const syncbn::Deadlines& deadlines) {
+  return Access::communicator(
+      std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::builtin_transport(
+          syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
+          deadlines, ranks)));
+}
+
 // Of two hosts with two ranks each the second does not come. A rank that waits for the first of its
 // own, whose deadline is later, knows who is missing all the same.
 void absent_host() {
   const syncbn::Deadlines deadlines(std::chrono::seconds(4), std::chrono::seconds(2));
-  const Communicator group(
-      std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::builtin_transport(
-          syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
-          deadlines, 2)));
+  const Communicator group = hosts_of(2, deadlines);
   expect(all_reduce_failure(group, 5).empty(), "all ranks come");
   if (group.rank() < 2) {
     std::this_thread::sleep_for(std::chrono::milliseconds(group.rank() == 0 ? 1000 : 0));
@@ -182,14 +189,11 @@ void no_memory() {
 void left_early() {
   const syncbn::Deadlines deadlines = std::chrono::seconds(60);
   for (int round = 0; round < 5; ++round) {
-    auto group = std::make_unique<Communicator>(
-        std::make_shared<syncbn::comm::Group>(syncbn::comm::mpi::builtin_transport(
-            syncbn::comm::mpi::Members(syncbn::comm::mpi::duplicate(MPI_COMM_WORLD, deadlines)),
-            deadlines, 1)));
+    auto group = std::make_unique<Communicator>(hosts_of(1, deadlines));
     const int rank = group->rank();
     expect(all_reduce_failure(*group, 5).empty(), "all ranks come");
     if (rank == 0) {
-      group->group().abandon("a rank of its own mind");
+      Access::group(*group).abandon("a rank of its own mind");
     }
     group.reset();
     MPI_Comm rest = MPI_COMM_NULL;

@@ -22,6 +22,7 @@
 #include "bn/device.hpp"
 #include "comm/device/device_sum.hpp"
 #include "comm/device_values.hpp"
+#include "comm/group/access.hpp"
 #include "comm/nccl/device_sharing.hpp"
 #include "comm/processes.hpp"
 #include "cuda/device.hpp"
@@ -152,7 +153,7 @@ TEST(NcclRanks, ThatDisagreeAreToldSo) {
     DeviceValues values({1.0, 2.0});
     const comm::Descriptor what{.layer = ranks.rank() == 0 ? "bn1" : "bn2", .channels = 2};
     EXPECT_THAT(test::failure_of<CommError>([&] {
-                  group.sum().all_reduce(what, {values.data(), 2}, values.stream());
+                  comm::Access::sum(group).all_reduce(what, {values.data(), 2}, values.stream());
                 }),
                 AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'")));
   });

@@ -22,6 +22,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "comm/node/areas.hpp"
 #include "comm/node/exchange.hpp"
@@ -84,7 +85,7 @@ struct Common {
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    return Communicator(std::make_shared<comm::Group>(
+    return comm::Access::communicator(std::make_shared<comm::Group>(
         std::make_unique<ForkedTransport>(areas, rank, deadlines), comm::Group::new_number()));
   }
 

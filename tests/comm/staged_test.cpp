@@ -17,6 +17,7 @@
 
 #include "comm/device/device_sum.hpp"
 #include "comm/device_values.hpp"
+#include "comm/group/access.hpp"
 #include "comm/held_stream.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
@@ -89,7 +90,7 @@ TEST_F(StagedTest, RanksThatDisagreeAreToldInTheCall) {
     DeviceValues values(std::vector<double>(9, 1.0));
     const Descriptor what{Operation::forward, host.rank() == 0 ? "bn1" : "bn2", 4, DType::f32};
     EXPECT_THAT(test::failure_of<CommError>([&] {
-                  group.sum().all_reduce(what, {values.data(), 9}, values.stream());
+                  comm::Access::sum(group).all_reduce(what, {values.data(), 9}, values.stream());
                 }),
                 AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'"), HasSubstr("same layers")));
   });

@@ -15,6 +15,7 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/deadlines.hpp"
 #include "comm/group/flight_files.hpp"
 #include "comm/group/group.hpp"
@@ -164,8 +165,8 @@ TEST(ThreadRanks, NamesOnlyTheRankThatHasNotPostedALongMessage) {
 
 TEST(ThreadRanks, TellsWhatAMissingRankRefusedLast) {
   std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(200));
-  group[1].group().refused("weight[2] is inf");
-  group[1].group().refused("weight[3] is NaN");
+  comm::Access::group(group[1]).refused("weight[2] is inf");
+  comm::Access::group(group[1]).refused("weight[3] is NaN");
   EXPECT_THAT(all_reduce_failure(group[0]),
               AllOf(HasSubstr("rank 1 did not come within 0.2 s"),
                     HasSubstr("; the last it refused: weight[3] is NaN")));
@@ -173,7 +174,7 @@ TEST(ThreadRanks, TellsWhatAMissingRankRefusedLast) {
 
 TEST(ThreadRanks, ForgetsWhatWasRefusedBeforeALaterExchange) {
   std::vector<Communicator> group = Communicator::threads(2, std::chrono::milliseconds(200));
-  group[1].group().refused("weight[3] is NaN");
+  comm::Access::group(group[1]).refused("weight[3] is NaN");
   std::vector<double> data(3);
   PendingSum posted = group[1].start(data);  // so that nobody waits
   EXPECT_EQ(all_reduce_failure(group[0]), "");

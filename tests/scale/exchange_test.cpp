@@ -24,6 +24,7 @@
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/descriptor.hpp"
 #include "comm/group/fingerprint.hpp"
 #include "comm/group/group.hpp"
@@ -114,10 +115,10 @@ void several_at_once(const Communicator& group, Verdict& verdict) {
   const Descriptor what{.operation = Operation::forward, .layer = "bn", .channels = 1};
   for (std::size_t message = 0; message < together.size(); ++message) {
     values[message] = integers(group.rank(), together[message]);
-    started[message] = group.group().start(what, values[message]);
+    started[message] = comm::Access::group(group).start(what, values[message]);
   }
   for (std::size_t message = together.size(); message-- > 0;) {
-    group.group().finish(what, started[message]);
+    comm::Access::group(group).finish(what, started[message]);
     expect_sum(values[message], group, verdict);
   }
 }
@@ -255,7 +256,7 @@ void disagreement_is_told(const Communicator& group, int per_host, int odd, int 
   }
   std::vector<double> values(length, 1.0);
   const std::string failure =
-      test::failure_of<CommError>([&] { group.group().exchange(what, values); });
+      test::failure_of<CommError>([&] { comm::Access::group(group).exchange(what, values); });
 
   const auto& [usual, other] = told[static_cast<std::size_t>(kind)];
   std::string those;  // of one host, if it finds out by itself

@@ -10,6 +10,7 @@
 
 #include "syncbn/mpi.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "comm/mpi/transports.hpp"
 #include "support/on_ranks.hpp"
@@ -21,7 +22,7 @@ namespace {
 /// With SYNCBN_TEST_RANKS_PER_HOST in the environment, as if hosts had no more ranks than that.
 Communicator world_communicator(std::chrono::milliseconds timeout) {
   if (const char* ranks = std::getenv("SYNCBN_TEST_RANKS_PER_HOST")) {
-    return Communicator(std::make_shared<comm::Group>(comm::mpi::builtin_transport(
+    return comm::Access::communicator(std::make_shared<comm::Group>(comm::mpi::builtin_transport(
         comm::mpi::Members(comm::mpi::duplicate(MPI_COMM_WORLD, timeout)), timeout,
         std::atoi(ranks))));
   }

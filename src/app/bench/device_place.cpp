@@ -6,6 +6,7 @@
 #include "app/bench/tensors.hpp"
 #include "comm/device/device_message.hpp"
 #include "comm/device/device_sum.hpp"
+#include "comm/group/access.hpp"
 #include "cuda/device_buffer.hpp"
 #include "cuda/event.hpp"
 #include "cuda/stream.hpp"
@@ -63,8 +64,9 @@ class DevicePlace final : public Place {
   }
   void exchange() override {
     const std::size_t length = message_.buffer().bytes() / sizeof(double) - comm::fingerprint_words;
-    devices_.all.sum().all_reduce({.channels = static_cast<std::int64_t>(length / 2)},
-                                  message_.first(length), stream());
+    comm::Access::sum(devices_.all)
+        .all_reduce({.channels = static_cast<std::int64_t>(length / 2)}, message_.first(length),
+                    stream());
   }
   CudaStream stream() const override { return stream_.get(); }
 

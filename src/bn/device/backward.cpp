@@ -11,11 +11,12 @@
 
 #include "bn/device/place.hpp"
 #include "comm/device/device_sum.hpp"
+#include "comm/group/access.hpp"
 
 namespace syncbn::bn {
 
 void DevicePlace::backward(const BackwardArguments& arguments, const ForwardRecord::Impl& record) {
-  group_.sum().poll();
+  comm::Access::sum(group_).poll();
   const channels::StatisticsArrays& statistics = record.arrays;
   const bool own = layer_.options.parameter_gradients == GradientScope::local;
   const kernels::Upstream upstream =
@@ -59,7 +60,7 @@ void DevicePlace::sum_over_group(const BackwardArguments& arguments,
                               .options = layer_.options_text,
                               .given = record.note.given()};
   if (exact) {
-    working_.exact->sum(group_.sum(), what,
+    working_.exact->sum(comm::Access::sum(group_), what,
                         DeviceExact::Backward{.upstream = upstream,
                                               .invstd = record.arrays.invstd,
                                               .sums = sums,
@@ -73,7 +74,8 @@ void DevicePlace::sum_over_group(const BackwardArguments& arguments,
     working_.own_sums.copy(working_.sums.buffer(), working_.own_sums.bytes(), stream);
   }
   if (!alone) {
-    group_.sum().all_reduce(what, working_.sums.first(sums_length(layer_.channels)), stream);
+    comm::Access::sum(group_).all_reduce(what, working_.sums.first(sums_length(layer_.channels)),
+                                         stream);
   }
 }
 

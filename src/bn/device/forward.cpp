@@ -13,6 +13,7 @@
 
 #include "bn/device/place.hpp"
 #include "comm/device/device_sum.hpp"
+#include "comm/group/access.hpp"
 
 namespace syncbn::bn {
 
@@ -51,7 +52,7 @@ void DevicePlace::infer_with_running(const ForwardArguments& arguments,
 
 void DevicePlace::take_statistics(comm::Operation operation, const ForwardArguments& arguments,
                                   const channels::StatisticsArrays& out) {
-  group_.sum().poll();
+  comm::Access::sum(group_).poll();
   working_.reserve(arguments.x, !layer_.is_exact(), *this);
   const bool knows_enough = layer_.knows_mean || layer_.is_exact();
   if (!knows_enough) {  // one more read of x finds the mean
@@ -96,8 +97,8 @@ void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArgumen
                                  .sums = sums,
                                  .workspace = working_.partial.get()},
                                 stream);
-    group_.sum().all_reduce(what, working_.sums.first(sums_length(layer_.channels), shared),
-                            stream);
+    comm::Access::sum(group_).all_reduce(
+        what, working_.sums.first(sums_length(layer_.channels), shared), stream);
     return;
   }
   if (!layer_.knows_mean && options.track_running_stats) {
@@ -111,7 +112,7 @@ void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArgumen
                        stream);
   }
   working_.exact->sum(
-      group_.sum(), what,
+      comm::Access::sum(group_), what,
       DeviceExact::Forward{.x = arguments.x,
                            .position_weights = data_or_null(arguments.position_weights),
                            .eps = options.eps,

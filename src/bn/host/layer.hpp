@@ -9,6 +9,7 @@
 #include "bn/host/block_plan.hpp"
 #include "bn/host/workspace.hpp"
 #include "bn/layer.hpp"
+#include "comm/group/access.hpp"
 
 namespace syncbn::bn {
 
@@ -17,7 +18,7 @@ struct HostLayer {
   /// The layer's arrays are there before the first pass.
   HostLayer(Layer& common, Communicator members);
 
-  comm::Group& group() const { return communicator.group(); }
+  comm::Group& group() const { return comm::Access::group(communicator); }
 
   /// Begins a forward of `dtype`: sets the pivot to the mean that the running statistics predict,
   /// unless it is known from an earlier batch.

@@ -6,6 +6,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/device/roll_call.hpp"
+#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "comm/group/transport.hpp"
 
@@ -30,7 +31,7 @@ Agreement::Plan Agreement::admit(const Descriptor& what, std::size_t length) {
   }
   std::string wrong;
   try {
-    wrong = call_roll(bootstrap_.group(), {Standing::begins, what, calls_, fingerprint});
+    wrong = call_roll(Access::group(bootstrap_), {Standing::begins, what, calls_, fingerprint});
   } catch (const CommError& error) {
     wrong = error.what();
   }
@@ -89,8 +90,9 @@ void Agreement::find_out_why() {
     why = reason_ + "\n";
   }
   try {
-    why += call_roll(bootstrap_.group(), {waited ? Standing::waited : Standing::disagreed, what,
-                                          static_cast<std::int64_t>(number), plan.fingerprint});
+    const Standing standing = waited ? Standing::waited : Standing::disagreed;
+    why += call_roll(Access::group(bootstrap_),
+                     {standing, what, static_cast<std::int64_t>(number), plan.fingerprint});
   } catch (const CommError& error) {
     why += error.what();
   }

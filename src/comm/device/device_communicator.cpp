@@ -13,9 +13,6 @@
 
 namespace syncbn {
 
-DeviceCommunicator::DeviceCommunicator(std::shared_ptr<comm::DeviceSum> sum)
-    : sum_(std::move(sum)) {}
-
 DeviceCommunicator DeviceCommunicator::self() {
   return DeviceCommunicator(comm::self_sum());
 }

@@ -19,6 +19,7 @@
 
 #include "comm/device/cuda/stream_wait.hpp"
 #include "comm/device/device_sums.hpp"
+#include "comm/group/access.hpp"
 #include "comm/group/deadline_clock.hpp"
 #include "comm/group/deadlines.hpp"
 #include "comm/group/group.hpp"
@@ -67,7 +68,7 @@ class StagedSum final : public DeviceSum {
     wait(stream, [&] { return describe(of_device); });
     Descriptor what = of_device;
     what.shared += state[0];
-    host_.group().exchange(what, staging);
+    Access::group(host_).exchange(what, staging);
     syncbn::cuda::upload(std::as_bytes(staging), message.data, stream);
     copied_back_.record(stream);
   }
@@ -105,7 +106,7 @@ class StagedSum final : public DeviceSum {
     wait_(stream, [&] {
       clock.look([&](auto waited) { report(late(waited)); },
                  [&](auto waited) {
-                   host_.group().abandon(late(waited));
+                   Access::group(host_).abandon(late(waited));
                    throw CommError(late(waited));
                  });
     });

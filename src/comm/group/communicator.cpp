@@ -12,8 +12,6 @@
 
 namespace syncbn {
 
-Communicator::Communicator(std::shared_ptr<comm::Group> group) : group_(std::move(group)) {}
-
 int Communicator::rank() const {
   return group_->rank();
 }

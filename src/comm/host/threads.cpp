@@ -100,8 +100,8 @@ std::vector<Communicator> Communicator::threads(int ranks, Deadlines deadlines) 
   const std::uint64_t number = comm::Group::new_number();
   std::vector<Communicator> group;
   for (int rank = 0; rank < ranks; ++rank) {
-    group.emplace_back(
-        std::make_shared<comm::Group>(std::make_unique<comm::ThreadTransport>(team, rank), number));
+    group.push_back(Communicator(std::make_shared<comm::Group>(
+        std::make_unique<comm::ThreadTransport>(team, rank), number)));
   }
   return group;
 }

@@ -12,6 +12,7 @@
 #include "syncbn/error.hpp"
 #include "syncbn/mpi.hpp"
 
+#include "comm/group/access.hpp"
 #include "comm/group/deadlines.hpp"
 #include "comm/group/group.hpp"
 #include "comm/mpi/handles.hpp"
@@ -59,7 +60,7 @@ Communicator mpi_communicator(MPI_Comm comm, Deadlines deadlines, MpiExchange ex
         "SYNCBN_EXCHANGE in the environment of every host.");
   }
   const std::uint64_t number = std::stoull(theirs.front().substr(mine.size()));
-  return Communicator(std::make_shared<comm::Group>(
+  return comm::Access::communicator(std::make_shared<comm::Group>(
       exchange == MpiExchange::mpi ? comm::mpi::mpi_transport(std::move(all), deadlines)
                                    : comm::mpi::builtin_transport(std::move(all), deadlines),
       number));
