@@ -65,12 +65,16 @@ SYNCBN_API void set_report_handler(ReportHandler handler);
 /// with an empty path nothing is written. `syncbn info --flight-record` reads these files.
 SYNCBN_API void set_flight_record_directory(std::filesystem::path directory);
 
-/// A PendingSum identifies a sum that Communicator::start has begun, on the rank that began it.
-struct PendingSum {
-  std::size_t ticket = 0;
-  std::int64_t sequence = 0;
-  std::size_t length = 0;
-  std::int64_t time = 0;  ///< duration of its start, in a unit of the library's
+/// A PendingSum identifies a sum that Communicator::start has begun, on the rank that began it. One
+/// that was made without a sum identifies none.
+class PendingSum {
+  friend class Communicator;
+  friend comm::Group;
+
+  std::size_t ticket_ = 0;
+  std::int64_t sequence_ = 0;
+  std::size_t length_ = 0;
+  std::int64_t time_ = 0;  ///< duration of its start and of looks at it [ticks]
 };
 
 /// Counters hold what one rank has exchanged over a communicator since it was made.

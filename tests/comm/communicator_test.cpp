@@ -219,7 +219,7 @@ TEST(Communicator, OnlyWhatIsUnderWayCanBeFinished) {
     std::vector<double> data = {1, 2};
     const PendingSum sum = group.start(data);
     EXPECT_THROW(other.finish(sum), InvalidArgument);
-    EXPECT_THROW(group.finish({.ticket = 1000, .sequence = 1000, .length = 2}), InvalidArgument);
+    EXPECT_THROW(group.finish(PendingSum()), InvalidArgument);
     group.finish(sum);
     EXPECT_EQ(data[1], 2 * group.size());
     EXPECT_THROW(group.finish(sum), InvalidArgument);

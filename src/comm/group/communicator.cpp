@@ -31,7 +31,7 @@ PendingSum Communicator::start(std::span<double> data) const {
 }
 
 void Communicator::finish(const PendingSum& sum) const {
-  group_->finish({.channels = static_cast<std::int64_t>(sum.length)}, sum);
+  group_->finish({.channels = static_cast<std::int64_t>(sum.length_)}, sum);
 }
 
 std::vector<double> Communicator::all_gather(std::span<const double> mine) const {

@@ -91,19 +91,23 @@ std::string Group::flight_record() const {
 PendingSum Group::begin(const Descriptor& what, std::span<double> data, Ticks now) {
   const Message message = stamped(what, ++sequence_, data.size());
   record_->start(message, now);
-  under_way_.push_back({transport_->start(message, data), message.sequence, data.size()});
-  return under_way_.back();
+  PendingSum started;
+  started.ticket_ = transport_->start(message, data);
+  started.sequence_ = message.sequence;
+  started.length_ = data.size();
+  under_way_.push_back(started);
+  return started;
 }
 
 void Group::end(const PendingSum& started, Ticks since) {
-  transport_->finish(started.ticket);
+  transport_->finish(started.ticket_);
   std::erase_if(under_way_,
-                [&](const PendingSum& sum) { return sum.sequence == started.sequence; });
+                [&](const PendingSum& sum) { return sum.sequence_ == started.sequence_; });
   const Ticks now = ticks_now();
-  record_->finish(started.sequence, now);
-  const Ticks time = started.time + (now - since);
+  record_->finish(started.sequence_, now);
+  const Ticks time = started.time_ + (now - since);
   counters_.exchanges += 1;
-  counters_.bytes += static_cast<std::int64_t>(started.length * sizeof(double));
+  counters_.bytes += static_cast<std::int64_t>(started.length_ * sizeof(double));
   time_ += time;
   fastest_ = fastest_ == 0 ? time : std::min(fastest_, time);
 }
@@ -125,7 +129,7 @@ PendingSum Group::start(const Descriptor& what, std::span<double> data) {
     guarded(what, [&] {
       const Ticks now = ticks_now();
       started = begin(what, data, now);
-      started.time = ticks_now() - now;
+      started.time_ = ticks_now() - now;
     });
   }
   return started;
@@ -136,8 +140,8 @@ bool Group::arrived(const Descriptor& what, PendingSum& started) {
   if (size() > 1) {
     guarded(what, [&] {
       const Ticks now = ticks_now();
-      answer = transport_->arrived(started.ticket);
-      started.time += ticks_now() - now;
+      answer = transport_->arrived(started.ticket_);
+      started.time_ += ticks_now() - now;
     });
   }
   return answer;
@@ -146,8 +150,8 @@ bool Group::arrived(const Descriptor& what, PendingSum& started) {
 void Group::finish(const Descriptor& what, const PendingSum& started) {
   if (size() > 1) {
     const bool known = std::ranges::any_of(under_way_, [&](const PendingSum& sum) {
-      return sum.sequence == started.sequence && sum.ticket == started.ticket &&
-             sum.length == started.length;
+      return sum.sequence_ == started.sequence_ && sum.ticket_ == started.ticket_ &&
+             sum.length_ == started.length_;
     });
     if (!known && !failed_) {
       throw InvalidArgument(
