@@ -189,7 +189,6 @@ void normalize(ConstTensorView x, StatisticsView statistics, Affine affine, Acti
   const ScratchOf scratch(options);
   const bn::Coefficients coefficients = coefficients_of(statistics, affine, *scratch);
   bn::normalize({.x = x,
-                 .channels = bn::all_channels(x),
                  .weight = bn::data_or_null(position_weights),
                  .mean = coefficients.mean,
                  .scale = coefficients.scale,
@@ -197,7 +196,7 @@ void normalize(ConstTensorView x, StatisticsView statistics, Affine affine, Acti
                  .residual = residual ? residual->data() : nullptr,
                  .negative_slope = activation.negative_slope,
                  .y = y.data()},
-                statistics.invstd.data(), options.backend, scratch->kernels);
+                bn::all_channels(x), statistics.invstd.data(), options.backend, scratch->kernels);
 }
 
 void backward_sums(const BackwardContext& context, std::span<double> sums,
@@ -228,10 +227,9 @@ void backward_sums(const BackwardContext& context, std::span<double> sums,
   const bn::Coefficients coefficients =
       coefficients_of(context.statistics, context.affine, *scratch);
   bn::backward_sums({.upstream = bn::upstream_of(arguments, coefficients, context.activation),
-                     .channels = bn::all_channels(x),
-                     .sum_dz = sums.data(),
-                     .sum_dz_x = sums.data() + x.shape().c},
-                    context.statistics.invstd.data(), options.backend, scratch->kernels);
+                     .sums = sums.data()},
+                    bn::all_channels(x), context.statistics.invstd.data(), options.backend,
+                    scratch->kernels);
   sums.back() = count;
 }
 
@@ -278,12 +276,11 @@ void input_gradient(const BackwardContext& context, std::span<const double> sums
                                                             mean_dz, grad_slope},
                           all);
   bn::input_gradient({.upstream = bn::upstream_of(arguments, coefficients, context.activation),
-                      .channels = all,
                       .mean_dz = mean_dz,
                       .grad_slope = grad_slope,
                       .dx = dx.data(),
                       .dresidual = dresidual ? dresidual->data() : nullptr},
-                     invstd, options.backend, scratch->kernels);
+                     all, invstd, options.backend, scratch->kernels);
 }
 
 void add_parameter_gradients(std::span<const double> sums, std::span<const double> invstd,

@@ -4,12 +4,13 @@
 // This header says what each kernel computes. The arguments have been validated: shapes and types
 // agree, data is there. Sums over the elements of channel c run over all samples and positions.
 //
-// A kernel does the channels of a range and reads and writes nothing of the others. Arrays marked
-// [C] are indexed by the channel's number in the tensor.
+// The arguments are the same on the CPU and on a CUDA device (cuda/cuda.hpp), which does all
+// channels at once. On the CPU a kernel does the channels of a range and reads and writes nothing
+// of the others. Arrays marked [C] are indexed by the channel's number in the tensor.
 //
-// Results of any backend do not depend on the number of threads or on how channels are split into
-// ranges: work is cut by the tensor's shape alone and partial sums are added in a fixed order. Two
-// things are excepted: sums over so few channels that several rows share a vector
+// Results of any backend here do not depend on the number of threads or on how channels are split
+// into ranges: work is cut by the tensor's shape alone and partial sums are added in a fixed order.
+// Two things are excepted: sums over so few channels that several rows share a vector
 // (cpu/partition.hpp), and which NaN a NaN is. Results may depend on the instruction set, within
 // rounding.
 
@@ -34,18 +35,16 @@ struct Run {
   bool stream = false;
 };
 
-/// Computes sum[c] = sum(w (x - pivot[c])) and sum_sq[c] = sum(w (x - pivot[c])^2), with
-/// differences, squares and sums in double. For f16 and bf16, terms are computed in float and added
-/// in float in short runs, so that a term is rounded at most 13 times (12 without weights),
+/// Computes sums[c] = sum(w (x - pivot[c])) and sums[C + c] = sum(w (x - pivot[c])^2), on the CPU
+/// with differences, squares and sums in double. For f16 and bf16, terms are computed in float and
+/// added in float in short runs, so that a term is rounded at most 13 times (12 without weights),
 /// counting its own computation; runs are added in double. Without weights w = 1. Where w = 0, x
 /// has no influence, even if it is a NaN.
 struct ForwardSums {
   ConstTensorView x;
-  ChannelRange channels;
   const float* weight;  ///< null, or [N, S]
   const double* pivot;  ///< [C]
-  double* sum;          ///< [C] written
-  double* sum_sq;       ///< [C] written
+  double* sums;         ///< [2C] written, on a device [2C + 1]
 };
 
 /// Computes y from
@@ -57,7 +56,6 @@ struct ForwardSums {
 /// computed in double. A NaN stays one.
 struct Normalize {
   ConstTensorView x;
-  ChannelRange channels;
   const float* weight;   ///< null, or [N, S]
   const double* mean;    ///< [C]
   const double* scale;   ///< [C] gamma * invstd
@@ -90,41 +88,42 @@ struct Upstream {
   double negative_slope;
 };
 
-/// Computes sum_dz[c] = sum(dz) and sum_dz_x[c] = sum(dz * (x - mean[c])), with products and sums
-/// in double; for f16 and bf16 as in ForwardSums.
+/// Computes sums[c] = sum(dz) and sums[C + c] = sum(dz * (x - mean[c])), on the CPU with products
+/// and sums in double; for f16 and bf16 as in ForwardSums.
 struct BackwardSums {
   Upstream upstream;
-  ChannelRange channels;
-  double* sum_dz;    ///< [C] written
-  double* sum_dz_x;  ///< [C] written
+  double* sums;  ///< [2C] written, on a device [2C + 1]
 };
 
 /// Computes dx = scale[c] * (dz - w (mean_dz[c] + (x - mean[c]) * grad_slope[c])) and dresidual =
 /// dz. `grad_slope` is not the activation's but the factor of x - mean.
 struct InputGradient {
   Upstream upstream;
-  ChannelRange channels;
-  const double* mean_dz;     ///< [C] sum_dz / n of the group
-  const double* grad_slope;  ///< [C] sum_dz_x / n * invstd^2 of the group
+  const double* mean_dz;     ///< [C] sum(dz) / n of the group
+  const double* grad_slope;  ///< [C] sum(dz (x - mean)) / n * invstd^2 of the group
   void* dx;                  ///< of x's shape, type and layout; may be dy
   void* dresidual;  ///< null, or of x's shape, type and layout; may be dy (then dx may not)
 };
 
-/// The functions of one backend.
+/// The functions of one backend on the CPU.
 struct Kernels {
-  void (*forward_sums)(const ForwardSums&, const Run&);
-  void (*normalize)(const Normalize&, const Run&);
-  void (*backward_sums)(const BackwardSums&, const Run&);
-  void (*input_gradient)(const InputGradient&, const Run&);
+  void (*forward_sums)(const ForwardSums&, const ChannelRange&, const Run&);
+  void (*normalize)(const Normalize&, const ChannelRange&, const Run&);
+  void (*backward_sums)(const BackwardSums&, const ChannelRange&, const Run&);
+  void (*input_gradient)(const InputGradient&, const ChannelRange&, const Run&);
 
   // These take the same sums with terms of double in fixed point, into the channels' tallies: their
   // bits are the same in whatever order and in however many parts they are taken. The arguments'
   // own sums are not written.
-  void (*forward_in_fixed_point)(const ForwardSums&, const channels::ExactChannels&, const Run&);
-  void (*backward_in_fixed_point)(const BackwardSums&, const channels::ExactChannels&, const Run&);
+  void (*forward_in_fixed_point)(const ForwardSums&, const ChannelRange&,
+                                 const channels::ExactChannels&, const Run&);
+  void (*backward_in_fixed_point)(const BackwardSums&, const ChannelRange&,
+                                  const channels::ExactChannels&, const Run&);
   // These find how large the terms are, which tells what windows the sums in fixed point need.
-  void (*forward_magnitudes)(const ForwardSums&, const channels::ExactChannels&, const Run&);
-  void (*backward_magnitudes)(const BackwardSums&, const channels::ExactChannels&, const Run&);
+  void (*forward_magnitudes)(const ForwardSums&, const ChannelRange&,
+                             const channels::ExactChannels&, const Run&);
+  void (*backward_magnitudes)(const BackwardSums&, const ChannelRange&,
+                              const channels::ExactChannels&, const Run&);
 
   /// Returns how many bytes a pass over memory may leave in the cache for the next pass to find.
   std::int64_t (*cache_bytes)();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda_on_device.hpp"
 
-#include <algorithm>
 #include <vector>
+
+#include "syncbn/phases.hpp"
 
 #include "cuda/device_buffer.hpp"
 #include "cuda/stream.hpp"
@@ -69,32 +70,28 @@ class Session {
   std::vector<syncbn::cuda::DeviceBuffer> buffers_;
 };
 
-// Calls launch(sums, workspace) and hands over what it leaves in sums.
+// Calls launch(on_device, workspace) and copies to `sums` what it leaves there.
 template <class Launch>
-void with_sums(Session& session, const ConstTensorView& x, double* first, double* second,
-               Launch launch) {
-  const auto channels = static_cast<std::size_t>(x.shape().c);
-  std::vector<double> sums(2 * channels + 1);
-  auto* on_device = static_cast<double*>(session.room(sums.size() * sizeof(double)));
+void with_sums(Session& session, const ConstTensorView& x, double* sums, Launch launch) {
+  const std::size_t bytes = sums_length(x.shape().c) * sizeof(double);
+  auto* on_device = static_cast<double*>(session.room(bytes));
   launch(on_device, session.room(cuda::workspace_bytes(x.shape(), x.dtype(), x.layout())));
-  session.fetch(sums.data(), on_device, sums.size() * sizeof(double));
-  std::copy_n(sums.begin(), channels, first);
-  std::copy_n(sums.begin() + x.shape().c, channels, second);
+  session.fetch(sums, on_device, bytes);
 }
 
 constexpr kernels::Kernels table{
     .forward_sums =
-        [](const kernels::ForwardSums& of, const kernels::Run&) {
+        [](const kernels::ForwardSums& of, const kernels::ChannelRange&, const kernels::Run&) {
           Session session;
           const ConstTensorView x = session.copy(of.x);
           const float* weight = session.copy(of.weight, x.shape().per_channel());
           const double* pivot = session.copy(of.pivot, x.shape().c);
-          with_sums(session, x, of.sum, of.sum_sq, [&](double* sums, void* workspace) {
-            cuda::forward_sums({x, weight, pivot, sums, workspace}, session.stream());
+          with_sums(session, x, of.sums, [&](double* sums, void* workspace) {
+            cuda::forward_sums({x, weight, pivot, sums}, workspace, session.stream());
           });
         },
     .normalize =
-        [](const kernels::Normalize& of, const kernels::Run&) {
+        [](const kernels::Normalize& of, const kernels::ChannelRange&, const kernels::Run&) {
           Session session;
           const std::size_t bytes = Session::bytes_of(of.x);
           const std::int64_t channels = of.x.shape().c;
@@ -111,16 +108,15 @@ constexpr kernels::Kernels table{
           session.fetch(of.y, y, bytes);
         },
     .backward_sums =
-        [](const kernels::BackwardSums& of, const kernels::Run&) {
+        [](const kernels::BackwardSums& of, const kernels::ChannelRange&, const kernels::Run&) {
           Session session;
           const kernels::Upstream upstream = session.copy(of.upstream);
-          with_sums(session, upstream.data, of.sum_dz, of.sum_dz_x,
-                    [&](double* sums, void* workspace) {
-                      cuda::backward_sums({upstream, sums, workspace}, session.stream());
-                    });
+          with_sums(session, upstream.data, of.sums, [&](double* sums, void* workspace) {
+            cuda::backward_sums({upstream, sums}, workspace, session.stream());
+          });
         },
     .input_gradient =
-        [](const kernels::InputGradient& of, const kernels::Run&) {
+        [](const kernels::InputGradient& of, const kernels::ChannelRange&, const kernels::Run&) {
           Session session;
           const std::size_t bytes = Session::bytes_of(of.upstream.data);
           const std::int64_t channels = of.upstream.data.shape().c;

@@ -121,8 +121,8 @@ TEST_F(CudaTest, AStepCanBeReplayedAsAGraph) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t step = nullptr;
   cuda::check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeGlobal), "capturing");
-  kernels::cuda::forward_sums(
-      {x_view, nullptr, pivot.as<double>(), sums.as<double>(), workspace.data()}, stream.get());
+  kernels::cuda::forward_sums({x_view, nullptr, pivot.as<double>(), sums.as<double>()},
+                              workspace.data(), stream.get());
   kernels::cuda::finalize(finalize, stream.get());
   kernels::cuda::normalize({x_view, nullptr, mean.as<double>(), scale.as<double>(),
                             shift.as<double>(), nullptr, 0, y.data()},

@@ -103,13 +103,13 @@ TEST_P(CudaOnHostTest, AlignmentDoesNotMatter) {
     const Problem of = problem(shape);
     std::vector<double> sums(static_cast<std::size_t>(2 * shape.c + 1)), aligned_sums = sums;
     std::vector<std::byte> workspace = workspace_for(of.x.view());
-    cuda::run_forward_sums(
-        {of.x.view(), nullptr, of.pivot.data(), aligned_sums.data(), workspace.data()}, OnHost{});
+    cuda::run_forward_sums({of.x.view(), nullptr, of.pivot.data(), aligned_sums.data()},
+                           workspace.data(), OnHost{});
     const Tensor y = normalize(cuda_on_host(), of, true, true);
     const std::size_t in_vector = sizeof(cuda::Words) / size_of(of.x.dtype());
     for (std::size_t shift = 0; shift < in_vector; ++shift) {
       const Shifted x(of.x, shift), residual(of.residual, in_vector - 1 - shift);
-      cuda::run_forward_sums({x.view(), nullptr, of.pivot.data(), sums.data(), workspace.data()},
+      cuda::run_forward_sums({x.view(), nullptr, of.pivot.data(), sums.data()}, workspace.data(),
                              OnHost{});
       EXPECT_EQ(sums, aligned_sums);
       cuda::run_normalize({x.view(), nullptr, of.mean.data(), of.scale.data(), of.shift.data(),

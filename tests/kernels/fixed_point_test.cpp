@@ -39,12 +39,11 @@ void on_ranges(const Problem& problem, std::int64_t ranges, Body body) {
   }
 }
 
-kernels::ForwardSums forward_arguments(const Problem& problem, kernels::ChannelRange range) {
-  return {problem.x.view(), range, problem.weights(), problem.pivot.data(), nullptr, nullptr};
+kernels::ForwardSums forward_arguments(const Problem& problem) {
+  return {problem.x.view(), problem.weights(), problem.pivot.data(), nullptr};
 }
-kernels::BackwardSums backward_arguments(const Problem& problem, kernels::ChannelRange range,
-                                         bool relu) {
-  return {problem.upstream(relu, true), range, nullptr, nullptr};
+kernels::BackwardSums backward_arguments(const Problem& problem, bool relu) {
+  return {problem.upstream(relu, true), nullptr};
 }
 
 /// The tallies of a pass.
@@ -60,7 +59,7 @@ Outcome forward(const kernels::Kernels& kernels, const Problem& problem, std::in
                 int shift = 0) {
   Outcome outcome{in_windows(problem, shift), false};
   on_ranges(problem, ranges, [&](const auto& range, const auto& run) {
-    kernels.forward_in_fixed_point(forward_arguments(problem, range), outcome.tallies.to(), run);
+    kernels.forward_in_fixed_point(forward_arguments(problem), range, outcome.tallies.to(), run);
   });
   return outcome;
 }
@@ -69,7 +68,7 @@ Outcome backward(const kernels::Kernels& kernels, const Problem& problem, bool r
                  std::int64_t ranges = 1) {
   Outcome outcome{in_windows(problem), true};
   on_ranges(problem, ranges, [&](const auto& range, const auto& run) {
-    kernels.backward_in_fixed_point(backward_arguments(problem, range, relu), outcome.tallies.to(),
+    kernels.backward_in_fixed_point(backward_arguments(problem, relu), range, outcome.tallies.to(),
                                     run);
   });
   return outcome;
@@ -184,9 +183,9 @@ TEST_P(FixedPointTest, MagnitudesAreTheReferences) {
       const Tallies tallies = in_windows(problem);
       on_ranges(problem, 1, [&](const auto& range, const auto& run) {
         if (of_gradients) {
-          kernels.backward_magnitudes(backward_arguments(problem, range, true), tallies.to(), run);
+          kernels.backward_magnitudes(backward_arguments(problem, true), range, tallies.to(), run);
         } else {
-          kernels.forward_magnitudes(forward_arguments(problem, range), tallies.to(), run);
+          kernels.forward_magnitudes(forward_arguments(problem), range, tallies.to(), run);
         }
       });
       std::vector<double> values;
@@ -243,7 +242,7 @@ TEST(FixedPointSums, HoldMoreThan64Bits) {
       EXPECT_TRUE(got[0].outside) << "127^2 is above 2^11";
       const Tallies fits(3, 7, 14);
       kernels::Scratch scratch;
-      cpu.forward_in_fixed_point(forward_arguments(problem, {0, 3}), fits.to(), {scratch});
+      cpu.forward_in_fixed_point(forward_arguments(problem), {0, 3}, fits.to(), {scratch});
       for (std::int64_t c = 0; c < 3; ++c) {
         const channels::OwnTally tally = fits.of(c, false);
         EXPECT_FALSE(tally.outside);

@@ -51,7 +51,6 @@ kernels::Run run_of(const Problem& of) {
 kernels::Normalize normalize_into(const Problem& of, Tensor& y, const Tensor& x,
                                   const Tensor* residual) {
   return {.x = x.view(),
-          .channels = of.channels(),
           .weight = of.weights(),
           .mean = of.mean.data(),
           .scale = of.scale.data(),
@@ -64,10 +63,10 @@ kernels::Normalize normalize_into(const Problem& of, Tensor& y, const Tensor& x,
 TEST_P(InPlaceTest, OutputOverInput) {
   on_all([](const kernels::Kernels& kernels, const Problem& of) {
     Tensor y = of.x;
-    kernels.normalize(normalize_into(of, y, y, nullptr), run_of(of));
+    kernels.normalize(normalize_into(of, y, y, nullptr), of.channels(), run_of(of));
     expect_equal(y, normalize(kernels, of, true, false));
     y = of.x;
-    kernels.normalize(normalize_into(of, y, y, &of.residual), run_of(of));
+    kernels.normalize(normalize_into(of, y, y, &of.residual), of.channels(), run_of(of));
     expect_equal(y, normalize(kernels, of, true, true));
   });
 }
@@ -75,7 +74,7 @@ TEST_P(InPlaceTest, OutputOverInput) {
 TEST_P(InPlaceTest, OutputOverResidual) {
   on_all([](const kernels::Kernels& kernels, const Problem& of) {
     Tensor y = of.residual;
-    kernels.normalize(normalize_into(of, y, of.x, &y), run_of(of));
+    kernels.normalize(normalize_into(of, y, of.x, &y), of.channels(), run_of(of));
     expect_equal(y, normalize(kernels, of, true, true));
   });
 }
@@ -90,9 +89,9 @@ TEST_P(InPlaceTest, GradientsOverTheIncomingOne) {
       upstream.dy = dy.view().data();
       Tensor& dx = dx_is_dy ? dy : other;
       Tensor& dresidual = dx_is_dy ? other : dy;
-      kernels.input_gradient({upstream, of.channels(), of.mean_dz.data(), of.grad_slope.data(),
-                              dx.view().data(), dresidual.view().data()},
-                             run_of(of));
+      kernels.input_gradient({upstream, of.mean_dz.data(), of.grad_slope.data(), dx.view().data(),
+                              dresidual.view().data()},
+                             of.channels(), run_of(of));
       expect_equal(dx, expected.dx);
       expect_equal(dresidual, expected.dresidual);
     }

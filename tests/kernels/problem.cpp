@@ -84,18 +84,23 @@ void for_ranges(const Problem& problem, Body body) {
   }
 }
 
-Sums no_sums(const Problem& problem) {
-  const auto channels = static_cast<std::size_t>(problem.x.shape().c);
-  return {std::vector<double>(channels, -1), std::vector<double>(channels, -1)};
+/// Returns what a kernel leaves in the sums that fill(sums) gives it.
+template <class Fill>
+Sums sums_of(const Problem& problem, Fill fill) {
+  const std::int64_t channels = problem.x.shape().c;
+  std::vector<double> sums(static_cast<std::size_t>(2 * channels + 1), -1);
+  fill(sums.data());
+  const auto second = sums.begin() + channels;
+  return {{sums.begin(), second}, {second, second + channels}};
 }
 
 Sums backward_sums(const kernels::Kernels& kernels, const Problem& problem,
                    const kernels::Upstream& upstream) {
-  Sums sums = no_sums(problem);
-  for_ranges(problem, [&](const auto& channels, const auto& run) {
-    kernels.backward_sums({upstream, channels, sums.first.data(), sums.second.data()}, run);
+  return sums_of(problem, [&](double* sums) {
+    for_ranges(problem, [&](const auto& channels, const auto& run) {
+      kernels.backward_sums({upstream, sums}, channels, run);
+    });
   });
-  return sums;
 }
 
 Gradients input_gradient(const kernels::Kernels& kernels, const Problem& problem,
@@ -103,9 +108,9 @@ Gradients input_gradient(const kernels::Kernels& kernels, const Problem& problem
   Gradients out{problem.like_x(), problem.like_x()};
   for_ranges(problem, [&](const auto& channels, const auto& run) {
     kernels.input_gradient(
-        {upstream, channels, problem.mean_dz.data(), problem.grad_slope.data(),
-         out.dx.view().data(), with_residual ? out.dresidual.view().data() : nullptr},
-        run);
+        {upstream, problem.mean_dz.data(), problem.grad_slope.data(), out.dx.view().data(),
+         with_residual ? out.dresidual.view().data() : nullptr},
+        channels, run);
   });
   return out;
 }
@@ -120,17 +125,15 @@ kernels::Upstream from_output(const Problem& problem, const Tensor& y) {
 }  // namespace
 
 Sums forward_sums(const kernels::Kernels& kernels, const Problem& problem) {
-  Sums sums = no_sums(problem);
-  for_ranges(problem, [&](const auto& channels, const auto& run) {
-    kernels.forward_sums({.x = problem.x.view(),
-                          .channels = channels,
-                          .weight = problem.weights(),
-                          .pivot = problem.pivot.data(),
-                          .sum = sums.first.data(),
-                          .sum_sq = sums.second.data()},
-                         run);
+  return sums_of(problem, [&](double* sums) {
+    for_ranges(problem, [&](const auto& channels, const auto& run) {
+      kernels.forward_sums({.x = problem.x.view(),
+                            .weight = problem.weights(),
+                            .pivot = problem.pivot.data(),
+                            .sums = sums},
+                           channels, run);
+    });
   });
-  return sums;
 }
 
 Sums backward_sums(const kernels::Kernels& kernels, const Problem& problem, bool relu,
@@ -143,7 +146,6 @@ Tensor normalize(const kernels::Kernels& kernels, const Problem& problem, bool r
   Tensor y = problem.like_x();
   for_ranges(problem, [&](const auto& channels, const auto& run) {
     kernels.normalize({.x = problem.x.view(),
-                       .channels = channels,
                        .weight = problem.weights(),
                        .mean = problem.mean.data(),
                        .scale = problem.scale.data(),
@@ -151,7 +153,7 @@ Tensor normalize(const kernels::Kernels& kernels, const Problem& problem, bool r
                        .residual = with_residual ? problem.residual.view().data() : nullptr,
                        .negative_slope = relu ? problem.relu_slope : 1.0,
                        .y = y.view().data()},
-                      run);
+                      channels, run);
   });
   return y;
 }

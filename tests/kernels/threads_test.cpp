@@ -34,12 +34,11 @@ std::vector<std::int64_t> in_fixed_point(const Problem& of) {
       }
     }
   };
-  cpu.forward_in_fixed_point(
-      {of.x.view(), of.channels(), of.weights(), of.pivot.data(), nullptr, nullptr}, tallies.to(),
-      {scratch});
+  cpu.forward_in_fixed_point({of.x.view(), of.weights(), of.pivot.data(), nullptr}, of.channels(),
+                             tallies.to(), {scratch});
   take(false);
-  cpu.backward_in_fixed_point({of.upstream(true, false), of.channels(), nullptr, nullptr},
-                              tallies.to(), {scratch});
+  cpu.backward_in_fixed_point({of.upstream(true, false), nullptr}, of.channels(), tallies.to(),
+                              {scratch});
   take(true);
   return integers;
 }

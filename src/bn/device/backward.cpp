@@ -68,8 +68,8 @@ void DevicePlace::sum_over_group(const BackwardArguments& arguments,
                         stream);
     return;
   }
-  kernels::cuda::backward_sums(
-      {.upstream = upstream, .sums = sums, .workspace = working_.partial.get()}, stream);
+  kernels::cuda::backward_sums({.upstream = upstream, .sums = sums}, working_.partial.get(),
+                               stream);
   if (layer_.options.parameter_gradients == GradientScope::local) {
     working_.own_sums.copy(working_.sums.buffer(), working_.own_sums.bytes(), stream);
   }

@@ -60,10 +60,10 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
       stream);
   count(arguments.x, arguments.position_weights, stream);
   take(group, what,
-       kernels::cuda::ForwardTally{.pass = pass,
-                                   .x = arguments.x,
-                                   .weight = arguments.position_weights,
-                                   .pivot = arguments.pivot},
+       kernels::ForwardSums{.x = arguments.x,
+                            .weight = arguments.position_weights,
+                            .pivot = arguments.pivot,
+                            .sums = nullptr},
        channels::SettleForward{.pass = pass,
                                .message = message_.data(),
                                .round = 0,
@@ -81,7 +81,7 @@ void DeviceExact::sum(comm::DeviceSum& group, const comm::Descriptor& what,
                                               upstream.mean, arguments.invstd},
                      stream);
   count(upstream.data, upstream.weight, stream);
-  take(group, what, kernels::cuda::BackwardTally{.pass = pass, .upstream = upstream},
+  take(group, what, kernels::BackwardSums{.upstream = upstream, .sums = nullptr},
        channels::SettleBackward{.pass = pass,
                                 .message = message_.data(),
                                 .round = 0,
@@ -98,11 +98,11 @@ void DeviceExact::count(const ConstTensorView& x, const float* position_weights,
   }
 }
 
-template <class Tally, class Settle>
-void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally,
+template <class Terms, class Settle>
+void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Terms& terms,
                        Settle settle, const double* mean, const std::uint64_t* shared,
                        comm::Stream stream) {
-  const channels::ExactPass& pass = tally.pass;
+  const channels::ExactPass& pass = settle.pass;
   double* message = message_.data();
   const auto all_reduce = [&](std::int64_t words) {
     group.all_reduce(what, message_.first(static_cast<std::size_t>(words), shared), stream);
@@ -110,12 +110,12 @@ void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Tall
   };
   for (; settle.round < Settle::rounds; ++settle.round) {
     if (settle.round > 0) {
-      kernels::cuda::tally_magnitudes(tally, stream);
+      kernels::cuda::tally_magnitudes(terms, of_, stream);
       kernels::cuda::run(channels::PackExponents{pass, code_, message}, stream);
       all_reduce(code_.message_words(of_.channels));
       kernels::cuda::run(channels::FitWindows{pass, code_, message, mean}, stream);
     }
-    kernels::cuda::tally(tally, stream);
+    kernels::cuda::tally(terms, of_, stream);
     kernels::cuda::run(channels::PackSums{pass, message}, stream);
     all_reduce(pass.words());
     kernels::cuda::run(settle, stream);

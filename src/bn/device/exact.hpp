@@ -64,8 +64,8 @@ class DeviceExact {
  private:
   channels::ExactPass pass(const comm::Descriptor& what, bool backward) const;
   void count(const ConstTensorView& x, const float* position_weights, comm::Stream stream);
-  template <class Tally, class Settle>
-  void take(comm::DeviceSum& group, comm::Descriptor what, const Tally& tally, Settle settle,
+  template <class Terms, class Settle>
+  void take(comm::DeviceSum& group, comm::Descriptor what, const Terms& terms, Settle settle,
             const double* mean, const std::uint64_t* shared, comm::Stream stream);
 
   channels::ExponentCode code_;

@@ -94,9 +94,8 @@ void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArgumen
     kernels::cuda::forward_sums({.x = arguments.x,
                                  .weight = data_or_null(arguments.position_weights),
                                  .pivot = state.pivot,
-                                 .sums = sums,
-                                 .workspace = working_.partial.get()},
-                                stream);
+                                 .sums = sums},
+                                working_.partial.get(), stream);
     comm::Access::sum(group_).all_reduce(
         what, working_.sums.first(sums_length(layer_.channels), shared), stream);
     return;

@@ -46,12 +46,9 @@ Coefficients put_coefficients(const DeviceStatistics& of, std::int64_t channels,
 
 void forward_sums(const ConstTensorView& x, const double* pivot, double* sums,
                   PositionWeights position_weights, const OnDevice& on) {
-  kernels::cuda::forward_sums({.x = x,
-                               .weight = data_or_null(position_weights),
-                               .pivot = pivot,
-                               .sums = sums,
-                               .workspace = working_memory(x, on).partial},
-                              on.stream);
+  kernels::cuda::forward_sums(
+      {.x = x, .weight = data_or_null(position_weights), .pivot = pivot, .sums = sums},
+      working_memory(x, on).partial, on.stream);
 }
 
 void normalize(const ForwardArguments& arguments, const DeviceStatistics& statistics,
@@ -74,10 +71,9 @@ void backward_sums(const BackwardArguments& arguments, const DeviceStatistics& s
                    Activation activation, double* sums, const OnDevice& on) {
   const Working working = working_memory(arguments.x, on);
   const Coefficients of_elements = put_coefficients(statistics, arguments.x.shape().c, working, on);
-  kernels::cuda::backward_sums({.upstream = upstream_of(arguments, of_elements, activation),
-                                .sums = sums,
-                                .workspace = working.partial},
-                               on.stream);
+  kernels::cuda::backward_sums(
+      {.upstream = upstream_of(arguments, of_elements, activation), .sums = sums}, working.partial,
+      on.stream);
 }
 
 void input_gradient(const BackwardArguments& arguments, const DeviceStatistics& statistics,

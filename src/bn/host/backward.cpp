@@ -65,11 +65,8 @@ void BackwardPass::sum(const ChannelRange& channels) {
   }
   const std::int64_t all = host_.layer.channels;
   std::vector<double>& sums = working().sums;
-  backward_sums({.upstream = upstream_,
-                 .channels = channels,
-                 .sum_dz = sums.data(),
-                 .sum_dz_x = sums.data() + all},
-                record_.arrays.invstd, host_.layer.options.backend, working().scratch);
+  backward_sums({.upstream = upstream_, .sums = sums.data()}, channels, record_.arrays.invstd,
+                host_.layer.options.backend, working().scratch);
   for (const std::int64_t first : {channels.begin, all + channels.begin}) {
     std::copy_n(sums.begin() + first, channels.size(), working().own_sums.begin() + first);
   }
@@ -93,12 +90,11 @@ void BackwardPass::use(const ChannelRange& channels) {
                                         working().grad_slope.data()},
       channels);
   input_gradient({.upstream = upstream_,
-                  .channels = channels,
                   .mean_dz = working().mean_dz.data(),
                   .grad_slope = working().grad_slope.data(),
                   .dx = arguments_.dx.data(),
                   .dresidual = arguments_.dresidual ? arguments_.dresidual->data() : nullptr},
-                 record_.arrays.invstd, host_.layer.options.backend, working().scratch);
+                 channels, record_.arrays.invstd, host_.layer.options.backend, working().scratch);
 }
 
 void BackwardPass::end() {

@@ -104,21 +104,17 @@ ExactForward::ExactForward(comm::Group& group, const comm::Descriptor& what, Wor
       pass(all_channels(x)), count(x, data_or_null(position_weights)), eps, pivot.data()});
 }
 
-kernels::ForwardSums ExactForward::arguments(const ChannelRange& channels) const {
-  return {.x = x_,
-          .channels = channels,
-          .weight = data_or_null(position_weights_),
-          .pivot = pivot_.data(),
-          .sum = nullptr,
-          .sum_sq = nullptr};
+kernels::ForwardSums ExactForward::terms() const {
+  return {
+      .x = x_, .weight = data_or_null(position_weights_), .pivot = pivot_.data(), .sums = nullptr};
 }
 
 void ExactForward::tally(const ChannelRange& channels) {
-  kernels_.forward_in_fixed_point(arguments(channels), of(), {.scratch = working().scratch});
+  kernels_.forward_in_fixed_point(terms(), channels, of(), {.scratch = working().scratch});
 }
 
 void ExactForward::tally_magnitudes(const ChannelRange& channels) {
-  kernels_.forward_magnitudes(arguments(channels), of(), {.scratch = working().scratch});
+  kernels_.forward_magnitudes(terms(), channels, of(), {.scratch = working().scratch});
 }
 
 void ExactForward::settle_round(const channels::ExactPass& pass, const double* message, int round) {
@@ -144,19 +140,21 @@ template <class Run>
 void ExactBackward::in_parts(const ChannelRange& channels, Run run) {
   in_range_of(upstream_.data.dtype(), backend_, channels, invstd_, upstream_.scale,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-                run(kernels, kernels::BackwardSums{upstream_, part, nullptr, nullptr});
+                run(kernels, kernels::BackwardSums{upstream_, nullptr}, part);
               });
 }
 
 void ExactBackward::tally(const ChannelRange& channels) {
-  in_parts(channels, [&](const kernels::Kernels& kernels, const kernels::BackwardSums& arguments) {
-    kernels.backward_in_fixed_point(arguments, of(), {.scratch = working().scratch});
+  in_parts(channels, [&](const kernels::Kernels& kernels, const kernels::BackwardSums& terms,
+                         const ChannelRange& part) {
+    kernels.backward_in_fixed_point(terms, part, of(), {.scratch = working().scratch});
   });
 }
 
 void ExactBackward::tally_magnitudes(const ChannelRange& channels) {
-  in_parts(channels, [&](const kernels::Kernels& kernels, const kernels::BackwardSums& arguments) {
-    kernels.backward_magnitudes(arguments, of(), {.scratch = working().scratch});
+  in_parts(channels, [&](const kernels::Kernels& kernels, const kernels::BackwardSums& terms,
+                         const ChannelRange& part) {
+    kernels.backward_magnitudes(terms, part, of(), {.scratch = working().scratch});
   });
 }
 

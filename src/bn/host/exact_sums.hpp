@@ -75,7 +75,8 @@ class ExactForward final : public ExactSums {
   void settle_round(const channels::ExactPass& pass, const double* message, int round) override;
   int rounds() const override { return channels::SettleForward::rounds; }
 
-  kernels::ForwardSums arguments(const ChannelRange& channels) const;
+  /// Returns what the kernels sum. The sums themselves are not written.
+  kernels::ForwardSums terms() const;
 
   const kernels::Kernels& kernels_;
   const ConstTensorView& x_;
@@ -98,7 +99,7 @@ class ExactBackward final : public ExactSums {
   void settle_round(const channels::ExactPass& pass, const double* message, int round) override;
   int rounds() const override { return channels::SettleBackward::rounds; }
 
-  /// Calls run(kernels, arguments) for the channels, in parts as in_range_of does.
+  /// Calls run(kernels, terms, part) for the channels, in parts as in_range_of does.
   template <class Run>
   void in_parts(const ChannelRange& channels, Run run);
 

@@ -115,7 +115,6 @@ void normalize_channels(HostLayer& host, const ForwardArguments& arguments,
                         const ChannelRange& channels) {
   const channels::StatisticsArrays& statistics = host.working.statistics;
   normalize({.x = arguments.x,
-             .channels = channels,
              .weight = data_or_null(arguments.position_weights),
              .mean = statistics.mean,
              .scale = statistics.scale,
@@ -123,7 +122,7 @@ void normalize_channels(HostLayer& host, const ForwardArguments& arguments,
              .residual = arguments.residual ? arguments.residual->data() : nullptr,
              .negative_slope = host.layer.options.activation.negative_slope,
              .y = arguments.y.data()},
-            statistics.invstd, host.layer.options.backend, host.working.scratch);
+            channels, statistics.invstd, host.layer.options.backend, host.working.scratch);
 }
 
 void keep_statistics(const HostLayer& host, ForwardRecord::Impl& record) {

@@ -31,14 +31,6 @@ kernels::Run run_for(const ConstTensorView& x, const kernels::Kernels& kernels,
   return {.scratch = scratch, .stream = 2 * bytes_of(x) > kernels.cache_bytes()};
 }
 
-/// Returns the kernel's arguments for a part of their channels.
-template <class Arguments>
-Arguments part_of(const Arguments& arguments, const ChannelRange& part) {
-  Arguments of_part = arguments;
-  of_part.channels = part;
-  return of_part;
-}
-
 }  // namespace
 
 bool leaves_float(double invstd, double scale) {
@@ -69,12 +61,10 @@ void forward_sums(const ConstTensorView& x, const ChannelRange& channels,
                   PositionWeights position_weights, std::span<const double> pivot,
                   std::span<double> sums, Backend backend, kernels::Scratch& scratch) {
   kernels::select(backend).forward_sums({.x = x,
-                                         .channels = channels,
                                          .weight = data_or_null(position_weights),
                                          .pivot = pivot.data(),
-                                         .sum = sums.data(),
-                                         .sum_sq = sums.data() + x.shape().c},
-                                        {.scratch = scratch});
+                                         .sums = sums.data()},
+                                        channels, {.scratch = scratch});
 }
 
 void finalize(const ChannelRange& channels, std::span<const double> sums, const double* pivot,
@@ -97,30 +87,29 @@ void set_affine(const ChannelRange& channels, const channels::Floats& gamma,
       });
 }
 
-void normalize(const kernels::Normalize& arguments, const double* invstd, Backend backend,
-               kernels::Scratch& scratch) {
-  in_range_of(arguments.x.dtype(), backend, arguments.channels, invstd, arguments.scale,
+void normalize(const kernels::Normalize& arguments, const ChannelRange& channels,
+               const double* invstd, Backend backend, kernels::Scratch& scratch) {
+  in_range_of(arguments.x.dtype(), backend, channels, invstd, arguments.scale,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-                kernels.normalize(part_of(arguments, part), run_for(arguments.x, kernels, scratch));
+                kernels.normalize(arguments, part, run_for(arguments.x, kernels, scratch));
               });
 }
 
-void backward_sums(const kernels::BackwardSums& arguments, const double* invstd, Backend backend,
-                   kernels::Scratch& scratch) {
+void backward_sums(const kernels::BackwardSums& arguments, const ChannelRange& channels,
+                   const double* invstd, Backend backend, kernels::Scratch& scratch) {
   const kernels::Upstream& upstream = arguments.upstream;
-  in_range_of(upstream.data.dtype(), backend, arguments.channels, invstd, upstream.scale,
+  in_range_of(upstream.data.dtype(), backend, channels, invstd, upstream.scale,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-                kernels.backward_sums(part_of(arguments, part), {.scratch = scratch});
+                kernels.backward_sums(arguments, part, {.scratch = scratch});
               });
 }
 
-void input_gradient(const kernels::InputGradient& arguments, const double* invstd, Backend backend,
-                    kernels::Scratch& scratch) {
+void input_gradient(const kernels::InputGradient& arguments, const ChannelRange& channels,
+                    const double* invstd, Backend backend, kernels::Scratch& scratch) {
   const kernels::Upstream& upstream = arguments.upstream;
-  in_range_of(upstream.data.dtype(), backend, arguments.channels, invstd, upstream.scale,
+  in_range_of(upstream.data.dtype(), backend, channels, invstd, upstream.scale,
               [&](const kernels::Kernels& kernels, const ChannelRange& part) {
-                kernels.input_gradient(part_of(arguments, part),
-                                       run_for(upstream.data, kernels, scratch));
+                kernels.input_gradient(arguments, part, run_for(upstream.data, kernels, scratch));
               });
 }
 

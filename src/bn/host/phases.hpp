@@ -39,16 +39,15 @@ void finalize(const ChannelRange& channels, std::span<const double> sums, const 
 void set_affine(const ChannelRange& channels, const channels::Floats& gamma,
                 const channels::Floats& beta, const channels::StatisticsArrays& out);
 
-// These run a kernel, for the channels that its arguments name. Channels whose invstd or scale
-// leaves the range of float get the reference kernel, which computes in double, the others that of
-// `backend`.
+// These run a kernel for a range of channels. Channels whose invstd or scale leaves the range of
+// float get the reference kernel, which computes in double, the others that of `backend`.
 
-void normalize(const kernels::Normalize& arguments, const double* invstd, Backend backend,
-               kernels::Scratch& scratch);
-void backward_sums(const kernels::BackwardSums& arguments, const double* invstd, Backend backend,
-                   kernels::Scratch& scratch);
-void input_gradient(const kernels::InputGradient& arguments, const double* invstd, Backend backend,
-                    kernels::Scratch& scratch);
+void normalize(const kernels::Normalize& arguments, const ChannelRange& channels,
+               const double* invstd, Backend backend, kernels::Scratch& scratch);
+void backward_sums(const kernels::BackwardSums& arguments, const ChannelRange& channels,
+                   const double* invstd, Backend backend, kernels::Scratch& scratch);
+void input_gradient(const kernels::InputGradient& arguments, const ChannelRange& channels,
+                    const double* invstd, Backend backend, kernels::Scratch& scratch);
 
 /// Returns whether a backward or normalize with float coefficients would leave float's range.
 bool leaves_float(double invstd, double scale);

@@ -20,14 +20,14 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-void run_backward_in_fixed_point(const BackwardSums& arguments, const channels::ExactChannels& to,
-                                 const Run& run) {
+void run_backward_in_fixed_point(const BackwardSums& arguments, const ChannelRange& range,
+                                 const channels::ExactChannels& to, const Run& run) {
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
-    const Coefficients coefficients = coefficients_for<T>(arguments, &to, run.scratch);
+    const Coefficients coefficients = coefficients_for<T>(arguments, range, &to, run.scratch);
     const auto tally = [&](const auto& terms) {
       tally_channels<FixedPointTally<channels::SumsOf::gradients, std::is_same_v<T, double>>>(
-          upstream.data, arguments.channels, terms, upstream.weight, coefficients, run.scratch, to);
+          upstream.data, range, terms, upstream.weight, coefficients, run.scratch, to);
     };
     if (upstream.weight != nullptr) {
       tally(GradientTerms<T, true>(upstream));
@@ -46,9 +46,9 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_backward_in_fixed_point);
 
-void backward_in_fixed_point(const BackwardSums& arguments, const channels::ExactChannels& to,
-                             const Run& run) {
-  HWY_DYNAMIC_DISPATCH(run_backward_in_fixed_point)(arguments, to, run);
+void backward_in_fixed_point(const BackwardSums& arguments, const ChannelRange& range,
+                             const channels::ExactChannels& to, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_backward_in_fixed_point)(arguments, range, to, run);
 }
 
 }  // namespace syncbn::kernels::cpu

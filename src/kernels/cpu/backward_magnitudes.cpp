@@ -18,14 +18,14 @@ HWY_BEFORE_NAMESPACE();
 namespace syncbn::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-void run_backward_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
-                             const Run& run) {
+void run_backward_magnitudes(const BackwardSums& arguments, const ChannelRange& range,
+                             const channels::ExactChannels& to, const Run& run) {
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
-    const Coefficients coefficients = coefficients_for<T>(arguments, nullptr, run.scratch);
+    const Coefficients coefficients = coefficients_for<T>(arguments, range, nullptr, run.scratch);
     const auto tally = [&](const auto& terms) {
-      tally_channels<MagnitudeTally>(upstream.data, arguments.channels, terms, upstream.weight,
-                                     coefficients, run.scratch, to);
+      tally_channels<MagnitudeTally>(upstream.data, range, terms, upstream.weight, coefficients,
+                                     run.scratch, to);
     };
     if (upstream.weight != nullptr) {
       tally(GradientTerms<T, true>(upstream));
@@ -44,9 +44,9 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_backward_magnitudes);
 
-void backward_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
-                         const Run& run) {
-  HWY_DYNAMIC_DISPATCH(run_backward_magnitudes)(arguments, to, run);
+void backward_magnitudes(const BackwardSums& arguments, const ChannelRange& range,
+                         const channels::ExactChannels& to, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_backward_magnitudes)(arguments, range, to, run);
 }
 
 }  // namespace syncbn::kernels::cpu

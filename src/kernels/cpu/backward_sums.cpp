@@ -79,21 +79,21 @@ struct BackwardTerms {
   static constexpr bool terms_are_finer = !std::is_same_v<Term<T>, Lane<T>>;
 };
 
-void run_backward_sums(const BackwardSums& arguments, const Run& run) {
+void run_backward_sums(const BackwardSums& arguments, const ChannelRange& channels,
+                       const Run& run) {
   run.scratch.reset();
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
-    const Coefficients coefficients =
-        coefficients_of(arguments.channels, run.scratch, [&](std::int64_t c) {
-          BackwardChannel<T> channel;
-          set_upstream(channel, upstream, c);
-          channel.term[mean] = static_cast<Term<T>>(upstream.mean[c]);
-          return channel;
-        });
+    const Coefficients coefficients = coefficients_of(channels, run.scratch, [&](std::int64_t c) {
+      BackwardChannel<T> channel;
+      set_upstream(channel, upstream, c);
+      channel.term[mean] = static_cast<Term<T>>(upstream.mean[c]);
+      return channel;
+    });
     const auto with = [&]<Way kWay, bool kWeighted>() {
-      sum_channels(upstream.data, arguments.channels, BackwardTerms<T, kWay, kWeighted>(upstream),
-                   upstream.weight, coefficients, arguments.sum_dz, arguments.sum_dz_x,
-                   run.scratch);
+      sum_channels(upstream.data, channels, BackwardTerms<T, kWay, kWeighted>(upstream),
+                   upstream.weight, coefficients, arguments.sums,
+                   arguments.sums + upstream.data.shape().c, run.scratch);
     };
     if (upstream.weight != nullptr) {  // rare, so compiled once
       with.template operator()<Way::any, true>();
@@ -112,8 +112,8 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_backward_sums);
 
-void backward_sums(const BackwardSums& arguments, const Run& run) {
-  HWY_DYNAMIC_DISPATCH(run_backward_sums)(arguments, run);
+void backward_sums(const BackwardSums& arguments, const ChannelRange& channels, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_backward_sums)(arguments, channels, run);
 }
 
 }  // namespace syncbn::kernels::cpu

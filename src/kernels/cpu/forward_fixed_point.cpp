@@ -63,10 +63,10 @@ struct DifferenceTerms {
 
 /// Lays out the coefficients of all channels. Without windows (`to` is null) the grids are 0.
 template <class T>
-Coefficients coefficients_for(const ForwardSums& arguments, const channels::ExactChannels* to,
-                              Scratch& scratch) {
+Coefficients coefficients_for(const ForwardSums& arguments, const ChannelRange& range,
+                              const channels::ExactChannels* to, Scratch& scratch) {
   scratch.reset();
-  return coefficients_of(arguments.channels, scratch, [&](std::int64_t c) -> DifferenceChannel<T> {
+  return coefficients_of(range, scratch, [&](std::int64_t c) -> DifferenceChannel<T> {
     return {{narrowed<Lane<T>>(arguments.pivot[c])},
             {to == nullptr ? 0 : channels::grid(to->first_window[c]),
              to == nullptr ? 0 : channels::grid(to->second_window[c]), arguments.pivot[c]}};
@@ -86,22 +86,22 @@ void visit_terms(const ForwardSums& arguments, Body body) {
   });
 }
 
-void run_forward_in_fixed_point(const ForwardSums& arguments, const channels::ExactChannels& to,
-                                const Run& run) {
+void run_forward_in_fixed_point(const ForwardSums& arguments, const ChannelRange& range,
+                                const channels::ExactChannels& to, const Run& run) {
   visit_terms(arguments, [&]<class T, bool kWeighted>(const auto& terms) {
     constexpr channels::SumsOf of =
         kWeighted ? channels::SumsOf::weighted_differences : channels::SumsOf::differences;
     tally_channels<FixedPointTally<of, std::is_same_v<T, double>>>(
-        arguments.x, arguments.channels, terms, arguments.weight,
-        coefficients_for<T>(arguments, &to, run.scratch), run.scratch, to);
+        arguments.x, range, terms, arguments.weight,
+        coefficients_for<T>(arguments, range, &to, run.scratch), run.scratch, to);
   });
 }
 
-void run_forward_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
-                            const Run& run) {
+void run_forward_magnitudes(const ForwardSums& arguments, const ChannelRange& range,
+                            const channels::ExactChannels& to, const Run& run) {
   visit_terms(arguments, [&]<class T, bool kWeighted>(const auto& terms) {
-    tally_channels<MagnitudeTally>(arguments.x, arguments.channels, terms, arguments.weight,
-                                   coefficients_for<T>(arguments, nullptr, run.scratch),
+    tally_channels<MagnitudeTally>(arguments.x, range, terms, arguments.weight,
+                                   coefficients_for<T>(arguments, range, nullptr, run.scratch),
                                    run.scratch, to);
   });
 }
@@ -116,14 +116,14 @@ namespace syncbn::kernels::cpu {
 HWY_EXPORT(run_forward_in_fixed_point);
 HWY_EXPORT(run_forward_magnitudes);
 
-void forward_in_fixed_point(const ForwardSums& arguments, const channels::ExactChannels& to,
-                            const Run& run) {
-  HWY_DYNAMIC_DISPATCH(run_forward_in_fixed_point)(arguments, to, run);
+void forward_in_fixed_point(const ForwardSums& arguments, const ChannelRange& range,
+                            const channels::ExactChannels& to, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_forward_in_fixed_point)(arguments, range, to, run);
 }
 
-void forward_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
-                        const Run& run) {
-  HWY_DYNAMIC_DISPATCH(run_forward_magnitudes)(arguments, to, run);
+void forward_magnitudes(const ForwardSums& arguments, const ChannelRange& range,
+                        const channels::ExactChannels& to, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_forward_magnitudes)(arguments, range, to, run);
 }
 
 }  // namespace syncbn::kernels::cpu

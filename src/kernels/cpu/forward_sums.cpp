@@ -61,17 +61,17 @@ struct ForwardTerms {
   }
 };
 
-void run_forward_sums(const ForwardSums& arguments, const Run& run) {
+void run_forward_sums(const ForwardSums& arguments, const ChannelRange& channels, const Run& run) {
   run.scratch.reset();
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
     const Coefficients coefficients =
-        coefficients_of(arguments.channels, run.scratch, [&](std::int64_t c) -> ForwardChannel<T> {
+        coefficients_of(channels, run.scratch, [&](std::int64_t c) -> ForwardChannel<T> {
           return {{narrowed<Lane<T>>(arguments.pivot[c])}, {narrowed<Term<T>>(arguments.pivot[c])}};
         });
     const Inputs<T, 1> in{{static_cast<const T*>(arguments.x.data())}};
     const auto sum = [&](const auto& terms) {
-      sum_channels(arguments.x, arguments.channels, terms, arguments.weight, coefficients,
-                   arguments.sum, arguments.sum_sq, run.scratch);
+      sum_channels(arguments.x, channels, terms, arguments.weight, coefficients, arguments.sums,
+                   arguments.sums + arguments.x.shape().c, run.scratch);
     };
     if (arguments.weight != nullptr) {
       sum(ForwardTerms<T, true>{in});
@@ -90,8 +90,8 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_forward_sums);
 
-void forward_sums(const ForwardSums& arguments, const Run& run) {
-  HWY_DYNAMIC_DISPATCH(run_forward_sums)(arguments, run);
+void forward_sums(const ForwardSums& arguments, const ChannelRange& channels, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_forward_sums)(arguments, channels, run);
 }
 
 }  // namespace syncbn::kernels::cpu

@@ -27,11 +27,11 @@ using GradientChannel = OneChannel<T, upstream_coefficients, grids + 1, double>;
 
 /// Lays out the coefficients of all channels. Without windows (`to` is null) the grids are 0.
 template <class T>
-Coefficients coefficients_for(const BackwardSums& arguments, const channels::ExactChannels* to,
-                              Scratch& scratch) {
+Coefficients coefficients_for(const BackwardSums& arguments, const ChannelRange& range,
+                              const channels::ExactChannels* to, Scratch& scratch) {
   scratch.reset();
   const Upstream& upstream = arguments.upstream;
-  return coefficients_of(arguments.channels, scratch, [&](std::int64_t c) {
+  return coefficients_of(range, scratch, [&](std::int64_t c) {
     GradientChannel<T> channel;
     set_upstream(channel, upstream, c);
     channel.term[first_grid] = to == nullptr ? 0 : channels::grid(to->first_window[c]);

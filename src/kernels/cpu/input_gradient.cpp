@@ -98,22 +98,22 @@ struct GradientElements {
   }
 };
 
-void run_input_gradient(const InputGradient& arguments, const Run& run) {
+void run_input_gradient(const InputGradient& arguments, const ChannelRange& channels,
+                        const Run& run) {
   run.scratch.reset();
   const Upstream& upstream = arguments.upstream;
   visit_dtype(upstream.data.dtype(), [&]<class T>() {
-    const Coefficients coefficients =
-        coefficients_of(arguments.channels, run.scratch, [&](std::int64_t c) {
-          const Pair<Lane<T>> mean_dz(arguments.mean_dz[c]);
-          GradientChannel<T> channel;
-          set_upstream(channel, upstream, c);
-          channel.lane[mean_dz_hi] = mean_dz.hi;
-          channel.lane[mean_dz_lo] = mean_dz.lo;
-          channel.lane[grad_slope] = narrowed<Lane<T>>(arguments.grad_slope[c]);
-          return channel;
-        });
+    const Coefficients coefficients = coefficients_of(channels, run.scratch, [&](std::int64_t c) {
+      const Pair<Lane<T>> mean_dz(arguments.mean_dz[c]);
+      GradientChannel<T> channel;
+      set_upstream(channel, upstream, c);
+      channel.lane[mean_dz_hi] = mean_dz.hi;
+      channel.lane[mean_dz_lo] = mean_dz.lo;
+      channel.lane[grad_slope] = narrowed<Lane<T>>(arguments.grad_slope[c]);
+      return channel;
+    });
     const auto with = [&]<Way kWay, bool kResidual, bool kWeighted>() {
-      for_each_element(upstream.data, arguments.channels,
+      for_each_element(upstream.data, channels,
                        GradientElements<T, kWay, kResidual, kWeighted>(arguments), upstream.weight,
                        coefficients, run);
     };
@@ -136,8 +136,8 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_input_gradient);
 
-void input_gradient(const InputGradient& arguments, const Run& run) {
-  HWY_DYNAMIC_DISPATCH(run_input_gradient)(arguments, run);
+void input_gradient(const InputGradient& arguments, const ChannelRange& channels, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_input_gradient)(arguments, channels, run);
 }
 
 }  // namespace syncbn::kernels::cpu

@@ -94,17 +94,16 @@ struct NormalizeElements {
   }
 };
 
-void run_normalize(const Normalize& arguments, const Run& run) {
+void run_normalize(const Normalize& arguments, const ChannelRange& channels, const Run& run) {
   run.scratch.reset();
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    const Coefficients coefficients =
-        coefficients_of(arguments.channels, run.scratch, [&](std::int64_t c) {
-          NormalizeChannel<T> channel;
-          set_normalized(channel, arguments.mean[c], arguments.scale[c], arguments.shift[c]);
-          return channel;
-        });
+    const Coefficients coefficients = coefficients_of(channels, run.scratch, [&](std::int64_t c) {
+      NormalizeChannel<T> channel;
+      set_normalized(channel, arguments.mean[c], arguments.scale[c], arguments.shift[c]);
+      return channel;
+    });
     const auto with = [&]<With kWith>() {
-      for_each_element(arguments.x, arguments.channels, NormalizeElements<T, kWith>(arguments),
+      for_each_element(arguments.x, channels, NormalizeElements<T, kWith>(arguments),
                        arguments.weight, coefficients, run);
     };
     if (arguments.weight != nullptr) {
@@ -128,8 +127,8 @@ namespace syncbn::kernels::cpu {
 
 HWY_EXPORT(run_normalize);
 
-void normalize(const Normalize& arguments, const Run& run) {
-  HWY_DYNAMIC_DISPATCH(run_normalize)(arguments, run);
+void normalize(const Normalize& arguments, const ChannelRange& channels, const Run& run) {
+  HWY_DYNAMIC_DISPATCH(run_normalize)(arguments, channels, run);
 }
 
 }  // namespace syncbn::kernels::cpu

@@ -4,8 +4,8 @@
 
 namespace syncbn::kernels::cuda {
 
-void backward_sums(const BackwardSums& arguments, Stream stream) {
-  run_backward_sums(arguments, OnStream{stream});
+void backward_sums(const BackwardSums& arguments, void* workspace, Stream stream) {
+  run_backward_sums(arguments, workspace, OnStream{stream});
 }
 
 }  // namespace syncbn::kernels::cuda

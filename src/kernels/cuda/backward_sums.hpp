@@ -37,12 +37,12 @@ struct BackwardTerms {
 };
 
 template <class Launcher>
-void run_backward_sums(const BackwardSums& arguments, const Launcher& launch) {
+void run_backward_sums(const BackwardSums& arguments, void* workspace, const Launcher& launch) {
   const ConstTensorView& data = arguments.upstream.data;
   visit_dtype(data.dtype(), [&]<class T>() {
     const TypedUpstream<T> upstream(arguments.upstream);
     sum_channels(data, BackwardTerms<T>{upstream}, arguments.upstream.weight, upstream.is_aligned(),
-                 arguments.sums, arguments.workspace, launch);
+                 arguments.sums, workspace, launch);
   });
 }
 

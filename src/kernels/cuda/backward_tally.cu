@@ -4,12 +4,13 @@
 
 namespace syncbn::kernels::cuda {
 
-void tally(const BackwardTally& arguments, Stream stream) {
-  run_tally(arguments, OnStream{stream});
+void tally(const BackwardSums& arguments, const channels::ExactChannels& to, Stream stream) {
+  run_tally(arguments, to, OnStream{stream});
 }
 
-void tally_magnitudes(const BackwardTally& arguments, Stream stream) {
-  run_tally_magnitudes(arguments, OnStream{stream});
+void tally_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
+                      Stream stream) {
+  run_tally_magnitudes(arguments, to, OnStream{stream});
 }
 
 }  // namespace syncbn::kernels::cuda

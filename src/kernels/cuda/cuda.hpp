@@ -38,18 +38,11 @@ using Stream = CUstream_st*;
 /// before and after.
 std::size_t workspace_bytes(const Shape& shape, DType dtype, Layout layout);
 
-/// Takes sums[c] = sum(w (x - pivot[c])), sums[C + c] = sum(w (x - pivot[c])^2), and sums[2C], the
-/// number of elements per channel or the sum of the weights. For other types than f64, terms are of
-/// float and are added in float in runs so short that a term is rounded 11 times at most, counting
-/// its own computation; runs are added in double. Where w = 0, x is not looked at. One read of x.
-struct ForwardSums {
-  ConstTensorView x;
-  const float* weight;  ///< null, or [N, S]
-  const double* pivot;  ///< [C]
-  double* sums;         ///< [2C + 1] written
-  void* workspace;      ///< workspace_bytes
-};
-void forward_sums(const ForwardSums& arguments, Stream stream);
+/// Takes the sums, and sums[2C], the number of elements per channel or the sum of the weights. For
+/// other types than f64, terms are of float and are added in float in runs so short that a term is
+/// rounded 11 times at most, counting its own computation; runs are added in double. Where w = 0, x
+/// is not looked at. `workspace` has workspace_bytes. One read of x.
+void forward_sums(const ForwardSums& arguments, void* workspace, Stream stream);
 
 /// A Running points to running statistics. A batch of no element moves neither them nor the number
 /// of batches; one of a single element moves the mean only.
@@ -95,28 +88,12 @@ void run(const channels::SetAffineOfBatch& step, Stream stream);
 /// Takes running statistics, to normalize with.
 void run(const channels::TakeRunningStatistics& step, Stream stream);
 
-/// Normalizes all channels, as kernels::Normalize says. One read of x (and residual), one write of
-/// y.
-struct Normalize {
-  ConstTensorView x;
-  const float* weight;   ///< null, or [N, S]
-  const double* mean;    ///< [C]
-  const double* scale;   ///< [C]
-  const double* shift;   ///< [C]
-  const void* residual;  ///< null, or of x's shape, type and layout
-  double negative_slope;
-  void* y;  ///< of x's shape, type and layout; may be x or residual
-};
+/// Normalizes. One read of x (and residual), one write of y.
 void normalize(const Normalize& arguments, Stream stream);
 
-/// Takes sums[c] = sum(dz), sums[C + c] = sum(dz * (x - mean[c])), and sums[2C] as in ForwardSums.
-/// Terms are rounded and added as there. One read of x and dy (and y).
-struct BackwardSums {
-  Upstream upstream;
-  double* sums;     ///< [2C + 1] written
-  void* workspace;  ///< workspace_bytes
-};
-void backward_sums(const BackwardSums& arguments, Stream stream);
+/// Takes the sums, and sums[2C], as forward_sums does: terms are rounded and added as there. One
+/// read of x and dy (and y).
+void backward_sums(const BackwardSums& arguments, void* workspace, Stream stream);
 
 /// Computes what input_gradient needs, and the parameters' gradients, from the group's sums.
 struct FinalizeBackward {
@@ -132,15 +109,7 @@ struct FinalizeBackward {
 };
 void finalize_backward(const FinalizeBackward& arguments, Stream stream);
 
-/// Computes dx for all channels, as kernels::InputGradient says. One read of x and dy (and y), one
-/// write of dx (and dresidual).
-struct InputGradient {
-  Upstream upstream;
-  const double* mean_dz;     ///< [C]
-  const double* grad_slope;  ///< [C]
-  void* dx;                  ///< of x's shape, type and layout; may be dy
-  void* dresidual;  ///< null, or of x's shape, type and layout; may be dy (then dx may not)
-};
+/// Computes dx. One read of x and dy (and y), one write of dx (and dresidual).
 void input_gradient(const InputGradient& arguments, Stream stream);
 
 }  // namespace syncbn::kernels::cuda

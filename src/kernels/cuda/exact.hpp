@@ -38,24 +38,17 @@ struct CountWeights {
 };
 void count_weights(const CountWeights& arguments, Stream stream);
 
-/// Tallies the terms of ForwardSums, computed in double. One read of x, or none if no channel is
-/// wanted.
-struct ForwardTally {
-  channels::ExactPass pass;
-  ConstTensorView x;
-  const float* weight;  ///< null, or [N, S]
-  const double* pivot;  ///< [C]
-};
-void tally(const ForwardTally& arguments, Stream stream);
-void tally_magnitudes(const ForwardTally& arguments, Stream stream);
+/// Tallies the terms of ForwardSums, computed in double. The arguments' own sums are not written.
+/// One read of x, or none if no channel is wanted.
+void tally(const ForwardSums& arguments, const channels::ExactChannels& to, Stream stream);
+void tally_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
+                      Stream stream);
 
 /// Tallies the terms of BackwardSums, with x - mean and the product in double, while dz is computed
-/// as there. One read of x and dy (and y), or none if no channel is wanted.
-struct BackwardTally {
-  channels::ExactPass pass;
-  Upstream upstream;
-};
-void tally(const BackwardTally& arguments, Stream stream);
-void tally_magnitudes(const BackwardTally& arguments, Stream stream);
+/// as there. The arguments' own sums are not written. One read of x and dy (and y), or none if no
+/// channel is wanted.
+void tally(const BackwardSums& arguments, const channels::ExactChannels& to, Stream stream);
+void tally_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
+                      Stream stream);
 
 }  // namespace syncbn::kernels::cuda

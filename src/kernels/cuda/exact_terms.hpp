@@ -96,14 +96,14 @@ struct FixedPointTallies {
 
 /// Calls body<T>(terms, aligned).
 template <class Body>
-void visit_terms(const ForwardTally& arguments, Body body) {
+void visit_terms(const ForwardSums& arguments, Body body) {
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
     const auto* x = static_cast<const T*>(arguments.x.data());
     body.template operator()<T>(ExactForwardTerms<T>{x, arguments.pivot}, is_aligned(x));
   });
 }
 template <class Body>
-void visit_terms(const BackwardTally& arguments, Body body) {
+void visit_terms(const BackwardSums& arguments, Body body) {
   visit_dtype(arguments.upstream.data.dtype(), [&]<class T>() {
     const TypedUpstream<T> upstream(arguments.upstream);
     body.template operator()<T>(ExactBackwardTerms<T>{upstream, arguments.upstream.mean},
@@ -112,12 +112,12 @@ void visit_terms(const BackwardTally& arguments, Body body) {
 }
 
 template <class Launcher>
-void run_tally(const ForwardTally& arguments, const Launcher& launch) {
-  const channels::ExactChannels& of = arguments.pass.of;
+void run_tally(const ForwardSums& arguments, const channels::ExactChannels& to,
+               const Launcher& launch) {
   visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
     const auto as = [&]<channels::SumsOf kOf>() {
       tally_channels<FixedPointTallies<T, kOf>::template Of>(arguments.x, terms, arguments.weight,
-                                                             aligned, of, of.tallies, launch,
+                                                             aligned, to, to.tallies, launch,
                                                              "summing channels in fixed point");
     };
     if (arguments.weight != nullptr) {
@@ -129,30 +129,30 @@ void run_tally(const ForwardTally& arguments, const Launcher& launch) {
 }
 
 template <class Launcher>
-void run_tally(const BackwardTally& arguments, const Launcher& launch) {
-  const channels::ExactChannels& of = arguments.pass.of;
+void run_tally(const BackwardSums& arguments, const channels::ExactChannels& to,
+               const Launcher& launch) {
   visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
     tally_channels<FixedPointTallies<T, channels::SumsOf::gradients>::template Of>(
-        arguments.upstream.data, terms, arguments.upstream.weight, aligned, of, of.tallies, launch,
+        arguments.upstream.data, terms, arguments.upstream.weight, aligned, to, to.tallies, launch,
         "summing gradients in fixed point");
   });
 }
 
 template <class Launcher>
-void run_tally_magnitudes(const ForwardTally& arguments, const Launcher& launch) {
-  const channels::ExactChannels& of = arguments.pass.of;
+void run_tally_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
+                          const Launcher& launch) {
   visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
-    tally_channels<MagnitudeTally>(arguments.x, terms, arguments.weight, aligned, of, of.magnitudes,
+    tally_channels<MagnitudeTally>(arguments.x, terms, arguments.weight, aligned, to, to.magnitudes,
                                    launch, "finding the largest differences");
   });
 }
 
 template <class Launcher>
-void run_tally_magnitudes(const BackwardTally& arguments, const Launcher& launch) {
-  const channels::ExactChannels& of = arguments.pass.of;
+void run_tally_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
+                          const Launcher& launch) {
   visit_terms(arguments, [&]<class T>(const auto& terms, bool aligned) {
     tally_channels<MagnitudeTally>(arguments.upstream.data, terms, arguments.upstream.weight,
-                                   aligned, of, of.magnitudes, launch,
+                                   aligned, to, to.magnitudes, launch,
                                    "finding the largest gradients");
   });
 }

@@ -4,8 +4,8 @@
 
 namespace syncbn::kernels::cuda {
 
-void forward_sums(const ForwardSums& arguments, Stream stream) {
-  run_forward_sums(arguments, OnStream{stream});
+void forward_sums(const ForwardSums& arguments, void* workspace, Stream stream) {
+  run_forward_sums(arguments, workspace, OnStream{stream});
 }
 
 }  // namespace syncbn::kernels::cuda

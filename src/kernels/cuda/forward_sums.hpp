@@ -41,11 +41,11 @@ struct ForwardTerms {
 };
 
 template <class Launcher>
-void run_forward_sums(const ForwardSums& arguments, const Launcher& launch) {
+void run_forward_sums(const ForwardSums& arguments, void* workspace, const Launcher& launch) {
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
     const auto* x = static_cast<const T*>(arguments.x.data());
     sum_channels(arguments.x, ForwardTerms<T>{x, arguments.pivot}, arguments.weight, is_aligned(x),
-                 arguments.sums, arguments.workspace, launch);
+                 arguments.sums, workspace, launch);
   });
 }
 

@@ -4,12 +4,13 @@
 
 namespace syncbn::kernels::cuda {
 
-void tally(const ForwardTally& arguments, Stream stream) {
-  run_tally(arguments, OnStream{stream});
+void tally(const ForwardSums& arguments, const channels::ExactChannels& to, Stream stream) {
+  run_tally(arguments, to, OnStream{stream});
 }
 
-void tally_magnitudes(const ForwardTally& arguments, Stream stream) {
-  run_tally_magnitudes(arguments, OnStream{stream});
+void tally_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
+                      Stream stream) {
+  run_tally_magnitudes(arguments, to, OnStream{stream});
 }
 
 }  // namespace syncbn::kernels::cuda

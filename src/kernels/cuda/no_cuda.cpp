@@ -13,7 +13,7 @@ namespace {
 
 }  // namespace
 
-void forward_sums(const ForwardSums&, Stream) {
+void forward_sums(const ForwardSums&, void*, Stream) {
   refuse();
 }
 void finalize(const Finalize&, Stream) {
@@ -31,7 +31,7 @@ void run(const channels::TakeRunningStatistics&, Stream) {
 void normalize(const Normalize&, Stream) {
   refuse();
 }
-void backward_sums(const BackwardSums&, Stream) {
+void backward_sums(const BackwardSums&, void*, Stream) {
   refuse();
 }
 void finalize_backward(const FinalizeBackward&, Stream) {
@@ -68,16 +68,16 @@ void run(const channels::FitWindows&, Stream) {
 void count_weights(const CountWeights&, Stream) {
   refuse();
 }
-void tally(const ForwardTally&, Stream) {
+void tally(const ForwardSums&, const channels::ExactChannels&, Stream) {
   refuse();
 }
-void tally(const BackwardTally&, Stream) {
+void tally(const BackwardSums&, const channels::ExactChannels&, Stream) {
   refuse();
 }
-void tally_magnitudes(const ForwardTally&, Stream) {
+void tally_magnitudes(const ForwardSums&, const channels::ExactChannels&, Stream) {
   refuse();
 }
-void tally_magnitudes(const BackwardTally&, Stream) {
+void tally_magnitudes(const BackwardSums&, const channels::ExactChannels&, Stream) {
   refuse();
 }
 

@@ -21,15 +21,15 @@ void sum_channel(const BackwardSums& arguments, std::int64_t c) {
         sum_dz_x += static_cast<long double>(element.dz) * element.centered;
       },
       [](std::int64_t) {});
-  arguments.sum_dz[c] = static_cast<double>(sum_dz);
-  arguments.sum_dz_x[c] = static_cast<double>(sum_dz_x);
+  arguments.sums[c] = static_cast<double>(sum_dz);
+  arguments.sums[upstream.data.shape().c + c] = static_cast<double>(sum_dz_x);
 }
 
 }  // namespace
 
-void backward_sums(const BackwardSums& arguments, const Run&) {
+void backward_sums(const BackwardSums& arguments, const ChannelRange& channels, const Run&) {
   visit_dtype(arguments.upstream.data.dtype(), [&]<class T>() {
-    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
+    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
       sum_channel<T>(arguments, c);
     }
   });

@@ -48,9 +48,10 @@ bool is_far(double sum, double grid) {
 }
 
 template <class Arguments>
-void sum_in_fixed_point(const Arguments& arguments, const channels::ExactChannels& to) {
+void sum_in_fixed_point(const Arguments& arguments, const ChannelRange& range,
+                        const channels::ExactChannels& to) {
   visit_dtype(tensor(arguments).dtype(), [&]<class T>() {
-    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
+    for (std::int64_t c = range.begin; c < range.end; ++c) {
       const double first_grid = channels::grid(to.first_window[c]);
       const double second_grid = channels::grid(to.second_window[c]);
       channels::FixedPointSum first, second;
@@ -82,9 +83,10 @@ void sum_in_fixed_point(const Arguments& arguments, const channels::ExactChannel
 }
 
 template <class Arguments>
-void find_magnitudes(const Arguments& arguments, const channels::ExactChannels& to) {
+void find_magnitudes(const Arguments& arguments, const ChannelRange& range,
+                     const channels::ExactChannels& to) {
   visit_dtype(tensor(arguments).dtype(), [&]<class T>() {
-    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
+    for (std::int64_t c = range.begin; c < range.end; ++c) {
       channels::Magnitude first{}, second{};
       const auto see = [](channels::Magnitude& of, double term) {
         of.largest = std::max(of.largest, std::fabs(term));
@@ -101,24 +103,24 @@ void find_magnitudes(const Arguments& arguments, const channels::ExactChannels& 
 
 }  // namespace
 
-void forward_in_fixed_point(const ForwardSums& arguments, const channels::ExactChannels& to,
-                            const Run&) {
-  sum_in_fixed_point(arguments, to);
+void forward_in_fixed_point(const ForwardSums& arguments, const ChannelRange& range,
+                            const channels::ExactChannels& to, const Run&) {
+  sum_in_fixed_point(arguments, range, to);
 }
 
-void backward_in_fixed_point(const BackwardSums& arguments, const channels::ExactChannels& to,
-                             const Run&) {
-  sum_in_fixed_point(arguments, to);
+void backward_in_fixed_point(const BackwardSums& arguments, const ChannelRange& range,
+                             const channels::ExactChannels& to, const Run&) {
+  sum_in_fixed_point(arguments, range, to);
 }
 
-void forward_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
-                        const Run&) {
-  find_magnitudes(arguments, to);
+void forward_magnitudes(const ForwardSums& arguments, const ChannelRange& range,
+                        const channels::ExactChannels& to, const Run&) {
+  find_magnitudes(arguments, range, to);
 }
 
-void backward_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
-                         const Run&) {
-  find_magnitudes(arguments, to);
+void backward_magnitudes(const BackwardSums& arguments, const ChannelRange& range,
+                         const channels::ExactChannels& to, const Run&) {
+  find_magnitudes(arguments, range, to);
 }
 
 }  // namespace syncbn::kernels::reference

@@ -20,15 +20,15 @@ void sum_channel(const ForwardSums& arguments, std::int64_t c) {
         sum_sq += w * d * d;
       },
       [](std::int64_t) {});
-  arguments.sum[c] = static_cast<double>(sum);
-  arguments.sum_sq[c] = static_cast<double>(sum_sq);
+  arguments.sums[c] = static_cast<double>(sum);
+  arguments.sums[arguments.x.shape().c + c] = static_cast<double>(sum_sq);
 }
 
 }  // namespace
 
-void forward_sums(const ForwardSums& arguments, const Run&) {
+void forward_sums(const ForwardSums& arguments, const ChannelRange& channels, const Run&) {
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
+    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
       sum_channel<T>(arguments, c);
     }
   });

@@ -29,9 +29,9 @@ void channel_gradient(const InputGradient& arguments, std::int64_t c) {
 
 }  // namespace
 
-void input_gradient(const InputGradient& arguments, const Run&) {
+void input_gradient(const InputGradient& arguments, const ChannelRange& channels, const Run&) {
   visit_dtype(arguments.upstream.data.dtype(), [&]<class T>() {
-    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
+    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
       channel_gradient<T>(arguments, c);
     }
   });

@@ -24,9 +24,9 @@ void normalize_channel(const Normalize& arguments, std::int64_t c) {
 
 }  // namespace
 
-void normalize(const Normalize& arguments, const Run&) {
+void normalize(const Normalize& arguments, const ChannelRange& channels, const Run&) {
   visit_dtype(arguments.x.dtype(), [&]<class T>() {
-    for (std::int64_t c = arguments.channels.begin; c < arguments.channels.end; ++c) {
+    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
       normalize_channel<T>(arguments, c);
     }
   });

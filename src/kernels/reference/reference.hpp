@@ -8,17 +8,17 @@
 
 namespace syncbn::kernels::reference {
 
-void forward_sums(const ForwardSums& arguments, const Run& run);
-void normalize(const Normalize& arguments, const Run& run);
-void backward_sums(const BackwardSums& arguments, const Run& run);
-void input_gradient(const InputGradient& arguments, const Run& run);
-void forward_in_fixed_point(const ForwardSums& arguments, const channels::ExactChannels& to,
-                            const Run& run);
-void backward_in_fixed_point(const BackwardSums& arguments, const channels::ExactChannels& to,
-                             const Run& run);
-void forward_magnitudes(const ForwardSums& arguments, const channels::ExactChannels& to,
-                        const Run& run);
-void backward_magnitudes(const BackwardSums& arguments, const channels::ExactChannels& to,
-                         const Run& run);
+void forward_sums(const ForwardSums& arguments, const ChannelRange& channels, const Run& run);
+void normalize(const Normalize& arguments, const ChannelRange& channels, const Run& run);
+void backward_sums(const BackwardSums& arguments, const ChannelRange& channels, const Run& run);
+void input_gradient(const InputGradient& arguments, const ChannelRange& channels, const Run& run);
+void forward_in_fixed_point(const ForwardSums& arguments, const ChannelRange& channels,
+                            const channels::ExactChannels& to, const Run& run);
+void backward_in_fixed_point(const BackwardSums& arguments, const ChannelRange& channels,
+                             const channels::ExactChannels& to, const Run& run);
+void forward_magnitudes(const ForwardSums& arguments, const ChannelRange& channels,
+                        const channels::ExactChannels& to, const Run& run);
+void backward_magnitudes(const BackwardSums& arguments, const ChannelRange& channels,
+                         const channels::ExactChannels& to, const Run& run);
 
 }  // namespace syncbn::kernels::reference
