@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "comm/group/descriptor.hpp"
 
@@ -66,30 +64,6 @@ class Transport {
   /// Collective. Returns the transport of the ranks with the same color as this one, in the order
   /// of their ranks here. `colors` holds every rank's color.
   virtual std::unique_ptr<Transport> split(std::span<const int> colors) = 0;
-};
-
-/// Keeps what was started and is not finished, in places that are used again.
-template <class T>
-class InFlight {
- public:
-  /// Takes a free place and returns its number. Its contents are those of its last use.
-  std::size_t take() {
-    const auto free = std::ranges::find(busy_, false);
-    const auto place = static_cast<std::size_t>(free - busy_.begin());
-    if (free == busy_.end()) {
-      things_.push_back(std::make_unique<T>());
-      busy_.push_back(false);
-    }
-    busy_[place] = true;
-    return place;
-  }
-  T& operator[](std::size_t place) { return *things_[place]; }
-  void release(std::size_t place) { busy_[place] = false; }
-  bool any() const { return std::ranges::count(busy_, true) > 0; }
-
- private:
-  std::vector<std::unique_ptr<T>> things_;
-  std::vector<bool> busy_;
 };
 
 }  // namespace syncbn::comm

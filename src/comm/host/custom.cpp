@@ -6,6 +6,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/group/group.hpp"
+#include "comm/host/in_flight.hpp"
 #include "comm/host/plain_sum.hpp"
 
 namespace syncbn {

@@ -10,6 +10,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/group/fingerprint.hpp"
+#include "comm/host/in_flight.hpp"
 
 namespace syncbn::comm {
 namespace {

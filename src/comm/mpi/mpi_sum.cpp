@@ -38,6 +38,7 @@
 #include "comm/group/deadlines.hpp"
 #include "comm/group/descriptor.hpp"
 #include "comm/group/fingerprint.hpp"
+#include "comm/host/in_flight.hpp"
 #include "comm/host/plain_sum.hpp"
 #include "comm/mpi/handles.hpp"
 #include "comm/mpi/meeting.hpp"
