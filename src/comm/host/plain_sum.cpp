@@ -28,7 +28,7 @@ class WithFingerprints final : public Transport {
             .fingerprint;
     if (!known_.contains(plan)) {
       FingerprintWords words = to_words(message.fingerprint);
-      sum_->finish(sum_->start(message, words), words);
+      sum_->finish(sum_->start(message, words));
       require_agreement(message, words);
       if (known_.size() == most_known) {
         known_.clear();  // all ranks do so at the same message
@@ -50,7 +50,7 @@ class WithFingerprints final : public Transport {
 
   void finish(Ticket ticket) override {
     Sent& sent = in_flight_[ticket];
-    sum_->finish(sent.started, sent.values);
+    sum_->finish(sent.started);
     require_agreement(sent.message, std::span(sent.values).last<fingerprint_words>());
     std::copy_n(sent.values.begin(), sent.data.size(), sent.data.begin());
     in_flight_.release(ticket);
@@ -73,7 +73,7 @@ class WithFingerprints final : public Transport {
     pack(message.what, message.sequence,
          std::span(packed).subspan(static_cast<std::size_t>(rank()) * descriptor_words,
                                    descriptor_words));
-    sum_->finish(sum_->start(message, packed), packed);
+    sum_->finish(sum_->start(message, packed));
     throw CommError(describe_disagreement(packed));
   }
 

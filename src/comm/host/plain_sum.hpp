@@ -21,17 +21,18 @@ class PlainSum {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// Collective. Begins to sum the ranks' values, which are copied, and returns a number by which
-  /// to finish it. All ranks start their sums in the same order, with equal lengths.
-  virtual std::size_t start(const Message& message, std::span<const double> values) = 0;
+  /// Collective. Begins to sum the ranks' values in place, and returns a number by which to finish
+  /// it. The values must stay where they are, untouched, until then. All ranks start their sums in
+  /// the same order, with equal lengths.
+  virtual std::size_t start(const Message& message, std::span<double> values) = 0;
 
   /// Returns whether `finish` would find the sum without waiting.
   virtual bool arrived(std::size_t started) = 0;
 
-  /// Waits for the sum and writes it to `sum`, the same bits on every rank. Each is finished once,
-  /// in any order. Throws CommError if a rank does not come by the deadline, and whenever the sum
-  /// may be wrong.
-  virtual void finish(std::size_t started, std::span<double> sum) = 0;
+  /// Waits until the values hold the sum, the same bits on every rank. Each is finished once, in
+  /// any order. Throws CommError if a rank does not come by the deadline, and whenever the sum may
+  /// be wrong; nobody touches the values after that.
+  virtual void finish(std::size_t started) = 0;
 
   // These do what Transport's functions of the same names promise.
   virtual void give_up(std::string_view why) noexcept = 0;

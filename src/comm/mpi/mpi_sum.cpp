@@ -26,6 +26,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -73,7 +74,7 @@ class MpiSum final : public PlainSum {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  std::size_t start(const Message& message, std::span<const double> values) override {
+  std::size_t start(const Message& message, std::span<double> values) override {
     if (values.size() > INT_MAX) {
       throw InvalidArgument(std::to_string(values.size()) +
                             " values in one message (MPI counts to 2^31 - 1). Send it in pieces.");
@@ -83,6 +84,7 @@ class MpiSum final : public PlainSum {
     const std::size_t place = in_flight_.take();
     Sent& sent = in_flight_[place];
     sent.message = message;
+    sent.values = values;
     sent.staging.assign(values.begin(), values.end());
     check(MPI_Iallreduce(MPI_IN_PLACE, sent.staging.data(), static_cast<int>(values.size()),
                          MPI_DOUBLE, MPI_SUM, comm.get(), &sent.request),
@@ -99,10 +101,10 @@ class MpiSum final : public PlainSum {
     }
   }
 
-  void finish(std::size_t started, std::span<double> sum) override {
+  void finish(std::size_t started) override {
     Sent& sent = in_flight_[started];
     wait(sent.request, sent.message);
-    std::ranges::copy(sent.staging, sum.begin());
+    std::ranges::copy(sent.staging, sent.values.begin());
     in_flight_.release(started);
   }
 
@@ -129,6 +131,7 @@ class MpiSum final : public PlainSum {
  private:
   struct Sent {
     Message message;
+    std::span<double> values;
     std::vector<double> staging;
     MPI_Request request = MPI_REQUEST_NULL;
   };
