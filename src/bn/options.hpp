@@ -21,10 +21,11 @@ struct Identity {
 /// Returns a number that no other layer of this process has been given.
 std::uint64_t new_layer_number();
 
-/// Identifies a new layer over `group` (a comm::Group or comm::DeviceSum), which counts its layers.
+/// Identifies a new layer over `group` (a comm::Group or comm::DeviceSum), which counts them by
+/// name.
 template <class Group>
 Identity identify(const std::string& name, Group& group) {
-  const std::int64_t before = group.count_layer(name);
+  const std::int64_t before = group.count_subject(name);
   if (name.empty()) {
     const std::string counted = "batch_norm." + std::to_string(before);
     return {counted, counted, new_layer_number()};

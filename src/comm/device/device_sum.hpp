@@ -7,7 +7,7 @@
 
 #include "comm/device/device_message.hpp"
 #include "comm/group/descriptor.hpp"
-#include "comm/group/layer_names.hpp"
+#include "comm/group/subject_counts.hpp"
 #include "cuda/device.hpp"
 
 struct CUstream_st;
@@ -29,8 +29,8 @@ class DeviceSum {
   /// Returns the number of the device that it belongs to.
   int device() const { return device_; }
 
-  /// Returns how many layers of this name were counted before: see LayerNames.
-  std::int64_t count_layer(std::string_view name) { return layers_.count(name); }
+  /// Returns how many subjects of this name were counted before: see SubjectCounts.
+  std::int64_t count_subject(std::string_view name) { return subjects_.count(name); }
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
@@ -56,7 +56,7 @@ class DeviceSum {
 
  private:
   int device_ = syncbn::cuda::current_device();
-  LayerNames layers_;
+  SubjectCounts subjects_;
 };
 
 }  // namespace syncbn::comm

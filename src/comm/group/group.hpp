@@ -15,7 +15,7 @@
 
 #include "comm/group/descriptor.hpp"
 #include "comm/group/flight_record.hpp"
-#include "comm/group/layer_names.hpp"
+#include "comm/group/subject_counts.hpp"
 #include "comm/group/ticks.hpp"
 #include "comm/group/transport.hpp"
 
@@ -38,8 +38,8 @@ class Group {
   int size() const { return transport_->size(); }
   Counters counters() const;
 
-  /// Returns how many layers of this name were counted before: see LayerNames.
-  std::int64_t count_layer(std::string_view name) { return layers_.count(name); }
+  /// Returns how many subjects of this name were counted before: see SubjectCounts.
+  std::int64_t count_subject(std::string_view name) { return subjects_.count(name); }
 
   /// Collective. Begins to sum `data` over the ranks in place. The data are not to be touched until
   /// the sum is finished. Several sums may be under way; all ranks start them in the same order.
@@ -91,7 +91,7 @@ class Group {
   FlightRecord* record_ = nullptr;            ///< either of them; null in a group of one
   std::int64_t sequence_ = 0;
   std::vector<PendingSum> under_way_;
-  LayerNames layers_;
+  SubjectCounts subjects_;
   Ticks time_ = 0;     ///< spent in all exchanges
   Ticks fastest_ = 0;  ///< least time of an exchange; 0 before the first
   bool failed_ = false;
