@@ -25,9 +25,9 @@ namespace {
 constexpr std::int64_t most_integer = std::numeric_limits<std::int64_t>::max();
 
 struct Exchange {
-  std::string what;   ///< "forward of 'bn1' (C=64, f32, 130 values)"
-  std::string state;  ///< options, and numbers for the running statistics and parameters
-  double started;     ///< [s since 1970]
+  std::string what;               ///< "forward of 'bn1' (C=64, f32, 130 values)"
+  std::string state;              ///< options, and the facts: "eps 1e-05, of forward: 12"
+  double started;                 ///< [s since 1970]
   std::optional<double> seconds;  ///< none: not finished
 };
 
@@ -75,21 +75,28 @@ double number(const nlohmann::json& value, double most) {
   return result;
 }
 
+/// Returns ", NAME: NUMBER" for each fact; fingerprints are shortened.
+std::string facts_of(const nlohmann::json& facts) {
+  constexpr std::uint64_t shown = 100000;
+  std::string text;
+  for (const auto& [name, value] : facts.items()) {
+    text += fmt::format(", {}: {}", name, unsigned_integer(value) % shown);
+  }
+  return text;
+}
+
 Exchange exchange_of(const nlohmann::json& entry) {
   constexpr double year_10000 = 253402300800;  // [s since 1970]
   constexpr double century = 3155760000;       // [s]
-  const std::string layer = entry.at("layer");
-  const std::string pass = entry.at("pass");
+  const std::string subject = entry.at("subject");
+  const std::string operation = entry.at("operation");
   const std::int64_t values = integer(entry.at("values"), 0, most_integer);
   const nlohmann::json& seconds = entry.at("seconds");
-  return {layer.empty() ? fmt::format("{} of {} values", pass, values)
-                        : fmt::format("{} of '{}' (C={}, {}, {} values)", pass, layer,
-                                      integer(entry.at("channels"), 0, most_integer),
-                                      entry.at("dtype").get<std::string>(), values),
-          fmt::format("{}, running statistics no. {}, gamma and beta no. {}",
-                      entry.at("options").get<std::string>(),
-                      unsigned_integer(entry.at("shared")) % 100000,
-                      unsigned_integer(entry.value("parameters", nlohmann::json(0U))) % 100000),
+  return {subject.empty() ? fmt::format("{} of {} values", operation, values)
+                          : fmt::format("{} of '{}' (C={}, {}, {} values)", operation, subject,
+                                        integer(entry.at("count"), 0, most_integer),
+                                        entry.at("dtype").get<std::string>(), values),
+          entry.at("options").get<std::string>() + facts_of(entry.at("facts")),
           number(entry.at("started"), year_10000),
           seconds.is_null() ? std::nullopt : std::optional<double>(number(seconds, century))};
 }

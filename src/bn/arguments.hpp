@@ -5,8 +5,8 @@
 
 #include "syncbn/batch_norm.hpp"
 
+#include "bn/operations.hpp"
 #include "channels/finalize.hpp"
-#include "comm/group/descriptor.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
@@ -20,9 +20,7 @@ struct ForwardArguments {
   CudaStream stream = nullptr;
   bool in_place = false;
 
-  comm::Given given() const {
-    return in_place ? comm::Given::in_place : residual ? comm::Given::residual : comm::Given::x;
-  }
+  Given given() const { return in_place ? Given::in_place : residual ? Given::residual : Given::x; }
 };
 
 /// These are the arguments of a backward.

@@ -8,8 +8,8 @@
 
 #include "syncbn/batch_norm.hpp"
 
+#include "bn/operations.hpp"
 #include "channels/finalize.hpp"
-#include "comm/group/descriptor.hpp"
 
 namespace syncbn {
 
@@ -32,11 +32,14 @@ struct ForwardNote {
   std::uint64_t layer_number = 0;  ///< that layer's number, unique in this process
   std::int64_t forward = 0;        ///< number of that forward, from 1; 0: none yet; -1: an infer
 
-  comm::Given given() const {
-    return frozen         ? comm::Given::frozen
-           : in_place     ? comm::Given::in_place
-           : had_residual ? comm::Given::residual
-                          : comm::Given::x;
+  /// Returns the forward's number for the ranks to compare, 0 for an infer.
+  std::int64_t counted_forward() const { return frozen ? 0 : forward; }
+
+  Given given() const {
+    return frozen         ? Given::frozen
+           : in_place     ? Given::in_place
+           : had_residual ? Given::residual
+                          : Given::x;
   }
 };
 

@@ -26,8 +26,8 @@ std::string record(const std::string& size, const std::string& exchanges = "") {
 }
 
 std::string exchange(const std::string& started, const std::string& values = "130") {
-  return R"({"sequence": 1, "pass": "forward", "layer": "bn1", "channels": 64, "dtype": "f32",)"
-         R"( "options": "", "shared": 0, "values": )" +
+  return R"({"sequence": 1, "operation": "forward", "subject": "bn1", "count": 64, "dtype": "f32",)"
+         R"( "options": "", "facts": {}, "values": )" +
          values + R"(, "started": )" + started + R"(, "seconds": null})";
 }
 

@@ -188,8 +188,8 @@ TEST(Ranks, AStuckRankEndsTheRunAfterTheTimeout) {
 TEST(Ranks, RanksThatDisagreeShowInTheirFlightRecords) {
   const ScratchDirectory scratch;
   const std::string entry =
-      R"({"sequence": 1, "pass": "forward", "layer": "%s", "channels": 64,)"
-      R"( "dtype": "f32", "options": "", "shared": 0, "values": 130, "started": 200000.5,)"
+      R"({"sequence": 1, "operation": "forward", "subject": "%s", "count": 64,)"
+      R"( "dtype": "f32", "options": "", "facts": {}, "values": 130, "started": 200000.5,)"
       R"( "seconds": %s})";
   const auto write = [&](int rank, const char* layer, const char* seconds,
                          const std::string& group = "\"a1\"") {

@@ -17,6 +17,7 @@
 
 #include "syncbn/mpi.hpp"
 
+#include "bn/operations.hpp"
 #include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 
@@ -63,11 +64,12 @@ void run(int rounds) {
   for (const std::int64_t channels : {16, 64, 128, 256, 512, 1024, 2048, 4096}) {
     std::vector<double> data(static_cast<std::size_t>(2 * channels + 2), 0.0);
     const auto exchange = [&](const Communicator& group) {
-      Access::group(group).exchange({.operation = syncbn::comm::Operation::forward,
-                                     .layer = "layer1.0.bn1",
-                                     .channels = channels,
-                                     .dtype = syncbn::DType::f32},
-                                    data);
+      Access::group(group).exchange(
+          {.operation = &syncbn::bn::forward_operation(syncbn::bn::Given::x),
+           .subject = "layer1.0.bn1",
+           .count = channels,
+           .dtype = syncbn::DType::f32},
+          data);
     };
     const std::array<std::function<void()>, 3> calls{
         [&] { exchange(groups[0]); }, [&] { exchange(groups[1]); },

@@ -15,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include "bn/host/in_blocks.hpp"
+#include "bn/operations.hpp"
 #include "comm/group/access.hpp"
 
 namespace syncbn::bn {
@@ -28,7 +29,7 @@ constexpr double ranks = 2;
 using Progress = std::atomic<std::int64_t>;
 
 const comm::Descriptor forward_of_bn1{
-    .operation = comm::Operation::forward, .layer = "bn1", .channels = blocks};
+    .operation = &forward_operation(Given::x), .subject = "bn1", .count = blocks};
 
 /// Block k's sums of rank r are 100 k + r and 0.
 class RecordedPass : public Pass {
@@ -51,8 +52,7 @@ class RecordedPass : public Pass {
   void settle(const ChannelRange& channels) override {
     std::vector<double> again = {static_cast<double>(channels.begin)};
     group().exchange(
-        {.operation = comm::Operation::second_sums, .layer = "bn1", .channels = channels.begin},
-        again);
+        {.operation = &second_sums_operation(), .subject = "bn1", .count = channels.begin}, again);
     EXPECT_EQ(again[0], ranks * static_cast<double>(channels.begin));
     unsettled_.erase(channels.begin);
   }

@@ -185,7 +185,7 @@ TEST(Communicator, TellsWithoutWaitingWhetherASumHasArrived) {
       std::vector<double> one = {1};
       beside.all_reduce(one);
     };
-    const comm::Descriptor what{.layer = "bn1", .channels = 1};
+    const comm::Descriptor what{.subject = "apples", .count = 1};
     const bool last = whole.rank() == whole.size() - 1;
     std::vector<double> first = {1}, second = {2}, before = {0};
     group.exchange(what, before);  // that of a new length may wait in `start`

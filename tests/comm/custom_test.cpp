@@ -86,7 +86,7 @@ TEST(CustomCommunicator, NumbersOfSamplesThatAreNoneAreRefused) {
   }
 }
 
-TEST(CustomCommunicator, RemembersALimitedNumberOfLayers) {
+TEST(CustomCommunicator, RemembersALimitedNumberOfSubjects) {
   int calls = 0;
   const Communicator group = Communicator::custom(0, 2, [&](std::span<double> data) {
     ++calls;
@@ -95,18 +95,18 @@ TEST(CustomCommunicator, RemembersALimitedNumberOfLayers) {
     }
   });
   std::vector<double> data = {0};
-  const auto calls_for = [&](const std::string& layer) {
+  const auto calls_for = [&](const std::string& subject) {
     const int before = calls;
-    comm::Access::group(group).exchange(
-        {.operation = comm::Operation::forward, .layer = layer, .channels = 1}, data);
+    comm::Access::group(group).exchange({.subject = subject, .count = 1}, data);
     return calls - before;
   };
-  EXPECT_EQ(calls_for("bn"), 2) << "the first message of a layer is preceded by a fingerprint";
-  EXPECT_EQ(calls_for("bn"), 1);
+  EXPECT_EQ(calls_for("apples"), 2)
+      << "the first message of a subject is preceded by a fingerprint";
+  EXPECT_EQ(calls_for("apples"), 1);
   for (int i = 0; i < 10'000; ++i) {
     calls_for("another " + std::to_string(i));
   }
-  EXPECT_EQ(calls_for("bn"), 2) << "as for a layer that was forgotten";
+  EXPECT_EQ(calls_for("apples"), 2) << "as for a subject that was forgotten";
 }
 
 TEST(CustomCommunicator, AnExceptionBecomesACommErrorAndTheGroupUnusable) {

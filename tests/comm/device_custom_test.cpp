@@ -29,6 +29,7 @@
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "comm/deliveries.hpp"
 #include "comm/device/device_message.hpp"
 #include "comm/device/device_sum.hpp"
 #include "comm/group/access.hpp"
@@ -42,14 +43,13 @@ namespace {
 using namespace std::chrono_literals;
 using comm::Descriptor;
 using comm::DeviceMessage;
-using comm::Operation;
+using test::apples;
+using test::pears;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr int size = 3;
-constexpr Descriptor bn1{Operation::forward, "bn1", 4, DType::f32};
-constexpr Descriptor bn2{Operation::forward, "bn2", 4, DType::f32};
 
 /// Values in the memory of the emulated device, where the test reads and writes them as its own.
 class DeviceValues {
@@ -189,8 +189,8 @@ TEST(CustomDeviceCommunicator, SumsInTheCallersMemory) {
 
 TEST(CustomDeviceCommunicator, SumsALayersMessageInOneCall) {
   on_framework([](Rank& rank) {
-    EXPECT_EQ(rank.sum(bn1, 9), std::vector<double>(9, size));
-    EXPECT_EQ(rank.sum(bn1, 9), std::vector<double>(9, size));
+    EXPECT_EQ(rank.sum(apples, 9), std::vector<double>(9, size));
+    EXPECT_EQ(rank.sum(apples, 9), std::vector<double>(9, size));
     EXPECT_EQ(rank.counts, std::vector<std::size_t>(2, 9 + comm::fingerprint_words));
     EXPECT_EQ(test::failure_of<CommError>([&] { rank.group->poll(); }), "");
   });
@@ -216,23 +216,23 @@ TEST(CustomDeviceCommunicator, SumsOnStreamsThatWaitForEachOther) {
 TEST(CustomDeviceCommunicator, RefusesAnotherLayerAtItsFirstUse) {
   on_framework([](Rank& rank) {
     const bool differs = rank.host.rank() == 1;
-    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(differs ? bn2 : bn1, 9); }),
-                AllOf(HasSubstr("'bn1'"), HasSubstr("rank 1: exchange #1, forward of 'bn2'"),
-                      HasSubstr("same layers")));
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(differs ? pears : apples, 9); }),
+                AllOf(HasSubstr("'apples'"), HasSubstr("rank 1: exchange #1, delivery of 'pears'"),
+                      HasSubstr("deliver the same goods")));
     EXPECT_THAT(rank.counts, IsEmpty()) << "nothing is put on the stream";
   });
 }
 
 TEST(CustomDeviceCommunicator, PoisonsAnotherLayerLaterAndTellsWhoAndWhat) {
   on_framework([](Rank& rank) {
-    rank.sum(bn1, 9);
-    rank.sum(bn2, 9);
+    rank.sum(apples, 9);
+    rank.sum(pears, 9);
     const bool differs = rank.host.rank() == 2;
-    EXPECT_TRUE(std::isnan(rank.sum(differs ? bn2 : bn1, 9)[8]));
+    EXPECT_TRUE(std::isnan(rank.sum(differs ? pears : apples, 9)[8]));
     EXPECT_THAT(test::failure_of<CommError>([&] { rank.group->poll(); }),
-                AllOf(HasSubstr("exchange #3"), HasSubstr("rank 2:"), HasSubstr("'bn1'"),
-                      HasSubstr("'bn2'")));
-    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(bn1, 9); }),
+                AllOf(HasSubstr("exchange #3"), HasSubstr("rank 2:"), HasSubstr("'apples'"),
+                      HasSubstr("'pears'")));
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(apples, 9); }),
                 HasSubstr("an earlier sum failed"));
   });
 }
@@ -240,9 +240,9 @@ TEST(CustomDeviceCommunicator, PoisonsAnotherLayerLaterAndTellsWhoAndWhat) {
 TEST(CustomDeviceCommunicator, PoisonsOtherStateThatIsOnTheDevice) {
   on_framework([](Rank& rank) {
     const std::uint64_t state = rank.host.rank() == 0 ? 5 : 6;
-    EXPECT_TRUE(std::isnan(rank.sum(bn1, 9, &state)[0]));
+    EXPECT_TRUE(std::isnan(rank.sum(apples, 9, &state)[0]));
     EXPECT_THAT(test::failure_of<CommError>([&] { rank.group->poll(); }),
-                HasSubstr("running mean"));
+                HasSubstr("Count the stock"));
   });
 }
 
@@ -250,18 +250,18 @@ TEST(CustomDeviceCommunicator, MissesARankAtTheDeadlineAndAborts) {
   std::latch others(size - 1);
   on_framework(
       [&others](Rank& rank) {
-        rank.sum(bn1, 9);
+        rank.sum(apples, 9);
         if (rank.host.rank() == 1) {
           others.wait();
           return;
         }
         std::vector<double> lost;
         const std::string message = test::failure_of<CommError>([&] {
-          lost = rank.sum(bn1, 9);  // the stream goes on at the deadline
+          lost = rank.sum(apples, 9);  // the stream goes on at the deadline
           rank.group->synchronize(&rank.stream);
         });
         EXPECT_TRUE(std::isnan(lost.at(0)));
-        EXPECT_THAT(message, AllOf(HasSubstr("forward of 'bn1'"), HasSubstr("within 3 s"),
+        EXPECT_THAT(message, AllOf(HasSubstr("delivery of 'apples'"), HasSubstr("within 3 s"),
                                    HasSubstr("rank 1 did not come")));
         EXPECT_EQ(rank.aborts, 1);
         EXPECT_THAT(test::failure_of<CommError>([&] { rank.group->poll(); }),
@@ -275,14 +275,14 @@ TEST(CustomDeviceCommunicator, MissesARankAlthoughNothingCanEndTheSum) {
   std::latch others(size - 1);
   on_framework(
       [&others](Rank& rank) {
-        rank.sum(bn1, 9);
+        rank.sum(apples, 9);
         if (rank.host.rank() == 1) {
           others.wait();
           return;
         }
         DeviceCommunicator& group = *rank.group;
         const DeviceMessage message(9);
-        comm::Access::sum(group).all_reduce(bn1, message.first(9), &rank.stream);
+        comm::Access::sum(group).all_reduce(apples, message.first(9), &rank.stream);
         EXPECT_THAT(test::failure_of<CommError>([&] { group.synchronize(&rank.stream); }),
                     AllOf(HasSubstr("within 3 s"), HasSubstr("rank 1 did not come")));
         EXPECT_EQ(rank.aborts, 0);
@@ -296,12 +296,12 @@ TEST(CustomDeviceCommunicator, MissesARankAlthoughNothingCanEndTheSum) {
 
 TEST(CustomDeviceCommunicator, TellsWhatTheCallbackThrew) {
   on_framework([](Rank& rank) {
-    rank.sum(bn1, 9);
+    rank.sum(apples, 9);
     rank.throws = true;
-    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(bn1, 9); }),
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(apples, 9); }),
                 HasSubstr("the framework is down"));
     EXPECT_EQ(rank.aborts, 1);
-    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(bn1, 9); }), HasSubstr("unusable"));
+    EXPECT_THAT(test::failure_of<CommError>([&] { rank.sum(apples, 9); }), HasSubstr("unusable"));
   });
 }
 

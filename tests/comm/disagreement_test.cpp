@@ -9,6 +9,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/deliveries.hpp"
 #include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "support/failure.hpp"
@@ -18,12 +19,11 @@ namespace syncbn {
 namespace {
 
 using comm::Descriptor;
-using comm::Operation;
+using test::apples;
+using test::pears;
 using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
-
-constexpr Descriptor bn1{Operation::forward, "bn1", 4, DType::f32, 1};
 
 /// What the exchange throws on this rank, "" if nothing.
 std::string failure_of(const Communicator& group, const Descriptor& what, std::size_t length = 9) {
@@ -57,59 +57,80 @@ void expect_diagnosis(const std::vector<Descriptor>& before, const Descriptor& u
   });
 }
 
-TEST(Disagreement, OtherLayerAtFirstUse) {
-  Descriptor bn2 = bn1;
-  bn2.layer = "bn2";
-  expect_diagnosis({}, bn1, bn2, {"'bn1'", "'bn2'", "same layers"});
+TEST(Disagreement, OtherSubjectAtFirstUse) {
+  expect_diagnosis({}, apples, pears, {"'apples'", "'pears'", "deliver the same goods"});
 }
 
-TEST(Disagreement, OtherLayerLater) {
-  Descriptor bn2 = bn1;
-  bn2.layer = "bn2";
-  expect_diagnosis({bn1, bn2, bn1}, bn1, bn2, {"'bn1'", "'bn2'", "#4"});
+TEST(Disagreement, OtherSubjectLater) {
+  expect_diagnosis({apples, pears, apples}, apples, pears, {"'apples'", "'pears'", "#4"});
 }
 
-TEST(Disagreement, OtherPass) {
-  Descriptor backward = bn1;
-  backward.operation = Operation::backward;
-  expect_diagnosis({bn1}, bn1, backward, {"forward of 'bn1'", "backward of 'bn1'"});
+TEST(Disagreement, OtherOperation) {
+  Descriptor other = apples;
+  other.operation = &test::collection;
+  expect_diagnosis({apples}, apples, other, {"delivery of 'apples'", "collection of 'apples'"});
+}
+
+TEST(Disagreement, OtherCallOfTheCommunicatorItself) {
+  expect_diagnosis({}, apples, {.count = 9}, {"delivery of 'apples'", "all_reduce of 9 values"});
 }
 
 TEST(Disagreement, OtherDType) {
-  Descriptor half = bn1;
+  Descriptor half = apples;
   half.dtype = DType::f16;
-  expect_diagnosis({bn1}, bn1, half, {"f32", "f16"});
+  expect_diagnosis({apples}, apples, half, {"f32", "f16"});
 }
 
-TEST(Disagreement, OtherSharedState) {
-  Descriptor drifted = bn1;
-  drifted.shared = 2;
-  expect_diagnosis({bn1}, bn1, drifted, {"running mean", "'bn1'"});
+TEST(Disagreement, OtherOptions) {
+  Descriptor cooled = apples;
+  cooled.options = "cooled";
+  expect_diagnosis({apples}, apples, cooled, {"with cooled", "Give 'apples' the same options"});
 }
 
-TEST(Disagreement, OtherNumberOfChannelsAtFirstUse) {
+TEST(Disagreement, EachOtherFact) {
+  for (std::size_t fact = 0; fact < comm::most_facts; ++fact) {
+    Descriptor usual = apples, odd = apples;
+    usual.facts = {3, 3, 3, 3};
+    odd.facts = usual.facts;
+    odd.facts[fact] = 2;
+    const comm::FactWords& words = apples.operation->facts[fact];
+    expect_diagnosis(
+        {usual}, usual, odd,
+        {"'apples'", std::string(words.name.view()), std::string(words.advice.view())});
+  }
+}
+
+TEST(Disagreement, FactsThatTradeTheirValues) {
+  Descriptor usual = apples, odd = apples;
+  usual.facts = {1, 2, 3, 4};
+  odd.facts = {1, 3, 2, 4};
+  expect_diagnosis({}, usual, odd, {"2 carts, recipes no. 3", "3 carts, recipes no. 2"});
+}
+
+TEST(Disagreement, OtherCountAtFirstUse) {
   test::on_ranks([](const Communicator& group) {
     if (group.size() == 1) {
       return;
     }
     const bool odd = group.rank() == 0;
-    const Descriptor what{Operation::forward, "bn1", odd ? 8 : 4, DType::f32, 1};
+    const Descriptor what{&test::delivery, "apples", odd ? 8 : 4, DType::f32};
     EXPECT_THAT(failure_of(group, what, odd ? 17 : 9),
-                AllOf(HasSubstr("C=8"), HasSubstr("C=4"), HasSubstr("rank 0: exchange")));
+                AllOf(HasSubstr("crates=8"), HasSubstr("crates=4"), HasSubstr("rank 0: exchange")));
   });
 }
 
-TEST(Disagreement, OtherNumberOfChannelsLater) {
+TEST(Disagreement, OtherCountLater) {
   test::on_ranks([](const Communicator& group) {
     if (group.size() == 1) {
       return;
     }
-    const Descriptor wide{Operation::forward, "bn2", 8, DType::f32, 1};
-    ASSERT_EQ(failure_of(group, bn1), "");
+    const Descriptor wide{&test::delivery, "pears", 8, DType::f32};
+    ASSERT_EQ(failure_of(group, apples), "");
     ASSERT_EQ(failure_of(group, wide, 17), "");
     const bool odd = group.rank() == 0;
-    EXPECT_THAT(failure_of(group, odd ? wide : bn1, odd ? 17 : 9),
-                AllOf(HasSubstr("C=8"), HasSubstr("C=4"), HasSubstr("rank 0: exchange #3")));
+    EXPECT_THAT(
+        failure_of(group, odd ? wide : apples, odd ? 17 : 9),
+        AllOf(HasSubstr("crates=8"), HasSubstr("crates=4"), HasSubstr("rank 0: exchange #3")));
   });
 }
 

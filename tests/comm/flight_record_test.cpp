@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "comm/group/flight_record.hpp"
+
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -14,6 +16,7 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "comm/deliveries.hpp"
 #include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "support/failure.hpp"
@@ -32,10 +35,12 @@ json record_of(const Communicator& group) {
 TEST(FlightRecord, TellsWhatWasExchangedAndWhen) {
   test::on_ranks([](const Communicator& group) {
     std::vector<double> data(5, 1.0);
-    comm::Access::group(group).exchange({.operation = comm::Operation::forward,
-                                         .layer = "a \"name\"\n\xff",
-                                         .channels = 2,
-                                         .dtype = DType::f16},
+    comm::Access::group(group).exchange({.operation = &test::delivery,
+                                         .subject = "a \"name\"\n\xff",
+                                         .count = 2,
+                                         .dtype = DType::f16,
+                                         .options = "cooled",
+                                         .facts = {0xffff'ffff'ffff'fff0, 3}},
                                         data);
     group.all_reduce(data);
     const json record = record_of(group);
@@ -48,14 +53,44 @@ TEST(FlightRecord, TellsWhatWasExchangedAndWhen) {
     ASSERT_EQ(record["exchanges"].size(), 2);
     const json& first = record["exchanges"][0];
     EXPECT_EQ(first["sequence"], 1);
-    EXPECT_EQ(first["pass"], "forward");
-    EXPECT_THAT(first["layer"], testing::StartsWith("a \"name\"\n"));
-    EXPECT_EQ(first["channels"], 2);
+    EXPECT_EQ(first["operation"], "delivery");
+    EXPECT_THAT(first["subject"], testing::StartsWith("a \"name\"\n"));
+    EXPECT_EQ(first["count"], 2);
+    EXPECT_EQ(first["options"], "cooled");
+    EXPECT_EQ(first["facts"], (json{{"price list", 0xffff'ffff'ffff'fff0}, {"carts", 3}}))
+        << "those that are 0 are left out";
+    EXPECT_EQ(record["exchanges"][1]["operation"], "all_reduce");
     EXPECT_EQ(first["dtype"], "f16");
     EXPECT_EQ(first["values"], 5);
     EXPECT_GE(first["seconds"], 0);
     EXPECT_LE(first["started"], record["exchanges"][1]["started"]);
     EXPECT_NEAR(first["started"], static_cast<double>(std::time(nullptr)), 60);
+  });
+}
+
+TEST(FlightRecord, HasRoomForALimitedNumberOfOperations) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < 2 * comm::FlightRecord::most_operations; ++i) {
+    names.push_back("delivery no. " + std::to_string(i));
+  }
+  test::on_ranks([&](const Communicator& group) {
+    std::vector<double> data(1);
+    for (int round = 0; round < 2; ++round) {
+      for (const std::string& name : names) {
+        const comm::Operation operation(name);
+        comm::Access::group(group).exchange({.operation = &operation}, data);
+      }
+    }
+    if (group.size() == 1) {
+      return;
+    }
+    const json exchanges = record_of(group)["exchanges"];
+    for (std::size_t i = 0; i < exchanges.size(); ++i) {
+      const std::size_t which = i % names.size();
+      EXPECT_EQ(exchanges[i]["operation"], which < comm::FlightRecord::most_operations - 1
+                                               ? names[which]
+                                               : "another operation");
+    }
   });
 }
 

@@ -151,11 +151,11 @@ TEST(NcclRanks, ThatDisagreeAreToldSo) {
   on_processes([](const Communicator& ranks) {
     const DeviceCommunicator group = DeviceCommunicator::nccl(ranks, 30s);
     DeviceValues values({1.0, 2.0});
-    const comm::Descriptor what{.layer = ranks.rank() == 0 ? "bn1" : "bn2", .channels = 2};
+    const comm::Descriptor what{.subject = ranks.rank() == 0 ? "apples" : "pears", .count = 2};
     EXPECT_THAT(test::failure_of<CommError>([&] {
                   comm::Access::sum(group).all_reduce(what, {values.data(), 2}, values.stream());
                 }),
-                AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'")));
+                AllOf(HasSubstr("'apples'"), HasSubstr("'pears'")));
   });
 }
 

@@ -30,6 +30,7 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "comm/deliveries.hpp"
 #include "comm/group/group.hpp"
 #include "comm/node/areas.hpp"
 #include "comm/node/transport.hpp"
@@ -153,7 +154,7 @@ bool same_bits(const std::vector<double>& a, const std::vector<double>& b) {
 void expect_sums(Group& group) {
   for (const std::size_t length : lengths) {
     std::vector<double> data = values_of(group.rank(), length);
-    group.exchange({.channels = static_cast<std::int64_t>(length)}, data);
+    group.exchange({.count = static_cast<std::int64_t>(length)}, data);
     EXPECT_TRUE(same_bits(data, sum_in_rank_order(group.size(), length))) << length;
   }
   std::vector<std::vector<double>> several;
@@ -234,10 +235,11 @@ TEST(Reducer, TellsContributorsThatDisagree) {
   const auto areas = Areas::in_process(4);
   Running reducer(ranks_of(areas, 3, roles));
   on_contributors(areas, roles, [](Group& group) {
-    const Descriptor what{Operation::forward, group.rank() == 1 ? "bn2" : "bn1", 4, DType::f32};
-    EXPECT_THAT(failure_of_a_sum(group, what),
-                AllOf(HasSubstr("the reducer gave up"),
-                      HasSubstr("rank 1: exchange #1, forward of 'bn2'"), HasSubstr("ranks 0, 2")));
+    const Descriptor what{&test::delivery, group.rank() == 1 ? "pears" : "apples", 4, DType::f32};
+    EXPECT_THAT(
+        failure_of_a_sum(group, what),
+        AllOf(HasSubstr("the reducer gave up"),
+              HasSubstr("rank 1: exchange #1, delivery of 'pears'"), HasSubstr("ranks 0, 2")));
   });
   reducer.stop();
   EXPECT_THAT(reducer.failure(), HasSubstr("disagree"));

@@ -15,6 +15,7 @@
 #include "syncbn/device_communicator.hpp"
 #include "syncbn/error.hpp"
 
+#include "comm/deliveries.hpp"
 #include "comm/device/device_sum.hpp"
 #include "comm/device_values.hpp"
 #include "comm/group/access.hpp"
@@ -27,7 +28,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using comm::Descriptor;
-using comm::Operation;
 using test::DeviceValues;
 using testing::AllOf;
 using testing::HasSubstr;
@@ -88,11 +88,12 @@ TEST_F(StagedTest, RanksThatDisagreeAreToldInTheCall) {
     }
     const DeviceCommunicator group = DeviceCommunicator::staged(host);
     DeviceValues values(std::vector<double>(9, 1.0));
-    const Descriptor what{Operation::forward, host.rank() == 0 ? "bn1" : "bn2", 4, DType::f32};
-    EXPECT_THAT(test::failure_of<CommError>([&] {
-                  comm::Access::sum(group).all_reduce(what, {values.data(), 9}, values.stream());
-                }),
-                AllOf(HasSubstr("'bn1'"), HasSubstr("'bn2'"), HasSubstr("same layers")));
+    const Descriptor what{&test::delivery, host.rank() == 0 ? "apples" : "pears", 4, DType::f32};
+    EXPECT_THAT(
+        test::failure_of<CommError>([&] {
+          comm::Access::sum(group).all_reduce(what, {values.data(), 9}, values.stream());
+        }),
+        AllOf(HasSubstr("'apples'"), HasSubstr("'pears'"), HasSubstr("deliver the same goods")));
   });
 }
 

@@ -21,18 +21,25 @@
 namespace syncbn::fuzz {
 namespace {
 
+constexpr comm::Operation counted{
+    "all_reduce", "n", "advice", {comm::FactWords{.name = "parts", .one = "part"}}};
+
 void pack_one(FuzzedDataProvider& input, std::span<double> words) {
-  const std::string layer = input.ConsumeRandomLengthString(2 * comm::longest_name);
+  const std::string name = input.ConsumeRandomLengthString(comm::longest_operation);
+  const std::string unit = input.ConsumeRandomLengthString(comm::longest_unit);
+  const std::string subject = input.ConsumeRandomLengthString(2 * comm::longest_subject);
   const std::string options = input.ConsumeRandomLengthString(2 * comm::longest_options);
+  const comm::Operation operation(name, unit);
   const auto largest = std::int64_t{1} << 53;
-  comm::pack({.operation = static_cast<comm::Operation>(
-                  input.ConsumeIntegralInRange(0, static_cast<int>(comm::Operation::roll_call))),
-              .layer = layer,
-              .channels = input.ConsumeIntegralInRange<std::int64_t>(0, largest),
-              .dtype = static_cast<DType>(input.ConsumeIntegralInRange(0, 3)),
-              .shared = input.ConsumeIntegral<std::uint64_t>(),
-              .options = options},
-             input.ConsumeIntegralInRange<std::int64_t>(0, largest), words);
+  comm::Descriptor what{.operation = &operation,
+                        .subject = subject,
+                        .count = input.ConsumeIntegralInRange<std::int64_t>(0, largest),
+                        .dtype = static_cast<DType>(input.ConsumeIntegralInRange(0, 3)),
+                        .options = options};
+  for (std::uint64_t& fact : what.facts) {
+    fact = input.ConsumeIntegral<std::uint64_t>();
+  }
+  comm::pack(what, input.ConsumeIntegralInRange<std::int64_t>(0, largest), words);
 }
 
 }  // namespace
@@ -50,7 +57,7 @@ void run(std::string_view bytes) {
              std::span(packed).subspan(rank * comm::descriptor_words, comm::descriptor_words));
   }
   try {
-    expect(!comm::describe_disagreement(packed).empty(), "a disagreement is described");
+    expect(!comm::describe_disagreement(counted, packed).empty(), "a disagreement is described");
   } catch (const CommError&) {
     expect(garbage, "what was packed can be read");
   }

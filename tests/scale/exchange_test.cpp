@@ -35,7 +35,6 @@ namespace syncbn {
 namespace {
 
 using comm::Descriptor;
-using comm::Operation;
 
 // Deadlines are of real time, and a simulated millisecond may take minutes: CTest's is what counts.
 constexpr Deadlines none{std::chrono::hours(24), std::chrono::hours(24)};
@@ -112,7 +111,7 @@ void several_at_once(const Communicator& group, Verdict& verdict) {
   constexpr std::array<std::size_t, 5> together{1, 129, 1025, 0, comm::node::piece_length + 1};
   std::array<std::vector<double>, together.size()> values;
   std::array<PendingSum, together.size()> started;
-  const Descriptor what{.operation = Operation::forward, .layer = "bn", .channels = 1};
+  const Descriptor what{.subject = "bn", .count = 1};
   for (std::size_t message = 0; message < together.size(); ++message) {
     values[message] = integers(group.rank(), together[message]);
     started[message] = comm::Access::group(group).start(what, values[message]);
@@ -239,20 +238,20 @@ void in_sub_groups(const Communicator& world, Verdict& verdict) {
 void disagreement_is_told(const Communicator& group, int per_host, int odd, int kind,
                           Verdict& verdict) {
   constexpr std::array<std::array<const char*, 2>, 3> told{{
-      {"forward of 'bn1' (C=4, f32)", "forward of 'bn2' (C=4, f32)"},
+      {"all_reduce of 'bn1' (n=4, f32)", "all_reduce of 'bn2' (n=4, f32)"},
       {"all_reduce of 5 values", "all_gather of 5 values"},
       {"all_reduce of 5 values", "all_reduce of 4000 values"},
   }};
   const bool differs = group.rank() == odd;
-  Descriptor what{.channels = 5};
+  Descriptor what{.count = 5};
   std::size_t length = 5;
   if (kind == 0) {
-    what = {Operation::forward, differs ? "bn2" : "bn1", 4, DType::f32};
+    what = {.subject = differs ? "bn2" : "bn1", .count = 4, .dtype = DType::f32};
   } else if (differs && kind == 1) {
-    what.operation = Operation::all_gather;
+    what.operation = &comm::operations::all_gather;
   } else if (differs) {
     length = 4000;
-    what.channels = 4000;
+    what.count = 4000;
   }
   std::vector<double> values(length, 1.0);
   const std::string failure =

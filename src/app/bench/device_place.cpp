@@ -65,7 +65,7 @@ class DevicePlace final : public Place {
   void exchange() override {
     const std::size_t length = message_.buffer().bytes() / sizeof(double) - comm::fingerprint_words;
     comm::Access::sum(devices_.all)
-        .all_reduce({.channels = static_cast<std::int64_t>(length / 2)}, message_.first(length),
+        .all_reduce({.count = static_cast<std::int64_t>(length / 2)}, message_.first(length),
                     stream());
   }
   CudaStream stream() const override { return stream_.get(); }

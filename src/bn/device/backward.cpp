@@ -10,6 +10,7 @@
 // With exact sums, the steps of exact.hpp take the place of the first two.
 
 #include "bn/device/place.hpp"
+#include "bn/operations.hpp"
 #include "comm/device/device_sum.hpp"
 #include "comm/group/access.hpp"
 
@@ -52,13 +53,12 @@ void DevicePlace::sum_over_group(const BackwardArguments& arguments,
   const bool exact = working_.exact && !alone;
   working_.reserve(arguments.x, !exact, *this);
   double* sums = working_.sums.data();
-  const comm::Descriptor what{.operation = comm::Operation::backward,
-                              .layer = layer_.identity.label,
-                              .channels = layer_.channels,
+  const comm::Descriptor what{.operation = &backward_operation(record.note.given()),
+                              .subject = layer_.identity.label,
+                              .count = layer_.channels,
                               .dtype = arguments.x.dtype(),
-                              .shared = static_cast<std::uint64_t>(record.note.forward),
                               .options = layer_.options_text,
-                              .given = record.note.given()};
+                              .facts = PassFacts{.forward = record.note.counted_forward()}};
   if (exact) {
     working_.exact->sum(comm::Access::sum(group_), what,
                         DeviceExact::Backward{.upstream = upstream,

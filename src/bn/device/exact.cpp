@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "bn/operations.hpp"
+
 namespace syncbn::bn {
 namespace {
 
@@ -106,7 +108,7 @@ void DeviceExact::take(comm::DeviceSum& group, comm::Descriptor what, const Term
   double* message = message_.data();
   const auto all_reduce = [&](std::int64_t words) {
     group.all_reduce(what, message_.first(static_cast<std::size_t>(words), shared), stream);
-    what.operation = comm::Operation::second_sums;
+    what.operation = &second_sums_operation();
   };
   for (; settle.round < Settle::rounds; ++settle.round) {
     if (settle.round > 0) {

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "bn/device/place.hpp"
+#include "bn/operations.hpp"
 #include "comm/device/device_sum.hpp"
 #include "comm/group/access.hpp"
 
@@ -19,7 +20,7 @@ namespace syncbn::bn {
 
 void DevicePlace::forward(const ForwardArguments& arguments, ForwardRecord::Impl& record) {
   record.lay_out(layer_);
-  take_statistics(comm::Operation::forward, arguments, record.arrays);
+  take_statistics(forward_operation(arguments.given()), arguments, record.arrays);
   normalize(arguments, record.arrays);
   record.note_forward(layer_, arguments, 1);
 }
@@ -27,7 +28,7 @@ void DevicePlace::forward(const ForwardArguments& arguments, ForwardRecord::Impl
 void DevicePlace::infer_with_batch(const ForwardArguments& arguments) {
   working_.inferred.make_room(layer_, *this);
   working_.inferred.lay_out(layer_);
-  take_statistics(comm::Operation::infer, arguments, working_.inferred.arrays);
+  take_statistics(infer_operation(arguments.given()), arguments, working_.inferred.arrays);
   normalize(arguments, working_.inferred.arrays);
 }
 
@@ -50,7 +51,8 @@ void DevicePlace::infer_with_running(const ForwardArguments& arguments,
   }
 }
 
-void DevicePlace::take_statistics(comm::Operation operation, const ForwardArguments& arguments,
+void DevicePlace::take_statistics(const comm::Operation& operation,
+                                  const ForwardArguments& arguments,
                                   const channels::StatisticsArrays& out) {
   comm::Access::sum(group_).poll();
   working_.reserve(arguments.x, !layer_.is_exact(), *this);
@@ -59,12 +61,13 @@ void DevicePlace::take_statistics(comm::Operation operation, const ForwardArgume
     sum_over_group(operation, arguments);
     finalize(out, arguments.x.dtype(), Moves::pivot, arguments.stream);
   }
-  sum_over_group(knows_enough ? operation : comm::Operation::second_sums, arguments);
+  sum_over_group(knows_enough ? operation : second_sums_operation(), arguments);
   finalize(out, arguments.x.dtype(), Moves::running_statistics, arguments.stream);
   layer_.knows_mean = true;
 }
 
-void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArguments& arguments) {
+void DevicePlace::sum_over_group(const comm::Operation& operation,
+                                 const ForwardArguments& arguments) {
   const StateArrays& state = layer_.state;
   const BatchNormOptions& options = layer_.options;
   const CudaStream stream = arguments.stream;
@@ -82,14 +85,14 @@ void DevicePlace::sum_over_group(comm::Operation operation, const ForwardArgumen
                                 .print = history},
                                stream);
   }
+  static_assert(Fact::statistics == comm::fact_on_device);
   const std::uint64_t* const shared = alone ? nullptr : history;
-  const comm::Descriptor what{.operation = operation,
-                              .layer = layer_.identity.label,
-                              .channels = layer_.channels,
+  const comm::Descriptor what{.operation = &operation,
+                              .subject = layer_.identity.label,
+                              .count = layer_.channels,
                               .dtype = arguments.x.dtype(),
-                              .shared = static_cast<std::uint64_t>(layer_.forwards),
                               .options = layer_.options_text,
-                              .given = arguments.given()};
+                              .facts = PassFacts{.forward = layer_.forwards}};
   if (!working_.exact) {
     kernels::cuda::forward_sums({.x = arguments.x,
                                  .weight = data_or_null(arguments.position_weights),

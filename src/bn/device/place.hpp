@@ -43,9 +43,9 @@ class DevicePlace final : public Place {
 
  private:
   /// Takes the group's statistics of a batch, and chooses the next pivot.
-  void take_statistics(comm::Operation operation, const ForwardArguments& arguments,
+  void take_statistics(const comm::Operation& operation, const ForwardArguments& arguments,
                        const channels::StatisticsArrays& out);
-  void sum_over_group(comm::Operation operation, const ForwardArguments& arguments);
+  void sum_over_group(const comm::Operation& operation, const ForwardArguments& arguments);
   enum class Moves : std::uint8_t { pivot, running_statistics };
   void finalize(const channels::StatisticsArrays& out, DType dtype, Moves moves, CudaStream stream);
   void normalize(const ForwardArguments& arguments, const channels::StatisticsArrays& statistics);

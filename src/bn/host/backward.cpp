@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "bn/host/phases.hpp"
+#include "bn/operations.hpp"
 #include "channels/finalize.hpp"
 #include "channels/for_each.hpp"
 #include "comm/group/group.hpp"
@@ -32,13 +33,12 @@ namespace {
 /// Returns what the ranks must agree on.
 comm::Descriptor descriptor_of(const Layer& layer, const BackwardArguments& arguments,
                                const ForwardNote& note) {
-  return {.operation = comm::Operation::backward,
-          .layer = layer.identity.label,
-          .channels = layer.channels,
+  return {.operation = &backward_operation(note.given()),
+          .subject = layer.identity.label,
+          .count = layer.channels,
           .dtype = arguments.x.dtype(),
-          .shared = static_cast<std::uint64_t>(note.forward),
           .options = layer.options_text,
-          .given = note.given()};
+          .facts = PassFacts{.forward = note.counted_forward()}};
 }
 
 }  // namespace

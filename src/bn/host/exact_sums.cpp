@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "bn/host/phases.hpp"
+#include "bn/operations.hpp"
 #include "channels/for_each.hpp"
 
 namespace syncbn::bn {
@@ -25,7 +26,7 @@ ExactSums::ExactSums(comm::Group& group, const comm::Descriptor& what, Workspace
       mean_(mean),
       code_(channels::exponent_code(group.size())),
       message_(working.repeated) {
-  what_.operation = comm::Operation::second_sums;
+  what_.operation = &second_sums_operation();
 }
 
 template <class Run>

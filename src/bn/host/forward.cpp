@@ -23,28 +23,29 @@
 #include "bn/host/in_blocks.hpp"
 #include "bn/host/phases.hpp"
 #include "bn/host/repeated_sums.hpp"
+#include "bn/operations.hpp"
 #include "comm/group/group.hpp"
 
 namespace syncbn::bn {
 namespace {
 
 /// Prepares the layer for a pass, and returns what the ranks must agree on.
-comm::Descriptor begin_forward(HostLayer& host, comm::Operation operation,
+comm::Descriptor begin_forward(HostLayer& host, const comm::Operation& operation,
                                const ForwardArguments& arguments) {
   host.prepare_pivot(arguments.x.dtype());
-  return {.operation = operation,
-          .layer = host.layer.identity.label,
-          .channels = host.layer.channels,
+  return {.operation = &operation,
+          .subject = host.layer.identity.label,
+          .count = host.layer.channels,
           .dtype = arguments.x.dtype(),
-          .shared = host.shared_state(),
           .options = host.layer.options_text,
-          .parameters = host.compared_parameters(),
-          .given = arguments.given()};
+          .facts = PassFacts{.forward = host.layer.forwards,
+                             .parameters = host.compared_parameters(),
+                             .statistics = host.shared_state()}};
 }
 
 }  // namespace
 
-ForwardPass::ForwardPass(HostLayer& host, comm::Operation operation,
+ForwardPass::ForwardPass(HostLayer& host, const comm::Operation& operation,
                          const ForwardArguments& arguments)
     : Pass(host.group(), begin_forward(host, operation, arguments), host.working),
       host_(host),

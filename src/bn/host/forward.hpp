@@ -19,7 +19,7 @@ namespace syncbn::bn {
 class ForwardPass final : public Pass {
  public:
   /// `operation` is forward or infer. The arguments have been validated.
-  ForwardPass(HostLayer& host, comm::Operation operation, const ForwardArguments& arguments);
+  ForwardPass(HostLayer& host, const comm::Operation& operation, const ForwardArguments& arguments);
 
   void sum(const ChannelRange& channels) override;
   bool is_settled(const ChannelRange& channels) const override;

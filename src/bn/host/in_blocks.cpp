@@ -8,6 +8,7 @@
 #include "syncbn/phases.hpp"
 
 #include "bn/host/block_plan.hpp"
+#include "bn/operations.hpp"
 
 namespace syncbn::bn {
 namespace {
@@ -20,12 +21,12 @@ class InBlocks {
         group_(pass.group()),
         what_(pass.what()),
         working_(pass.working()),
-        channels_(what_.channels),
+        channels_(what_.count),
         blocks_(blocks) {
     working_.sums.resize(sums_length(channels_));
     working_.unsettled.clear();
     // The ranks must agree on the number of blocks.
-    what_.shared += static_cast<std::uint64_t>(blocks - 1) << 40;
+    what_.facts[Fact::statistics] += static_cast<std::uint64_t>(blocks - 1) << 40;
   }
 
   /// Returns the sum of the votes.
@@ -86,7 +87,7 @@ class InBlocks {
 }  // namespace
 
 void in_blocks_here(Pass& pass, std::int64_t blocks) {
-  const std::int64_t channels = pass.what().channels;
+  const std::int64_t channels = pass.what().count;
   pass.working().sums.resize(sums_length(channels));
   for (std::int64_t k = 0; k < blocks; ++k) {
     const ChannelRange now = block(channels, blocks, k);

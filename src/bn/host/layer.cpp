@@ -90,7 +90,6 @@ std::uint64_t HostLayer::shared_state() const {
   return print.add(std::as_bytes(pivot()))
       .add(bytes_of(layer.state.running_mean, all))
       .add(bytes_of(layer.state.running_var, all))
-      .add(static_cast<std::uint64_t>(layer.forwards))
       .value();
 }
 

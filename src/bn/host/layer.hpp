@@ -29,7 +29,8 @@ struct HostLayer {
   /// Takes the running statistics for those of a batch.
   void take_running_statistics(const channels::StatisticsArrays& out) const;
 
-  /// Returns a fingerprint of what decides how the next sums are taken: the ranks compare it.
+  /// Returns a fingerprint of the arrays that decide how the next sums are taken: the ranks compare
+  /// it.
   std::uint64_t shared_state() const;
   /// Returns a fingerprint of gamma and beta, of those channels whose turn it is; 0 if they may
   /// differ.

@@ -25,7 +25,7 @@ class Pass {
   /// Returns what the ranks must agree on.
   const comm::Descriptor& what() const { return what_; }
   Workspace& working() const { return working_; }
-  ChannelRange all_channels() const { return {0, what_.channels}; }
+  ChannelRange all_channels() const { return {0, what_.count}; }
 
   /// Takes this rank's sums.
   virtual void sum(const ChannelRange& channels) = 0;

@@ -39,7 +39,7 @@ void HostPlace::clear(void* memory, std::size_t bytes, CudaStream) const {
 void HostPlace::forward(const ForwardArguments& arguments, ForwardRecord::Impl& record) {
   const DefaultArithmetic arithmetic;
   host.working.count = count_of(arguments.x, arguments.position_weights);
-  ForwardPass pass(host, comm::Operation::forward, arguments);
+  ForwardPass pass(host, forward_operation(arguments.given()), arguments);
   pass.take();
   pass.end_forward(record);
 }
@@ -47,7 +47,7 @@ void HostPlace::forward(const ForwardArguments& arguments, ForwardRecord::Impl& 
 void HostPlace::infer_with_batch(const ForwardArguments& arguments) {
   const DefaultArithmetic arithmetic;
   host.working.count = count_of(arguments.x, arguments.position_weights);
-  ForwardPass pass(host, comm::Operation::infer, arguments);
+  ForwardPass pass(host, infer_operation(arguments.given()), arguments);
   pass.take();
   pass.end_infer();
 }

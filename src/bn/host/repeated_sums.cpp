@@ -3,6 +3,7 @@
 
 #include "bn/host/batch_state.hpp"
 #include "bn/host/plain_message.hpp"
+#include "bn/operations.hpp"
 #include "channels/pivot.hpp"
 #include "comm/group/fingerprint.hpp"
 
@@ -66,9 +67,9 @@ void repeat_sums(comm::Group& group, const comm::Descriptor& what, const ConstTe
       }
     }
     comm::Descriptor again = what;
-    again.operation = comm::Operation::second_sums;
+    again.operation = &second_sums_operation();
     if (group.size() > 1) {
-      again.shared = comm::Fingerprint().add(std::as_bytes(pivot)).value();
+      again.facts[Fact::statistics] = comm::Fingerprint().add(std::as_bytes(pivot)).value();
     }
     exchange_again(group, again, channels, working);
   }

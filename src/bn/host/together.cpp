@@ -5,6 +5,7 @@
 // use them.
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -20,6 +21,7 @@
 #include "bn/batch_norm.hpp"
 #include "bn/host/phases.hpp"
 #include "bn/host/place.hpp"
+#include "bn/operations.hpp"
 #include "bn/validate.hpp"
 #include "comm/group/fingerprint.hpp"
 #include "comm/group/group.hpp"
@@ -31,41 +33,44 @@ namespace {
 /// A JointDescriptor says what the ranks must agree on when several passes share a message.
 class JointDescriptor {
  public:
-  /// Texts are put into `memory`.
+  /// Texts are put into `memory`, which says of what operation the passes are.
   explicit JointDescriptor(JointParts& memory) : memory_(memory) {
     memory_.names.clear();
     memory_.options.clear();
+    what_.operation = memory.operation;
   }
 
   void add(const comm::Descriptor& what) {
-    memory_.names.append(memory_.names.empty() ? "" : " + ").append(what.layer);
-    memory_.names.append("[").append(std::to_string(what.channels));
-    memory_.names.append(what.given == comm::Given::residual ? ", residual]" : "]");
+    memory_.names.append(memory_.names.empty() ? "" : " + ").append(what.subject);
+    memory_.names.append("[").append(std::to_string(what.count));
+    memory_.names.append(has_residual(*what.operation) ? ", residual]" : "]");
     memory_.options.append(memory_.options.empty() ? "" : " | ").append(what.options);
-    what_.operation = what.operation;
     what_.dtype = what.dtype;
-    what_.channels += what.channels;
-    shared_.add(std::as_bytes(std::span(what.layer)))
+    what_.count += what.count;
+    for (std::size_t fact = 0; fact < comm::most_facts; ++fact) {
+      facts_[fact].add(what.facts[fact]);
+    }
+    facts_[Fact::statistics]
+        .add(std::as_bytes(std::span(what.subject)))
         .add(std::as_bytes(std::span(what.options)))
-        .add(static_cast<std::uint64_t>(what.channels))
-        .add(static_cast<std::uint64_t>(what.dtype))
-        .add(what.shared);
-    parameters_.add(what.parameters);
+        .add(static_cast<std::uint64_t>(what.count))
+        .add(static_cast<std::uint64_t>(what.dtype));
   }
 
   comm::Descriptor all() const {
     comm::Descriptor what = what_;
-    what.layer = memory_.names;
+    what.subject = memory_.names;
     what.options = memory_.options;
-    what.shared = shared_.value();
-    what.parameters = parameters_.value();
+    what.facts = PassFacts{.parameters = facts_[Fact::parameters].value(),
+                           .statistics = facts_[Fact::statistics].value()};
+    what.facts[Fact::forward] = facts_[Fact::forward].value();
     return what;
   }
 
  private:
   JointParts& memory_;
   comm::Descriptor what_;
-  comm::Fingerprint shared_, parameters_;
+  std::array<comm::Fingerprint, comm::most_facts> facts_;
 };
 
 /// Collective. Puts the passes' messages one behind the other, sums them over the ranks, and gives
@@ -92,7 +97,7 @@ void exchange(JointParts& joint) {
 /// Collective. Takes the passes, which are of one group.
 void take(JointParts& joint) {
   for (Pass* pass : joint.passes) {
-    pass->working().sums.resize(sums_length(pass->what().channels));
+    pass->working().sums.resize(sums_length(pass->what().count));
     pass->sum(pass->all_channels());
   }
   if (joint.passes.front()->group().size() > 1) {
@@ -107,7 +112,8 @@ void take(JointParts& joint) {
   }
 }
 
-// These find where a call's layer is, its arguments, and its pass.
+// These find where a call's layer is, its arguments, its operation but for the variant, and its
+// pass.
 
 template <class Call>
 HostPlace& place_of(const Call& call) {
@@ -158,8 +164,17 @@ std::optional<BackwardPass>& pass_of(const BackwardCall& call) {
   return place_of(call).backward_pass;
 }
 
+const comm::Operation& operation_of(const ForwardCall&) {
+  return forward_operation(Given::x);
+}
+
+const comm::Operation& operation_of(const BackwardCall&) {
+  return backward_operation(Given::x);
+}
+
 Pass& begin(const ForwardCall& call) {
-  return pass_of(call).emplace(place_of(call).host, comm::Operation::forward, arguments_of(call));
+  return pass_of(call).emplace(place_of(call).host, forward_operation(arguments_of(call).given()),
+                               arguments_of(call));
 }
 
 Pass& begin(const BackwardCall& call) {
@@ -255,6 +270,7 @@ void take_validated(std::span<const Call> calls) {
     JointParts& joint = first.working.joint;
     PassesOf<Call> passes(calls, joint);
     passes.make();
+    joint.operation = &operation_of(calls.front());
     take(joint);
     for (const Call& call : calls) {
       end(call);

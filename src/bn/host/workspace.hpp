@@ -11,6 +11,7 @@
 
 #include "channels/exact_memory.hpp"
 #include "channels/finalize.hpp"
+#include "comm/group/operation.hpp"
 #include "kernels/kernels.hpp"
 
 namespace syncbn::bn {
@@ -22,6 +23,7 @@ class Pass;
 /// JointParts holds the passes that are taken together, and what their message is made of.
 struct JointParts {
   std::vector<Pass*> passes;
+  const comm::Operation* operation = nullptr;  ///< what the passes are, whatever each is given
   std::string names, options;
   std::vector<double> values;
 };

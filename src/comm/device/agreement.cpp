@@ -5,6 +5,7 @@
 
 #include "syncbn/error.hpp"
 
+#include "comm/device/device_message.hpp"
 #include "comm/device/roll_call.hpp"
 #include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
@@ -18,13 +19,14 @@ Agreement::Agreement(Communicator bootstrap, const Board& board)
 Agreement::Plan Agreement::admit(const Descriptor& what, std::size_t length) {
   ++calls_;
   Descriptor lasting = what;
-  lasting.shared = 0;
+  lasting.facts = {};
   const std::uint64_t kind = stamped(lasting, 0, length).fingerprint;
-  const std::uint64_t fingerprint = what.shared == 0 ? kind : stamped(what, 0, length).fingerprint;
+  const bool has_facts = what.facts != lasting.facts;
+  const std::uint64_t fingerprint = has_facts ? stamped(what, 0, length).fingerprint : kind;
   if (const auto number = numbers_.find(kind); number != numbers_.end()) {
-    if (what.shared != 0) {
+    if (has_facts) {
       const std::scoped_lock lock(mutex_);
-      plans_[number->second].what.shared = what.shared;
+      plans_[number->second].what.facts = what.facts;
       plans_[number->second].fingerprint = fingerprint;
     }
     return {number->second, fingerprint};
@@ -46,7 +48,7 @@ std::uint64_t Agreement::add(std::uint64_t kind, const Descriptor& what,
                              std::uint64_t fingerprint) {
   const std::scoped_lock lock(mutex_);
   Known& plan = plans_.emplace_back();
-  plan.layer = what.layer;
+  plan.subject = what.subject;
   plan.options = what.options;
   plan.what = what;
   plan.fingerprint = fingerprint;
@@ -78,10 +80,10 @@ void Agreement::find_out_why() {
   const std::uint64_t number = look(waited ? board_.started : board_.disagreed);
   const Known plan = known(look(waited ? board_.started_plan : board_.disagreed_plan));
   Descriptor what = plan.what;
-  what.layer = plan.layer;
+  what.subject = plan.subject;
   what.options = plan.options;
-  if (!waited) {
-    what.shared += board_.disagreed_state;
+  if (!waited && board_.disagreed_state != 0) {
+    what.facts[fact_on_device] = board_.disagreed_state;
   }
 
   std::string why;
@@ -118,7 +120,7 @@ std::string Agreement::heading(const Descriptor& what) const {
 std::string Agreement::describe_started() const {
   const Known plan = known(look(board_.started_plan));
   Descriptor what = plan.what;
-  what.layer = plan.layer;
+  what.subject = plan.subject;
   return heading(what);
 }
 

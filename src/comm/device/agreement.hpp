@@ -24,11 +24,11 @@ class Agreement {
   /// `bootstrap` has the same ranks as the devices' group. `board` must outlive this object.
   Agreement(Communicator bootstrap, const Board& board);
 
-  /// A message of a kind that all ranks have agreed on. A kind is a descriptor, without the value
-  /// of its `shared`, and a length.
+  /// A message of a kind that all ranks have agreed on. A kind is a descriptor, without the
+  /// values of its facts, and a length.
   struct Plan {
     std::uint64_t number = 0;       ///< of the kind: 0, 1, ... in order of first use
-    std::uint64_t fingerprint = 0;  ///< of descriptor, `shared` included, and length
+    std::uint64_t fingerprint = 0;  ///< of descriptor, facts included, and length
   };
 
   /// Returns the plan of a message that is about to be put on the device. Collective for the first
@@ -46,13 +46,13 @@ class Agreement {
 
   /// Returns whether `fail` has been called. Any thread may call this.
   bool failed() const { return failed_.load(std::memory_order_acquire); }
-  /// Describes the message begun last: "rank 1 of 4, forward of 'bn1' (C=64, f32)". Any thread may
-  /// call this.
+  /// Describes the message begun last: "rank 1 of 4, delivery of 'apples' (n=64, f32)". Any thread
+  /// may call this.
   std::string describe_started() const;
 
  private:
   struct Known {
-    std::string layer;
+    std::string subject;
     std::string options;
     Descriptor what;
     std::uint64_t fingerprint = 0;

@@ -48,7 +48,7 @@ void DeviceCommunicator::all_reduce(double* values, std::size_t length, CudaStre
                           to_string(device()) +
                           ". Pass memory that is: of cudaMalloc, or of allocate_device_memory.");
   }
-  sum_->all_reduce({.channels = static_cast<std::int64_t>(length)}, {values, length}, stream);
+  sum_->all_reduce({.count = static_cast<std::int64_t>(length)}, {values, length}, stream);
 }
 
 void DeviceCommunicator::poll() const {

@@ -5,10 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "comm/group/descriptor.hpp"
 #include "comm/group/fingerprint_words.hpp"
 #include "cuda/device_buffer.hpp"
 
 namespace syncbn::comm {
+
+/// The place among a descriptor's facts of the one that may lie in device memory.
+inline constexpr std::size_t fact_on_device = most_facts - 1;
 
 /// Refers to the values of one message in device memory.
 struct DeviceMessageView {
@@ -18,7 +22,8 @@ struct DeviceMessageView {
   /// and fingerprint travel in one sum, else in two.
   bool has_room = false;
   /// Null, or a fingerprint in device memory of state there that the ranks must share. It is read
-  /// when the stream gets to the message, and compared with the other ranks'.
+  /// when the stream gets to the message, and compared with the other ranks' as the descriptor's
+  /// fact number `fact_on_device`, which is left 0.
   const std::uint64_t* state = nullptr;
 };
 

@@ -37,8 +37,8 @@ class DeviceSum {
 
   /// Collective. Puts on `stream` the sum of a message over the ranks, in place, the same bits on
   /// every rank. All ranks send their messages in the same order, and all with or all without room
-  /// behind them (DeviceMessage). The first message of a layer, pass and length waits for the other
-  /// ranks' hosts. Throws CommError as `poll` does.
+  /// behind them (DeviceMessage). The first message of an operation, subject and length waits for
+  /// the other ranks' hosts. Throws CommError as `poll` does.
   virtual void all_reduce(const Descriptor& what, const DeviceMessageView& message,
                           Stream stream) = 0;
 

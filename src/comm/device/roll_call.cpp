@@ -22,7 +22,7 @@ void write(const Call& call, Row row) {
   pack(call.what, call.number, row.last<descriptor_words>());
 }
 
-std::string verdict(std::span<double> rows) {
+std::string verdict(const Operation& own, std::span<double> rows) {
   const auto row = [&](std::size_t rank) {
     return Row(rows.subspan(rank * row_length).first<row_length>());
   };
@@ -51,7 +51,7 @@ std::string verdict(std::span<double> rows) {
     return "the all-reduce did not add up the ranks' messages (all have sent the same one). If it "
            "is a callback of yours: does it put the whole sum on the stream that it is given?";
   }
-  return describe_disagreement(packed);
+  return describe_disagreement(own, packed);
 }
 
 }  // namespace
@@ -60,10 +60,10 @@ std::string call_roll(Group& group, const Call& own) {
   std::vector<double> rows(static_cast<std::size_t>(group.size()) * row_length, 0.0);
   const std::size_t begin = static_cast<std::size_t>(group.rank()) * row_length;
   write(own, Row(std::span(rows).subspan(begin).first<row_length>()));
-  const Descriptor message{.operation = Operation::roll_call,
-                           .channels = static_cast<std::int64_t>(rows.size())};
+  const Descriptor message{.operation = &operations::roll_call,
+                           .count = static_cast<std::int64_t>(rows.size())};
   group.exchange(message, rows);
-  return verdict(rows);
+  return verdict(*own.what.operation, rows);
 }
 
 }  // namespace syncbn::comm

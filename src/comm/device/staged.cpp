@@ -61,13 +61,14 @@ class StagedSum final : public DeviceSum {
     copied_back_.hold(stream);
     syncbn::cuda::download(message.data, std::as_writable_bytes(staging), stream);
     const std::span state(state_.as<std::uint64_t>(), 1);
-    state[0] = 0;
     if (message.state != nullptr) {
       syncbn::cuda::download(message.state, std::as_writable_bytes(state), stream);
     }
     wait(stream, [&] { return describe(of_device); });
     Descriptor what = of_device;
-    what.shared += state[0];
+    if (message.state != nullptr) {
+      what.facts[fact_on_device] = state[0];
+    }
     Access::group(host_).exchange(what, staging);
     syncbn::cuda::upload(std::as_bytes(staging), message.data, stream);
     copied_back_.record(stream);

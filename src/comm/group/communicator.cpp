@@ -23,15 +23,15 @@ Counters Communicator::counters() const {
 }
 
 void Communicator::all_reduce(std::span<double> data) const {
-  group_->exchange({.channels = static_cast<std::int64_t>(data.size())}, data);
+  group_->exchange({.count = static_cast<std::int64_t>(data.size())}, data);
 }
 
 PendingSum Communicator::start(std::span<double> data) const {
-  return group_->start({.channels = static_cast<std::int64_t>(data.size())}, data);
+  return group_->start({.count = static_cast<std::int64_t>(data.size())}, data);
 }
 
 void Communicator::finish(const PendingSum& sum) const {
-  group_->finish({.channels = static_cast<std::int64_t>(sum.length_)}, sum);
+  group_->finish({.count = static_cast<std::int64_t>(sum.length_)}, sum);
 }
 
 std::vector<double> Communicator::all_gather(std::span<const double> mine) const {
@@ -39,7 +39,7 @@ std::vector<double> Communicator::all_gather(std::span<const double> mine) const
   std::vector<double> all(mine.size() * static_cast<std::size_t>(size()), -0.0);
   std::ranges::copy(mine, all.begin() + static_cast<std::ptrdiff_t>(mine.size()) * rank());
   group_->exchange(
-      {.operation = comm::Operation::all_gather, .channels = static_cast<std::int64_t>(all.size())},
+      {.operation = &comm::operations::all_gather, .count = static_cast<std::int64_t>(all.size())},
       all);
   return all;
 }

@@ -11,6 +11,7 @@
 #include <optional>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -63,6 +64,16 @@ Json in_hexadecimal(std::uint64_t number) {
   return std::string(digits.data(), end);
 }
 
+Json facts_of(const Descriptor& what) {
+  Json facts = Json::object();
+  for (std::size_t i = 0; i < most_facts; ++i) {
+    if (what.facts[i] != 0) {
+      facts[std::string(what.operation->facts[i].name.view())] = what.facts[i];
+    }
+  }
+  return facts;
+}
+
 }  // namespace
 
 std::string host_name() {
@@ -71,40 +82,40 @@ std::string host_name() {
   return name.data();
 }
 
-std::string to_json(std::span<const FlightEntry* const> entries, const Member& member,
-                    std::string_view failure) {
+std::string to_json(const FlightRecord* record, const Member& member, std::string_view failure) {
   const double tick = seconds_per_tick();
   const Ticks now = ticks_now();
   const double since_1970 =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   Json exchanges = Json::array();
+  const std::vector<const FlightEntry*> entries =
+      record == nullptr ? std::vector<const FlightEntry*>() : record->latest();
   for (const FlightEntry* entry : entries) {
-    const Descriptor what = entry->what();
+    const Descriptor what = record->what(*entry);
     const Ticks started = entry->started.load();
     const Ticks finished = entry->finished.load();
     exchanges.push_back(
         {{"sequence", entry->sequence},
-         {"pass", describe_call(what)},
-         {"layer", what.layer},
-         {"channels", what.channels},
+         {"operation", what.operation->text.view()},
+         {"subject", what.subject},
+         {"count", what.count},
          {"dtype", to_string(what.dtype)},
          {"options", what.options},
-         {"shared", what.shared},
-         {"parameters", what.parameters},
+         {"facts", facts_of(what)},
          {"values", entry->length},
          {"started", since_1970 - tick * static_cast<double>(now - started)},
          {"seconds",
           finished == 0 ? Json(nullptr) : Json(tick * static_cast<double>(finished - started))}});
   }
-  const Json record = {{"group", in_hexadecimal(member.group)},
-                       {"rank", member.rank},
-                       {"size", member.size},
-                       {"host", host_name()},
-                       {"process", getpid()},
-                       {"failure", failure},
-                       {"exchanges", std::move(exchanges)}};
-  // A layer's name need not be valid UTF-8.
-  return record.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const Json json = {{"group", in_hexadecimal(member.group)},
+                     {"rank", member.rank},
+                     {"size", member.size},
+                     {"host", host_name()},
+                     {"process", getpid()},
+                     {"failure", failure},
+                     {"exchanges", std::move(exchanges)}};
+  // A subject's name need not be valid UTF-8.
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 void keep_flight_record(const std::string& json) noexcept {

@@ -22,13 +22,12 @@ struct Member {
   int rank, size;
 };
 
-/// Returns a flight record as JSON:
+/// Returns a flight record as JSON, without exchanges for null. Facts that are 0 are left out:
 /// {"group": "5c9e6a1f00b3d472" or null, "rank": 0, "size": 2, "host": "a", "process": 4711,
-/// "failure": "", "exchanges": [{"sequence": 1, "pass": "forward", "layer": "bn1", "channels": 64,
-/// "dtype": "f32", "options": "eps 1e-05", "shared": 1234, "parameters": 5678, "values": 130,
+/// "failure": "", "exchanges": [{"sequence": 1, "operation": "delivery", "subject": "apples",
+/// "count": 64, "dtype": "f32", "options": "cooled", "facts": {"boxes": 2}, "values": 130,
 /// "started": 1764150000.123456 [s since 1970], "seconds": 1e-6 or null if not finished}]}
-std::string to_json(std::span<const FlightEntry* const> entries, const Member& member,
-                    std::string_view failure);
+std::string to_json(const FlightRecord* record, const Member& member, std::string_view failure);
 
 /// Writes a record to a new file HOST-PROCESS-NUMBER.json in the directory of flight records, if
 /// there is one. A file or link that has the name already is left alone, because others can guess

@@ -6,25 +6,56 @@
 #include "core/utf8.hpp"
 
 namespace syncbn::comm {
+namespace {
+
+/// Stands for all operations that a record has no room for.
+constexpr Operation another{"another operation"};
+
+}  // namespace
+
+std::uint8_t FlightRecord::place_of(const Operation& operation) {
+  std::size_t place = 0;
+  while (place < operations_count_ && hashes_[place] != operation.hash) {
+    ++place;
+  }
+  if (place == most_operations) {
+    return most_operations - 1;
+  }
+  if (place == operations_count_) {
+    operations_[place] = place + 1 == most_operations ? another : operation;
+    hashes_[place] = operations_[place].hash;
+    ++operations_count_;
+  }
+  return static_cast<std::uint8_t>(place);
+}
+
 void FlightRecord::start(const Message& message, Ticks when) {
+  const Descriptor& what = message.what;
   FlightEntry& entry = entries_[place(message.sequence)];
-  const std::string_view name = cut_to(message.what.layer, longest_name);
+  const std::string_view subject = cut_to(what.subject, longest_subject);
   entry.sequence = message.sequence;
-  entry.channels = message.what.channels;
-  entry.shared = message.what.shared;
-  entry.parameters = message.what.parameters;
+  entry.count = what.count;
+  entry.facts = what.facts;
   entry.length = message.length;
-  entry.operation = message.what.operation;
-  entry.given = message.what.given;
-  entry.dtype = message.what.dtype;
-  entry.name_length = static_cast<std::uint8_t>(name.size());
-  std::ranges::copy(name, entry.name.begin());
-  const std::string_view options = cut_to(message.what.options, longest_options);
+  entry.operation = place_of(*what.operation);
+  entry.dtype = what.dtype;
+  entry.subject_length = static_cast<std::uint8_t>(subject.size());
+  std::ranges::copy(subject, entry.subject.begin());
+  const std::string_view options = cut_to(what.options, longest_options);
   entry.options_length = static_cast<std::uint8_t>(options.size());
   std::ranges::copy(options, entry.options.begin());
   entry.finished.store(0, std::memory_order_relaxed);
   entry.started.store(when, std::memory_order_relaxed);
   last_.store(message.sequence, std::memory_order_release);
+}
+
+Descriptor FlightRecord::what(const FlightEntry& entry) const {
+  return {.operation = &operations_[entry.operation],
+          .subject = {entry.subject.data(), entry.subject_length},
+          .count = entry.count,
+          .dtype = entry.dtype,
+          .options = {entry.options.data(), entry.options_length},
+          .facts = entry.facts};
 }
 
 void FlightRecord::finish(std::int64_t sequence, Ticks when) {

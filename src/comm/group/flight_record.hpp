@@ -19,30 +19,17 @@ namespace syncbn::comm {
 /// what the others are doing, and what one that died was doing.
 struct FlightEntry {
   std::int64_t sequence = 0;  ///< 0: not used yet
-  std::int64_t channels = 0;
-  std::uint64_t shared = 0;
-  std::uint64_t parameters = 0;
+  std::int64_t count = 0;
+  Facts facts{};
   std::uint64_t length = 0;
   std::atomic<Ticks> started{0};
   std::atomic<Ticks> finished{0};  ///< 0 while it is under way
-  Operation operation = Operation::all_reduce;
-  Given given = Given::x;
+  std::uint8_t operation = 0;      ///< its place in the record's table of operations
   DType dtype = DType::f64;
-  std::uint8_t name_length = 0;
+  std::uint8_t subject_length = 0;
   std::uint8_t options_length = 0;
-  std::array<char, longest_name> name{};
+  std::array<char, longest_subject> subject{};
   std::array<char, longest_options> options{};
-
-  Descriptor what() const {
-    return {.operation = operation,
-            .layer = {name.data(), name_length},
-            .channels = channels,
-            .dtype = dtype,
-            .shared = shared,
-            .options = {options.data(), options_length},
-            .parameters = parameters,
-            .given = given};
-  }
 };
 static_assert(std::atomic<std::int64_t>::is_always_lock_free);
 
@@ -50,6 +37,7 @@ static_assert(std::atomic<std::int64_t>::is_always_lock_free);
 class FlightRecord {
  public:
   static constexpr std::size_t capacity = 1000;
+  static constexpr std::size_t most_operations = 24;  ///< further ones all become the last
 
   void start(const Message& message, Ticks when);
   void finish(std::int64_t sequence, Ticks when);
@@ -60,14 +48,23 @@ class FlightRecord {
   const FlightEntry& entry(std::int64_t sequence) const { return entries_[place(sequence)]; }
   /// Returns the entries of the last thousand messages, the oldest first.
   std::vector<const FlightEntry*> latest() const;
+  /// Returns what the rank believed to exchange. Texts and operation lie in this record.
+  Descriptor what(const FlightEntry& entry) const;
 
  private:
   static std::size_t place(std::int64_t sequence) {
     return static_cast<std::size_t>(sequence - 1) % capacity;
   }
+  /// Returns the place of an operation in the table, which has a copy of it from then on.
+  std::uint8_t place_of(const Operation& operation);
 
   std::atomic<std::int64_t> last_{0};
   std::array<FlightEntry, capacity> entries_;
+  // Other processes read the words of operations here, as they cannot follow pointers into this
+  // one. A copy is made before the first entry that refers to it, and never changes.
+  std::size_t operations_count_ = 0;
+  std::array<std::uint64_t, most_operations> hashes_{};
+  std::array<Operation, most_operations> operations_;
 };
 
 }  // namespace syncbn::comm

@@ -83,9 +83,7 @@ void Group::fail(std::string_view why) {
 }
 
 std::string Group::flight_record() const {
-  const std::vector<const FlightEntry*> latest =
-      record_ == nullptr ? std::vector<const FlightEntry*>() : record_->latest();
-  return to_json(latest, {number_, rank(), size()}, failure_);
+  return to_json(record_, {number_, rank(), size()}, failure_);
 }
 
 PendingSum Group::begin(const Descriptor& what, std::span<double> data, Ticks now) {
@@ -174,7 +172,7 @@ void Group::exchange(const Descriptor& what, std::span<double> data) {
 std::shared_ptr<Group> Group::split(int color) {
   std::vector<double> colors(static_cast<std::size_t>(size()), 0.0);
   colors[static_cast<std::size_t>(rank())] = color;
-  const Descriptor what{.operation = Operation::split, .channels = size()};
+  const Descriptor what{.operation = &operations::split, .count = size()};
   exchange(what, colors);
   const std::vector<int> integers(colors.begin(), colors.end());
   try {

@@ -10,16 +10,17 @@ namespace syncbn::comm {
 // steps. If exactly one number differs, so does the sum; if several do, sums are equal as rarely as
 // those of any hash.
 Message stamped(const Descriptor& what, std::int64_t sequence, std::size_t length) {
-  const std::uint64_t numbers = static_cast<std::uint64_t>(what.channels) * 0x243f6a8885a308d3 +
-                                static_cast<std::uint64_t>(length) * 0x13198a2e03707345 +
-                                static_cast<std::uint64_t>(sequence) * 0xa4093822299f31d1 +
-                                static_cast<std::uint64_t>(what.operation) * 0x082efa98ec4e6c89 +
-                                static_cast<std::uint64_t>(what.dtype) * 0x452821e638d01377 +
-                                what.shared * 0xbe5466cf34e90c6d +
-                                what.parameters * 0xc0ac29b7c97c50dd +
-                                static_cast<std::uint64_t>(what.given) * 0x3f84d5b5b5470917;
+  static_assert(most_facts == 4);
+  const std::uint64_t numbers =
+      static_cast<std::uint64_t>(what.count) * 0x243f6a8885a308d3 +
+      static_cast<std::uint64_t>(length) * 0x13198a2e03707345 +
+      static_cast<std::uint64_t>(sequence) * 0xa4093822299f31d1 +
+      what.operation->hash * 0x082efa98ec4e6c89 +
+      static_cast<std::uint64_t>(what.dtype) * 0x452821e638d01377 +
+      what.facts[0] * 0xbe5466cf34e90c6d + what.facts[1] * 0xc0ac29b7c97c50dd +
+      what.facts[2] * 0x3f84d5b5b5470917 + what.facts[3] * 0x9216d5d98979fb1b;
   const std::uint64_t fingerprint = Fingerprint()
-                                        .add(std::as_bytes(std::span(what.layer)))
+                                        .add(std::as_bytes(std::span(what.subject)))
                                         .add(std::as_bytes(std::span(what.options)))
                                         .add(numbers)
                                         .value();

@@ -24,7 +24,7 @@ class WithFingerprints final : public Transport {
 
   Ticket start(const Message& message, std::span<double> data) override {
     const std::uint64_t plan =
-        stamped({.layer = message.what.layer, .channels = message.what.channels}, 0, message.length)
+        stamped({.subject = message.what.subject, .count = message.what.count}, 0, message.length)
             .fingerprint;
     if (!known_.contains(plan)) {
       FingerprintWords words = to_words(message.fingerprint);
@@ -74,7 +74,7 @@ class WithFingerprints final : public Transport {
          std::span(packed).subspan(static_cast<std::size_t>(rank()) * descriptor_words,
                                    descriptor_words));
     sum_->finish(sum_->start(message, packed));
-    throw CommError(describe_disagreement(packed));
+    throw CommError(describe_disagreement(*message.what.operation, packed));
   }
 
   struct Sent {
@@ -85,9 +85,9 @@ class WithFingerprints final : public Transport {
   };
 
   std::unique_ptr<PlainSum> sum_;
-  /// Bounds the memory where a program gives its layers new names at every step.
+  /// Bounds the memory where a program names its subjects anew at every step.
   static constexpr std::size_t most_known = 8192;
-  std::unordered_set<std::uint64_t> known_;  ///< fingerprints of (layer, channels, length) in use
+  std::unordered_set<std::uint64_t> known_;  ///< fingerprints of (subject, count, length) in use
   InFlight<Sent> in_flight_;
 };
 

@@ -46,8 +46,8 @@ class PlainSum {
 /// values (fingerprint_words.hpp). So every rank notices a disagreement in the call in which it
 /// happens; the ranks then exchange their descriptors to tell who did what.
 ///
-/// A sum cannot check that its own lengths are equal. So the first message of each layer, number of
-/// channels and length is preceded by a sum of the fingerprint alone, which has the same length
+/// A sum cannot check that its own lengths are equal. So the first message of each subject, count
+/// and length is preceded by a sum of the fingerprint alone, which has the same length
 /// everywhere. After 8192 of these all are forgotten and checked again.
 SYNCBN_INTERNAL_API std::unique_ptr<Transport> with_fingerprints(std::unique_ptr<PlainSum> sum);
 

@@ -337,7 +337,7 @@ class Leaders final : public node::Network {
       }
     }
     all_know_ = true;
-    throw CommError(describe_disagreement(packed, ranks));
+    throw CommError(describe_disagreement(*message.what.operation, packed, ranks));
   }
 
   // Leaves to MPI the communicator, on which notices may come for as long as others live

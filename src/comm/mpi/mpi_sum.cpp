@@ -193,7 +193,7 @@ class MpiSum final : public PlainSum {
         answered = now + patience();  // the rest may be on their way
       }
       if (now >= answered) {
-        throw CommError(table(own));
+        throw CommError(table(*message.what.operation, own));
       }
       const DeadlineClock::Due due = clock.look(now);
       if (due == DeadlineClock::Due::report) {
@@ -242,7 +242,7 @@ class MpiSum final : public PlainSum {
     return false;
   }
 
-  std::string table(const Packed& own) const {
+  std::string table(const Operation& operation, const Packed& own) const {
     std::vector<double> packed;
     std::vector<int> ranks;
     for (int rank = 0; rank < size_; ++rank) {
@@ -252,7 +252,7 @@ class MpiSum final : public PlainSum {
                           std::back_inserter(packed));
       }
     }
-    return describe_disagreement(packed, ranks);
+    return describe_disagreement(operation, packed, ranks);
   }
 
   // Returns an error's text: which ranks have not told that they wait in this message, and what

@@ -21,7 +21,7 @@ namespace syncbn::comm::node {
 struct alignas(4096) Layout {
   static constexpr std::uint64_t our_magic = 0x61656172'6e62636e;  // "ncbnarea" in little endian
   /// Goes up when the meaning of anything in an Area changes.
-  static constexpr std::uint32_t our_version = 1;
+  static constexpr std::uint32_t our_version = 2;
   /// The bits of `features` that this version knows: none has been needed so far.
   static constexpr std::uint32_t our_features = 0;
 

@@ -32,7 +32,7 @@ Message Ranks::message_of(std::uint64_t piece) const {
   const Area& first = *areas_.front();
   const std::int64_t sequence = first.sequences[piece % stamps];
   const FlightEntry& entry = first.flight_record.entry(sequence);
-  return {.what = entry.what(),
+  return {.what = first.flight_record.what(entry),
           .sequence = sequence,
           .length = entry.length,
           .fingerprint = first.fingerprints[piece % stamps]};
@@ -46,10 +46,11 @@ void Ranks::require_agreement(std::uint64_t fingerprint, std::uint64_t piece) co
     std::vector<double> packed(roles_.contributors * descriptor_words);
     for (std::size_t rank = 0; rank < roles_.contributors; ++rank) {
       const std::int64_t sequence = areas_[rank]->sequences[place];
-      pack(areas_[rank]->flight_record.entry(sequence).what(), sequence,
+      const FlightRecord& record = areas_[rank]->flight_record;
+      pack(record.what(record.entry(sequence)), sequence,
            std::span(packed).subspan(rank * descriptor_words, descriptor_words));
     }
-    throw CommError(describe_disagreement(packed, names_));
+    throw CommError(describe_disagreement(*message_of(piece).what.operation, packed, names_));
   }
   require_nobody_gave_up(piece);
 }
@@ -85,8 +86,8 @@ std::string Ranks::last_words(std::size_t member) const {
   const Ticks then = finished != 0 ? finished : entry.started.load();
   const std::chrono::duration<double> ago(seconds_per_tick() *
                                           static_cast<double>(ticks_now() - then));
-  return "; the last it did: exchange #" + std::to_string(last) + ", " + describe(entry.what()) +
-         ", " + (finished != 0 ? "finished " : "begun ") +
+  return "; the last it did: exchange #" + std::to_string(last) + ", " +
+         describe(record.what(entry)) + ", " + (finished != 0 ? "finished " : "begun ") +
          in_seconds(std::chrono::round<std::chrono::milliseconds>(ago)) + " ago" + refused;
 }
 

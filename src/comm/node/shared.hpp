@@ -25,7 +25,7 @@
 
 namespace syncbn::comm::node {
 
-inline constexpr std::size_t piece_length = 4224;  ///< holds a forward of 2048 channels [doubles]
+inline constexpr std::size_t piece_length = 4224;  ///< the longest message in one piece [doubles]
 inline constexpr std::size_t depth = 3;            ///< cells of a rank
 /// How many pieces keep their sequence number and fingerprint readable. A rank that trades cells
 /// (Cells) may be `depth` pieces ahead of those that it has the sums of, and these may be `depth`
