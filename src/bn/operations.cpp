@@ -27,14 +27,21 @@ constexpr comm::FactWords parameters{
     .advice =
         "The layer's gamma or beta differ. Begin with the same on every rank and add up their "
         "gradients over the ranks, or if they are to differ set compare_parameters to false."};
+constexpr comm::FactWords blocks{
+    .name = "blocks of channels",
+    .one = "block of channels",
+    .advice =
+        "The ranks cut the layer into different numbers of blocks, which they voted for in "
+        "its earlier forwards. Call its forward in turn on all ranks, and its backward with "
+        "the record of the same forward."};
 constexpr comm::FactWords statistics{
     .name = "running statistics",
     .advice =
-        "The layer's running mean, its other history or its number of blocks differ (on a "
-        "device, maybe gamma or beta). Load the same state on every rank."};
+        "The layer's running mean or its other history differ (on a device, maybe gamma or "
+        "beta). Load the same state on every rank."};
 
 constexpr comm::Operation operation(std::string_view text, const comm::FactWords& forward) {
-  return comm::Operation(text, "C", same_layers, {forward, parameters, {}, statistics});
+  return comm::Operation(text, "C", same_layers, {forward, parameters, blocks, statistics});
 }
 
 // The variants of a pass are in the order of Given.
@@ -77,6 +84,7 @@ PassFacts::operator comm::Facts() const {
   comm::Facts facts{};
   facts[Fact::forward] = static_cast<std::uint64_t>(forward);
   facts[Fact::parameters] = parameters;
+  facts[Fact::blocks] = static_cast<std::uint64_t>(blocks);
   facts[Fact::statistics] = statistics;
   return facts;
 }

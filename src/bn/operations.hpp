@@ -35,6 +35,7 @@ struct Fact {
   static constexpr std::size_t forward = 0;     ///< the number of the layer's last forward; in a
                                                 ///< backward that of its own, 0 for an infer
   static constexpr std::size_t parameters = 1;  ///< fingerprint of gamma and beta, or some of them
+  static constexpr std::size_t blocks = 2;      ///< the number of blocks of channels
   static constexpr std::size_t statistics = 3;  ///< fingerprint of what else a forward starts from
 };
 
@@ -42,6 +43,7 @@ struct Fact {
 struct PassFacts {
   std::int64_t forward = 0;
   std::uint64_t parameters = 0;
+  std::int64_t blocks = 1;
   std::uint64_t statistics = 0;
 
   operator comm::Facts() const;

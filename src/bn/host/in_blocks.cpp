@@ -25,8 +25,7 @@ class InBlocks {
         blocks_(blocks) {
     working_.sums.resize(sums_length(channels_));
     working_.unsettled.clear();
-    // The ranks must agree on the number of blocks.
-    what_.facts[Fact::statistics] += static_cast<std::uint64_t>(blocks - 1) << 40;
+    what_.facts[Fact::blocks] = static_cast<std::uint64_t>(blocks);
   }
 
   /// Returns the sum of the votes.
