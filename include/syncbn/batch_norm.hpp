@@ -268,7 +268,8 @@ class SYNCBN_API BatchNorm {
 
   /// Collective. Writes dx, and adds to weight_grad and bias_grad, with gamma as it was in the
   /// forward. x, `record` and the weights are those of the forward; for a forward with a residual,
-  /// extras have its output y and take the residual's gradient. Either dx or dresidual may be dy.
+  /// extras have its output y, which a layer without activation does not need, and take the
+  /// residual's gradient. Either dx or dresidual may be dy.
   void backward(const ForwardRecord& record, ConstTensorView x, ConstTensorView dy, TensorView dx,
                 const BackwardExtras& extras = {});
 

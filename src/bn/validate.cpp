@@ -109,6 +109,7 @@ void require_own_record(const ForwardNote& note, const Layer& layer) {
   if (note.layer_number != layer.identity.number) {
     refuse(layer, "the record is of a forward of " +
                       (note.layer == layer.identity.name ? "another layer of that name"
+                       : note.layer.empty()              ? "another layer"
                                                          : "layer '" + note.layer + "'") +
                       ". Pass the forward's own.");
   }
@@ -260,9 +261,14 @@ void validate(const ForwardArguments& arguments, const Layer& layer, const Place
 void validate(const BackwardArguments& arguments, const Layer& layer, const Place& place,
               const ForwardRecord::Impl& record) {
   const ConstTensorView& x = arguments.x;
-  if (arguments.y.has_value() != arguments.dresidual.has_value()) {
+  if (arguments.y && !arguments.dresidual) {
     refuse(layer,
            "y and dresidual go together (both for a forward with a residual, else neither).");
+  }
+  if (arguments.dresidual && !arguments.y && layer.options.activation.negative_slope != 1) {
+    refuse(layer,
+           "dresidual without y (with an activation, y tells where it was 0 or less). Pass the "
+           "forward's output as y.");
   }
   require_own_record(record.note, layer);
   require_channels(x, layer);
@@ -272,10 +278,12 @@ void validate(const BackwardArguments& arguments, const Layer& layer, const Plac
   require_like_x(x, arguments.dx, "dx");
   require_held("dy", arguments.dy);
   require_held("dx", arguments.dx);
-  if (arguments.dresidual) {
+  if (arguments.y) {
     require_like_x(x, *arguments.y, "y");
-    require_like_x(x, *arguments.dresidual, "dresidual");
     require_held("y", *arguments.y);
+  }
+  if (arguments.dresidual) {
+    require_like_x(x, *arguments.dresidual, "dresidual");
     require_held("dresidual", *arguments.dresidual);
   }
   if (!arguments.position_weights.empty()) {

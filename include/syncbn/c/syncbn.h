@@ -295,7 +295,7 @@ syncbn_status syncbn_batch_norm_forward(syncbn_batch_norm* layer, const syncbn_t
 
 /* Collective. Writes dx, and adds to the parameter gradients. y and dresidual are the forward's
  * output and the residual's gradient, for a forward with a residual; for one without, both are
- * NULL. dx or dresidual may be dy. */
+ * NULL. A layer without activation takes y as NULL too. dx or dresidual may be dy. */
 syncbn_status syncbn_batch_norm_backward(syncbn_batch_norm* layer,
                                          const syncbn_forward_record* record,
                                          const syncbn_tensor* x, const syncbn_tensor* y,
