@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -131,6 +132,15 @@ class SYNCBN_API ForwardRecord {
   /// and its work on a stream, is done. Throws InvalidArgument for null, memory that is not
   /// aligned, or no channels.
   ForwardRecord(double* memory, std::int64_t channels, Device device = Device::cpu());
+  /// What a record says of its forward, beside its arrays. For programs that keep both as tensors,
+  /// as a compiler of graphs wants them.
+  using Note = std::array<std::int64_t, 9>;
+  /// Returns it; all 0 for an empty record.
+  Note note() const;
+  /// Makes a record again of its arrays, in the caller's memory as above, and its note, in the
+  /// process and for the layer that filled it. Throws InvalidArgument for what is no note of a
+  /// record for at most so many channels.
+  ForwardRecord(double* memory, std::int64_t channels, Device device, const Note& note);
   /// A record that was moved from may only be destroyed or assigned to.
   ForwardRecord(ForwardRecord&&) noexcept;
   ForwardRecord& operator=(ForwardRecord&&) noexcept;

@@ -34,6 +34,52 @@ void describe(const bn::Layer& layer, const bn::ForwardArguments& arguments,
   note.layer_number = layer.identity.number;
 }
 
+// These bits of a note say what a forward was.
+constexpr std::int64_t with_residual = 1;
+constexpr std::int64_t with_weights = 2;
+constexpr std::int64_t in_place = 4;
+constexpr std::int64_t frozen = 8;
+constexpr std::int64_t all_bits = 15;
+
+ForwardRecord::Note to_numbers(const bn::ForwardNote& note) {
+  const auto bit = [](bool is_set, std::int64_t flag) { return is_set ? flag : 0; };
+  const std::int64_t flags = bit(note.had_residual, with_residual) |
+                             bit(note.had_weights, with_weights) | bit(note.in_place, in_place) |
+                             bit(note.frozen, frozen);
+  return {note.shape.n,
+          note.shape.c,
+          note.shape.s,
+          static_cast<std::int64_t>(note.dtype),
+          static_cast<std::int64_t>(note.layout),
+          flags,
+          note.blocks,
+          static_cast<std::int64_t>(note.layer_number),
+          note.forward};
+}
+
+bn::ForwardNote to_forward_note(const ForwardRecord::Note& numbers) {
+  if (numbers == ForwardRecord::Note{}) {
+    return {};
+  }
+  const auto& [n, c, s, dtype, layout, flags, blocks, layer, forward] = numbers;
+  if (n < 0 || c < 1 || s < 0 || dtype < 0 || dtype > static_cast<std::int64_t>(DType::bf16) ||
+      layout < 0 || layout > static_cast<std::int64_t>(Layout::channels_last) || flags < 0 ||
+      flags > all_bits || blocks < 1 || forward < -1 || forward == 0) {
+    throw InvalidArgument("the note is none of a record. Pass what its note() returned.");
+  }
+  return {.shape = {n, c, s},
+          .dtype = static_cast<DType>(dtype),
+          .layout = static_cast<Layout>(layout),
+          .had_residual = (flags & with_residual) != 0,
+          .had_weights = (flags & with_weights) != 0,
+          .in_place = (flags & in_place) != 0,
+          .frozen = (flags & frozen) != 0,
+          .blocks = blocks,
+          .layer = {},
+          .layer_number = static_cast<std::uint64_t>(layer),
+          .forward = forward};
+}
+
 }  // namespace
 
 ForwardRecord::ForwardRecord() : impl_(std::make_unique<Impl>()) {}
@@ -54,6 +100,23 @@ ForwardRecord::ForwardRecord(double* memory, std::int64_t channels, Device devic
   bn::require_all_held(device, {whole});
   impl_->memory = {memory, channels, device, nullptr};
   impl_->is_callers = true;
+}
+
+ForwardRecord::ForwardRecord(double* memory, std::int64_t channels, Device device, const Note& note)
+    : ForwardRecord(memory, channels, device) {
+  impl_->note = to_forward_note(note);
+  if (impl_->note.forward != 0) {
+    if (impl_->note.shape.c > channels) {
+      throw InvalidArgument("the note is of a forward of " + std::to_string(impl_->note.shape.c) +
+                            " channels (the record's memory is for " + std::to_string(channels) +
+                            ")");
+    }
+    impl_->arrays = channels::StatisticsArrays::in(memory, impl_->note.shape.c);
+  }
+}
+
+ForwardRecord::Note ForwardRecord::note() const {
+  return is_empty() ? Note{} : to_numbers(impl_->note);
 }
 
 ForwardRecord::ForwardRecord(ForwardRecord&&) noexcept = default;
