@@ -103,6 +103,15 @@ class SYNCBN_API Communicator {
   /// rank.
   static std::vector<Communicator> threads(int ranks, Deadlines deadlines = default_deadlines());
 
+  /// Collective over `bootstrap`. Makes a group of the same ranks, which are processes (or threads)
+  /// of one host, that sums through memory which they share: in a microsecond or so, without MPI.
+  /// `bootstrap` serves to set it up and is not used afterwards; a custom group of a framework's
+  /// ranks will do. The new group has deadlines of its own, and tells who is missing. It cannot be
+  /// split. Throws NotConfigured on every rank if one cannot share memory with rank 0: on another
+  /// host, in another container, of another user. A group of one rank shares nothing.
+  static Communicator processes(const Communicator& bootstrap,
+                                Deadlines deadlines = default_deadlines());
+
   /// An AllReduce sums `data` over all ranks in place and leaves the same bits on every rank, or
   /// throws. All ranks call it in the same order with equal lengths.
   using AllReduce = std::function<void(std::span<double> data)>;

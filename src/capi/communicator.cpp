@@ -67,6 +67,17 @@ syncbn_status syncbn_communicator_custom(int rank, int size, syncbn_all_reduce a
   });
 }
 
+syncbn_status syncbn_communicator_processes(const syncbn_communicator* bootstrap,
+                                            const syncbn_communicator_options* options,
+                                            syncbn_communicator** out) {
+  return guarded([&] {
+    require(bootstrap, "bootstrap");
+    require(out, "out");
+    *out = new syncbn_communicator{
+        Communicator::processes(bootstrap->group, capi::to_deadlines(options))};
+  });
+}
+
 syncbn_status syncbn_communicator_split(const syncbn_communicator* group, int color,
                                         syncbn_communicator** out) {
   return guarded([&] {

@@ -68,6 +68,27 @@ static void* act_as_rank(void* argument) {
   return NULL;
 }
 
+static void* share_memory(void* argument) {
+  double sum = 1;
+  syncbn_communicator *bootstrap = argument, *group = NULL;
+  EXPECT_OK(syncbn_communicator_processes(bootstrap, WITHIN(30), &group));
+  EXPECT(syncbn_communicator_rank(group) == syncbn_communicator_rank(bootstrap));
+  EXPECT_OK(syncbn_communicator_all_reduce(group, &sum, 1));
+  EXPECT(sum == 2);
+  syncbn_communicator_free(group);
+  return NULL;
+}
+
+static void ranks_share_memory_over_another_group(void) {
+  syncbn_communicator* handles[2];
+  pthread_t thread;
+  EXPECT_OK(syncbn_communicator_threads(2, WITHIN(30), handles));
+  EXPECT(pthread_create(&thread, NULL, share_memory, handles[1]) == 0);
+  share_memory(handles[0]);
+  EXPECT(pthread_join(thread, NULL) == 0);
+  for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
+}
+
 static void two_thread_ranks_normalize_as_one_batch(void) {
   syncbn_communicator* handles[2];
   struct rank ranks[2];
@@ -490,6 +511,7 @@ int main(void) {
   EXPECT(strlen(syncbn_version()) >= 5);
   EXPECT(strcmp(syncbn_last_error(), "") == 0);
   two_thread_ranks_normalize_as_one_batch();
+  ranks_share_memory_over_another_group();
   exact_ranks_have_the_bits_of_one_process();
   layers_together_are_layers_one_by_one();
   the_phases_are_the_layer();

@@ -6,10 +6,10 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <new>
-#include <numeric>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
@@ -22,43 +22,14 @@
 
 #include "syncbn/error.hpp"
 
-#include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
+#include "comm/host/processes.hpp"
 #include "comm/node/areas.hpp"
-#include "comm/node/exchange.hpp"
-#include "comm/node/transport.hpp"
 
 namespace syncbn::test {
 namespace {
 
 using comm::node::Areas;
-
-/// Ranks that are forked processes, and exchange as the ranks of a host do.
-class ForkedTransport final : public comm::node::ExchangeTransport {
- public:
-  ForkedTransport(const std::shared_ptr<Areas>& areas, int rank, Deadlines deadlines)
-      : ExchangeTransport(exchange(areas, rank, deadlines)),
-        rank_(rank),
-        size_(static_cast<int>(areas->count())) {}
-
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  std::unique_ptr<Transport> split(std::span<const int>) override {
-    throw NotConfigured("these ranks cannot be split");
-  }
-
- private:
-  static std::unique_ptr<comm::node::Exchange> exchange(const std::shared_ptr<Areas>& areas,
-                                                        int rank, Deadlines deadlines) {
-    std::vector<int> names(areas->count());
-    std::iota(names.begin(), names.end(), 0);
-    return std::make_unique<comm::node::Exchange>(
-        comm::node::Ranks(areas, static_cast<std::size_t>(rank), std::move(names)), deadlines);
-  }
-
-  int rank_;
-  int size_;
-};
 
 /// What the processes have in common from the start.
 struct Common {
@@ -85,11 +56,11 @@ struct Common {
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    return comm::Access::communicator(std::make_shared<comm::Group>(
-        std::make_unique<ForkedTransport>(areas, rank, deadlines), comm::Group::new_number()));
+    return comm::communicator_of_process(areas, rank, deadlines, number);
   }
 
   std::shared_ptr<Areas> areas;
+  std::uint64_t number = comm::Group::new_number();
   std::atomic<int>* introduced = nullptr;
 };
 

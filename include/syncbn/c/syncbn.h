@@ -145,6 +145,13 @@ typedef int (*syncbn_all_reduce)(double* data, size_t count, void* user);
 syncbn_status syncbn_communicator_custom(int rank, int size, syncbn_all_reduce all_reduce,
                                          void* user, syncbn_communicator** out);
 
+/* Collective. Makes a group of the same ranks, which are processes or threads of one host, that
+ * sums through memory which they share, without MPI. `bootstrap`, such as a custom group, serves to
+ * set it up. Returns SYNCBN_NOT_CONFIGURED on every rank if one cannot share memory with rank 0. */
+syncbn_status syncbn_communicator_processes(const syncbn_communicator* bootstrap,
+                                            const syncbn_communicator_options* options,
+                                            syncbn_communicator** out);
+
 /* Collective. Makes the sub-group of the ranks that gave the same color, in the order of their
  * ranks. */
 syncbn_status syncbn_communicator_split(const syncbn_communicator* group, int color,
