@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/extension/group.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "syncbn/communicator.hpp"
+#include "syncbn/error.hpp"
+
+#include "python/extension/module.hpp"
+
+namespace syncbn::python {
+namespace {
+
+/// Returns the text of the Python exception that is set, and clears it.
+std::string take_python_error() {
+  PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  const Object kept_type(type), kept_value(value), kept_trace(trace);
+  const Object text(value != nullptr ? PyObject_Str(value) : nullptr);
+  const Object name(type != nullptr ? PyObject_GetAttrString(type, "__name__") : nullptr);
+  if (text == nullptr || name == nullptr) {
+    PyErr_Clear();
+    return "an exception that has no text";
+  }
+  return to_text(name.get()) + ": " + to_text(text.get());
+}
+
+/// Sums by a Python function that gets a writable memoryview of the values' bytes.
+class PythonAllReduce {
+ public:
+  explicit PythonAllReduce(PyObject* function)
+      : function_(Py_NewRef(function), [](PyObject* object) {
+          if (Py_IsInitialized() != 0) {
+            const Acquired python;
+            Py_DECREF(object);
+          }
+        }) {}
+
+  void operator()(std::span<double> data) const {
+    const Acquired python;
+    const Object memory(PyMemoryView_FromMemory(reinterpret_cast<char*>(data.data()),
+                                                static_cast<Py_ssize_t>(data.size_bytes()),
+                                                PyBUF_WRITE));
+    const Object result(memory != nullptr
+                            ? PyObject_CallFunctionObjArgs(function_.get(), memory.get(), nullptr)
+                            : nullptr);
+    if (result == nullptr) {
+      throw CommError(take_python_error());
+    }
+  }
+
+ private:
+  std::shared_ptr<PyObject> function_;  ///< may be dropped in any thread
+};
+
+/// Group() is one process by itself, Group(rank, size, all_reduce) one that sums by a function.
+PyObject* create(PyTypeObject* type, PyObject* arguments, PyObject*) {
+  return guarded([&] {
+    if (PyTuple_Size(arguments) == 0) {
+      return Wrapper<Communicator>::wrap(type,
+                                         std::make_unique<Communicator>(Communicator::self()));
+    }
+    int rank = 0, size = 0;
+    PyObject* all_reduce = nullptr;
+    if (PyArg_ParseTuple(arguments, "iiO", &rank, &size, &all_reduce) == 0) {
+      throw PythonError();
+    }
+    return Wrapper<Communicator>::wrap(type, std::make_unique<Communicator>(Communicator::custom(
+                                                 rank, size, PythonAllReduce(all_reduce))));
+  });
+}
+
+/// Makes a group of the same processes that sums through memory which they share.
+PyObject* sharing_memory(PyObject* self, PyObject* deadline) {
+  return guarded([&] {
+    const auto fail = std::chrono::milliseconds(
+        static_cast<std::int64_t>(std::max(1.0, to_double(deadline) * 1000)));
+    std::unique_ptr<Communicator> group;
+    {
+      const Released python;
+      group = std::make_unique<Communicator>(
+          Communicator::processes(communicator_of(self), default_deadlines(fail)));
+    }
+    return Wrapper<Communicator>::wrap(Py_TYPE(self), std::move(group));
+  });
+}
+
+Object rank(Communicator& group, Arguments) {
+  return checked(PyLong_FromLong(group.rank()));
+}
+Object size(Communicator& group, Arguments) {
+  return checked(PyLong_FromLong(group.size()));
+}
+Object counters(Communicator& group, Arguments) {
+  const Counters counters = group.counters();
+  return checked(Py_BuildValue("(LLd)", static_cast<long long>(counters.exchanges),
+                               static_cast<long long>(counters.bytes), counters.seconds));
+}
+Object flight_record(Communicator& group, Arguments) {
+  const std::string json = group.flight_record();
+  return checked(PyUnicode_FromStringAndSize(json.data(), static_cast<Py_ssize_t>(json.size())));
+}
+
+PyMethodDef methods[] = {
+    method_of<Communicator, 0, rank>("rank", "Returns this process's number in the group."),
+    method_of<Communicator, 0, size>("size", "Returns how many processes the group has."),
+    method_of<Communicator, 0, counters>(
+        "counters", "Returns how many exchanges were made, their bytes, and the seconds in them."),
+    method_of<Communicator, 0, flight_record>("flight_record",
+                                              "Returns the last thousand exchanges as JSON."),
+    {"sharing_memory", sharing_memory, METH_O,
+     "Makes a group of the same processes, of one host, that sums through shared memory, and waits "
+     "at most so many seconds for a process."},
+    {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace
+
+Object make_group_type() {
+  return make_type<Communicator>(
+      "syncbn._core.Group", create, methods,
+      "Group(): this process alone. Group(rank, size, all_reduce): processes that sum by a "
+      "function "
+      "which gets a writable buffer of doubles and leaves the sums over all processes in it.");
+}
+
+}  // namespace syncbn::python

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "syncbn/communicator.hpp"
+
+#include "python/extension/type.hpp"
+
+namespace syncbn::python {
+
+/// Returns the communicator of a Python object of the type that make_group_type made.
+inline Communicator& communicator_of(PyObject* group) {
+  return Wrapper<Communicator>::of(group);
+}
+
+}  // namespace syncbn::python

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synchronized batch norm for PyTorch, on the CPU.
+
+Every process of a data-parallel job calls these layers, which normalize with the statistics of the
+whole batch:
+
+    import syncbn.torch as sbn
+    model = sbn.convert_sync_batchnorm(model)
+    model = torch.nn.parallel.DistributedDataParallel(model)
+"""
+
+from .. import CommError, Error, InvalidArgument, NotConfigured, set_report_handler
+from .convert import convert_sync_batchnorm, revert_sync_batchnorm
+from .layer import SyncBatchNorm
+
+__all__ = [
+    "CommError",
+    "Error",
+    "InvalidArgument",
+    "NotConfigured",
+    "SyncBatchNorm",
+    "convert_sync_batchnorm",
+    "revert_sync_batchnorm",
+    "set_report_handler",
+]

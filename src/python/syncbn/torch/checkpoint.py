@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forwards that torch.utils.checkpoint computes a second time.
+
+It does so in the backward, to spare the memory of what lies between. The second forward of a layer must
+not exchange again, nor move the running statistics again: it takes the statistics of the first, which
+it knows by its input's sums, the same to the bit.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import OrderedDict
+from enum import Enum, auto
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import torch
+import torch.utils.checkpoint as torch_checkpoint
+from torch import Tensor
+
+from .. import _core
+from .compat import in_backward, saving_hooks
+
+if TYPE_CHECKING:
+    from .function import Pass
+
+_Key = tuple[bytes, torch.Size, torch.dtype]
+
+
+class Time(Enum):
+    """Whether a forward will be computed again, or is."""
+
+    ONLY = auto()
+    FIRST = auto()
+    AGAIN = auto()
+
+
+def time_of_forward() -> Time:
+    """Tells which it is of the forward that runs now. Costs little where nothing is checkpointed."""
+    if in_backward():
+        return Time.AGAIN if _inside_checkpoint() else Time.ONLY
+    if torch.is_grad_enabled() and not saving_hooks():
+        return Time.ONLY
+    return Time.FIRST if _inside_checkpoint() else Time.ONLY
+
+
+def _inside_checkpoint() -> bool:
+    """Tells whether torch.utils.checkpoint has called, directly or not, what runs now."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == torch_checkpoint.__file__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Forwards:
+    """The forwards of a layer that may be computed again."""
+
+    # A reentrant checkpoint keeps nothing of the first forward alive, so that the oldest are dropped.
+    _most_kept = 64
+
+    def __init__(self) -> None:
+        self._alive: weakref.WeakValueDictionary[_Key, Pass] = weakref.WeakValueDictionary()
+        self._kept: OrderedDict[_Key, Pass] = OrderedDict()
+
+    def add(self, call: Pass, x: Tensor) -> None:
+        key = _key(call, x)
+        if torch.is_grad_enabled():
+            self._alive[key] = call
+            return
+        self._kept[key] = call
+        while len(self._kept) > self._most_kept:
+            self._kept.popitem(last=False)
+
+    def find(self, call: Pass, x: Tensor, name: str) -> Pass:
+        """Returns the first forward of which `call` is the second."""
+        key = _key(call, x)
+        first = self._alive.get(key) or self._kept.get(key)
+        if first is None:
+            raise _core.InvalidArgument(
+                f"{name or 'a layer'} is computed again with another input than in the forward (its "
+                "statistics are those of the first). Make what is checkpointed give the same results "
+                "twice: keep preserve_rng_state, and change no tensor in between."
+            )
+        return first
+
+
+def _key(call: Pass, x: Tensor) -> _Key:
+    return _core.local_sums(x, call.position_weights), x.shape, x.dtype

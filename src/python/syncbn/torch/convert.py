@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making the batch norm layers of a model synchronized ones, and back."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .group import Exchange
+from .layer import Settings, SyncBatchNorm, Synchronized, synchronized_class
+
+_Model = TypeVar("_Model", bound=nn.Module)
+
+
+class BatchNorm(_BatchNorm):
+    """Batch norm of this process alone for inputs [N, C, ...]: what a SyncBatchNorm reverts to."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
+
+
+def convert_sync_batchnorm(
+    module: _Model,
+    process_group: Any = None,
+    *,
+    exact: bool = False,
+    exchange: Exchange = "torch",
+) -> _Model:
+    """Makes all batch norm layers of a model synchronize over a group, and returns the model.
+
+    The group is a process group, a DeviceMesh of one dimension, or None for all processes. Layers
+    stay the objects they are, with parameters, buffers, hooks and mode, and stay instances of their
+    classes, so that a subclass's own forward still runs. Messages name them by their place in the
+    model. Layers that are synchronized already get the group. `exact` and `exchange` are those of
+    SyncBatchNorm.
+    """
+    for path, layer in module.named_modules():
+        if isinstance(layer, Synchronized):
+            layer.process_group = process_group
+        elif isinstance(layer, _BatchNorm):
+            original = type(layer)
+            layer.__dict__.pop("process_group", None)  # torch.nn.SyncBatchNorm's
+            layer.__class__ = synchronized_class(original)
+            layer.__dict__["_synchronized"] = Settings(
+                process_group,
+                path or original.__name__,
+                exact,
+                exchange=exchange,
+                original=original,
+            )
+    return module
+
+
+def revert_sync_batchnorm(module: _Model) -> _Model:
+    """Gives a model's synchronized layers their classes back, and returns the model.
+
+    A layer that was made as a SyncBatchNorm becomes a batch norm of this process alone.
+    """
+    for layer in module.modules():
+        if not isinstance(layer, Synchronized):
+            continue
+        settings = layer.__dict__.pop("_synchronized")
+        layer._drop_layers()
+        if isinstance(layer, SyncBatchNorm):
+            original: Any = settings.original or BatchNorm
+            layer.__class__ = original
+            if issubclass(original, nn.SyncBatchNorm):
+                layer.process_group = settings.group()
+        else:
+            # The class may have changed since the conversion: lazy layers do.
+            layer.__class__ = type(layer).__bases__[1]
+    return module

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The step from tensors to the binary module, and its derivatives."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .. import _core
+from .derivative import backward_of_backward
+from .group import Exchange, alone, group_of
+
+Buffers: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+class Bound:
+    """A layer of the library for one group and one set of options, and what its passes need to know."""
+
+    __slots__ = ("_unused", "eps", "layer", "negative_slope", "process_group")
+
+    def __init__(
+        self,
+        layer: _core.Layer,
+        process_group: dist.ProcessGroup | None,
+        eps: float,
+        negative_slope: float,
+    ) -> None:
+        self.layer = layer
+        self.process_group = process_group  # None: this process alone
+        self.eps = eps
+        self.negative_slope = negative_slope
+        self._unused: Buffers | None = None
+
+    def unused_buffers(self, channels: int) -> Buffers:
+        """Returns running statistics for a backward, which uses none.
+
+        The library's layer keeps what it was given last, and it must not be memory that is freed.
+        """
+        if self._unused is None:
+            mean, var = torch.zeros(2, channels, device="cpu")
+            self._unused = (mean, var, torch.tensor(0, device="cpu"))
+        return self._unused
+
+
+def bind(
+    process_group: dist.ProcessGroup | None,
+    exchange: Exchange,
+    name: str,
+    channels: int,
+    eps: float,
+    momentum: float | None,
+    affine: bool,
+    track: bool,
+    negative_slope: float,
+    exact: bool,
+) -> Bound:
+    """Makes the library's layer for a group and options, which serves all calls with these."""
+    group = alone() if process_group is None else group_of(process_group, exchange)
+    layer = _core.Layer(group, name, channels, eps, momentum, affine, track, negative_slope, exact)
+    return Bound(layer, process_group, eps, negative_slope)
+
+
+class Pass:
+    """One forward of a layer, and what its backward needs to know besides the tensors.
+
+    `buffers` are running_mean, running_var and num_batches_tracked, or three times None. A forward that
+    is computed again has the record of the first, and exchanges nothing.
+    """
+
+    __slots__ = (
+        "__weakref__", "again", "bound", "buffers", "frozen", "position_weights", "record",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        bound: Bound,
+        buffers: Buffers,
+        frozen: bool,
+        position_weights: Tensor | None,
+        record: _core.Record | None = None,
+    ) -> None:
+        self.bound = bound
+        self.buffers = buffers
+        self.frozen = frozen
+        self.position_weights = position_weights
+        self.record = record or _core.Record()
+        self.again = False
+
+    def forward(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None
+    ) -> Tensor:
+        y = torch.empty_like(x)
+        record, weights = self.record, self.position_weights
+        if self.again:
+            slope = self.bound.negative_slope
+            _core.normalize(record, weight, bias, slope, x, y, residual, weights)
+        elif self.frozen:
+            self.bound.layer.infer(weight, bias, *self.buffers, record, x, y, residual, weights)
+        else:
+            self.bound.layer.forward(
+                weight, bias, *self.buffers, record, x, y, residual, weights, False
+            )
+        return y
+
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        y: Tensor | None,
+        has_residual: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        dx = torch.empty_like(x)
+        if not _core.is_like(dy, x):
+            dy = torch.empty_like(x).copy_(dy)
+        dweight = None if weight is None else torch.empty_like(weight)
+        dbias = None if bias is None else torch.empty_like(bias)
+        dresidual = torch.empty_like(x) if has_residual else None
+        self.bound.layer.backward(
+            weight, bias, *self.buffers, self.record, x, dy, dx, dweight, dbias,
+            y, dresidual, self.position_weights, False,
+        )  # fmt: skip
+        return dx, dweight, dbias, dresidual
+
+
+class Normalize(torch.autograd.Function):
+    """y of x, weight, bias and residual. One exchange forward, one backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None,
+        call: Pass,
+    ) -> Tensor:  # fmt: skip
+        y = call.forward(x, weight, bias, residual)
+        ctx.call = call
+        ctx.has_residual = residual is not None
+        needs_y = residual is not None and call.bound.negative_slope != 1
+        ctx.save_for_backward(x, weight, bias, y if needs_y else None)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, y = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph
+            gradients = NormalizeBackward.apply(dy, x, weight, bias, y, ctx.call, ctx.has_residual)
+        else:
+            gradients = ctx.call.backward(dy, x, weight, bias, y, ctx.has_residual)
+        return (*gradients, None)
+
+
+class NormalizeBackward(torch.autograd.Function):
+    """The backward of Normalize, for who differentiates it again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None,
+        y: Tensor | None, call: Pass, has_residual: bool,
+    ) -> tuple[Tensor | None, ...]:  # fmt: skip
+        ctx.call = call
+        ctx.has_residual = has_residual
+        ctx.save_for_backward(dy, x, weight, bias, y)
+        return call.backward(dy, x, weight, bias, y, has_residual)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        dy, x, weight, bias, y = ctx.saved_tensors
+        of_dy, of_x, of_weight = backward_of_backward(
+            ctx.call, dy, x, weight, bias, y, ctx.has_residual, gradients
+        )
+        return of_dy, of_x, of_weight, None, None, None, None

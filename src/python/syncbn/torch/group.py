@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups that sum over a process group of torch.distributed."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+import weakref
+from array import array
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from .. import _core
+from .compat import group_named, store_of
+
+_DEFAULT_TIMEOUT = 300.0  # [s] as in the library, whose SYNCBN_TIMEOUT it also takes
+
+Exchange = Literal["torch", "syncbn"]
+
+_groups: weakref.WeakKeyDictionary[dist.ProcessGroup, dict[Exchange, _core.Group]] = (
+    weakref.WeakKeyDictionary()
+)
+_alone: _core.Group | None = None
+
+
+def alone() -> _core.Group:
+    """Returns the group of this process by itself."""
+    global _alone
+    if _alone is None:
+        _alone = _core.Group()
+    return _alone
+
+
+def find(name: str) -> dist.ProcessGroup | None:
+    """Returns the process group of a name, None for "" and where there are no process groups."""
+    if not name or not dist.is_available() or not dist.is_initialized():
+        return None
+    group = group_named(name)
+    if group is None:
+        raise _core.NotConfigured(
+            f"there is no process group '{name}' (a layer was stored with it). Give the layer one of "
+            "this process: layer.process_group = group."
+        )
+    return group
+
+
+def who_sums(group: dist.ProcessGroup | None) -> dist.ProcessGroup | None:
+    """Returns the process group whose processes sum, given a layer's own or None for all processes.
+
+    None where this process is alone.
+    """
+    if not dist.is_available() or not dist.is_initialized():
+        return None
+    chosen: Any = group or dist.group.WORLD
+    if chosen is dist.GroupMember.NON_GROUP_MEMBER:  # what new_group gives to the others
+        raise _core.InvalidArgument(
+            "this process is not in the process group (others are). Give each process its own."
+        )
+    return None if chosen.size() == 1 else chosen
+
+
+def group_of(process_group: dist.ProcessGroup, exchange: Exchange) -> _core.Group:
+    """Returns the group that sums over the processes of a process group.
+
+    Collective at the first call for each process group and exchange, of which there is one group.
+    """
+    groups = _groups.setdefault(process_group, {})
+    group = groups.get(exchange)
+    if group is None:
+        group = groups[exchange] = _make(process_group, exchange)
+    return group
+
+
+def _make(process_group: dist.ProcessGroup, exchange: Exchange) -> _core.Group:
+    rank, size = process_group.rank(), process_group.size()
+    timeout = _timeout()
+    group = _core.Group(rank, size, _AllReduce(process_group, timeout))
+    if exchange == "syncbn":
+        try:
+            return group.sharing_memory(timeout)
+        except _core.NotConfigured as error:
+            warnings.warn(f"syncbn sums over torch's process group: {error}", stacklevel=2)
+    return group
+
+
+def _timeout() -> float:
+    text = os.environ.get("SYNCBN_TIMEOUT", "")
+    try:
+        seconds = float(text) if text else _DEFAULT_TIMEOUT
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise _core.InvalidArgument(
+            f"SYNCBN_TIMEOUT is '{text}' (a number of seconds above 0 is needed)."
+        )
+    return seconds
+
+
+class _AllReduce:
+    """Sums doubles in the CPU's memory over a process group, in place.
+
+    Gloo ends the process if others sum another length, as they do if they call other layers. So the
+    first message has one length always, and says how many doubles are summed. If processes differ in
+    that, all get NaNs, by which the library sees that they disagree, and asks them what they do.
+    """
+
+    _grace = 2.0  # [s] in which the others notice a missing process, after the first has
+    # The first message [doubles]: what layers of up to about 250 channels need, in one round trip.
+    _first_length = 512
+    _head_length = _first_length - 2
+
+    def __init__(self, process_group: dist.ProcessGroup, timeout: float) -> None:
+        # A process group holds no reference to its groups, so this one does not keep it alive.
+        self._process_group = weakref.ref(process_group)
+        self._timeout = timedelta(seconds=timeout)
+        self._number = 0
+        self._first_values = memoryview(array("d", bytes(8 * self._first_length)))
+        self._first = torch.frombuffer(self._first_values, dtype=torch.float64)
+
+    def __call__(self, memory: memoryview) -> None:
+        process_group = self._process_group()
+        if process_group is None:
+            raise RuntimeError("the process group has been destroyed")
+        self._number += 1
+        values, first = memory.cast("d"), self._first_values
+        length, size = len(values), process_group.size()
+        self._first.zero_()
+        head = min(length, self._head_length)
+        first[0], first[1] = length, length * length
+        first[2 : 2 + head] = values[:head]
+        self._sum(process_group, self._first)
+        # Equal sums of the lengths and of their squares: sum((l_r - l)^2) = 0, so all l_r are l.
+        if first[0] != size * length or first[1] != size * length * length:
+            torch.frombuffer(memory, dtype=torch.float64).fill_(math.nan)
+            return
+        values[:head] = first[2 : 2 + head]
+        if length > head:
+            self._sum(process_group, torch.frombuffer(memory, dtype=torch.float64)[head:])
+
+    def _sum(self, process_group: dist.ProcessGroup, values: torch.Tensor) -> None:
+        try:
+            process_group.allreduce([values]).wait(self._timeout)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}{self._who_is_missing(process_group)}") from None
+
+    def _who_is_missing(self, process_group: dist.ProcessGroup) -> str:
+        """Asks the group's store who has noticed the failure too; the others are missing."""
+        store = store_of(process_group)
+        if store is None:
+            return ""
+        rank, size = process_group.rank(), process_group.size()
+        key = f"syncbn/failed/{self._number}/"
+        try:
+            store.set(key + str(rank), "")
+            others = [other for other in range(size) if other != rank]
+            end = time.monotonic() + self._grace
+            while others and time.monotonic() < end:
+                others = [other for other in others if not store.check([key + str(other)])]
+                time.sleep(0.05)
+        except RuntimeError:  # the process that has the store is gone
+            return ""
+        if not others:
+            return " (every process of the group has noticed)"
+        ranks = ", ".join(map(str, others))
+        return f" (missing: {'rank' if len(others) == 1 else 'ranks'} {ranks} of {size})"

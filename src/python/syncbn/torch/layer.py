@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that normalize with the statistics of the whole group's batch."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, get_args
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from .. import _core
+from . import ops
+from .checkpoint import Forwards, Time, time_of_forward
+from .compat import is_exporting, name_of
+from .function import Bound, Buffers, Normalize, Pass, bind
+from .group import Exchange, find, who_sums
+
+_NO_BUFFERS: Buffers = (None, None, None)
+_HALVES = (torch.float16, torch.bfloat16)
+_instances = itertools.count()
+_classes: dict[type[nn.Module], type[Any]] = {}
+
+
+def _refuse_dtensor(x: Tensor) -> None:
+    if hasattr(x, "placements") and hasattr(x, "device_mesh"):
+        raise _core.InvalidArgument(
+            "the input is a DTensor (the layer sums over its process group, and would sum a "
+            "DTensor's shards twice). Give it the local tensor: x.to_local()."
+        )
+
+
+def _is_dense(x: Tensor) -> bool:
+    """Tells whether x is contiguous or in torch's channels last, which 4 and 5 dimensions have.
+
+    The output has the strides of an input that is, and is contiguous for others.
+    """
+    if x.is_contiguous():
+        return True
+    if x.dim() == 4:
+        return x.is_contiguous(memory_format=torch.channels_last)
+    return x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+class Settings:
+    """What a synchronized layer has besides what torch's batch norm has."""
+
+    __slots__ = (
+        "__weakref__", "_process_group", "exact", "exchange", "group_name", "handle", "instance",
+        "name", "negative_slope", "original",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        process_group: Any = None,
+        name: str = "",
+        exact: bool = False,
+        negative_slope: float = 1.0,
+        exchange: Exchange = "torch",
+        original: type[nn.Module] | None = None,
+    ) -> None:
+        if exchange not in get_args(Exchange):
+            raise _core.InvalidArgument(
+                f"exchange is '{exchange}'. Choose {' or '.join(map(repr, get_args(Exchange)))}."
+            )
+        self.exchange = exchange
+        self.set_group(process_group)
+        self._enter()
+        self.name = name
+        self.exact = exact
+        self.negative_slope = negative_slope
+        self.original = original  # class before the conversion, if it was converted
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process group belongs to its process; whoever reads this finds that of the same name.
+        kept = ("exact", "exchange", "group_name", "name", "negative_slope", "original")
+        return {slot: getattr(self, slot) for slot in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for slot, value in state.items():
+            setattr(self, slot, value)
+        self._process_group: dist.ProcessGroup | None = None
+        self._enter()
+
+    def _enter(self) -> None:
+        self.instance = next(_instances)  # tells layers of a process apart
+        self.handle = ops.handle_of(self)
+
+    def set_group(self, group: Any) -> None:
+        """Takes a process group, a DeviceMesh of one dimension, or None for all processes."""
+        if hasattr(group, "get_group"):
+            group = group.get_group()
+        self._process_group = group
+        self.group_name = "" if group is None else name_of(group)
+
+    def group(self) -> dist.ProcessGroup | None:
+        """Returns the process group, None for all processes."""
+        if self._process_group is None and self.group_name:
+            self._process_group = find(self.group_name)
+        return self._process_group
+
+
+class Synchronized(_BatchNorm):
+    """The behaviour that every synchronized layer has."""
+
+    _synchronized: Settings
+
+    @property
+    def process_group(self) -> dist.ProcessGroup | None:
+        return self._synchronized.group()
+
+    @process_group.setter
+    def process_group(self, group: Any) -> None:
+        self._synchronized.set_group(group)
+        self._drop_layers()
+
+    def forward(
+        self,
+        input: Tensor,
+        residual: Tensor | None = None,
+        position_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Normalizes [N, C, ...] with the statistics of the whole group's batch.
+
+        In training every process of the group calls this, with any number of samples, also none. A
+        residual [N, C, ...] is added before the activation. position_weights [N, ...], or what
+        expands to it, weigh positions in the statistics: 0 leaves one out, and its result is 0.
+        """
+        self._check_input_dim(input)
+        # Module's own way to its tensors takes as long as the layer itself on a small input.
+        parameters, buffers = self._parameters, self._buffers
+        weight = parameters["weight"] if "weight" in parameters else self.weight
+        bias = parameters["bias"] if "bias" in parameters else self.bias
+        mean = buffers["running_mean"] if "running_mean" in buffers else self.running_mean
+        training = self.training
+        state = _NO_BUFFERS
+        if mean is not None and (not training or self.track_running_stats):
+            state = (
+                mean,
+                buffers["running_var"] if "running_var" in buffers else self.running_var,
+                buffers["num_batches_tracked"]
+                if "num_batches_tracked" in buffers
+                else self.num_batches_tracked,
+            )
+        frozen = not training and mean is not None
+        return self._normalize(
+            input, weight, bias, state, self.eps, self.momentum, frozen, residual, position_weights
+        )
+
+    def _normalize(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        buffers: Buffers,
+        eps: float,
+        momentum: float | None,
+        frozen: bool,
+        residual: Tensor | None = None,
+        position_weights: Tensor | None = None,
+    ) -> Tensor:
+        if buffers[0] is not None and buffers[2] is None:
+            # A counter of this call alone: the library's layer would count on in the last one.
+            buffers = (*buffers[:2], torch.zeros((), dtype=torch.int64, device=x.device))
+        if torch.compiler.is_compiling():
+            return self._normalize_in_graph(
+                x, weight, bias, buffers, eps, momentum, frozen, residual, position_weights
+            )
+        if type(x) is not Tensor:
+            _refuse_dtensor(x)
+        if not _is_dense(x):
+            x = x.contiguous()
+        if residual is not None and not _core.is_like(residual, x):
+            residual = torch.empty_like(x).copy_(residual.expand_as(x))
+        if position_weights is not None:
+            shape = (x.size(0), *x.shape[2:])
+            position_weights = position_weights.to(torch.float32).expand(shape).contiguous()
+        if bias is None and weight is not None:
+            bias = self._zeros_like(weight)
+        bound = self._bound_for(
+            x.size(1), eps, momentum, weight is not None, buffers[0] is not None
+        )
+        call = Pass(bound, buffers, frozen, position_weights)
+        time = Time.ONLY if frozen else time_of_forward()
+        if time is Time.AGAIN:
+            call.record = self._forwards().find(call, x, self._synchronized.name).record
+            call.again = True
+            self._uncount_batch()
+        if torch.is_grad_enabled():
+            y = Normalize.apply(x, weight, bias, residual, call)
+        else:
+            y = call.forward(x, weight, bias, residual)
+        if time is Time.FIRST:
+            self._forwards().add(call, x)
+        return y
+
+    def _normalize_in_graph(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        buffers: Buffers,
+        eps: float,
+        momentum: float | None,
+        frozen: bool,
+        residual: Tensor | None,
+        position_weights: Tensor | None,
+    ) -> Tensor:
+        """Does what _normalize does, for a compiler that watches."""
+        if position_weights is not None:
+            shape = (x.size(0), *x.shape[2:])
+            position_weights = position_weights.to(torch.float32).expand(shape)
+        if frozen:
+            return self._infer_in_graph(x, weight, bias, buffers, eps, residual, position_weights)
+        if not _is_dense(x):
+            x = x.contiguous()
+        if residual is not None:
+            residual = torch.empty_like(x).copy_(residual.expand_as(x))
+        if position_weights is not None:
+            position_weights = position_weights.contiguous()
+        if bias is None and weight is not None:
+            bias = torch.zeros_like(weight, requires_grad=False)
+        settings = self._synchronized
+        handle: Tensor | None = settings.handle
+        identity = ("", "", 0)
+        if is_exporting():
+            handle, identity = None, (settings.name, settings.group_name, settings.instance)
+        y, _, _, *new = torch.ops.syncbn.forward(
+            x, weight, bias, *buffers, residual, position_weights, handle, *identity,
+            settings.exchange, self.training, eps, momentum, settings.negative_slope, settings.exact,
+        )  # fmt: skip
+        for buffer, value in zip(buffers, new, strict=True):
+            if buffer is not None:
+                buffer.copy_(value.detach())
+        return y
+
+    def _infer_in_graph(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        buffers: Buffers,
+        eps: float,
+        residual: Tensor | None,
+        position_weights: Tensor | None,
+    ) -> Tensor:
+        """Normalizes by running statistics in torch's operations, which a compiler knows and fuses."""
+        mean, var, _ = buffers
+        given = {tensor.dtype for tensor in (mean, var, weight, bias) if tensor is not None}
+        if given == {x.dtype} or (given == {torch.float32} and x.dtype in _HALVES):
+            y = torch.nn.functional.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+        else:  # types that torch's does not take together
+            kind = torch.float64 if x.dtype == torch.float64 else torch.float32
+            mean, var, weight, bias = (
+                None if tensor is None else tensor.to(kind).view([-1] + [1] * (x.dim() - 2))
+                for tensor in (mean, var, weight, bias)
+            )
+            assert mean is not None and var is not None
+            y = (x.to(kind) - mean) * (var + eps).rsqrt()
+            y = y if weight is None else y * weight
+            y = y if bias is None else y + bias
+        if residual is not None:
+            y = y + residual
+        slope = self._synchronized.negative_slope
+        if slope != 1:
+            y = torch.nn.functional.leaky_relu(y, slope)
+        if position_weights is not None:
+            y = torch.where(position_weights.unsqueeze(1) != 0, y, 0)
+        return y.to(x.dtype)
+
+    def _bound_for(self, *key: Any) -> Bound:
+        """Returns the library's layer for channels, eps, momentum, affine and track_running_stats."""
+        settings = self._synchronized
+        bounds = self.__dict__.setdefault("_layers", {})
+        process_group = who_sums(settings.group()) if self.training else None
+        bound = bounds.get((process_group, *key))
+        if bound is None:
+            bound = bounds[(process_group, *key)] = bind(  # type: ignore[call-arg]
+                process_group, settings.exchange, settings.name, *key, settings.negative_slope,
+                settings.exact,
+            )  # fmt: skip
+        return bound
+
+    def _forwards(self) -> Forwards:
+        return self.__dict__.setdefault("_checkpointed", Forwards())
+
+    def _uncount_batch(self) -> None:
+        """Takes a batch back that a forward has counted before it normalizes."""
+
+    def _zeros_like(self, weight: Tensor) -> Tensor:
+        zeros = self.__dict__.get("_zeros")
+        if zeros is None or zeros.dtype != weight.dtype or zeros.device != weight.device:
+            zeros = torch.zeros_like(weight, requires_grad=False)
+            self.__dict__["_zeros"] = zeros
+        return zeros
+
+    def _drop_layers(self) -> None:
+        self.__dict__.pop("_layers", None)
+        self.__dict__.pop("_zeros", None)
+        self.__dict__.pop("_checkpointed", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_layers", "_zeros", "_checkpointed")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def extra_repr(self) -> str:
+        settings = self._synchronized
+        text = super().extra_repr()
+        if settings.negative_slope != 1:
+            text += f", negative_slope={settings.negative_slope}"
+        if settings.exact:
+            text += ", exact=True"
+        return text
+
+
+class SyncBatchNorm(Synchronized):
+    """Batch norm with the statistics of the whole group's batch, for inputs [N, C, ...].
+
+    A drop-in for torch.nn.SyncBatchNorm: the same arguments, state_dict and results, on the CPU too.
+    Every process of the group calls the layer the same number of times in training, with any number
+    of samples. If one does not, or if processes call different layers, the others get a CommError
+    that says so.
+
+    Further arguments: `name` is the layer's in messages, `exact` makes results that do not depend,
+    to the bit, on how the batch is split over how many processes, and `negative_slope` fuses an
+    activation: 0 is relu. `exchange` is how processes sum: "torch" over the process group, "syncbn"
+    through shared memory where all are on one host, which is faster, else over the process group.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+        name: str = "",
+        exact: bool = False,
+        negative_slope: float = 1.0,
+        exchange: Exchange = "torch",
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        if affine and not bias:
+            self.register_parameter("bias", None)
+        self._synchronized = Settings(process_group, name, exact, negative_slope, exchange)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: nn.Module, process_group: Any = None) -> nn.Module:
+        """Converts a model's batch norm layers, as torch.nn.SyncBatchNorm's method does."""
+        from .convert import convert_sync_batchnorm
+
+        return convert_sync_batchnorm(module, process_group)
+
+
+class _InPlaceOfTorch(TorchFunctionMode):
+    """Has a synchronized layer compute what a forward asks of torch's batch_norm."""
+
+    def __init__(self, layer: SynchronizedSubclass) -> None:
+        super().__init__()
+        self._layer = layer
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        kwargs = kwargs or {}
+        if function is torch.nn.functional.batch_norm:
+            return self._layer._batch_norm(*args, **kwargs)
+        return function(*args, **kwargs)
+
+
+class SynchronizedSubclass(Synchronized):
+    """The behaviour of a converted layer whose class has a forward of its own.
+
+    That forward runs as it is, but for torch.nn.functional.batch_norm inside it.
+    """
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with _InPlaceOfTorch(self):
+            # The next forward in the order of classes behind ours is the converted class's.
+            return super(Synchronized, self).forward(*args, **kwargs)
+
+    def _uncount_batch(self) -> None:
+        if self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked -= 1
+
+    def _batch_norm(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        # The forward has counted this batch already, and the library is about to.
+        count = None
+        if running_mean is not None and self.num_batches_tracked is not None:
+            count = self.num_batches_tracked - 1
+        cumulative = self.momentum is None and count is not None
+        return self._normalize(
+            input, weight, bias, (running_mean, running_var, count), eps,
+            None if cumulative else momentum, frozen=not training,
+        )  # fmt: skip
+
+
+def synchronized_class(original: type[nn.Module]) -> type[Any]:
+    """Returns the class that a layer of the class `original` gets: it is still one of that class."""
+    if original not in _classes:
+        _classes[original] = _make_class(original)
+    return _classes[original]
+
+
+def _make_class(original: type[Any]) -> type[Any]:
+    if issubclass(original, nn.SyncBatchNorm):
+        return SyncBatchNorm  # DistributedDataParallel refuses torch's on the CPU
+    plain = original.forward is _BatchNorm.forward
+    base = Synchronized if plain else SynchronizedSubclass
+    members: dict[str, Any] = {
+        "__doc__": f"{original.__name__} with the statistics of the whole group's batch.",
+        "__module__": __name__,
+        "__reduce_ex__": _reduce,
+    }
+    becomes = getattr(original, "cls_to_become", None)
+    if becomes is not None:  # a lazy layer, which becomes another when it sees its first input
+        members["cls_to_become"] = synchronized_class(becomes)
+    return type(f"Sync{original.__name__}", (base, original), members)
+
+
+def _reduce(self: Any, protocol: int) -> Any:
+    return _rebuild, (type(self).__bases__[1],), self.__getstate__()
+
+
+def _rebuild(original: type[nn.Module]) -> Any:
+    cls: Any = synchronized_class(original)
+    return cls.__new__(cls)

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layer's passes as operators, for torch.compile and torch.export.
+
+They change nothing that they are given: running statistics come in and go out. A forward's record goes
+to its backward as two tensors. The exchange is inside, so operators keep their order.
+
+An operator is told its layer in one of two ways. In a compiled graph by a handle, a tensor, as a graph
+has numbers and texts built in: one graph serves all layers that differ in nothing else. In an exported
+program, which other processes run, by name, process group and instance.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .. import _core
+from .compat import keep_in_order
+from .function import Bound, Pass, bind
+from .group import Exchange, find, who_sums
+
+if TYPE_CHECKING:
+    from .layer import Settings
+
+_NOTE_LENGTH = 9
+
+# The library's layers of this process that operators have called: by what they were given, and by
+# process group.
+_bounds: dict[tuple[Any, ...], dict[dist.ProcessGroup | None, Bound]] = {}
+
+
+# What layers of this process have as settings, by instance.
+_settings: weakref.WeakValueDictionary[int, Settings] = weakref.WeakValueDictionary()
+
+
+def handle_of(settings: Settings) -> Tensor:
+    """Returns a tensor by which operators of this process find a layer's name and group."""
+    _settings[settings.instance] = settings
+    # On the CPU also where torch.device("meta") is what tensors are made on.
+    return torch.tensor(settings.instance, device="cpu")
+
+
+def _bound(
+    handle: Tensor | None,
+    name: str,
+    group: str,
+    instance: int,
+    exchange: Exchange,
+    synchronize: bool,
+    eps: float,
+    momentum: float | None,
+    negative_slope: float,
+    exact: bool,
+    channels: int,
+    affine: bool,
+    track: bool,
+) -> Bound:
+    """Returns the library's layer for what an operator is given.
+
+    With a handle, name, group and instance are the layer's of now. Else `group` is a process group's
+    name, "" that of all processes, and `instance` tells layers apart.
+    """
+    of_layer = (channels, eps, momentum, affine, track, negative_slope, exact)
+    settings = None
+    if handle is not None:
+        instance = int(handle)
+        settings = _settings.get(instance)
+    bounds = _bounds.setdefault((instance, exchange, synchronize, of_layer), {})
+    if handle is not None:
+        if settings is None:  # the model is gone, and this is a backward
+            return next(reversed(bounds.values()))
+        name, process_group = settings.name, settings.group()
+    else:
+        process_group = find(group)
+    process_group = who_sums(process_group) if synchronize else None
+    bound = bounds.get(process_group)
+    if bound is None:
+        bound = bounds[process_group] = bind(process_group, exchange, name, *of_layer)
+    return bound
+
+
+_library = torch.library.Library("syncbn", "DEF")
+
+_library.define(
+    "forward(Tensor x, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, "
+    "Tensor? num_batches_tracked, Tensor? residual, Tensor? position_weights, "
+    "Tensor? handle, str name, str group, int instance, str exchange, bool synchronize, float eps, "
+    "float? momentum, float negative_slope, bool exact) -> (Tensor y, Tensor memory, Tensor note, "
+    "Tensor running_mean, Tensor running_var, Tensor num_batches_tracked)"
+)
+_library.define(
+    "backward(Tensor dy, Tensor x, Tensor? weight, Tensor? bias, Tensor? y, Tensor memory, "
+    "Tensor note, Tensor? position_weights, bool residual, bool track, "
+    "Tensor? handle, str name, str group, int instance, str exchange, bool synchronize, float eps, "
+    "float? momentum, float negative_slope, bool exact) -> (Tensor dx, Tensor dweight, "
+    "Tensor dbias, Tensor dresidual)"
+)
+
+
+def _copy(tensor: Tensor | None, like: Tensor) -> Tensor:
+    """Returns a copy, an empty tensor for None."""
+    return like.new_empty(0) if tensor is None else tensor.clone()
+
+
+def _forward(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    num_batches_tracked: Tensor | None,
+    residual: Tensor | None,
+    position_weights: Tensor | None,
+    *layer: Any,
+) -> tuple[Tensor, ...]:
+    channels = x.size(1)
+    track = running_mean is not None
+    bound = _bound(*layer, channels, weight is not None, track)  # type: ignore[call-arg]
+    mean, var = _copy(running_mean, x), _copy(running_var, x)
+    count = _copy(num_batches_tracked, torch.empty(0, dtype=torch.int64, device=x.device))
+    buffers = (mean, var, count if num_batches_tracked is not None else None)
+    memory = torch.empty(_core.Record.length(channels), dtype=torch.float64, device=x.device)
+    record = _core.Record(memory, channels, None)
+    call = Pass(bound, buffers if track else (None, None, None), False, position_weights, record)
+    y = call.forward(x, weight, bias, residual)
+    return y, memory, torch.tensor(record.note()), mean, var, count
+
+
+def _backward(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    y: Tensor | None,
+    memory: Tensor,
+    note: Tensor,
+    position_weights: Tensor | None,
+    residual: bool,
+    track: bool,
+    *layer: Any,
+) -> tuple[Tensor, ...]:
+    bound = _bound(*layer, x.size(1), weight is not None, track)  # type: ignore[call-arg]
+    record = _core.Record(memory, x.size(1), note.tolist())
+    buffers = bound.unused_buffers(x.size(1)) if track else (None, None, None)
+    call = Pass(bound, buffers, False, position_weights, record)
+    found = call.backward(dy, x, weight, bias, y, residual)
+    return tuple(x.new_empty(0) if gradient is None else gradient for gradient in found)
+
+
+def _fake_forward(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    num_batches_tracked: Tensor | None,
+    *_: Any,
+) -> tuple[Tensor, ...]:
+    def like(tensor: Tensor | None, dtype: torch.dtype) -> Tensor:
+        return x.new_empty(0, dtype=dtype) if tensor is None else torch.empty_like(tensor)
+
+    return (
+        torch.empty_like(x),
+        x.new_empty(_core.Record.length(int(x.size(1))), dtype=torch.float64),
+        torch.empty(_NOTE_LENGTH, dtype=torch.int64),
+        like(running_mean, x.dtype),
+        like(running_var, x.dtype),
+        like(num_batches_tracked, torch.int64),
+    )
+
+
+def _fake_backward(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    y: Tensor | None,
+    memory: Tensor,
+    note: Tensor,
+    position_weights: Tensor | None,
+    residual: bool,
+    *_: Any,
+) -> tuple[Tensor, ...]:
+    def like(tensor: Tensor | None) -> Tensor:
+        return x.new_empty(0) if tensor is None else torch.empty_like(tensor)
+
+    return torch.empty_like(x), like(weight), like(bias), like(x if residual else None)
+
+
+_library.impl("forward", _forward, "CPU")
+_library.impl("backward", _backward, "CPU")
+torch.library.register_fake("syncbn::forward", _fake_forward, lib=_library)
+torch.library.register_fake("syncbn::backward", _fake_backward, lib=_library)
+keep_in_order(_library, "syncbn::forward")
+keep_in_order(_library, "syncbn::backward")
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Keeps of a forward what its backward takes."""
+    x, weight, bias, running_mean, _, _, residual, position_weights, handle, *layer = inputs
+    y, memory, note, *new = output
+    *_, negative_slope, _ = layer
+    needs_y = residual is not None and negative_slope != 1
+    ctx.save_for_backward(
+        x, weight, bias, y if needs_y else None, memory, note, position_weights, handle
+    )
+    ctx.given = (residual is not None, running_mean is not None)
+    ctx.layer = layer
+    ctx.count = len(inputs)
+    ctx.mark_non_differentiable(memory, note, *new)
+
+
+def _differentiate(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    x, weight, bias, y, memory, note, position_weights, handle = ctx.saved_tensors
+    dx, dweight, dbias, dresidual = torch.ops.syncbn.backward(
+        dy, x, weight, bias, y, memory, note, position_weights, *ctx.given, handle, *ctx.layer
+    )
+    gradients = (
+        dx,
+        None if weight is None else dweight,
+        None if bias is None else dbias,
+        *(None, None, None),
+        dresidual if ctx.given[0] else None,
+    )
+    return (*gradients, *[None] * (ctx.count - len(gradients)))
+
+
+def _refuse(ctx: Any, *_: Any) -> tuple[None, ...]:
+    raise NotImplementedError(
+        "syncbn has no second derivatives in compiled graphs and exported programs (the layer itself "
+        "has). Differentiate the model as it is."
+    )
+
+
+torch.library.register_autograd(
+    "syncbn::forward", _differentiate, setup_context=_keep, lib=_library
+)
+torch.library.register_autograd("syncbn::backward", _refuse, lib=_library)
