@@ -12,6 +12,7 @@ whole batch:
 from .. import CommError, Error, InvalidArgument, NotConfigured, set_report_handler
 from .convert import convert_sync_batchnorm, revert_sync_batchnorm
 from .layer import SyncBatchNorm
+from .statistics import precise_bn, verify
 
 __all__ = [
     "CommError",
@@ -20,6 +21,8 @@ __all__ = [
     "NotConfigured",
     "SyncBatchNorm",
     "convert_sync_batchnorm",
+    "precise_bn",
     "revert_sync_batchnorm",
     "set_report_handler",
+    "verify",
 ]
