@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The source distribution, and the wheel that is built of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# What a machine with PyTorch has. (libgomp: PyTorch brings its own, of which there is one a process.)
+MAY_NEED = {
+    "libc.so.6", "libgcc_s.so.1", "libgomp.so.1", "libm.so.6", "libstdc++.so.6",
+    "ld-linux-x86-64.so.2", "libdl.so.2", "libpthread.so.0",
+}  # fmt: skip
+PARTS = {"__init__.py", "_core.abi3.so", "_core.pyi", "py.typed"}
+
+
+def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
+    """Runs a command, which must succeed, and returns its output."""
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env={**os.environ, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", out, ROOT)
+    (made,) = out.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel with kernels for this machine alone, which is quicker to build."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(source, filter="data")
+    (directory,) = source.iterdir()
+    run(
+        sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out,
+        "-Ccmake.define.SYNCBN_ONE_TARGET=ON", directory,
+    )  # fmt: skip
+    (made,) = out.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "pip", "install", "--no-deps", "--target", target, wheel)
+    return target
+
+
+def test_sdist_has_what_a_build_takes_and_no_more(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1].split("/")[0] for name in archive.getnames() if "/" in name}
+    assert {
+        "CMakeLists.txt",
+        "LICENSE",
+        "README.md",
+        "cmake",
+        "include",
+        "pyproject.toml",
+        "src",
+    } <= names
+    assert not {"tests", "docker", "launcher", "build"} & names
+
+
+def test_wheel_serves_every_python_from_3_11_on(wheel: Path) -> None:
+    version = re.findall(
+        r"VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", (ROOT / "include/syncbn/c/version.h").read_text()
+    )
+    assert wheel.name.startswith(f"syncbn-{'.'.join(version)}-cp311-abi3-linux_")
+    assert wheel.stat().st_size < 30e6
+    with zipfile.ZipFile(wheel) as archive:
+        parts = {name.split("/")[1] for name in archive.namelist() if name.startswith("syncbn/")}
+    assert parts == {*PARTS, "torch"}
+
+
+def test_wheel_is_a_manylinux_wheel_but_for_openmp(wheel: Path, tmp_path: Path) -> None:
+    run(
+        sys.executable, "-m", "auditwheel", "repair", "--exclude", "libgomp.so.1",
+        "--wheel-dir", tmp_path, wheel,
+        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    )  # fmt: skip
+    (repaired,) = tmp_path.iterdir()
+    assert "-manylinux_2_" in repaired.name
+    with zipfile.ZipFile(repaired) as archive:
+        assert not [name for name in archive.namelist() if name.startswith("syncbn.libs/")]
+
+
+def test_binary_module_needs_no_torch_mpi_or_cuda(installed: Path) -> None:
+    module = installed / "syncbn" / "_core.abi3.so"
+    needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-d", module)))
+    assert needed <= MAY_NEED
+    exported = [
+        line.split()[-1]
+        for line in run("nm", "-D", "--defined-only", module).splitlines()
+        if line.split()[-2] in "TDBRVW"
+    ]
+    assert exported == ["PyInit__core"]
+
+
+ORDERS = {
+    "without torch": "import syncbn, sys; assert 'torch' not in sys.modules",
+    "before torch": "import syncbn, torch",
+    "after torch": "import torch, syncbn",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_package_can_be_imported_in_any_order(order: str, installed: Path, tmp_path: Path) -> None:
+    step = """
+import torch, syncbn.torch as sbn
+assert syncbn.__version__ and syncbn.__file__.startswith(sys.argv[1]), syncbn.__file__
+x = torch.randn(4, 3, 5, requires_grad=True)
+sbn.SyncBatchNorm(3)(x).square().sum().backward()
+assert x.grad is not None
+"""
+    run(
+        sys.executable, "-c", f"import sys; sys.path.insert(0, sys.argv[1])\n{ORDERS[order]}\n{step}",
+        installed, cwd=tmp_path, PYTHONPATH="",
+    )  # fmt: skip
