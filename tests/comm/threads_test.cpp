@@ -198,7 +198,7 @@ TEST(ThreadRanks, OfSeveralSumsUnderWayTheOneInDisputeIsNamed) {
       try {
         group[rank].finish(sums[i]);
       } catch (const CommError& error) {
-        EXPECT_EQ(i, 6);
+        EXPECT_LE(i, 6U);  // a rank may come to the seventh while it finishes one before
         return std::string(error.what());
       }
       EXPECT_THAT(data[i], testing::Each(2.0 * (1.0 + static_cast<double>(i))));
