@@ -161,7 +161,7 @@ def test_forwards_are_forgotten_with_their_graph() -> None:
         y = checkpoint(model, draw(SHAPE, seed).requires_grad_(), use_reentrant=False)
         y.sum().backward()
         del y
-    assert not model[0]._forwards()._alive
+    assert not any(model[0]._forwards()._alive.values())
 
 
 def run_processes(rank: int, size: int) -> None:
@@ -182,3 +182,30 @@ def run_processes(rank: int, size: int) -> None:
 def test_no_exchange_is_repeated(pair: Ranks) -> None:
     """One rank checkpoints in the reentrant way, the other does not: what is repeated would hang."""
     pair.run(run_processes)
+
+
+def test_two_forwards_of_the_same_input_are_computed_again() -> None:
+    """Also after the later one's graph is gone."""
+    for reentrant in (False, True):
+        model = make()
+        inputs = [draw(SHAPE, 1).requires_grad_() for _ in range(2)]
+        outputs = [checkpoint(model, x, use_reentrant=reentrant) for x in inputs]
+        outputs.pop().sum().backward()
+        outputs.pop().sum().backward()
+        assert torch.equal(inputs[0].grad, inputs[1].grad)  # type: ignore[arg-type]
+        assert model[0].num_batches_tracked == 2
+
+
+def run_ambiguous(rank: int, size: int) -> None:
+    """One process has the same input twice, the other has not."""
+    model = make()
+    inputs = [draw(SHAPE, seed if rank == 0 else 9).requires_grad_() for seed in (1, 2)]
+    outputs = [checkpoint(model, x, use_reentrant=False) for x in inputs]
+    if rank == 1:
+        with pytest.raises(syncbn.InvalidArgument, match="an input that this process has had"):
+            outputs[1].sum().backward()
+    dist.barrier()
+
+
+def test_input_of_unknown_statistics_is_refused(pair: Ranks) -> None:
+    pair.run(run_ambiguous)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -371,3 +373,24 @@ def test_extra_repr_has_what_torch_lacks() -> None:
     assert repr(sbn.SyncBatchNorm(5)) == repr(nn.SyncBatchNorm(5))
     text = repr(sbn.SyncBatchNorm(5, negative_slope=0.5, exact=True))
     assert "negative_slope=0.5" in text and "exact=True" in text
+
+
+def test_tensors_without_dlpacks_interface_are_found_by_their_attributes() -> None:
+    """As older versions of torch have them: in a process, as types are looked at once."""
+    program = """
+import torch
+del torch.Tensor.__dlpack_c_exchange_api__
+import syncbn.torch as sbn
+ours, theirs = sbn.SyncBatchNorm(3), torch.nn.BatchNorm2d(3)
+for dtype in (torch.float32, torch.float64):
+    x = torch.arange(120.0, dtype=dtype).sin().view(2, 3, 4, 5)
+    x = x.contiguous(memory_format=torch.channels_last)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, z = ours.to(dtype)(a), theirs.to(dtype)(b)
+    y.square().sum().backward()
+    z.square().sum().backward()
+    torch.testing.assert_close(y, z)
+    torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=1e-5)
+assert ours.num_batches_tracked == theirs.num_batches_tracked == 2
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -31,13 +31,7 @@ std::string take_python_error() {
 /// Sums by a Python function that gets a writable memoryview of the values' bytes.
 class PythonAllReduce {
  public:
-  explicit PythonAllReduce(PyObject* function)
-      : function_(Py_NewRef(function), [](PyObject* object) {
-          if (Py_IsInitialized() != 0) {
-            const Acquired python;
-            Py_DECREF(object);
-          }
-        }) {}
+  explicit PythonAllReduce(PyObject* function) : function_(kept_for_any_thread(function)) {}
 
   void operator()(std::span<double> data) const {
     const Acquired python;
@@ -53,7 +47,7 @@ class PythonAllReduce {
   }
 
  private:
-  std::shared_ptr<PyObject> function_;  ///< may be dropped in any thread
+  std::shared_ptr<PyObject> function_;
 };
 
 /// Group() is one process by itself, Group(rank, size, all_reduce) one that sums by a function.
@@ -88,29 +82,15 @@ PyObject* sharing_memory(PyObject* self, PyObject* deadline) {
   });
 }
 
-Object rank(Communicator& group, Arguments) {
-  return checked(PyLong_FromLong(group.rank()));
-}
-Object size(Communicator& group, Arguments) {
-  return checked(PyLong_FromLong(group.size()));
-}
 Object counters(Communicator& group, Arguments) {
   const Counters counters = group.counters();
   return checked(Py_BuildValue("(LLd)", static_cast<long long>(counters.exchanges),
                                static_cast<long long>(counters.bytes), counters.seconds));
 }
-Object flight_record(Communicator& group, Arguments) {
-  const std::string json = group.flight_record();
-  return checked(PyUnicode_FromStringAndSize(json.data(), static_cast<Py_ssize_t>(json.size())));
-}
 
 PyMethodDef methods[] = {
-    method_of<Communicator, 0, rank>("rank", "Returns this process's number in the group."),
-    method_of<Communicator, 0, size>("size", "Returns how many processes the group has."),
     method_of<Communicator, 0, counters>(
         "counters", "Returns how many exchanges were made, their bytes, and the seconds in them."),
-    method_of<Communicator, 0, flight_record>("flight_record",
-                                              "Returns the last thousand exchanges as JSON."),
     {"sharing_memory", sharing_memory, METH_O,
      "Makes a group of the same processes, of one host, that sums through shared memory, and waits "
      "at most so many seconds for a process."},
@@ -122,8 +102,8 @@ Object make_group_type() {
   return make_type<Communicator>(
       "syncbn._core.Group", create, methods,
       "Group(): this process alone. Group(rank, size, all_reduce): processes that sum by a "
-      "function "
-      "which gets a writable buffer of doubles and leaves the sums over all processes in it.");
+      "function which gets a writable buffer of doubles and leaves the sums over all processes in "
+      "it.");
 }
 
 }  // namespace syncbn::python

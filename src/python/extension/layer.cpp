@@ -51,7 +51,7 @@ void use(BatchNorm& layer, Arguments memory) {
 }
 constexpr std::size_t memory_count = 5;
 
-/// forward(*memory, record, x, y, residual, position_weights, in_place)
+/// forward(*memory, record, x, y, residual, position_weights)
 Object forward(BatchNorm& layer, Arguments arguments) {
   use(layer, arguments.first(memory_count));
   const Arguments given = arguments.subspan(memory_count);
@@ -60,35 +60,25 @@ Object forward(BatchNorm& layer, Arguments arguments) {
   const TensorView y = tensor_view(given[2], "y");
   const ForwardExtras extras{.residual = tensor_view_if(given[3], "residual"),
                              .position_weights = weights_view(given[4], "position_weights")};
-  const bool in_place = to_bool(given[5]);
   {
     const Released python;
-    if (in_place) {
-      layer.forward_in_place(y, record, extras);
-    } else {
-      layer.forward(x, y, record, extras);
-    }
+    layer.forward(x, y, record, extras);
   }
   return none();
 }
 
-/// infer(*memory, record or None, x, y, residual, position_weights)
+/// infer(*memory, record, x, y, residual, position_weights)
 Object infer(BatchNorm& layer, Arguments arguments) {
   use(layer, arguments.first(memory_count));
   const Arguments given = arguments.subspan(memory_count);
-  ForwardRecord* const record =
-      given[0] == Py_None ? nullptr : &Wrapper<ForwardRecord>::of(given[0]);
+  ForwardRecord& record = Wrapper<ForwardRecord>::of(given[0]);
   const TensorView x = tensor_view(given[1], "x");
   const TensorView y = tensor_view(given[2], "y");
   const ForwardExtras extras{.residual = tensor_view_if(given[3], "residual"),
                              .position_weights = weights_view(given[4], "position_weights")};
   {
     const Released python;
-    if (record != nullptr) {
-      layer.infer(x, y, *record, extras);
-    } else {
-      layer.infer(x, y, extras);
-    }
+    layer.infer(x, y, record, extras);
   }
   return none();
 }
@@ -107,8 +97,8 @@ void write(std::span<const double> from, const ArrayView& to) {
   });
 }
 
-/// backward(*memory, record, x, dy, dx, weight_grad, bias_grad, y, dresidual, position_weights,
-///          in_place): with in_place, x is the forward's output. Overwrites the gradients.
+/// backward(*memory, record, x, dy, dx, weight_grad, bias_grad, y, dresidual, position_weights):
+/// overwrites the gradients.
 Object backward(BatchNorm& layer, Arguments arguments) {
   use(layer, arguments.first(memory_count));
   const Arguments given = arguments.subspan(memory_count);
@@ -124,15 +114,10 @@ Object backward(BatchNorm& layer, Arguments arguments) {
   if (y) {
     extras.y = *y;
   }
-  const bool in_place = to_bool(given[9]);
   {
     const Released python;
     layer.zero_grad();
-    if (in_place) {
-      layer.backward_in_place(record, x, dy, dx, extras);
-    } else {
-      layer.backward(record, x, dy, dx, extras);
-    }
+    layer.backward(record, x, dy, dx, extras);
     if (!weight_grad.empty()) {
       write(layer.weight_grad(), weight_grad);
     }
@@ -143,29 +128,19 @@ Object backward(BatchNorm& layer, Arguments arguments) {
   return none();
 }
 
-Object name(BatchNorm& layer, Arguments) {
-  return checked(PyUnicode_FromString(layer.options().name.c_str()));
-}
-Object pivot_retries(BatchNorm& layer, Arguments) {
-  return checked(PyLong_FromLongLong(layer.pivot_retries()));
-}
-
 PyMethodDef methods[] = {
-    method_of<BatchNorm, memory_count + 6, forward>(
+    method_of<BatchNorm, memory_count + 5, forward>(
         "forward",
         "forward(weight, bias, running_mean, running_var, num_batches_tracked, record, x, "
-        "y, residual, position_weights, in_place)"),
+        "y, residual, position_weights)"),
     method_of<BatchNorm, memory_count + 5, infer>(
         "infer",
         "infer(weight, bias, running_mean, running_var, num_batches_tracked, record, x, y, "
         "residual, position_weights)"),
-    method_of<BatchNorm, memory_count + 10, backward>(
+    method_of<BatchNorm, memory_count + 9, backward>(
         "backward",
         "backward(weight, bias, running_mean, running_var, num_batches_tracked, record, "
-        "x, dy, dx, weight_grad, bias_grad, y, dresidual, position_weights, in_place)"),
-    method_of<BatchNorm, 0, name>("name", "Returns the layer's name in messages."),
-    method_of<BatchNorm, 0, pivot_retries>(
-        "pivot_retries", "Returns how many forwards had to take their sums again."),
+        "x, dy, dx, weight_grad, bias_grad, y, dresidual, position_weights)"),
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

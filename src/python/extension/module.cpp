@@ -41,14 +41,7 @@ PyObject* set_report_handler(PyObject*, PyObject* handler) {
       syncbn::set_report_handler({});
       return none();
     }
-    // The library may drop the handler in any thread.
-    const std::shared_ptr<PyObject> kept(Py_NewRef(handler), [](PyObject* object) {
-      if (Py_IsInitialized() != 0) {
-        const Acquired python;
-        Py_DECREF(object);
-      }
-    });
-    syncbn::set_report_handler([kept](std::string_view text) {
+    syncbn::set_report_handler([kept = kept_for_any_thread(handler)](std::string_view text) {
       const Acquired python;
       const Object argument(
           PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size())));

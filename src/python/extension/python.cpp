@@ -47,10 +47,13 @@ std::int64_t to_integer(PyObject* number) {
   return value;
 }
 
-bool to_bool(PyObject* object) {
-  const int value = PyObject_IsTrue(object);
-  check(value);
-  return value != 0;
+std::shared_ptr<PyObject> kept_for_any_thread(PyObject* object) {
+  return {Py_NewRef(object), [](PyObject* kept) {
+            if (Py_IsInitialized() != 0) {
+              const Acquired python;
+              Py_DECREF(kept);
+            }
+          }};
 }
 
 void set_error_of_current_exception() noexcept {

@@ -5,7 +5,6 @@
 #define Py_LIMITED_API 0x030B0000  // one binary for Python 3.11 and all later ones
 #include <Python.h>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,7 +30,6 @@ void check(int result);
 std::string to_text(PyObject* string);
 double to_double(PyObject* number);
 std::int64_t to_integer(PyObject* number);
-bool to_bool(PyObject* object);
 
 /// Ends the scope in which this thread may touch Python objects, so that other threads can run
 /// Python. The destructor begins it again.
@@ -57,6 +55,9 @@ class Acquired {
  private:
   PyGILState_STATE state_;
 };
+
+/// Keeps an object, for holders that may drop it in any thread.
+std::shared_ptr<PyObject> kept_for_any_thread(PyObject* object);
 
 /// Sets Python's error indicator to the exception that is being handled. The library's become
 /// exceptions of the module, with the same names.

@@ -46,10 +46,7 @@ class Group:
     def __new__(
         cls, rank: int = ..., size: int = ..., all_reduce: Callable[[memoryview], object] = ..., /
     ) -> Group: ...
-    def rank(self) -> int: ...
-    def size(self) -> int: ...
     def counters(self) -> tuple[int, int, float]: ...
-    def flight_record(self) -> str: ...
     def sharing_memory(self, deadline: float, /) -> Group:
         """Collective: makes a group of the same processes that sums through shared memory."""
 
@@ -98,7 +95,6 @@ class Layer:
         y: Tensor,
         residual: Tensor | None,
         position_weights: Tensor | None,
-        in_place: bool,
         /,
     ) -> None: ...
     def infer(
@@ -108,7 +104,7 @@ class Layer:
         running_mean: Tensor | None,
         running_var: Tensor | None,
         num_batches_tracked: Tensor | None,
-        record: Record | None,
+        record: Record,
         x: Tensor,
         y: Tensor,
         residual: Tensor | None,
@@ -131,8 +127,5 @@ class Layer:
         y: Tensor | None,
         dresidual: Tensor | None,
         position_weights: Tensor | None,
-        in_place: bool,
         /,
     ) -> None: ...
-    def name(self) -> str: ...
-    def pivot_retries(self) -> int: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections import OrderedDict
+from collections import deque
 from enum import Enum, auto
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -62,29 +62,35 @@ class Forwards:
     _most_kept = 64
 
     def __init__(self) -> None:
-        self._alive: weakref.WeakValueDictionary[_Key, Pass] = weakref.WeakValueDictionary()
-        self._kept: OrderedDict[_Key, Pass] = OrderedDict()
+        self._alive: dict[_Key, weakref.WeakSet[Pass]] = {}
+        self._kept: deque[tuple[_Key, Pass]] = deque(maxlen=self._most_kept)
 
     def add(self, call: Pass, x: Tensor) -> None:
         key = _key(call, x)
         if torch.is_grad_enabled():
-            self._alive[key] = call
-            return
-        self._kept[key] = call
-        while len(self._kept) > self._most_kept:
-            self._kept.popitem(last=False)
+            self._alive = {of: calls for of, calls in self._alive.items() if calls}
+            self._alive.setdefault(key, weakref.WeakSet()).add(call)
+        else:
+            self._kept.append((key, call))
 
     def find(self, call: Pass, x: Tensor, name: str) -> Pass:
         """Returns the first forward of which `call` is the second."""
         key = _key(call, x)
-        first = self._alive.get(key) or self._kept.get(key)
-        if first is None:
+        found = [*self._alive.get(key, ()), *(first for of, first in self._kept if of == key)]
+        if not found:
             raise _core.InvalidArgument(
                 f"{name or 'a layer'} is computed again with another input than in the forward (its "
                 "statistics are those of the first). Make what is checkpointed give the same results "
                 "twice: keep preserve_rng_state, and change no tensor in between."
             )
-        return first
+        last = found[-1]
+        if x.numel() and any(first.record.mean() != last.record.mean() for first in found):
+            raise _core.InvalidArgument(
+                f"{name or 'a layer'} is computed again, with an input that this process has had "
+                "twice, while other processes had others (so which statistics it had is not known). "
+                "Take the backward of one before the forward of the other."
+            )
+        return last
 
 
 def _key(call: Pass, x: Tensor) -> _Key:

@@ -100,9 +100,7 @@ class Pass:
         elif self.frozen:
             self.bound.layer.infer(weight, bias, *self.buffers, record, x, y, residual, weights)
         else:
-            self.bound.layer.forward(
-                weight, bias, *self.buffers, record, x, y, residual, weights, False
-            )
+            self.bound.layer.forward(weight, bias, *self.buffers, record, x, y, residual, weights)
         return y
 
     def backward(
@@ -122,7 +120,7 @@ class Pass:
         dresidual = torch.empty_like(x) if has_residual else None
         self.bound.layer.backward(
             weight, bias, *self.buffers, self.record, x, dy, dx, dweight, dbias,
-            y, dresidual, self.position_weights, False,
+            y, dresidual, self.position_weights,
         )  # fmt: skip
         return dx, dweight, dbias, dresidual
 

@@ -45,6 +45,11 @@ def _is_dense(x: Tensor) -> bool:
     return x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d)
 
 
+def _of_positions(weights: Tensor, x: Tensor) -> Tensor:
+    """Returns weights [N, ...], one for each position of x."""
+    return weights.to(torch.float32).expand(x.size(0), *x.shape[2:])
+
+
 class Settings:
     """What a synchronized layer has besides what torch's batch norm has."""
 
@@ -176,8 +181,7 @@ class Synchronized(_BatchNorm):
         if residual is not None and not _core.is_like(residual, x):
             residual = torch.empty_like(x).copy_(residual.expand_as(x))
         if position_weights is not None:
-            shape = (x.size(0), *x.shape[2:])
-            position_weights = position_weights.to(torch.float32).expand(shape).contiguous()
+            position_weights = _of_positions(position_weights, x).contiguous()
         if bias is None and weight is not None:
             bias = self._zeros_like(weight)
         bound = self._bound_for(
@@ -188,7 +192,6 @@ class Synchronized(_BatchNorm):
         if time is Time.AGAIN:
             call.record = self._forwards().find(call, x, self._synchronized.name).record
             call.again = True
-            self._uncount_batch()
         if torch.is_grad_enabled():
             y = Normalize.apply(x, weight, bias, residual, call)
         else:
@@ -211,8 +214,7 @@ class Synchronized(_BatchNorm):
     ) -> Tensor:
         """Does what _normalize does, for a compiler that watches."""
         if position_weights is not None:
-            shape = (x.size(0), *x.shape[2:])
-            position_weights = position_weights.to(torch.float32).expand(shape)
+            position_weights = _of_positions(position_weights, x)
         if frozen:
             return self._infer_in_graph(x, weight, bias, buffers, eps, residual, position_weights)
         if not _is_dense(x):
@@ -286,9 +288,6 @@ class Synchronized(_BatchNorm):
 
     def _forwards(self) -> Forwards:
         return self.__dict__.setdefault("_checkpointed", Forwards())
-
-    def _uncount_batch(self) -> None:
-        """Takes a batch back that a forward has counted before it normalizes."""
 
     def _zeros_like(self, weight: Tensor) -> Tensor:
         zeros = self.__dict__.get("_zeros")
@@ -385,13 +384,17 @@ class SynchronizedSubclass(Synchronized):
     """
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with _InPlaceOfTorch(self):
-            # The next forward in the order of classes behind ours is the converted class's.
-            return super(Synchronized, self).forward(*args, **kwargs)
-
-    def _uncount_batch(self) -> None:
-        if self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked -= 1
+        count = self.num_batches_tracked
+        before = None
+        if count is not None and not torch.compiler.is_compiling():
+            before = count.clone() if time_of_forward() is Time.AGAIN else None
+        try:
+            with _InPlaceOfTorch(self):
+                # The next forward in the order of classes behind ours is the converted class's.
+                return super(Synchronized, self).forward(*args, **kwargs)
+        finally:
+            if before is not None:  # this batch has been counted, the first time
+                self.num_batches_tracked = before
 
     def _batch_norm(
         self,
