@@ -376,10 +376,11 @@ def test_extra_repr_has_what_torch_lacks() -> None:
 
 
 def test_tensors_without_dlpacks_interface_are_found_by_their_attributes() -> None:
-    """As older versions of torch have them: in a process, as types are looked at once."""
+    """As torch before 2.10 has them: in a process, as types are looked at once."""
     program = """
 import torch
-del torch.Tensor.__dlpack_c_exchange_api__
+if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+    del torch.Tensor.__dlpack_c_exchange_api__
 import syncbn.torch as sbn
 ours, theirs = sbn.SyncBatchNorm(3), torch.nn.BatchNorm2d(3)
 for dtype in (torch.float32, torch.float64):

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import torch
 import torch.distributed as dist
+import torch.utils.checkpoint as torch_checkpoint
 
 
 def store_of(process_group: dist.ProcessGroup) -> dist.Store | None:
@@ -28,12 +32,23 @@ def group_named(name: str) -> dist.ProcessGroup | None:
         return None
 
 
+# Operators with derivatives, which compiled graphs are made of, are torch's from 2.4 on. With an older
+# torch, torch.compile leaves the layer out of its graphs.
+HAS_OPERATORS = hasattr(torch.library, "register_autograd")
+
+if HAS_OPERATORS:
+    from torch.compiler import is_compiling as is_compiling
+else:
+
+    def is_compiling() -> bool:
+        """Tells whether a compiler watches that the layer has operators for."""
+        return False
+
+
 def is_exporting() -> bool:
     """Tells, inside of torch.compiler.is_compiling(), whether torch.export is what compiles."""
-    try:
-        return torch.compiler.is_exporting()
-    except AttributeError:
-        return False
+    # torch.compiler.is_exporting() is always true in a graph of torch 2.9's.
+    return getattr(torch.compiler, "_is_exporting_flag", False)
 
 
 def keep_in_order(library: torch.library.Library, operator: str) -> None:
@@ -51,10 +66,27 @@ def keep_in_order(library: torch.library.Library, operator: str) -> None:
 
 
 def in_backward() -> bool:
-    """Tells whether this thread runs a backward, as torch.utils.checkpoint asks too."""
-    return torch._C._current_graph_task_id() != -1
+    """Tells whether this thread runs a backward, as torch.utils.checkpoint asks too.
+
+    A torch before 2.1 does not tell. Then only backwards that compute a checkpoint again are seen.
+    """
+    if hasattr(torch._C, "_current_graph_task_id"):
+        return torch._C._current_graph_task_id() != -1
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename == torch_checkpoint.__file__ and code.co_name in ("backward", "unpack"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def saving_hooks() -> bool:
-    """Tells whether hooks are set that get what a forward saves (torch.autograd.graph)."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+    """Tells whether hooks are set that get what a forward saves (torch.autograd.graph).
+
+    True where torch does not tell, as before 2.1.
+    """
+    try:
+        return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+    except AttributeError:
+        return True

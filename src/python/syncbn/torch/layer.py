@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from .. import _core
 from . import ops
 from .checkpoint import Forwards, Time, time_of_forward
-from .compat import is_exporting, name_of
+from .compat import is_compiling, is_exporting, name_of
 from .function import Bound, Buffers, Normalize, Pass, bind
 from .group import Exchange, find, who_sums
 
@@ -170,7 +170,7 @@ class Synchronized(_BatchNorm):
         if buffers[0] is not None and buffers[2] is None:
             # A counter of this call alone: the library's layer would count on in the last one.
             buffers = (*buffers[:2], torch.zeros((), dtype=torch.int64, device=x.device))
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return self._normalize_in_graph(
                 x, weight, bias, buffers, eps, momentum, frozen, residual, position_weights
             )
@@ -386,7 +386,7 @@ class SynchronizedSubclass(Synchronized):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         count = self.num_batches_tracked
         before = None
-        if count is not None and not torch.compiler.is_compiling():
+        if count is not None and not is_compiling():
             before = count.clone() if time_of_forward() is Time.AGAIN else None
         try:
             with _InPlaceOfTorch(self):

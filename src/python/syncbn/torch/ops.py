@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .. import _core
-from .compat import keep_in_order
+from .compat import HAS_OPERATORS, keep_in_order
 from .function import Bound, Pass, bind
 from .group import Exchange, find, who_sums
 
@@ -193,8 +193,9 @@ def _fake_backward(
 
 _library.impl("forward", _forward, "CPU")
 _library.impl("backward", _backward, "CPU")
-torch.library.register_fake("syncbn::forward", _fake_forward, lib=_library)
-torch.library.register_fake("syncbn::backward", _fake_backward, lib=_library)
+if HAS_OPERATORS:
+    torch.library.register_fake("syncbn::forward", _fake_forward, lib=_library)
+    torch.library.register_fake("syncbn::backward", _fake_backward, lib=_library)
 keep_in_order(_library, "syncbn::forward")
 keep_in_order(_library, "syncbn::backward")
 
@@ -236,7 +237,8 @@ def _refuse(ctx: Any, *_: Any) -> tuple[None, ...]:
     )
 
 
-torch.library.register_autograd(
-    "syncbn::forward", _differentiate, setup_context=_keep, lib=_library
-)
-torch.library.register_autograd("syncbn::backward", _refuse, lib=_library)
+if HAS_OPERATORS:
+    torch.library.register_autograd(
+        "syncbn::forward", _differentiate, setup_context=_keep, lib=_library
+    )
+    torch.library.register_autograd("syncbn::backward", _refuse, lib=_library)
