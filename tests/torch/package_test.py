@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ast
+import email
 import os
 import re
 import subprocess
@@ -12,6 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from syncbn import _core
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # What a machine with PyTorch has. (libgomp: PyTorch brings its own, of which there is one a process.)
@@ -100,6 +104,18 @@ def test_wheel_is_a_manylinux_wheel_but_for_openmp(wheel: Path, tmp_path: Path) 
         assert not [name for name in archive.namelist() if name.startswith("syncbn.libs/")]
 
 
+def test_metadata_names_license_versions_and_what_it_reads(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (directory,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        metadata = email.message_from_bytes(archive.read(f"{directory}/METADATA"))
+        assert archive.read(f"{directory}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["Requires-Dist"] == 'torch>=2.9; extra == "torch"'
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert "Typing :: Typed" in metadata.get_all("Classifier")
+
+
 def test_binary_module_needs_no_torch_mpi_or_cuda(installed: Path) -> None:
     module = installed / "syncbn" / "_core.abi3.so"
     needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-d", module)))
@@ -110,6 +126,27 @@ def test_binary_module_needs_no_torch_mpi_or_cuda(installed: Path) -> None:
         if line.split()[-2] in "TDBRVW"
     ]
     assert exported == ["PyInit__core"]
+
+
+def _names(scope: ast.Module | ast.ClassDef) -> set[str]:
+    """Returns the names of classes, functions and variables that a stub declares in a scope."""
+    names = {node.name for node in scope.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    return names | {
+        node.target.id
+        for node in scope.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+
+
+def test_stub_declares_what_the_binary_module_has() -> None:
+    stub = ast.parse((ROOT / "src/python/syncbn/_core.pyi").read_text())
+    assert _names(stub) - {"Tensor", "__version__"} == {
+        name for name in vars(_core) if not name.startswith("_")
+    }
+    for node in stub.body:
+        if isinstance(node, ast.ClassDef):
+            members = {name for name in vars(getattr(_core, node.name)) if not name.startswith("_")}
+            assert _names(node) - {"__new__"} == members
 
 
 ORDERS = {

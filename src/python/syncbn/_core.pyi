@@ -6,7 +6,7 @@ are given by place.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 __version__: str
 
@@ -40,6 +40,7 @@ def normalize(
 ) -> None:
     """Writes the y of the forward that filled the record, given the same arguments."""
 
+@final
 class Group:
     """Processes that sum together."""
 
@@ -50,6 +51,7 @@ class Group:
     def sharing_memory(self, deadline: float, /) -> Group:
         """Collective: makes a group of the same processes that sums through shared memory."""
 
+@final
 class Record:
     """What a backward needs from its forward, besides the tensors.
 
@@ -67,6 +69,7 @@ class Record:
     def var(self) -> list[float]: ...
     def count(self) -> float: ...
 
+@final
 class Layer:
     """A layer over a group. Its parameters and running statistics are given in every call."""
 
