@@ -72,10 +72,19 @@ if(SYNCBN_MPI)
   unset(CMAKE_REQUIRED_QUIET)
 endif()
 
+# A Python module takes the runtime of the framework beside it (src/kernels/cpu/openmp_loaded.cpp).
+set(SYNCBN_OPENMP_LOADED OFF)
+if(SYNCBN_OPENMP STREQUAL "LOADED")
+  set(SYNCBN_OPENMP_LOADED ON)
+  set(SYNCBN_OPENMP OFF)
+endif()
 if(SYNCBN_OPENMP)
   find_package(OpenMP QUIET COMPONENTS CXX)
 endif()
 syncbn_resolve(SYNCBN_OPENMP "OpenMP" OpenMP_CXX_FOUND)
+if(SYNCBN_OPENMP_LOADED)
+  set(SYNCBN_OPENMP_WHY "linked with none; the process's is used")
+endif()
 
 # Without CUDA itself the library may have a device that is the host (src/cuda/emulated.hpp).
 set(SYNCBN_CUDA_EMULATED OFF)

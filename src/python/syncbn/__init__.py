@@ -4,11 +4,6 @@
 `syncbn.torch` has the layer for PyTorch.
 """
 
-try:
-    from . import _core  # noqa: F401
-except ImportError:  # a machine may have no OpenMP but the one that comes with PyTorch
-    import torch  # noqa: F401
-
 from ._core import (
     CommError,
     DeviceError,
