@@ -8,18 +8,33 @@
 # bench's rival) with zlib (gzipped data sets). The tests: GoogleTest.
 
 find_package(PkgConfig QUIET)
-find_package(hwy CONFIG QUIET)
-if(NOT TARGET hwy::hwy)
-  if(PkgConfig_FOUND)
-    pkg_check_modules(syncbn_hwy QUIET IMPORTED_TARGET libhwy)
+if(SYNCBN_FETCH)
+  if(SYNCBN_INSTALL)
+    message(FATAL_ERROR "SYNCBN_FETCH is ON, and what it builds in is not installed by CMake. Set "
+                        "SYNCBN_INSTALL=OFF.")
   endif()
-  if(NOT syncbn_hwy_FOUND)
-    message(FATAL_ERROR "Highway is needed: found neither its CMake package nor libhwy by pkg-config. "
-                        "Install it (Debian's libhwy-dev), or add where it is to CMAKE_PREFIX_PATH.")
+  include(SyncbnFetch)
+else()
+  string(CONCAT syncbn_how_to_find
+    "or add where it is to CMAKE_PREFIX_PATH, or have it downloaded and built in: SYNCBN_FETCH=ON (pip "
+    "install . -C cmake.define.SYNCBN_FETCH=ON).")
+  find_package(hwy CONFIG QUIET)
+  if(NOT TARGET hwy::hwy)
+    if(PkgConfig_FOUND)
+      pkg_check_modules(syncbn_hwy QUIET IMPORTED_TARGET libhwy)
+    endif()
+    if(NOT syncbn_hwy_FOUND)
+      message(FATAL_ERROR "Highway is needed: found neither its CMake package nor libhwy by pkg-config. "
+                          "Install it (Debian's libhwy-dev), ${syncbn_how_to_find}")
+    endif()
+    add_library(hwy::hwy ALIAS PkgConfig::syncbn_hwy)
   endif()
-  add_library(hwy::hwy ALIAS PkgConfig::syncbn_hwy)
+  find_package(nlohmann_json 3.9 QUIET)
+  if(NOT nlohmann_json_FOUND)
+    message(FATAL_ERROR "nlohmann_json 3.9 or newer is needed: its CMake package was not found. "
+                        "Install it (Debian's nlohmann-json3-dev), ${syncbn_how_to_find}")
+  endif()
 endif()
-find_package(nlohmann_json 3.9 REQUIRED)
 find_package(Threads REQUIRED)
 
 # syncbn_resolve(OPTION reason found...): AUTO becomes whether every `found` variable holds; ON with
