@@ -53,7 +53,8 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory,) = source.iterdir()
     run(
         sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out,
-        "-Ccmake.define.SYNCBN_ONE_TARGET=ON", "-Ccmake.define.SYNCBN_CUDA=OFF", directory,
+        "-Ccmake.define.SYNCBN_ONE_TARGET=ON", "-Ccmake.define.SYNCBN_UNITY=ON",
+        "-Ccmake.define.SYNCBN_CUDA=OFF", directory,
     )  # fmt: skip
     (made,) = out.iterdir()
     return made
