@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "comm": {"cuda", "core"},
     "bn": {"kernels", "channels", "comm", "cuda", "state", "core"},
     "capi": {"bn", "core"},
-    "python": {"core"},
+    "python": {"cuda", "core"},
     "trainer": set(),
     "app": {"trainer", "comm", "state", "cuda", "core"},
 }

@@ -39,6 +39,10 @@ struct CUstream_st {
 
 namespace syncbn::cuda {
 
+/// From now on counts all memory of this process as the device's, not only what was allocated as
+/// that: for tensors of a framework that knows no emulated device.
+void count_all_memory_as_the_devices();
+
 /// Puts `work` on a stream, which may be the default one. It must not throw.
 void put_on(StreamHandle stream, std::function<void()> work);
 

@@ -18,7 +18,7 @@ import syncbn
 import syncbn.torch as sbn
 from ranks import Ranks
 from syncbn.torch.group import group_of
-from whole_batch import draw, give_parameters
+from whole_batch import ON_DEVICE, draw, give_parameters
 
 CHANNELS = 5
 SHAPE = (6, CHANNELS, 4)
@@ -134,6 +134,7 @@ def test_residual_and_weights_are_those_of_the_first_forward() -> None:
         assert torch.equal(got, expected)  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(ON_DEVICE, reason="there the only forward in question is taken unseen")
 def test_input_that_differs_the_second_time_is_told() -> None:
     layer = sbn.SyncBatchNorm(CHANNELS, name="stem.bn")
     calls = itertools.count()
@@ -192,7 +193,10 @@ def test_two_forwards_of_the_same_input_are_computed_again() -> None:
         outputs = [checkpoint(model, x, use_reentrant=reentrant) for x in inputs]
         outputs.pop().sum().backward()
         outputs.pop().sum().backward()
-        assert torch.equal(inputs[0].grad, inputs[1].grad)  # type: ignore[arg-type]
+        if ON_DEVICE:  # where the rounding of sums follows from earlier steps
+            torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+        else:
+            assert torch.equal(inputs[0].grad, inputs[1].grad)  # type: ignore[arg-type]
         assert model[0].num_batches_tracked == 2
 
 

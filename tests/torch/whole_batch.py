@@ -10,17 +10,23 @@ and s what the statistics add, in standard deviations:
          store, and |weight| s (1 + M)
     dx   at most 9 roundings of M' = |weight| invstd (|dy| + |dbias| / n + |x^ dweight| / n), one to
          store, and |weight| invstd 3 s (3 + |x^|)
-    s    1e-9 for float32; 3 sqrt(n) u64 + 1e-13 + |mean| u64 for float64, whose reference is rounded
-         too, by less than that; 3 sqrt(n) u64 + 12 u + 5e-5 for 16-bit types
+    s    1e-9 for float32, on a device 7e-7 (1 + k)^2 where the mean moves by k standard deviations
+         from one step to the next (batch_norm.hpp), which in tests is less than 1;
+         3 sqrt(n) u64 + 1e-13 + |mean| u64 for float64, whose reference is rounded too, by less than
+         that; 3 sqrt(n) u64 + 12 u + 5e-5 for 16-bit types
 """
 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+# Whether an emulated device computes, whose memory is the CPU's: the tests' tensors are on it.
+ON_DEVICE = os.environ.get("SYNCBN_EMULATED_TENSORS") == "1"
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -132,7 +138,7 @@ class WholeBatch:
         if self.dtype == torch.float64:
             return rounding + 1e-13 + 2**-53 * float(self.mean.abs().max())
         if self.dtype == torch.float32:
-            return 1e-9
+            return 2.8e-6 if ON_DEVICE else 1e-9
         return rounding + 12 * 2**-24 + 5e-5
 
     def tolerances(self) -> Results:

@@ -8,7 +8,6 @@
 #include "syncbn/communicator.hpp"
 #include "syncbn/version.hpp"
 
-#include "python/extension/phases.hpp"
 #include "python/extension/tensor.hpp"
 
 namespace syncbn::python {
@@ -56,6 +55,11 @@ PyObject* set_report_handler(PyObject*, PyObject* handler) {
   });
 }
 
+/// Returns the number of the CUDA device that a tensor is on, -1 for the CPU.
+PyObject* device_index(PyObject*, PyObject* tensor) {
+  return guarded([&] { return checked(PyLong_FromLong(device_of(tensor, "x").index())); });
+}
+
 PyObject* answer_is_like(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   return guarded([&] {
     require_count("is_like", count, 2);
@@ -74,11 +78,8 @@ PyMethodDef functions[] = {
     function_of("is_like", answer_is_like,
                 "Tells whether a tensor is dense with the shape, type, layout and device of "
                 "another."),
-    function_of("local_sums", local_sums,
-                "local_sums(x, position_weights): bytes that depend on every element of x."),
-    function_of("normalize", normalize,
-                "normalize(record, weight, bias, negative_slope, x, y, residual, "
-                "position_weights): writes a forward's y again."),
+    {"device_index", device_index, METH_O,
+     "Returns the number of the CUDA device that a tensor is on, -1 for the CPU."},
     {"set_report_handler", set_report_handler, METH_O,
      "Sets the function that is told, in a text, of ranks that are late; None for none."},
     {nullptr, nullptr, 0, nullptr}};
@@ -96,8 +97,10 @@ PyModuleDef definition = {PyModuleDef_HEAD_INIT,
 Object make_module() {
   Object module = checked(PyModule_Create(&definition));
   add_exceptions(module.get());
-  const std::pair<const char*, Object (*)()> types[] = {
-      {"Group", make_group_type}, {"Record", make_record_type}, {"Layer", make_layer_type}};
+  const std::pair<const char*, Object (*)()> types[] = {{"Group", make_group_type},
+                                                        {"DeviceGroup", make_device_group_type},
+                                                        {"Record", make_record_type},
+                                                        {"Layer", make_layer_type}};
   for (const auto& [name, make] : types) {
     check(PyModule_AddObjectRef(module.get(), name, make().get()));
   }

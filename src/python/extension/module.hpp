@@ -18,6 +18,7 @@ struct Exceptions {
 
 // Each makes a type of the module. There is one of each in the process.
 Object make_group_type();
+Object make_device_group_type();
 Object make_record_type();
 Object make_layer_type();
 

@@ -8,6 +8,7 @@
 #include "syncbn/error.hpp"
 
 #include "python/extension/dlpack.hpp"
+#include "python/extension/host_memory.hpp"
 
 namespace syncbn::python {
 namespace {
@@ -103,7 +104,7 @@ Device device_of(const dlpack::Device& device, const char* name) {
   switch (device.type) {
     case dlpack::DeviceType::cpu:
     case dlpack::DeviceType::cuda_host:
-      return Device::cpu();
+      return device_of_host_memory();
     case dlpack::DeviceType::cuda:
     case dlpack::DeviceType::cuda_managed:
       return Device::cuda(device.index);
@@ -163,6 +164,7 @@ std::optional<DType> dtype_named(std::string_view name) {
 
 Borrowed borrow_attributes(PyObject* object, const char* name) {
   Borrowed borrowed;
+  borrowed.device = device_of_host_memory();
   borrowed.data = reinterpret_cast<std::byte*>(
       static_cast<std::uintptr_t>(to_integer(call_method(object, "data_ptr").get())));
   const Object device = attribute(object, "device");
@@ -290,6 +292,33 @@ bool is_like(PyObject* object, PyObject* other_object) {
   return tensor.dtype == other.dtype && tensor.device == other.device &&
          tensor.dimensions == other.dimensions && tensor.shape == other.shape &&
          layout_of(tensor).has_value() && layout_of(tensor) == layout_of(other);
+}
+
+Device device_of(PyObject* tensor, const char* name) {
+  return borrow(tensor, name).device;
+}
+
+CudaStream stream_of(PyObject* tensor, Device device) {
+  if (device.is_cpu() || device_of_host_memory() == device) {
+    return nullptr;
+  }
+  const dlpack::ExchangeApi* const api = api_of(tensor);
+  if (api != nullptr && api->current_work_stream != nullptr) {
+    void* stream = nullptr;
+    check(api->current_work_stream(dlpack::DeviceType::cuda, device.index(), &stream));
+    return static_cast<CudaStream>(stream);
+  }
+  const Object torch = checked(PyImport_ImportModule("torch.cuda"));
+  const Object stream =
+      checked(PyObject_CallMethod(torch.get(), "current_stream", "i", device.index()));
+  const Object handle = attribute(stream.get(), "cuda_stream");
+  return reinterpret_cast<CudaStream>(static_cast<std::uintptr_t>(to_integer(handle.get())));
+}
+
+void* address_of(PyObject* tensor, const char* name) {
+  const Borrowed borrowed = borrow(tensor, name);
+  require_contiguous(borrowed, name);
+  return borrowed.data;
 }
 
 ArrayView array_view(PyObject* object, const char* name) {

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "syncbn/array_view.hpp"
+#include "syncbn/device.hpp"
 #include "syncbn/tensor_view.hpp"
 
 #include "python/extension/python.hpp"
@@ -26,12 +27,22 @@ std::optional<TensorView> tensor_view_if(PyObject* tensor, const char* name);
 /// another, which can.
 bool is_like(PyObject* tensor, PyObject* other);
 
+/// Returns where a tensor is.
+Device device_of(PyObject* tensor, const char* name);
+
+/// Returns the stream on which the framework of a tensor puts its work on a device; null for the
+/// CPU.
+CudaStream stream_of(PyObject* tensor, Device device);
+
 /// Returns a view of a contiguous tensor of any dimensions; an empty one for None.
 ArrayView array_view(PyObject* tensor, const char* name);
 
 /// Returns a view of contiguous float32, [N, ...] in the memory of any device; an empty one for
 /// None.
 std::span<const float> weights_view(PyObject* tensor, const char* name);
+
+/// Returns the address of a contiguous tensor of any type.
+void* address_of(PyObject* tensor, const char* name);
 
 /// Returns the address of a contiguous tensor of one 64-bit integer, null for None.
 std::int64_t* counter_view(PyObject* tensor, const char* name);

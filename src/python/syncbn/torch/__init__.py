@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synchronized batch norm for PyTorch, on the CPU.
+"""Synchronized batch norm for PyTorch, on the CPU and on CUDA devices.
 
 Every process of a data-parallel job calls these layers, which normalize with the statistics of the
 whole batch:

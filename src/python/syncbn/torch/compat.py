@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from types import FrameType
 
 import torch
 import torch.distributed as dist
 import torch.utils.checkpoint as torch_checkpoint
+from torch import Tensor
 
 
 def store_of(process_group: dist.ProcessGroup) -> dist.Store | None:
@@ -17,6 +19,14 @@ def store_of(process_group: dist.ProcessGroup) -> dist.Store | None:
         return dist.distributed_c10d._world.pg_map[process_group][1]
     except (AttributeError, KeyError, TypeError, IndexError):
         return None
+
+
+def backends_of(process_group: dist.ProcessGroup) -> str:
+    """Returns what sums a process group's tensors, by device: "cpu:gloo,cuda:nccl"."""
+    if hasattr(dist, "get_backend_config"):
+        return dist.get_backend_config(process_group)
+    backend = dist.get_backend(process_group)  # before 2.1 a group has one
+    return f"{'cuda' if backend == 'nccl' else 'cpu'}:{backend}"
 
 
 def name_of(process_group: dist.ProcessGroup) -> str:
@@ -30,6 +40,24 @@ def group_named(name: str) -> dist.ProcessGroup | None:
         return dist.distributed_c10d._resolve_process_group(name)  # type: ignore[arg-type]
     except (AttributeError, ValueError, LookupError, RuntimeError):
         return None
+
+
+class _Doubles:
+    """Memory of a CUDA device, by the interface that torch takes from other libraries."""
+
+    def __init__(self, address: int, length: int) -> None:
+        self.__cuda_array_interface__ = {
+            "data": (address, False), "shape": (length,), "typestr": "<f8", "version": 3,
+        }  # fmt: skip
+
+
+def tensor_at(address: int, length: int, device: torch.device) -> Tensor:
+    """Returns a tensor of doubles that are in a device's memory, and stay their owner's."""
+    if device.type == "cpu":  # which a device is when it is emulated
+        return torch.frombuffer(
+            (ctypes.c_double * length).from_address(address), dtype=torch.float64
+        )
+    return torch.as_tensor(_Doubles(address, length), device=device)
 
 
 # Operators with derivatives, which compiled graphs are made of, are torch's from 2.4 on. With an older

@@ -53,7 +53,7 @@ def _statistics(call: Pass, x: Tensor, share: Tensor) -> tuple[Tensor, Tensor, T
         mean, var = (values.to(x.dtype) for values in call.buffers[:2])  # type: ignore[union-attr]
         return mean, (var + call.bound.eps).rsqrt(), number
     # About a mean without derivative, so that little is lost; the derivative of the rest is whole.
-    shift = torch.tensor(call.record.mean(), dtype=x.dtype, device=x.device)
+    shift = call.statistics()[0].to(x.dtype)
     centred = x - _by_channel(shift, x)
     sums = torch.cat([(centred * share).sum(axes), number.view(1)])
     total = _of_group(sums, call)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import _core
 from .derivative import backward_of_backward
-from .group import Exchange, alone, group_of
+from .group import Exchange, device_group_of, group_of
 
 Buffers: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -19,17 +19,24 @@ Buffers: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
 class Bound:
     """A layer of the library for one group and one set of options, and what its passes need to know."""
 
-    __slots__ = ("_unused", "eps", "layer", "negative_slope", "process_group")
+    __slots__ = (
+        "_unused", "device", "eps", "gradients", "layer", "negative_slope", "process_group",
+    )  # fmt: skip
 
     def __init__(
         self,
         layer: _core.Layer,
         process_group: dist.ProcessGroup | None,
+        device: torch.device | None,
+        gradients: Tensor | None,
         eps: float,
         negative_slope: float,
     ) -> None:
         self.layer = layer
         self.process_group = process_group  # None: this process alone
+        self.device = device  # None: the CPU
+        # Where a layer on a device leaves those of weight and bias, [2, C] doubles.
+        self.gradients = gradients
         self.eps = eps
         self.negative_slope = negative_slope
         self._unused: Buffers | None = None
@@ -40,14 +47,24 @@ class Bound:
         The library's layer keeps what it was given last, and it must not be memory that is freed.
         """
         if self._unused is None:
-            mean, var = torch.zeros(2, channels, device="cpu")
-            self._unused = (mean, var, torch.tensor(0, device="cpu"))
+            device = self.device or "cpu"
+            mean, var = torch.zeros(2, channels, device=device)
+            self._unused = (mean, var, torch.zeros((), dtype=torch.int64, device=device))
         return self._unused
+
+    def new_record(self, channels: int) -> tuple[_core.Record, Tensor | None]:
+        """Returns a record for one forward, and the memory that it needs for as long."""
+        if self.device is None:
+            return _core.Record(), None
+        length = _core.Record.length(channels)
+        memory = torch.empty(length, dtype=torch.float64, device=self.device)
+        return _core.Record(memory, channels, None), memory
 
 
 def bind(
     process_group: dist.ProcessGroup | None,
     exchange: Exchange,
+    device: torch.device | None,
     name: str,
     channels: int,
     eps: float,
@@ -57,10 +74,25 @@ def bind(
     negative_slope: float,
     exact: bool,
 ) -> Bound:
-    """Makes the library's layer for a group and options, which serves all calls with these."""
-    group = alone() if process_group is None else group_of(process_group, exchange)
-    layer = _core.Layer(group, name, channels, eps, momentum, affine, track, negative_slope, exact)
-    return Bound(layer, process_group, eps, negative_slope)
+    """Makes the library's layer for a group, a device and options, which serves all calls with these.
+
+    The device is None for the CPU.
+    """
+    options = (name, channels, eps, momentum, affine, track, negative_slope, exact)
+    if device is None:
+        layer = _core.Layer(group_of(process_group, exchange), *options)
+        return Bound(layer, process_group, None, None, eps, negative_slope)
+    gradients = None
+    if affine:
+        gradients = torch.zeros(2, channels, dtype=torch.float64, device=device)
+
+    def allocate(size: int) -> Tensor:
+        return torch.empty(size, dtype=torch.uint8, device=device)
+
+    of_parameters = (None, None) if gradients is None else gradients.unbind()
+    group = device_group_of(process_group, exchange, device)
+    layer = _core.Layer(group, *options, allocate, *of_parameters)
+    return Bound(layer, process_group, device, gradients, eps, negative_slope)
 
 
 class Pass:
@@ -71,7 +103,7 @@ class Pass:
     """
 
     __slots__ = (
-        "__weakref__", "again", "bound", "buffers", "frozen", "position_weights", "record",
+        "__weakref__", "again", "bound", "buffers", "frozen", "memory", "position_weights", "record",
     )  # fmt: skip
 
     def __init__(
@@ -80,14 +112,24 @@ class Pass:
         buffers: Buffers,
         frozen: bool,
         position_weights: Tensor | None,
-        record: _core.Record | None = None,
+        record: _core.Record,
+        memory: Tensor | None,
     ) -> None:
         self.bound = bound
         self.buffers = buffers
         self.frozen = frozen
         self.position_weights = position_weights
-        self.record = record or _core.Record()
+        self.record = record
+        self.memory = memory  # the record's, None where it has its own
         self.again = False
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Returns mean and biased variance of the group's batch, [C] doubles each."""
+        if self.memory is None:
+            mean, var = self.record.mean(), self.record.var()
+            return torch.tensor(mean, dtype=torch.float64), torch.tensor(var, dtype=torch.float64)
+        channels = self.memory.numel() // 5  # a record's memory begins with the two
+        return self.memory[:channels], self.memory[channels : 2 * channels]
 
     def forward(
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None
@@ -95,8 +137,7 @@ class Pass:
         y = torch.empty_like(x)
         record, weights = self.record, self.position_weights
         if self.again:
-            slope = self.bound.negative_slope
-            _core.normalize(record, weight, bias, slope, x, y, residual, weights)
+            self.bound.layer.normalize(weight, bias, record, x, y, residual, weights)
         elif self.frozen:
             self.bound.layer.infer(weight, bias, *self.buffers, record, x, y, residual, weights)
         else:
@@ -115,13 +156,18 @@ class Pass:
         dx = torch.empty_like(x)
         if not _core.is_like(dy, x):
             dy = torch.empty_like(x).copy_(dy)
-        dweight = None if weight is None else torch.empty_like(weight)
-        dbias = None if bias is None else torch.empty_like(bias)
         dresidual = torch.empty_like(x) if has_residual else None
-        self.bound.layer.backward(
+        bound = self.bound
+        dweight = dbias = None
+        if bound.device is None and weight is not None and bias is not None:
+            dweight, dbias = torch.empty_like(weight), torch.empty_like(bias)
+        bound.layer.backward(
             weight, bias, *self.buffers, self.record, x, dy, dx, dweight, dbias,
             y, dresidual, self.position_weights,
         )  # fmt: skip
+        if bound.gradients is not None and weight is not None and bias is not None:
+            dweight = bound.gradients[0].to(weight.dtype, copy=True)
+            dbias = bound.gradients[1].to(bias.dtype, copy=True)
         return dx, dweight, dbias, dresidual
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups that sum over a process group of torch.distributed."""
+"""Groups that sum over a process group of torch.distributed, on the CPU and on CUDA devices."""
 
 from __future__ import annotations
 
@@ -16,24 +16,21 @@ import torch
 import torch.distributed as dist
 
 from .. import _core
-from .compat import group_named, store_of
+from .compat import backends_of, group_named, store_of, tensor_at
 
 _DEFAULT_TIMEOUT = 300.0  # [s] as in the library, whose SYNCBN_TIMEOUT it also takes
 
 Exchange = Literal["torch", "syncbn"]
 
-_groups: weakref.WeakKeyDictionary[dist.ProcessGroup, dict[Exchange, _core.Group]] = (
-    weakref.WeakKeyDictionary()
-)
-_alone: _core.Group | None = None
+# The groups of each process group, by exchange and device (None: the CPU).
+_Groups = dict[tuple[Exchange, torch.device | None], Any]
+_groups: weakref.WeakKeyDictionary[dist.ProcessGroup, _Groups] = weakref.WeakKeyDictionary()
+_alone: _Groups = {}  # those of this process by itself
 
 
-def alone() -> _core.Group:
-    """Returns the group of this process by itself."""
-    global _alone
-    if _alone is None:
-        _alone = _core.Group()
-    return _alone
+def device_of(x: torch.Tensor) -> torch.device | None:
+    """Returns the CUDA device that a tensor is on, None for the CPU."""
+    return None if _core.device_index(x) < 0 else x.device
 
 
 def find(name: str) -> dist.ProcessGroup | None:
@@ -64,28 +61,77 @@ def who_sums(group: dist.ProcessGroup | None) -> dist.ProcessGroup | None:
     return None if chosen.size() == 1 else chosen
 
 
-def group_of(process_group: dist.ProcessGroup, exchange: Exchange) -> _core.Group:
-    """Returns the group that sums over the processes of a process group.
+def group_of(process_group: dist.ProcessGroup | None, exchange: Exchange) -> _core.Group:
+    """Returns the group that sums in the CPU's memory over the processes of a process group.
 
-    Collective at the first call for each process group and exchange, of which there is one group.
+    None is this process by itself. Collective at the first call for each process group and exchange, of
+    which there is one group.
     """
-    groups = _groups.setdefault(process_group, {})
-    group = groups.get(exchange)
-    if group is None:
-        group = groups[exchange] = _make(process_group, exchange)
+    groups = _groups_of(process_group)
+    if (exchange, None) not in groups:
+        groups[exchange, None] = (
+            _core.Group() if process_group is None else _make(process_group, exchange)
+        )
+    group: _core.Group = groups[exchange, None]
     return group
 
 
+def device_group_of(
+    process_group: dist.ProcessGroup | None, exchange: Exchange, device: torch.device
+) -> _core.DeviceGroup:
+    """Returns the group that sums in a device's memory, as group_of does in the CPU's."""
+    groups = _groups_of(process_group)
+    if (exchange, device) not in groups:
+        groups[exchange, device] = _make_on_device(process_group, exchange, device)
+    group: _core.DeviceGroup = groups[exchange, device]
+    return group
+
+
+def _groups_of(process_group: dist.ProcessGroup | None) -> _Groups:
+    return _alone if process_group is None else _groups.setdefault(process_group, {})
+
+
 def _make(process_group: dist.ProcessGroup, exchange: Exchange) -> _core.Group:
-    rank, size = process_group.rank(), process_group.size()
     timeout = _timeout()
-    group = _core.Group(rank, size, _AllReduce(process_group, timeout))
+    summing = _summing_on_cpu(process_group)
+    group = _core.Group(summing.rank(), summing.size(), _AllReduce(summing, timeout))
     if exchange == "syncbn":
         try:
             return group.sharing_memory(timeout)
         except _core.NotConfigured as error:
             warnings.warn(f"syncbn sums over torch's process group: {error}", stacklevel=2)
     return group
+
+
+def _summing_on_cpu(process_group: dist.ProcessGroup) -> dist.ProcessGroup:
+    """Returns a process group of the same processes that sums tensors of the CPU."""
+    if "cpu:" in backends_of(process_group):
+        return process_group
+    ranks = dist.get_process_group_ranks(process_group)
+    group: Any = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
+    return group
+
+
+def _make_on_device(
+    process_group: dist.ProcessGroup | None, exchange: Exchange, device: torch.device
+) -> _core.DeviceGroup:
+    index, host, timeout = device.index or 0, group_of(process_group, exchange), _timeout()
+    if process_group is None:
+        return _core.DeviceGroup(index, host, timeout, "alone", None, None)
+    if exchange == "syncbn":
+        try:
+            return _core.DeviceGroup(index, host, timeout, "nccl", None, None)
+        except (_core.InvalidArgument, _core.NotConfigured) as error:
+            warnings.warn(f"syncbn sums CUDA tensors over the CPU: {error}", stacklevel=2)
+    elif _sums_on_streams(process_group):
+        all_reduce = _DeviceAllReduce(process_group, device)
+        return _core.DeviceGroup(index, host, timeout, "custom", all_reduce, all_reduce.abort)
+    return _core.DeviceGroup(index, host, timeout, "staged", None, None)
+
+
+def _sums_on_streams(process_group: dist.ProcessGroup) -> bool:
+    """Tells whether a process group's all-reduce of CUDA tensors is work on a stream."""
+    return "cuda:nccl" in backends_of(process_group)
 
 
 def _timeout() -> float:
@@ -168,3 +214,27 @@ class _AllReduce:
             return " (every process of the group has noticed)"
         ranks = ", ".join(map(str, others))
         return f" (missing: {'rank' if len(others) == 1 else 'ranks'} {ranks} of {size})"
+
+
+class _DeviceAllReduce:
+    """Puts the sum of doubles of a device over a process group on the stream on which torch works."""
+
+    def __init__(self, process_group: dist.ProcessGroup, device: torch.device) -> None:
+        self._process_group = weakref.ref(process_group)
+        self._device = device
+        self._tensors: dict[tuple[int, int], torch.Tensor] = {}
+
+    def __call__(self, address: int, length: int, stream: int) -> None:
+        process_group = self._process_group()
+        if process_group is None:
+            raise RuntimeError("the process group has been destroyed")
+        values = self._tensors.get((address, length))
+        if values is None:  # a layer's sums stay in one place
+            values = tensor_at(address, length, self._device)
+            self._tensors[address, length] = values
+        process_group.allreduce([values]).wait()  # has the stream wait
+
+    def abort(self) -> None:
+        process_group = self._process_group()
+        if process_group is not None:
+            process_group.abort()

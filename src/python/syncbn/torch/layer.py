@@ -17,7 +17,7 @@ from . import ops
 from .checkpoint import Forwards, Time, time_of_forward
 from .compat import is_compiling, is_exporting, name_of
 from .function import Bound, Buffers, Normalize, Pass, bind
-from .group import Exchange, find, who_sums
+from .group import Exchange, device_of, find, who_sums
 
 _NO_BUFFERS: Buffers = (None, None, None)
 _HALVES = (torch.float16, torch.bfloat16)
@@ -184,14 +184,15 @@ class Synchronized(_BatchNorm):
             position_weights = _of_positions(position_weights, x).contiguous()
         if bias is None and weight is not None:
             bias = self._zeros_like(weight)
+        channels = x.size(1)
         bound = self._bound_for(
-            x.size(1), eps, momentum, weight is not None, buffers[0] is not None
+            device_of(x), channels, eps, momentum, weight is not None, buffers[0] is not None
         )
-        call = Pass(bound, buffers, frozen, position_weights)
         time = Time.ONLY if frozen else time_of_forward()
+        call = Pass(bound, buffers, frozen, position_weights, *bound.new_record(channels))
         if time is Time.AGAIN:
-            call.record = self._forwards().find(call, x, self._synchronized.name).record
-            call.again = True
+            first = self._forwards().find(call, x, self._synchronized.name)
+            call.record, call.memory, call.again = first.record, first.memory, True
         if torch.is_grad_enabled():
             y = Normalize.apply(x, weight, bias, residual, call)
         else:
@@ -273,16 +274,17 @@ class Synchronized(_BatchNorm):
             y = torch.where(position_weights.unsqueeze(1) != 0, y, 0)
         return y.to(x.dtype)
 
-    def _bound_for(self, *key: Any) -> Bound:
-        """Returns the library's layer for channels, eps, momentum, affine and track_running_stats."""
+    def _bound_for(self, device: torch.device | None, *key: Any) -> Bound:
+        """Returns the library's layer for a device (None: the CPU) and channels, eps, momentum, affine
+        and track_running_stats."""
         settings = self._synchronized
         bounds = self.__dict__.setdefault("_layers", {})
         process_group = who_sums(settings.group()) if self.training else None
-        bound = bounds.get((process_group, *key))
+        bound = bounds.get((process_group, device, *key))
         if bound is None:
-            bound = bounds[(process_group, *key)] = bind(  # type: ignore[call-arg]
-                process_group, settings.exchange, settings.name, *key, settings.negative_slope,
-                settings.exact,
+            bound = bounds[(process_group, device, *key)] = bind(  # type: ignore[call-arg]
+                process_group, settings.exchange, device, settings.name, *key,
+                settings.negative_slope, settings.exact,
             )  # fmt: skip
         return bound
 

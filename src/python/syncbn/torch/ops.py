@@ -20,8 +20,8 @@ from torch import Tensor
 
 from .. import _core
 from .compat import HAS_OPERATORS, keep_in_order
-from .function import Bound, Pass, bind
-from .group import Exchange, find, who_sums
+from .function import Bound, Buffers, Pass, bind
+from .group import Exchange, device_of, find, who_sums
 
 if TYPE_CHECKING:
     from .layer import Settings
@@ -55,6 +55,7 @@ def _bound(
     momentum: float | None,
     negative_slope: float,
     exact: bool,
+    device: torch.device | None,
     channels: int,
     affine: bool,
     track: bool,
@@ -69,7 +70,7 @@ def _bound(
     if handle is not None:
         instance = int(handle)
         settings = _settings.get(instance)
-    bounds = _bounds.setdefault((instance, exchange, synchronize, of_layer), {})
+    bounds = _bounds.setdefault((instance, exchange, device, synchronize, of_layer), {})
     if handle is not None:
         if settings is None:  # the model is gone, and this is a backward
             return next(reversed(bounds.values()))
@@ -79,7 +80,7 @@ def _bound(
     process_group = who_sums(process_group) if synchronize else None
     bound = bounds.get(process_group)
     if bound is None:
-        bound = bounds[process_group] = bind(process_group, exchange, name, *of_layer)
+        bound = bounds[process_group] = bind(process_group, exchange, device, name, *of_layer)
     return bound
 
 
@@ -119,15 +120,16 @@ def _forward(
 ) -> tuple[Tensor, ...]:
     channels = x.size(1)
     track = running_mean is not None
-    bound = _bound(*layer, channels, weight is not None, track)  # type: ignore[call-arg]
+    bound = _bound(*layer, device_of(x), channels, weight is not None, track)  # type: ignore[call-arg]
     mean, var = _copy(running_mean, x), _copy(running_var, x)
     count = _copy(num_batches_tracked, torch.empty(0, dtype=torch.int64, device=x.device))
-    buffers = (mean, var, count if num_batches_tracked is not None else None)
+    buffers: Buffers = (mean, var, count if num_batches_tracked is not None else None)
     memory = torch.empty(_core.Record.length(channels), dtype=torch.float64, device=x.device)
     record = _core.Record(memory, channels, None)
-    call = Pass(bound, buffers if track else (None, None, None), False, position_weights, record)
+    buffers = buffers if track else (None, None, None)
+    call = Pass(bound, buffers, False, position_weights, record, memory)
     y = call.forward(x, weight, bias, residual)
-    return y, memory, torch.tensor(record.note()), mean, var, count
+    return y, memory, torch.tensor(record.note(), device="cpu"), mean, var, count
 
 
 def _backward(
@@ -143,10 +145,12 @@ def _backward(
     track: bool,
     *layer: Any,
 ) -> tuple[Tensor, ...]:
-    bound = _bound(*layer, x.size(1), weight is not None, track)  # type: ignore[call-arg]
+    bound = _bound(  # type: ignore[call-arg]
+        *layer, device_of(x), x.size(1), weight is not None, track
+    )
     record = _core.Record(memory, x.size(1), note.tolist())
     buffers = bound.unused_buffers(x.size(1)) if track else (None, None, None)
-    call = Pass(bound, buffers, False, position_weights, record)
+    call = Pass(bound, buffers, False, position_weights, record, memory)
     found = call.backward(dy, x, weight, bias, y, residual)
     return tuple(x.new_empty(0) if gradient is None else gradient for gradient in found)
 
@@ -166,7 +170,7 @@ def _fake_forward(
     return (
         torch.empty_like(x),
         x.new_empty(_core.Record.length(int(x.size(1))), dtype=torch.float64),
-        torch.empty(_NOTE_LENGTH, dtype=torch.int64),
+        torch.empty(_NOTE_LENGTH, dtype=torch.int64, device="cpu"),
         like(running_mean, x.dtype),
         like(running_var, x.dtype),
         like(num_batches_tracked, torch.int64),
@@ -191,8 +195,9 @@ def _fake_backward(
     return torch.empty_like(x), like(weight), like(bias), like(x if residual else None)
 
 
-_library.impl("forward", _forward, "CPU")
-_library.impl("backward", _backward, "CPU")
+for _key in ("CPU", "CUDA"):
+    _library.impl("forward", _forward, _key)
+    _library.impl("backward", _backward, _key)
 if HAS_OPERATORS:
     torch.library.register_fake("syncbn::forward", _fake_forward, lib=_library)
     torch.library.register_fake("syncbn::backward", _fake_backward, lib=_library)

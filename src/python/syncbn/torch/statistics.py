@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,12 @@ def _layers_of(model: nn.Module) -> dict[str, _BatchNorm]:
         for path, layer in model.named_modules()
         if isinstance(layer, _BatchNorm)
     }
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    """Returns the device of a model's tensors, on which its process group can sum."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 @contextlib.contextmanager
@@ -186,7 +193,8 @@ def verify(model: nn.Module, *sample: Any, process_group: Any = None, **keywords
             hook.remove()
         for module, was_training in training.items():
             module.training = was_training
-    worst = torch.tensor([[watch.from_whole, watch.from_local] for watch in watches.values()])
+    found = [(watch.from_whole, watch.from_local) for watch in watches.values()]
+    worst = torch.tensor(found, device=_device_of(model))
     if group is not None and layers:
         dist.all_reduce(worst, dist.ReduceOp.MAX, group=group)
     return Report(
