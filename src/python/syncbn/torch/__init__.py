@@ -11,6 +11,7 @@ whole batch:
 
 from .. import CommError, Error, InvalidArgument, NotConfigured, set_report_handler
 from .convert import convert_sync_batchnorm, revert_sync_batchnorm
+from .join import join
 from .layer import SyncBatchNorm
 from .statistics import precise_bn, verify
 
@@ -21,6 +22,7 @@ __all__ = [
     "NotConfigured",
     "SyncBatchNorm",
     "convert_sync_batchnorm",
+    "join",
     "precise_bn",
     "revert_sync_batchnorm",
     "set_report_handler",

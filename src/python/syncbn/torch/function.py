@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,9 @@ from .derivative import backward_of_backward
 from .group import Exchange, device_group_of, group_of
 
 Buffers: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+# These are called before a pass exchanges: with its kind, its Pass, x, and whether it has a residual.
+listeners: list[Callable[[Literal["forward", "backward"], Pass, Tensor, bool], None]] = []
 
 
 class Bound:
@@ -141,6 +145,8 @@ class Pass:
         elif self.frozen:
             self.bound.layer.infer(weight, bias, *self.buffers, record, x, y, residual, weights)
         else:
+            for listener in listeners:
+                listener("forward", self, x, residual is not None)
             self.bound.layer.forward(weight, bias, *self.buffers, record, x, y, residual, weights)
         return y
 
@@ -161,6 +167,9 @@ class Pass:
         dweight = dbias = None
         if bound.device is None and weight is not None and bias is not None:
             dweight, dbias = torch.empty_like(weight), torch.empty_like(bias)
+        if not self.frozen:
+            for listener in listeners:
+                listener("backward", self, x, has_residual)
         bound.layer.backward(
             weight, bias, *self.buffers, self.record, x, dy, dx, dweight, dbias,
             y, dresidual, self.position_weights,

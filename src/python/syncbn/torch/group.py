@@ -92,7 +92,7 @@ def _groups_of(process_group: dist.ProcessGroup | None) -> _Groups:
 
 
 def _make(process_group: dist.ProcessGroup, exchange: Exchange) -> _core.Group:
-    timeout = _timeout()
+    timeout = timeout_of_exchanges()
     summing = _summing_on_cpu(process_group)
     group = _core.Group(summing.rank(), summing.size(), _AllReduce(summing, timeout))
     if exchange == "syncbn":
@@ -115,7 +115,11 @@ def _summing_on_cpu(process_group: dist.ProcessGroup) -> dist.ProcessGroup:
 def _make_on_device(
     process_group: dist.ProcessGroup | None, exchange: Exchange, device: torch.device
 ) -> _core.DeviceGroup:
-    index, host, timeout = device.index or 0, group_of(process_group, exchange), _timeout()
+    index, host, timeout = (
+        device.index or 0,
+        group_of(process_group, exchange),
+        timeout_of_exchanges(),
+    )
     if process_group is None:
         return _core.DeviceGroup(index, host, timeout, "alone", None, None)
     if exchange == "syncbn":
@@ -134,7 +138,8 @@ def _sums_on_streams(process_group: dist.ProcessGroup) -> bool:
     return "cuda:nccl" in backends_of(process_group)
 
 
-def _timeout() -> float:
+def timeout_of_exchanges() -> float:
+    """Returns for how many seconds an exchange waits for a process."""
     text = os.environ.get("SYNCBN_TIMEOUT", "")
     try:
         seconds = float(text) if text else _DEFAULT_TIMEOUT

@@ -12,6 +12,7 @@ program, which other processes run, by name, process group and instance.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,6 +83,15 @@ def _bound(
     if bound is None:
         bound = bounds[process_group] = bind(process_group, exchange, device, name, *of_layer)
     return bound
+
+
+def bounds_of(settings: Settings) -> Iterator[tuple[tuple[Any, ...], Bound]]:
+    """Yields the library's layers that operators have called for a layer, by what _bound_for takes
+    behind the device."""
+    process_group = who_sums(settings.group())
+    for (instance, _, _, synchronize, of_layer), bounds in _bounds.items():
+        if instance == settings.instance and synchronize and process_group in bounds:
+            yield of_layer[:5], bounds[process_group]
 
 
 _library = torch.library.Library("syncbn", "DEF")
