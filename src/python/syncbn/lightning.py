@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synchronized batch norm for models that Lightning trains:
+
+import lightning
+import syncbn.lightning
+trainer = lightning.Trainer(..., plugins=[syncbn.lightning.SyncBatchNorm()])
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from torch.nn import Module
+
+from .torch import convert_sync_batchnorm, revert_sync_batchnorm
+
+__all__ = ["SyncBatchNorm"]
+
+
+def _layer_sync() -> Any:
+    """Returns the base class of plugins for layers.
+
+    Lightning comes under two names, each with classes of its own. The program has imported one.
+    """
+    names = ("lightning.pytorch", "pytorch_lightning")
+    for name in sorted(names, key=lambda name: name not in sys.modules):
+        try:
+            return importlib.import_module(f"{name}.plugins.layer_sync").LayerSync
+        except ModuleNotFoundError:
+            continue
+    raise ModuleNotFoundError("syncbn.lightning needs Lightning (pip install lightning).")
+
+
+class SyncBatchNorm(_layer_sync()):  # type: ignore[misc]
+    """Plugin for Trainer that synchronizes a model's batch norm layers while it is fitted.
+
+    It takes the place of Trainer(sync_batchnorm=True). The arguments are those of
+    syncbn.torch.convert_sync_batchnorm. Afterwards layers are again of the classes that they were.
+    """
+
+    def __init__(self, process_group: Any = None, **options: Any) -> None:
+        self.process_group = process_group
+        self.options = options
+
+    def apply(self, model: Module) -> Module:
+        return convert_sync_batchnorm(model, self.process_group, **self.options)
+
+    def revert(self, model: Module) -> Module:
+        return revert_sync_batchnorm(model)
