@@ -115,7 +115,7 @@ def test_torchs_own_layer_is_changed_by_a_checkpoint() -> None:
 
 
 def test_residual_and_weights_are_those_of_the_first_forward() -> None:
-    layer = sbn.SyncBatchNorm(CHANNELS, negative_slope=0.25)
+    layer = sbn.SyncBatchNorm(CHANNELS, activation="leaky_relu", negative_slope=0.25)
     give_parameters(layer)
     weights = torch.tensor([[1.0, 1.0, 0.5, 0.0]]).expand(6, 4)
     results = []

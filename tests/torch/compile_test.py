@@ -171,7 +171,7 @@ def call_with_extras(layer: nn.Module, x: Tensor, residual: Tensor, weights: Ten
 def test_residual_slope_and_position_weights_give_what_they_give_without_a_compiler(
     training: bool, backend: str
 ) -> None:
-    layer = make(negative_slope=0.25, dtype=torch.float64).train(training)
+    layer = make(activation="leaky_relu", negative_slope=0.25, dtype=torch.float64).train(training)
     eager = copy.deepcopy(layer)
     counter = CompileCounterWithBackend(backend)
     function = compiled(call_with_extras, counter)
@@ -489,10 +489,10 @@ def operator_arguments(**options: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]
         None if values is None else values.detach() for values in (layer.weight, layer.bias)
     ]
     buffers = (layer.running_mean, layer.running_var, layer.num_batches_tracked)
-    residual = draw((4, CHANNELS, 3), 3) if settings.negative_slope != 1 else None
+    residual = draw((4, CHANNELS, 3), 3) if settings.slope != 1 else None
     weights = torch.ones(4, 3) if residual is not None else None
     key = (settings.handle, "", "", 0, "torch", True, layer.eps, layer.momentum,
-           settings.negative_slope, settings.exact)  # fmt: skip
+           settings.slope, settings.exact)  # fmt: skip
     forward = (x, *parameters, *buffers, residual, weights, *key)
     y, memory, note, *_ = torch.ops.syncbn.forward(*forward)
     saved_y = None if residual is None else y
@@ -503,7 +503,7 @@ def operator_arguments(**options: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]
 @pytest.mark.parametrize(
     "options",
     [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False},
-     {"negative_slope": 0.25}],
+     {"activation": "leaky_relu", "negative_slope": 0.25}],
     ids=str,
 )  # fmt: skip
 def test_operators_pass_torchs_own_check(options: dict[str, Any]) -> None:

@@ -286,7 +286,7 @@ def test_copies_are_layers_of_their_own(copied: Callable[[nn.Module], nn.Module]
         sbn.convert_sync_batchnorm(nn.BatchNorm1d(CHANNELS)),
         sbn.convert_sync_batchnorm(timm.layers.BatchNormAct2d(CHANNELS)),
         sbn.convert_sync_batchnorm(nn.SyncBatchNorm(CHANNELS)),
-        sbn.SyncBatchNorm(CHANNELS, negative_slope=0.5, exact=True, name="a layer"),
+        sbn.SyncBatchNorm(CHANNELS, activation="relu", exact=True, name="a layer"),
     ):
         shape = (6, 3, 8, 8) if isinstance(model, Nested) else (6, CHANNELS, 2, 3)
         x = draw(shape[:3] if isinstance(model, nn.BatchNorm1d) else shape, 1)
@@ -302,7 +302,7 @@ def test_copies_are_layers_of_their_own(copied: Callable[[nn.Module], nn.Module]
         for one, two in zip(norms(model), norms(other), strict=True):
             settings, theirs = one._synchronized, two._synchronized
             assert settings.instance != theirs.instance
-            for name in ("name", "exact", "exchange", "negative_slope", "original"):
+            for name in ("name", "exact", "exchange", "original", "slope"):
                 assert getattr(settings, name) == getattr(theirs, name)
         sbn.revert_sync_batchnorm(other)
         assert all("Sync" not in type(layer).__name__ or type(layer) is nn.SyncBatchNorm

@@ -39,7 +39,7 @@ class Network(nn.Module):
         self.bare = nn.BatchNorm2d(CHANNELS, affine=False, track_running_stats=False)
         self.second = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
         self.fused = (
-            sbn.SyncBatchNorm(CHANNELS, negative_slope=0.0) if fused else nn.BatchNorm2d(CHANNELS)
+            sbn.SyncBatchNorm(CHANNELS, activation="relu") if fused else nn.BatchNorm2d(CHANNELS)
         )
         self.own = Doubled(CHANNELS)
         self.last = nn.Linear(CHANNELS * 16, CLASSES)

@@ -246,18 +246,26 @@ def test_input_that_changed_before_the_backward_is_refused() -> None:
         y.sum().backward()
 
 
-def test_residual_and_negative_slope_equal_separate_operations() -> None:
+ACTIVATIONS: tuple[tuple[dict[str, object], Callable[[Tensor], Tensor]], ...] = (
+    ({}, lambda y: y),
+    ({"activation": "relu"}, nn.functional.relu),
+    ({"activation": "leaky_relu"}, nn.functional.leaky_relu),
+    (
+        {"activation": "leaky_relu", "negative_slope": 0.25},
+        lambda y: nn.functional.leaky_relu(y, 0.25),
+    ),
+)
+
+
+def test_residual_and_activation_equal_separate_operations() -> None:
     x, residual, dy = (draw((6, 5, 4), seed, torch.float64) for seed in (1, 2, 3))
-    for slope, layout in itertools.product((0.0, 0.25, 1.0), LAYOUTS):
-        fused = make(dtype=torch.float64, negative_slope=slope)
+    for (options, activation), layout in itertools.product(ACTIVATIONS, LAYOUTS):
+        fused = make(dtype=torch.float64, **options)
         plain = make(dtype=torch.float64)
         results = []
         for layer in (fused, plain):
             inputs = [x.clone().requires_grad_(), layout(residual).detach().requires_grad_()]
-            if layer is fused:
-                y = layer(*inputs)
-            else:
-                y = nn.functional.leaky_relu(layer(inputs[0]) + inputs[1], slope)
+            y = layer(*inputs) if layer is fused else activation(layer(inputs[0]) + inputs[1])
             y.backward(dy)
             results.append([y.detach(), *(tensor.grad for tensor in inputs), layer.weight.grad])
         for ours, expected in zip(*results, strict=True):
@@ -371,8 +379,46 @@ def test_parameters_and_buffers_that_are_no_fit_are_refused() -> None:
 
 def test_extra_repr_has_what_torch_lacks() -> None:
     assert repr(sbn.SyncBatchNorm(5)) == repr(nn.SyncBatchNorm(5))
-    text = repr(sbn.SyncBatchNorm(5, negative_slope=0.5, exact=True))
-    assert "negative_slope=0.5" in text and "exact=True" in text
+    text = repr(sbn.SyncBatchNorm(5, activation="relu", exact=True))
+    assert "activation='relu'" in text and "slope" not in text and "exact=True" in text
+    assert "activation='leaky_relu', negative_slope=0.5" in repr(
+        sbn.SyncBatchNorm(5, activation="leaky_relu", negative_slope=0.5)
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "gelu"},
+        {"activation": 0.5},
+        {"negative_slope": 0.0},
+        {"activation": "relu", "negative_slope": 0.2},
+        {"activation": "leaky_relu", "negative_slope": -1.0},
+        {"activation": "leaky_relu", "negative_slope": float("nan")},
+    ],
+    ids=str,
+)
+def test_activation_that_is_none_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(syncbn.InvalidArgument, match=r"^(activation|negative_slope) is"):
+        make(**options)
+
+
+def test_activation_of_a_call_is_taken_instead_of_the_layers() -> None:
+    x, residual, dy = (draw((6, 5, 4), seed, torch.float64) for seed in (1, 2, 3))
+    layer, relu = make(dtype=torch.float64), make(dtype=torch.float64, activation="relu")
+    for training in (True, False):
+        layer.train(training)
+        relu.train(training)
+        results = []
+        for module, slopes in ((layer, (0.0, None)), (relu, (None, 1.0))):
+            module.zero_grad()
+            leaf = x.clone().requires_grad_()
+            outputs = [module(leaf, residual, negative_slope=slope) for slope in slopes]
+            torch.autograd.backward(outputs, [dy, dy])
+            results.append([*outputs, leaf.grad, module.weight.grad, *module.buffers()])
+        for got, expected in zip(*results, strict=True):
+            assert torch.equal(got, expected)
+        assert not torch.equal(results[0][0], results[0][1])
 
 
 def test_tensors_without_dlpacks_interface_are_found_by_their_attributes() -> None:

@@ -305,7 +305,7 @@ def run_extras(rank: int, size: int) -> None:
     for cut in (slice(0, 9), part):
         alone = cut != part
         group = dist.new_group([rank], use_local_synchronization=True) if alone else None
-        layer = make(dtype=torch.float64, negative_slope=0.25, process_group=group)
+        layer = make(dtype=torch.float64, activation="leaky_relu", process_group=group)
         leaves = [values[cut].clone().requires_grad_() for values in (x, residual)]
         y = layer(*leaves, position_weights=weights[cut])
         y.backward(dy[cut])

@@ -300,7 +300,7 @@ class _Iterations:
         The thread beside may be writing to the layer's own what they already are, which the process
         with batches sent before the iteration: late, that would undo an update.
         """
-        tracks = key[-1]
+        *_, tracks, _ = key
         if not tracks:
             return None, None, None
         if path not in self._statistics:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, get_args
+import math
+from typing import Any, Literal, get_args
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,8 @@ from .checkpoint import Forwards, Time, time_of_forward
 from .compat import is_compiling, is_exporting, name_of
 from .function import Bound, Buffers, Normalize, Pass, bind
 from .group import Exchange, device_of, find, who_sums
+
+Activation = Literal["relu", "leaky_relu"]
 
 _NO_BUFFERS: Buffers = (None, None, None)
 _HALVES = (torch.float16, torch.bfloat16)
@@ -50,12 +53,40 @@ def _of_positions(weights: Tensor, x: Tensor) -> Tensor:
     return weights.to(torch.float32).expand(x.size(0), *x.shape[2:])
 
 
+def slope_of(activation: Activation | None, negative_slope: float) -> float:
+    """Returns what an activation multiplies negative values by: 1 is no activation, 0 is relu."""
+    if activation == "leaky_relu":
+        if not (math.isfinite(negative_slope) and negative_slope >= 0):
+            raise _core.InvalidArgument(
+                f"negative_slope is {negative_slope} (a finite number, at least 0, is needed)."
+            )
+        return float(negative_slope)
+    if activation not in (None, "relu"):
+        choices = ", ".join(map(repr, get_args(Activation)))
+        raise _core.InvalidArgument(f"activation is {activation!r}. Choose None, {choices}.")
+    if negative_slope != 0.01:
+        raise _core.InvalidArgument(
+            f"negative_slope is {negative_slope}, and activation is {activation!r} (which has no slope). "
+            "Choose activation='leaky_relu', or leave negative_slope out."
+        )
+    return 1.0 if activation is None else 0.0
+
+
+def activate(values: Tensor, slope: float) -> Tensor:
+    """Does in torch's operations what a slope says."""
+    if slope == 1:
+        return values
+    if slope == 0:
+        return torch.nn.functional.relu(values)
+    return torch.nn.functional.leaky_relu(values, slope)
+
+
 class Settings:
     """What a synchronized layer has besides what torch's batch norm has."""
 
     __slots__ = (
         "__weakref__", "_process_group", "exact", "exchange", "group_name", "handle", "instance",
-        "name", "negative_slope", "original",
+        "name", "original", "slope",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +94,7 @@ class Settings:
         process_group: Any = None,
         name: str = "",
         exact: bool = False,
-        negative_slope: float = 1.0,
+        slope: float = 1.0,
         exchange: Exchange = "torch",
         original: type[nn.Module] | None = None,
     ) -> None:
@@ -76,12 +107,12 @@ class Settings:
         self._enter()
         self.name = name
         self.exact = exact
-        self.negative_slope = negative_slope
+        self.slope = slope  # of the layer's activation, see slope_of
         self.original = original  # class before the conversion, if it was converted
 
     def __getstate__(self) -> dict[str, Any]:
         # A process group belongs to its process; whoever reads this finds that of the same name.
-        kept = ("exact", "exchange", "group_name", "name", "negative_slope", "original")
+        kept = ("exact", "exchange", "group_name", "name", "original", "slope")
         return {slot: getattr(self, slot) for slot in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -127,12 +158,16 @@ class Synchronized(_BatchNorm):
         input: Tensor,
         residual: Tensor | None = None,
         position_weights: Tensor | None = None,
+        *,
+        negative_slope: float | None = None,
     ) -> Tensor:
         """Normalizes [N, C, ...] with the statistics of the whole group's batch.
 
         In training every process of the group calls this, with any number of samples, also none. A
         residual [N, C, ...] is added before the activation. position_weights [N, ...], or what
         expands to it, weigh positions in the statistics: 0 leaves one out, and its result is 0.
+        negative_slope is the activation of this call instead of the layer's own: what negative values
+        are multiplied by, so that 0 is relu and 1 is none.
         """
         self._check_input_dim(input)
         # Module's own way to its tensors takes as long as the layer itself on a small input.
@@ -152,8 +187,9 @@ class Synchronized(_BatchNorm):
             )
         frozen = not training and mean is not None
         return self._normalize(
-            input, weight, bias, state, self.eps, self.momentum, frozen, residual, position_weights
-        )
+            input, weight, bias, state, self.eps, self.momentum, frozen, residual, position_weights,
+            negative_slope,
+        )  # fmt: skip
 
     def _normalize(
         self,
@@ -166,13 +202,16 @@ class Synchronized(_BatchNorm):
         frozen: bool,
         residual: Tensor | None = None,
         position_weights: Tensor | None = None,
+        slope: float | None = None,
     ) -> Tensor:
+        if slope is None:
+            slope = self._synchronized.slope
         if buffers[0] is not None and buffers[2] is None:
             # A counter of this call alone: the library's layer would count on in the last one.
             buffers = (*buffers[:2], torch.zeros((), dtype=torch.int64, device=x.device))
         if is_compiling():
             return self._normalize_in_graph(
-                x, weight, bias, buffers, eps, momentum, frozen, residual, position_weights
+                x, weight, bias, buffers, eps, momentum, frozen, residual, position_weights, slope
             )
         if type(x) is not Tensor:
             _refuse_dtensor(x)
@@ -186,7 +225,7 @@ class Synchronized(_BatchNorm):
             bias = self._zeros_like(weight)
         channels = x.size(1)
         bound = self._bound_for(
-            device_of(x), channels, eps, momentum, weight is not None, buffers[0] is not None
+            device_of(x), channels, eps, momentum, weight is not None, buffers[0] is not None, slope
         )
         time = Time.ONLY if frozen else time_of_forward()
         call = Pass(bound, buffers, frozen, position_weights, *bound.new_record(channels))
@@ -212,12 +251,15 @@ class Synchronized(_BatchNorm):
         frozen: bool,
         residual: Tensor | None,
         position_weights: Tensor | None,
+        slope: float,
     ) -> Tensor:
         """Does what _normalize does, for a compiler that watches."""
         if position_weights is not None:
             position_weights = _of_positions(position_weights, x)
         if frozen:
-            return self._infer_in_graph(x, weight, bias, buffers, eps, residual, position_weights)
+            return self._infer_in_graph(
+                x, weight, bias, buffers, eps, residual, position_weights, slope
+            )
         if not _is_dense(x):
             x = x.contiguous()
         if residual is not None:
@@ -233,7 +275,7 @@ class Synchronized(_BatchNorm):
             handle, identity = None, (settings.name, settings.group_name, settings.instance)
         y, _, _, *new = torch.ops.syncbn.forward(
             x, weight, bias, *buffers, residual, position_weights, handle, *identity,
-            settings.exchange, self.training, eps, momentum, settings.negative_slope, settings.exact,
+            settings.exchange, self.training, eps, momentum, slope, settings.exact,
         )  # fmt: skip
         for buffer, value in zip(buffers, new, strict=True):
             if buffer is not None:
@@ -249,6 +291,7 @@ class Synchronized(_BatchNorm):
         eps: float,
         residual: Tensor | None,
         position_weights: Tensor | None,
+        slope: float,
     ) -> Tensor:
         """Normalizes by running statistics in torch's operations, which a compiler knows and fuses."""
         mean, var, _ = buffers
@@ -267,25 +310,21 @@ class Synchronized(_BatchNorm):
             y = y if bias is None else y + bias
         if residual is not None:
             y = y + residual
-        slope = self._synchronized.negative_slope
-        if slope != 1:
-            y = torch.nn.functional.leaky_relu(y, slope)
+        y = activate(y, slope)
         if position_weights is not None:
             y = torch.where(position_weights.unsqueeze(1) != 0, y, 0)
         return y.to(x.dtype)
 
     def _bound_for(self, device: torch.device | None, *key: Any) -> Bound:
-        """Returns the library's layer for a device (None: the CPU) and channels, eps, momentum, affine
-        and track_running_stats."""
+        """Returns the library's layer for a device, and what bind takes from channels to negative_slope."""
         settings = self._synchronized
         bounds = self.__dict__.setdefault("_layers", {})
         process_group = who_sums(settings.group()) if self.training else None
         bound = bounds.get((process_group, device, *key))
         if bound is None:
             bound = bounds[(process_group, device, *key)] = bind(  # type: ignore[call-arg]
-                process_group, settings.exchange, device, settings.name, *key,
-                settings.negative_slope, settings.exact,
-            )  # fmt: skip
+                process_group, settings.exchange, device, settings.name, *key, settings.exact
+            )
         return bound
 
     def _forwards(self) -> Forwards:
@@ -310,8 +349,10 @@ class Synchronized(_BatchNorm):
     def extra_repr(self) -> str:
         settings = self._synchronized
         text = super().extra_repr()
-        if settings.negative_slope != 1:
-            text += f", negative_slope={settings.negative_slope}"
+        if settings.slope == 0:
+            text += ", activation='relu'"
+        elif settings.slope != 1:
+            text += f", activation='leaky_relu', negative_slope={settings.slope}"
         if settings.exact:
             text += ", exact=True"
         return text
@@ -325,10 +366,11 @@ class SyncBatchNorm(Synchronized):
     of samples. If one does not, or if processes call different layers, the others get a CommError
     that says so.
 
-    Further arguments: `name` is the layer's in messages, `exact` makes results that do not depend,
-    to the bit, on how the batch is split over how many processes, and `negative_slope` fuses an
-    activation: 0 is relu. `exchange` is how processes sum: "torch" over the process group, "syncbn"
-    through shared memory where all are on one host, which is faster, else over the process group.
+    Further arguments: `name` is the layer's in messages, and `exact` makes results that do not depend,
+    to the bit, on how the batch is split over how many processes. `activation` is applied to the
+    output, in the same pass: "relu", or "leaky_relu" with `negative_slope`. `exchange` is how
+    processes sum: "torch" over the process group, "syncbn" through shared memory where all are on one
+    host, which is faster, else over the process group.
     """
 
     def __init__(
@@ -345,13 +387,15 @@ class SyncBatchNorm(Synchronized):
         bias: bool = True,
         name: str = "",
         exact: bool = False,
-        negative_slope: float = 1.0,
+        activation: Activation | None = None,
+        negative_slope: float = 0.01,
         exchange: Exchange = "torch",
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
         if affine and not bias:
             self.register_parameter("bias", None)
-        self._synchronized = Settings(process_group, name, exact, negative_slope, exchange)
+        slope = slope_of(activation, negative_slope)
+        self._synchronized = Settings(process_group, name, exact, slope, exchange)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:

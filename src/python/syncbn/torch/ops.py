@@ -91,7 +91,7 @@ def bounds_of(settings: Settings) -> Iterator[tuple[tuple[Any, ...], Bound]]:
     process_group = who_sums(settings.group())
     for (instance, _, _, synchronize, of_layer), bounds in _bounds.items():
         if instance == settings.instance and synchronize and process_group in bounds:
-            yield of_layer[:5], bounds[process_group]
+            yield of_layer[:-1], bounds[process_group]
 
 
 _library = torch.library.Library("syncbn", "DEF")
