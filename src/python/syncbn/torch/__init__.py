@@ -6,11 +6,13 @@ whole batch:
 
     import syncbn.torch as sbn
     model = sbn.convert_sync_batchnorm(model)
+    model = sbn.fuse(model)  # batch norm and relu in one pass
     model = torch.nn.parallel.DistributedDataParallel(model)
 """
 
 from .. import CommError, Error, InvalidArgument, NotConfigured, set_report_handler
 from .convert import convert_sync_batchnorm, revert_sync_batchnorm
+from .fuse import fuse, unfuse
 from .join import join
 from .layer import SyncBatchNorm
 from .statistics import precise_bn, verify
@@ -22,9 +24,11 @@ __all__ = [
     "NotConfigured",
     "SyncBatchNorm",
     "convert_sync_batchnorm",
+    "fuse",
     "join",
     "precise_bn",
     "revert_sync_batchnorm",
     "set_report_handler",
+    "unfuse",
     "verify",
 ]

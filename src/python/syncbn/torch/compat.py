@@ -118,3 +118,16 @@ def saving_hooks() -> bool:
         return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
     except AttributeError:
         return True
+
+
+def ambient_state() -> tuple[object, ...]:
+    """Returns what context managers of torch have set that changes what operations do."""
+    devices = ("cpu", "cuda")
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        *(torch.is_autocast_enabled(device) for device in devices),
+        *(torch.get_autocast_dtype(device) for device in devices),
+        torch._C._autograd._top_saved_tensors_default_hooks(True),
+        torch._C._len_torch_function_stack(),
+    )

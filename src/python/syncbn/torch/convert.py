@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .fuse import unfuse
 from .group import Exchange
 from .layer import Settings, SyncBatchNorm, Synchronized, synchronized_class
 
@@ -57,8 +58,10 @@ def convert_sync_batchnorm(
 def revert_sync_batchnorm(module: _Model) -> _Model:
     """Gives a model's synchronized layers their classes back, and returns the model.
 
-    A layer that was made as a SyncBatchNorm becomes a batch norm of this process alone.
+    A layer that was made as a SyncBatchNorm becomes a batch norm of this process alone. A fused model
+    is no longer fused.
     """
+    unfuse(module)
     for layer in module.modules():
         if not isinstance(layer, Synchronized):
             continue
