@@ -15,6 +15,7 @@ from .convert import convert_sync_batchnorm, revert_sync_batchnorm
 from .fuse import fuse, unfuse
 from .join import join
 from .layer import SyncBatchNorm
+from .memory import save_memory
 from .statistics import precise_bn, verify
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "join",
     "precise_bn",
     "revert_sync_batchnorm",
+    "save_memory",
     "set_report_handler",
     "unfuse",
     "verify",

@@ -109,15 +109,15 @@ def in_backward() -> bool:
     return False
 
 
-def saving_hooks() -> bool:
-    """Tells whether hooks are set that get what a forward saves (torch.autograd.graph).
+def saving_hooks() -> tuple[object, object] | None:
+    """Returns the hooks that get what a forward saves (torch.autograd.graph), if there are any.
 
-    True where torch does not tell, as before 2.1.
+    Hooks that are nobody's where torch does not tell, as before 2.1.
     """
     try:
-        return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+        return torch._C._autograd._top_saved_tensors_default_hooks(False)
     except AttributeError:
-        return True
+        return None, None
 
 
 def ambient_state() -> tuple[object, ...]:
@@ -128,6 +128,6 @@ def ambient_state() -> tuple[object, ...]:
         torch.is_inference_mode_enabled(),
         *(torch.is_autocast_enabled(device) for device in devices),
         *(torch.get_autocast_dtype(device) for device in devices),
-        torch._C._autograd._top_saved_tensors_default_hooks(True),
+        saving_hooks(),
         torch._C._len_torch_function_stack(),
     )

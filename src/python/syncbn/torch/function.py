@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import _core
 from .derivative import backward_of_backward
 from .group import Exchange, device_group_of, group_of
+from .memory import is_dropped, is_saving
 
 Buffers: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -103,11 +104,13 @@ class Pass:
     """One forward of a layer, and what its backward needs to know besides the tensors.
 
     `buffers` are running_mean, running_var and num_batches_tracked, or three times None. A forward that
-    is computed again has the record of the first, and exchanges nothing.
+    is computed again has the record of the first, and exchanges nothing. `readers` counts who will
+    want the output in the backward, if it is not kept.
     """
 
     __slots__ = (
-        "__weakref__", "again", "bound", "buffers", "frozen", "memory", "position_weights", "record",
+        "__weakref__", "_output", "_waiting", "again", "bound", "buffers", "frozen", "memory",
+        "position_weights", "readers", "record",
     )  # fmt: skip
 
     def __init__(
@@ -126,6 +129,9 @@ class Pass:
         self.record = record
         self.memory = memory  # the record's, None where it has its own
         self.again = False
+        self.readers = 0
+        self._waiting = 0
+        self._output: Tensor | None = None
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Returns mean and biased variance of the group's batch, [C] doubles each."""
@@ -138,16 +144,40 @@ class Pass:
     def forward(
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None
     ) -> Tensor:
+        if self.again:
+            return self._normalize(x, weight, bias, residual)
         y = torch.empty_like(x)
         record, weights = self.record, self.position_weights
-        if self.again:
-            self.bound.layer.normalize(weight, bias, record, x, y, residual, weights)
-        elif self.frozen:
+        if self.frozen:
             self.bound.layer.infer(weight, bias, *self.buffers, record, x, y, residual, weights)
         else:
             for listener in listeners:
                 listener("forward", self, x, residual is not None)
             self.bound.layer.forward(weight, bias, *self.buffers, record, x, y, residual, weights)
+        return y
+
+    def output_again(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the output of the forward, computed once for all readers of a backward."""
+        y = self._output
+        if y is None:
+            y = self._output = self._normalize(x, weight, bias, residual)
+            self._waiting = self.readers
+        self._waiting -= 1
+        if self._waiting <= 0:
+            self._output = None
+        return y
+
+    def _normalize(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None
+    ) -> Tensor:
+        y = torch.empty_like(x)
+        self.bound.layer.normalize(weight, bias, self.record, x, y, residual, self.position_weights)
         return y
 
     def backward(
@@ -192,17 +222,31 @@ class Normalize(torch.autograd.Function):
         ctx.call = call
         ctx.has_residual = residual is not None
         needs_y = residual is not None and call.bound.negative_slope != 1
-        ctx.save_for_backward(x, weight, bias, y if needs_y else None)
+        ctx.recomputable = _is_recomputable(x, residual, needs_y)
+        if ctx.recomputable and needs_y:
+            call.readers += 1
+            ctx.save_for_backward(x, weight, bias, residual)
+        else:
+            ctx.save_for_backward(x, weight, bias, y if needs_y else None)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, y = ctx.saved_tensors
+        if ctx.recomputable and y is not None:  # it is the residual
+            y = ctx.call.output_again(x, weight, bias, y)
         if torch.is_grad_enabled():  # create_graph
             gradients = NormalizeBackward.apply(dy, x, weight, bias, y, ctx.call, ctx.has_residual)
         else:
             gradients = ctx.call.backward(dy, x, weight, bias, y, ctx.has_residual)
         return (*gradients, None)
+
+
+def _is_recomputable(x: Tensor, residual: Tensor | None, needs_y: bool) -> bool:
+    """Tells whether save_memory need not keep an output, as what it is computed from is kept."""
+    if not is_saving() or is_dropped(x):
+        return False
+    return residual is None or (needs_y and not is_dropped(residual))
 
 
 class NormalizeBackward(torch.autograd.Function):
