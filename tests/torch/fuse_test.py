@@ -351,6 +351,21 @@ def test_module_whose_attributes_change_takes_its_own_forward() -> None:
         assert torch.equal(model(x), fused(x))
 
 
+def test_module_with_further_children_takes_its_own_forward() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        y = self.relu(self.bn(x))
+        for other in self.others:
+            y = other(y)
+        return y  # type: ignore[no-any-return]
+
+    x = draw(SHAPE, 1, torch.float64)
+    model, fused = block(forward), sbn.fuse(block(forward))
+    assert "_fused" in vars(fused)
+    for module in (model, fused):
+        module.others.append(nn.Softmax(1))
+    assert torch.equal(model(x), fused(x))
+
+
 def test_other_arguments_take_the_own_forward(slopes: Slopes) -> None:
     model, fused = block(with_an_option), sbn.fuse(block(with_an_option))
     x, scale = draw(SHAPE, 1, torch.float64), draw(SHAPE, 2, torch.float64)
@@ -535,11 +550,11 @@ def run_processes(rank: int, size: int) -> None:
     fused = sbn.fuse(copy.deepcopy(model))
     expected = step(model, x)
     expect_near(step(fused, x), expected, 1e6)
-    fused, model = sbn.fuse(make("resnet18")), make("resnet18")
+    model, fused = make("small"), sbn.fuse(make("small"))
     expected = step(model, x, DistributedDataParallel(model))
-    expect_near(step(fused, x, DistributedDataParallel(fused)), expected, 1e6)
+    expect_near(step(fused, x, DistributedDataParallel(fused)), expected)
     dist.barrier()
 
 
 def test_processes_give_the_same(pair: Ranks) -> None:
-    pair.run(run_processes)
+    pair.run(run_processes, deadline=240)

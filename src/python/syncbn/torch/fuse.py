@@ -153,11 +153,17 @@ def _may_be_fused(module: nn.Module) -> bool:
         return False
     if "forward" in module.__dict__ or not inspect.isfunction(type(module).forward):
         return False
-    children = list(module.children())
-    for child in children:
-        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):  # has no forward
-            children.extend(child.children())
-    return any(_is_plain(child) for child in children)
+    return any(_is_plain(child) for child in _children(module).values())
+
+
+def _children(module: nn.Module) -> dict[str, nn.Module | None]:
+    """Returns a module's children, also those that are missing, and those in lists and dicts."""
+    children = {}
+    for name, child in module._modules.items():
+        children[name] = child
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
+            children.update({f"{name}.{of}": inner for of, inner in _children(child).items()})
+    return children
 
 
 class _Proxy(torch.fx.Proxy):
@@ -218,7 +224,7 @@ class _Forward:
         self.attributes = {
             name: value for name, value in vars(module).items() if name not in _OF_MODULES
         }
-        self.missing = {name: child is None for name, child in module._modules.items()}
+        self.missing = {name: child is None for name, child in _children(module).items()}
         self.function = _function_of(graph, type(module).__name__)
 
     def holds(self, module: nn.Module, arguments: tuple[Any, ...]) -> bool:
@@ -233,8 +239,7 @@ class _Forward:
             now = own.get(name, _Forward)
             if now is not value and not (isinstance(value, _CONSTANTS) and now == value):
                 return False
-        children = module._modules
-        return all((children.get(name) is None) == gone for name, gone in self.missing.items())
+        return self.missing == {name: of is None for name, of in _children(module).items()}
 
 
 def _function_of(graph: torch.fx.Graph, name: str) -> Callable[..., Any]:
