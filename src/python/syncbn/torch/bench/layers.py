@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m syncbn.torch.bench: what synchronized batch norm costs on this machine, beside others.
+"""Times of layers by themselves: forward and backward of torch's and of ours, in turns.
 
-Processes of one gloo group take a step (forward and backward) of each of these in turns, many times:
-
-    local       torch.nn.BatchNorm2d, which does not synchronize
-    operations  synchronized batch norm of torch's tensor operations and all_reduce
-    syncbn      syncbn.torch.SyncBatchNorm, exchange="torch", and "syncbn" (shared memory)
-
-Times are medians of rank 0's, which waits for the others where a layer synchronizes.
+local       torch.nn.BatchNorm2d, which does not synchronize
+operations  synchronized batch norm of torch's tensor operations and all_reduce
+syncbn      syncbn.torch.SyncBatchNorm, exchange="torch", and "syncbn" (shared memory)
 """
 
 from __future__ import annotations
@@ -24,18 +20,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from .layer import SyncBatchNorm
+from ..layer import SyncBatchNorm
 
 # ResNet-50's batch norm layers at 224 x 224: channels, height and width.
-_RESNET_50 = (
+RESNET_50 = (
     (64, 112), (64, 56), (256, 56), (128, 28), (512, 28), (256, 14), (1024, 14), (512, 7), (2048, 7),
 )  # fmt: skip
 _SMALL = (2, 8, 4, 4)
-_LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
-_DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
 class _OfOperations(torch.autograd.Function):
@@ -99,8 +94,8 @@ def _measure(shape: tuple[int, ...], layout: str, dtype: str, budget: float) -> 
     generator = torch.Generator().manual_seed(dist.get_rank())
     x, dy = (
         torch.randn(shape, generator=generator)
-        .to(_DTYPES[dtype])
-        .contiguous(memory_format=_LAYOUTS[layout])
+        .to(DTYPES[dtype])
+        .contiguous(memory_format=LAYOUTS[layout])
         for _ in range(2)
     )
     x.requires_grad_()
@@ -150,20 +145,11 @@ def _host_times(calls: int) -> dict[str, tuple[float, float]]:
     }
 
 
-def _work(rank: int, arguments: argparse.Namespace, port: int) -> None:
-    torch.set_num_threads(arguments.threads)
-    if not dist.is_torchelastic_launched():
-        store = dist.TCPStore("127.0.0.1", port, None, is_master=False)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=arguments.ranks)
-    else:
-        dist.init_process_group("gloo")
+def measure(arguments: argparse.Namespace) -> None:
+    """Prints what layers cost, and writes it to a file if one is given. Collective."""
     first = dist.get_rank() == 0
     cases = []
     if first:
-        print(
-            f"{dist.get_world_size()} processes of {arguments.threads} threads, "
-            f"torch {torch.__version__}"
-        )
         print(f"{'':34}" + "".join(f"{name:>20}" for name in LAYERS))
     for layout in arguments.layouts:
         for shape in arguments.shapes:
@@ -180,7 +166,6 @@ def _work(rank: int, arguments: argparse.Namespace, port: int) -> None:
         _print_host_times(host)
         if arguments.json:
             _write_json(arguments.json, cases, host)
-    dist.destroy_process_group()
 
 
 def _line(case: Case) -> str:
@@ -214,39 +199,3 @@ def _write_json(path: str, cases: list[Case], host: dict[str, tuple[float, float
     unfinished = Path(path + ".part")
     unfinished.write_text(json.dumps(report, indent=1) + "\n")
     os.replace(unfinished, path)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    sizes = tuple(int(size) for size in text.split("x"))
-    if len(sizes) != 4 or min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no NxCxHxW")
-    return sizes
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m syncbn.torch.bench",
-        description="Times synchronized batch norm beside torch's local one and one of tensor operations.",
-        epilog="Starts its processes itself, or is started by torchrun.",
-    )
-    parser.add_argument("--ranks", type=int, default=2, help="processes (default: 2)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each (default: 1)")
-    parser.add_argument(
-        "--shapes", type=_shape, nargs="+", metavar="NxCxHxW",
-        default=[(32, channels, size, size) for channels, size in _RESNET_50],
-        help="of a process's part of the batch (default: ResNet-50's, 32 samples)",
-    )  # fmt: skip
-    parser.add_argument("--layouts", nargs="+", choices=_LAYOUTS, default=list(_LAYOUTS))
-    parser.add_argument("--dtype", choices=_DTYPES, default="f32")
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each shape (default: 2)")
-    parser.add_argument("--json", metavar="FILE", help="writes the medians, in seconds, there")
-    given: Any = parser.parse_args(arguments)
-    if dist.is_torchelastic_launched():
-        _work(int(os.environ["RANK"]), given, 0)
-        return
-    store = dist.TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
-    mp.spawn(_work, args=(given, store.port), nprocs=given.ranks)
-
-
-if __name__ == "__main__":
-    main()
