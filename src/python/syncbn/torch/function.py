@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import _core
 from .derivative import backward_of_backward
 from .group import Exchange, device_group_of, group_of
-from .memory import is_dropped, is_saving
+from .memory import chain_of, output_again
 
 Buffers: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -104,13 +104,13 @@ class Pass:
     """One forward of a layer, and what its backward needs to know besides the tensors.
 
     `buffers` are running_mean, running_var and num_batches_tracked, or three times None. A forward that
-    is computed again has the record of the first, and exchanges nothing. `readers` counts who will
-    want the output in the backward, if it is not kept.
+    is computed again has the record of the first, and exchanges nothing. `output` is that
+    of the forward, while a backward holds it that has computed it again.
     """
 
     __slots__ = (
-        "__weakref__", "_output", "_waiting", "again", "bound", "buffers", "frozen", "memory",
-        "position_weights", "readers", "record",
+        "__weakref__", "again", "bound", "buffers", "frozen", "memory", "output",
+        "position_weights", "record",
     )  # fmt: skip
 
     def __init__(
@@ -129,9 +129,7 @@ class Pass:
         self.record = record
         self.memory = memory  # the record's, None where it has its own
         self.again = False
-        self.readers = 0
-        self._waiting = 0
-        self._output: Tensor | None = None
+        self.output: Tensor | None = None
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Returns mean and biased variance of the group's batch, [C] doubles each."""
@@ -145,7 +143,7 @@ class Pass:
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None
     ) -> Tensor:
         if self.again:
-            return self._normalize(x, weight, bias, residual)
+            return self.normalize(x, weight, bias, residual)
         y = torch.empty_like(x)
         record, weights = self.record, self.position_weights
         if self.frozen:
@@ -156,26 +154,10 @@ class Pass:
             self.bound.layer.forward(weight, bias, *self.buffers, record, x, y, residual, weights)
         return y
 
-    def output_again(
-        self,
-        x: Tensor,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        residual: Tensor | None = None,
-    ) -> Tensor:
-        """Returns the output of the forward, computed once for all readers of a backward."""
-        y = self._output
-        if y is None:
-            y = self._output = self._normalize(x, weight, bias, residual)
-            self._waiting = self.readers
-        self._waiting -= 1
-        if self._waiting <= 0:
-            self._output = None
-        return y
-
-    def _normalize(
+    def normalize(
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None
     ) -> Tensor:
+        """Computes the output of the forward again."""
         y = torch.empty_like(x)
         self.bound.layer.normalize(weight, bias, self.record, x, y, residual, self.position_weights)
         return y
@@ -222,9 +204,10 @@ class Normalize(torch.autograd.Function):
         ctx.call = call
         ctx.has_residual = residual is not None
         needs_y = residual is not None and call.bound.negative_slope != 1
-        ctx.recomputable = _is_recomputable(x, residual, needs_y)
-        if ctx.recomputable and needs_y:
-            call.readers += 1
+        # A residual alone is not worth keeping for an output.
+        recomputes = residual is None or needs_y
+        ctx.chain = chain_of(x, residual) if recomputes else 0
+        if needs_y and ctx.chain:
             ctx.save_for_backward(x, weight, bias, residual)
         else:
             ctx.save_for_backward(x, weight, bias, y if needs_y else None)
@@ -233,20 +216,15 @@ class Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, y = ctx.saved_tensors
-        if ctx.recomputable and y is not None:  # it is the residual
-            y = ctx.call.output_again(x, weight, bias, y)
+        if ctx.chain:
+            if y is not None:  # it is the residual
+                y = output_again(ctx)
+            ctx.call.output = None  # who else takes it has had it
         if torch.is_grad_enabled():  # create_graph
             gradients = NormalizeBackward.apply(dy, x, weight, bias, y, ctx.call, ctx.has_residual)
         else:
             gradients = ctx.call.backward(dy, x, weight, bias, y, ctx.has_residual)
         return (*gradients, None)
-
-
-def _is_recomputable(x: Tensor, residual: Tensor | None, needs_y: bool) -> bool:
-    """Tells whether save_memory need not keep an output, as what it is computed from is kept."""
-    if not is_saving() or is_dropped(x):
-        return False
-    return residual is None or (needs_y and not is_dropped(residual))
 
 
 class NormalizeBackward(torch.autograd.Function):

@@ -3,22 +3,25 @@
 
 A layer's backward needs its input x; the operation behind it, a convolution, needs its output y. With
 x, the statistics and the parameters at hand, y is one read and one write away, to the same bits, and
-without an exchange. So what would save y saves how to compute it.
+without an exchange. So what would save y saves the layer's step in the graph of the backward instead.
+
+An input or a residual of one layer may be another's output, and is computed again first. The last
+outputs of such a chain are held until their own layers' backwards, so chains must not be long.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from .compat import saving_hooks
 
-if TYPE_CHECKING:
-    from .function import Pass
+# How many outputs at most are computed again for one. A stage of a ResNet-50 has 3 to 6 in a row.
+_LONGEST_CHAIN = 4
 
 
 @contextlib.contextmanager
@@ -35,23 +38,28 @@ def save_memory() -> Iterator[None]:
     activation, and no lower limit of weights.
 
     Kept are outputs that are changed in place (by an nn.ReLU(inplace=True) that is not fused), views,
-    and outputs of which the input or the residual is not kept: of a chain of residual blocks every
-    second one. What torch.utils.checkpoint computes again, and what torch.compile has compiled, keep
-    what they keep without it.
+    and of a chain of residual blocks every fifth output. What torch.utils.checkpoint computes again,
+    and what torch.compile has compiled, keep what they keep without it.
     """
     with saved_tensors_hooks(_pack, _unpack):
         yield
 
 
-def is_saving() -> bool:
-    """Tells whether what is saved now is saved by save_memory."""
+def chain_of(*inputs: Tensor | None) -> int:
+    """Returns how many outputs, one after the other, are computed again for that of a layer's inputs.
+
+    0: it is kept.
+    """
     hooks = saving_hooks()
-    return hooks is not None and hooks[0] is _pack
+    if hooks is None or hooks[0] is not _pack:
+        return 0
+    chain = 1 + max(_chain_to(tensor) for tensor in inputs if tensor is not None)
+    return chain if chain <= _LONGEST_CHAIN else 0
 
 
-def is_dropped(tensor: Tensor) -> bool:
-    """Tells whether a tensor is a layer's output, as the layer returned it, that is not kept."""
-    return getattr(tensor.grad_fn, "recomputable", False) and tensor._version == 0
+def _chain_to(tensor: Tensor) -> int:
+    """Returns the same of a tensor, which may be a layer's output, as the layer returned it."""
+    return getattr(tensor.grad_fn, "chain", 0) if tensor._version == 0 else 0
 
 
 class _Kept:
@@ -75,26 +83,29 @@ class _Kept:
 
 
 class _Dropped:
-    """The output of a layer, of which there is what it is computed from."""
+    """The output of a layer's step, which is at hand in the backward until that of the layer."""
 
-    __slots__ = ("call", "inputs")
+    __slots__ = ("step",)
 
-    def __init__(self, call: Pass, inputs: tuple[Tensor | None, ...]) -> None:
-        self.call = call
-        self.inputs = [None if tensor is None else _Kept(tensor.detach()) for tensor in inputs]
-        call.readers += 1
+    def __init__(self, step: Any) -> None:
+        self.step = step
 
     def get(self) -> Tensor:
-        x, *others = (None if kept is None else kept.get() for kept in self.inputs)
-        assert x is not None
-        return self.call.output_again(x, *others)
+        return output_again(self.step)
+
+
+def output_again(step: Any) -> Tensor:
+    """Returns the output of a layer's step, computed once for all who take it in a backward."""
+    call = step.call
+    if call.output is None:
+        x, weight, bias, residual = step.saved_tensors
+        call.output = call.normalize(x, weight, bias, residual)
+    output: Tensor = call.output
+    return output
 
 
 def _pack(tensor: Tensor) -> _Kept | _Dropped:
-    if not is_dropped(tensor):
-        return _Kept(tensor)
-    node: Any = tensor.grad_fn
-    return _Dropped(node.call, node.saved_tensors)
+    return _Dropped(tensor.grad_fn) if _chain_to(tensor) else _Kept(tensor)
 
 
 def _unpack(saved: _Kept | _Dropped) -> Tensor:
