@@ -8,6 +8,8 @@ whole batch:
     model = sbn.convert_sync_batchnorm(model)
     model = sbn.fuse(model)  # batch norm and relu in one pass
     model = torch.nn.parallel.DistributedDataParallel(model)
+    with sbn.save_memory():  # keeps no outputs that are quickly computed again
+        loss = criterion(model(images), labels)
 """
 
 from .. import CommError, Error, InvalidArgument, NotConfigured, set_report_handler

@@ -48,9 +48,9 @@ def fuse(module: _Model) -> _Model:
     relu or leaky_relu as a module, function or method.
 
     Modules stay the objects they are, with parameters, hooks and state_dict, and instances of their
-    classes. A layer or activation that has hooks is called by itself. Fuse last, in every process: a
-    module takes its old forward again if its attributes change later. `unfuse` and
-    revert_sync_batchnorm undo it.
+    classes. A layer or activation that has hooks is called by itself: if hooks are added later, add
+    them in every process. Fuse last, in every process: a module takes its old forward again if its
+    attributes or children change later. `unfuse` and revert_sync_batchnorm undo it.
 
     A forward that is not traced to the full by torch.fx is left alone: one with branches that depend on
     tensors or on the mode, or that changes attributes. Effects beyond these (it prints, or counts in a

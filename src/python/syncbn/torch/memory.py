@@ -59,7 +59,8 @@ def chain_of(*inputs: Tensor | None) -> int:
 
 def _chain_to(tensor: Tensor) -> int:
     """Returns the same of a tensor, which may be a layer's output, as the layer returned it."""
-    return getattr(tensor.grad_fn, "chain", 0) if tensor._version == 0 else 0
+    chain: int = getattr(tensor.grad_fn, "chain", 0)
+    return chain if chain and tensor._version == 0 else 0
 
 
 class _Kept:
