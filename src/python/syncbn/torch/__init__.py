@@ -18,7 +18,10 @@ from .fuse import fuse, unfuse
 from .join import join
 from .layer import SyncBatchNorm
 from .memory import save_memory
+from .profile import profile
 from .statistics import precise_bn, verify
+from .subgroup import group_of_samples
+from .unsynchronized import warn_unsynchronized
 
 __all__ = [
     "CommError",
@@ -28,11 +31,14 @@ __all__ = [
     "SyncBatchNorm",
     "convert_sync_batchnorm",
     "fuse",
+    "group_of_samples",
     "join",
     "precise_bn",
+    "profile",
     "revert_sync_batchnorm",
     "save_memory",
     "set_report_handler",
     "unfuse",
     "verify",
+    "warn_unsynchronized",
 ]
