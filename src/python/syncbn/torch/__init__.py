@@ -13,6 +13,7 @@ whole batch:
 """
 
 from .. import CommError, Error, InvalidArgument, NotConfigured, set_report_handler
+from .accumulate import accumulate
 from .convert import convert_sync_batchnorm, revert_sync_batchnorm
 from .fuse import fuse, unfuse
 from .join import join
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidArgument",
     "NotConfigured",
     "SyncBatchNorm",
+    "accumulate",
     "convert_sync_batchnorm",
     "fuse",
     "group_of_samples",

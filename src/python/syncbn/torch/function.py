@@ -61,9 +61,13 @@ class Bound:
         """Returns a record for one forward, and the memory that it needs for as long."""
         if self.device is None:
             return _core.Record(), None
-        length = _core.Record.length(channels)
-        memory = torch.empty(length, dtype=torch.float64, device=self.device)
-        return _core.Record(memory, channels, None), memory
+        return record_in_tensor(channels, self.device)
+
+
+def record_in_tensor(channels: int, device: torch.device | None) -> tuple[_core.Record, Tensor]:
+    """Returns an empty record, and the tensor that is its memory."""
+    memory = torch.empty(_core.Record.length(channels), dtype=torch.float64, device=device)
+    return _core.Record(memory, channels, None), memory
 
 
 def bind(
@@ -130,6 +134,10 @@ class Pass:
         self.memory = memory  # the record's, None where it has its own
         self.again = False
         self.output: Tensor | None = None
+
+    def repeat(self, first: Pass) -> None:
+        """Makes this a forward that takes the statistics of another, and exchanges nothing."""
+        self.record, self.memory, self.again = first.record, first.memory, True
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Returns mean and biased variance of the group's batch, [C] doubles each."""

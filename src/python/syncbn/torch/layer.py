@@ -230,8 +230,9 @@ class Synchronized(_BatchNorm):
         time = Time.ONLY if frozen else time_of_forward()
         call = Pass(bound, buffers, frozen, position_weights, *bound.new_record(channels))
         if time is Time.AGAIN:
-            first = self._forwards().find(call, x, self._synchronized.name)
-            call.record, call.memory, call.again = first.record, first.memory, True
+            call.repeat(self._forwards().find(call, x, self._synchronized.name))
+        elif "_accumulation" in self.__dict__ and not frozen:
+            self.__dict__["_accumulation"].prepare(self, call, x)
         if torch.is_grad_enabled():
             y = Normalize.apply(x, weight, bias, residual, call)
         else:
