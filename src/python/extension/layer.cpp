@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
 #include <memory>
 #include <optional>
+
+#include <sys/mman.h>
 
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
@@ -113,6 +116,26 @@ void use(BatchNorm& layer, Arguments memory) {
 }
 constexpr std::size_t memory_count = 5;
 
+/// Asks the system for huge pages where an output of the CPU's lies. PyTorch gets fresh memory for
+/// every large tensor, and to get it in pages of 4 KiB takes about as long as to write it. Memory
+/// that is not page for page the tensor's own stays as it is, and so do contents.
+void prefer_huge_pages(const TensorView& output) {
+#ifdef MADV_HUGEPAGE  // Linux
+  constexpr std::uintptr_t huge = 2 << 20;
+  if (!output.device().is_cpu()) {
+    return;
+  }
+  const auto address = reinterpret_cast<std::uintptr_t>(output.data());
+  const std::uintptr_t bytes =
+      static_cast<std::uintptr_t>(output.shape().size()) * size_of(output.dtype());
+  const std::uintptr_t begin = (address + huge - 1) / huge * huge;
+  const std::uintptr_t end = (address + bytes) / huge * huge;
+  if (begin < end) {
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // if it fails, no harm
+  }
+#endif
+}
+
 /// What forward, infer and normalize are given behind the layer's memory: record, x, y, residual,
 /// position_weights.
 struct ForwardGiven {
@@ -123,7 +146,9 @@ struct ForwardGiven {
         work(layer, given[1]),
         extras{.residual = tensor_view_if(given[3], "residual"),
                .position_weights = weights_view(given[4], "position_weights"),
-               .stream = work.stream()} {}
+               .stream = work.stream()} {
+    prefer_huge_pages(y);
+  }
 
   ForwardRecord& record;
   TensorView x;
@@ -217,6 +242,7 @@ Object backward(PythonLayer& self, Arguments arguments) {
   const TensorView x = tensor_view(given[1], "x");
   const TensorView dy = tensor_view(given[2], "dy");
   const TensorView dx = tensor_view(given[3], "dx");
+  prefer_huge_pages(dx);
   const ArrayView weight_grad = array_view(given[4], "weight_grad");
   const ArrayView bias_grad = array_view(given[5], "bias_grad");
   const std::optional<TensorView> y = tensor_view_if(given[6], "y");
