@@ -83,8 +83,12 @@ def keep_in_order(library: torch.library.Library, operator: str) -> None:
     """Tells torch's compilers that an operator exchanges with other processes.
 
     They must neither change the order of such operators, nor drop or repeat one. Before torch has a
-    word for that, they have no reason to do any of it with operators that use each other's results.
+    word for that, they have no reason to do so with operators that use each other's results, but for
+    checkpoints, whose operators they repeat. 2.10 and 2.12 have the word, and then fail to compile
+    checkpoints.
     """
+    if torch.__version__ < "2.15":  # a TorchVersion, which compares numbers
+        return
     try:
         from torch._higher_order_ops.effects import _EffectType
 
