@@ -82,7 +82,7 @@ def main() -> None:
     if rank == 0:
         print(f"{size} processes, {len(images)} images")
         print(str(report).splitlines()[0])  # syncbn
-    model = DistributedDataParallel(network, forward_sync_buffers=False)
+    model = DistributedDataParallel(network)
     optimizer = torch.optim.SGD(model.parameters(), options.rate, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
     test_images, test_labels = (part[rank::size] for part in read_set(options.data, "t10k", None))

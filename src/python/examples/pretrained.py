@@ -39,7 +39,7 @@ def main() -> None:
 
     sbn.convert_sync_batchnorm(network)
     network.load_state_dict(before)
-    model = DistributedDataParallel(network, forward_sync_buffers=False)
+    model = DistributedDataParallel(network)
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     torch.manual_seed(rank)
     images = torch.randn(4, 3, options.image_size, options.image_size)
