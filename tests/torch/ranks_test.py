@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import syncbn
 import syncbn.torch as sbn
 from ranks import Ranks
+from syncbn.torch import group as groups
 from whole_batch import TYPES, Results, WholeBatch, draw, give_parameters, step
 
 CHANNELS = 5
@@ -329,3 +330,24 @@ def run_extras(rank: int, size: int) -> None:
 
 def test_residual_slope_and_position_weights_equal_the_whole_batch(pair: Ranks) -> None:
     pair.run(run_extras)
+
+
+def run_messages(rank: int, size: int) -> None:
+    """Layers of other lengths follow each other, the widest longer than a first message has room for."""
+    wide, narrow = (sbn.SyncBatchNorm(channels) for channels in (700, CHANNELS))
+    sums = []
+    original = groups._AllReduce._sum
+    groups._AllReduce._sum = lambda *given: (sums.append(given), original(*given))[1]  # type: ignore
+    try:
+        for step in range(5):
+            sums.clear()
+            for layer in (wide, narrow, narrow, wide):
+                y = layer(draw((3, layer.num_features), 10 * step + rank).requires_grad_())
+                y.square().sum().backward()
+    finally:
+        groups._AllReduce._sum = original  # type: ignore[method-assign]
+    assert len(sums) == 8  # a forward and a backward of each
+
+
+def test_each_pass_is_one_message_once_steps_repeat(pair: Ranks) -> None:
+    pair.run(run_messages)

@@ -155,43 +155,57 @@ def timeout_of_exchanges() -> float:
 class _AllReduce:
     """Sums doubles in the CPU's memory over a process group, in place.
 
-    Gloo ends the process if others sum another length, as they do if they call other layers. So the
-    first message has one length always, and says how many doubles are summed. If processes differ in
-    that, all get NaNs, by which the library sees that they disagree, and asks them what they do.
+    Gloo ends the process if others sum another length, as they do if they call other layers. So a message
+    has the length that all expect, by what has followed the lengths before it, and says how many doubles
+    are summed; what does not fit takes a second message. Steps of training repeat, so that this happens in
+    the first. If processes differ in how many they sum, all get NaNs, by which the library sees that they
+    disagree, and asks them what they do.
     """
 
     _grace = 2.0  # [s] in which the others notice a missing process, after the first has
-    # The first message [doubles]: what layers of up to about 250 channels need, in one round trip.
-    _first_length = 512
-    _head_length = _first_length - 2
+    _unexpected = 510  # [doubles] what a message has room for that follows what was not seen before
+    _remembered = 4  # lengths that tell what follows
 
     def __init__(self, process_group: dist.ProcessGroup, timeout: float) -> None:
         # A process group holds no reference to its groups, so this one does not keep it alive.
         self._process_group = weakref.ref(process_group)
         self._timeout = timedelta(seconds=timeout)
         self._number = 0
-        self._first_values = memoryview(array("d", bytes(8 * self._first_length)))
-        self._first = torch.frombuffer(self._first_values, dtype=torch.float64)
+        self._last: tuple[int, ...] = ()
+        self._followed: dict[tuple[int, ...], int] = {}
+        self._messages: dict[int, tuple[memoryview, torch.Tensor]] = {}
 
     def __call__(self, memory: memoryview) -> None:
         process_group = self._process_group()
         if process_group is None:
             raise RuntimeError("the process group has been destroyed")
         self._number += 1
-        values, first = memory.cast("d"), self._first_values
+        values = memory.cast("d")
         length, size = len(values), process_group.size()
-        self._first.zero_()
-        head = min(length, self._head_length)
-        first[0], first[1] = length, length * length
-        first[2 : 2 + head] = values[:head]
-        self._sum(process_group, self._first)
+        room = self._followed.get(self._last, self._unexpected)
+        head = min(length, room)
+        message, tensor = self._message_of(2 + room)
+        message[0], message[1] = length, length * length
+        message[2 : 2 + head] = values[:head]
+        if head < room:
+            tensor[2 + head :] = 0
+        self._sum(process_group, tensor)
         # Equal sums of the lengths and of their squares: sum((l_r - l)^2) = 0, so all l_r are l.
-        if first[0] != size * length or first[1] != size * length * length:
+        if message[0] != size * length or message[1] != size * length * length:
             torch.frombuffer(memory, dtype=torch.float64).fill_(math.nan)
             return
-        values[:head] = first[2 : 2 + head]
+        values[:head] = message[2 : 2 + head]
         if length > head:
             self._sum(process_group, torch.frombuffer(memory, dtype=torch.float64)[head:])
+        self._followed[self._last] = length
+        self._last = (*self._last[1 - self._remembered :], length)
+
+    def _message_of(self, length: int) -> tuple[memoryview, torch.Tensor]:
+        """Returns memory of so many doubles, by itself and as a tensor."""
+        if length not in self._messages:
+            memory = memoryview(array("d", bytes(8 * length)))
+            self._messages[length] = memory, torch.frombuffer(memory, dtype=torch.float64)
+        return self._messages[length]
 
     def _sum(self, process_group: dist.ProcessGroup, values: torch.Tensor) -> None:
         try:
