@@ -181,6 +181,7 @@ def test_batches_that_call_different_layers_are_refused(sizes: tuple[int, ...]) 
     assert not {"_normalize", "_accumulation"} & model.left.__dict__.keys()
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
 def test_what_is_called_otherwise_than_announced_is_refused() -> None:
     layer = sbn.SyncBatchNorm(3, name="bn")
     inputs = [draw((4, 3), 1), draw((5, 3), 2)]

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+import syncbn
 import syncbn.torch as sbn
 from ranks import Ranks
 from whole_batch import WholeBatch, draw, give_parameters, step
@@ -443,3 +444,20 @@ def test_data_parallel_training_equals_one_process(pair: Ranks, exchange: str) -
 def test_data_parallel_training_with_local_batch_norm_does_not(pair: Ranks) -> None:
     """Shows that the comparison above sees whether layers are synchronized."""
     assert min(pair.run(run_distributed, False, "torch")) > 1e-3
+
+
+def test_second_conversion_gives_what_it_is_told_and_leaves_the_rest() -> None:
+    layer = sbn.convert_sync_batchnorm(sbn.SyncBatchNorm(CHANNELS), exchange="syncbn")
+    assert "exchange='syncbn'" in repr(layer) and "exact" not in repr(layer)
+    sbn.convert_sync_batchnorm(layer, exact=True)
+    assert "exchange='syncbn'" in repr(layer) and "exact=True" in repr(layer)
+    with pytest.raises(syncbn.InvalidArgument, match="exchange is 'mpi'"):
+        sbn.convert_sync_batchnorm(layer, exchange="mpi")  # type: ignore[arg-type]
+
+
+def test_layer_that_reverts_keeps_its_activation_and_its_residual() -> None:
+    layer = sbn.SyncBatchNorm(CHANNELS, activation="leaky_relu", negative_slope=0.25)
+    x, residual = draw((4, CHANNELS), 1), draw((4, CHANNELS), 2)
+    expected = copy.deepcopy(layer)(x, residual)
+    torch.testing.assert_close(sbn.revert_sync_batchnorm(layer)(x, residual), expected)
+    assert (expected < 0).any()

@@ -86,7 +86,7 @@ def test_any_split_equals_the_whole_batch(ranks: Ranks, kind: str) -> None:
 def run_shared_device(rank: int, size: int) -> None:
     with Chosen("nccl", size) as chosen:
         del os.environ["NCCL_MULTI_RANK_GPU_ENABLE"]
-        with pytest.warns(UserWarning, match="sums CUDA tensors over the CPU: .* same device"):
+        with pytest.warns(UserWarning, match="over the process group: .* same device"):
             errors = shard_errors(
                 rank, make(**chosen.options), draw((9, CHANNELS), 1), draw((9, CHANNELS), 2),
                 CUTS[size]["uneven"],

@@ -441,3 +441,32 @@ for dtype in (torch.float32, torch.float64):
 assert ours.num_batches_tracked == theirs.num_batches_tracked == 2
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_weights_of_positions_of_other_dimensions_are_refused() -> None:
+    layer = sbn.SyncBatchNorm(5)
+    for shape in ((4,), (4, 1, 7)):
+        with pytest.raises(syncbn.InvalidArgument, match=r"one for each of \(4, 7\) is needed"):
+            layer(draw((4, 5, 7), 1), position_weights=torch.ones(shape))
+    assert layer.num_batches_tracked == 0
+    layer(draw((4, 5, 7), 1), position_weights=torch.ones(4, 1))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.* is deprecated")
+def test_evaluation_can_be_traced_and_training_is_refused() -> None:
+    model = nn.Sequential(nn.Conv1d(3, 5, 2), sbn.SyncBatchNorm(5, activation="relu"))
+    model(draw((4, 3, 9), 1))
+    with pytest.raises(syncbn.InvalidArgument, match="records no synchronized training"):
+        torch.jit.trace(model, draw((4, 3, 9), 2))
+    with torch.no_grad():
+        traced = torch.jit.trace(model.eval(), draw((4, 3, 9), 2))
+        torch.testing.assert_close(traced(draw((6, 3, 9), 3)), model(draw((6, 3, 9), 3)))
+
+
+def test_call_in_inference_mode_leaves_a_layer_that_trains() -> None:
+    layers = [sbn.SyncBatchNorm(5), sbn.SyncBatchNorm(5, bias=False)]
+    for layer in layers:
+        with torch.inference_mode():
+            layer(draw((4, 5), 1))
+            layer.eval()(draw((4, 5), 1))
+        layer.train()(draw((4, 5), 1).requires_grad_()).sum().backward()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import nn
 
 import syncbn.torch as sbn
 from ranks import Ranks
-from whole_batch import draw
+from whole_batch import ON_DEVICE, draw
 
 
 def make(exchange: Any = "torch") -> nn.Module:
@@ -42,6 +44,7 @@ def run_profile(rank: int, size: int, exchange: str) -> None:
     assert re.match(r"1 +4x6x6x6 +3 +[\d.]+ ms +[\d.]+ ms +[\d.]+ ms +[\d.]+ KiB", lines[1]), lines
 
 
+@pytest.mark.skipif(ON_DEVICE, reason="there messages are work on a stream")
 @pytest.mark.parametrize("exchange", ["torch", "syncbn"])
 def test_calls_messages_and_times_are_those_of_the_layers(pair: Ranks, exchange: str) -> None:
     pair.run(run_profile, exchange)
@@ -69,3 +72,21 @@ def test_error_inside_leaves_the_layers_as_they_were() -> None:
     with pytest.raises(RuntimeError), sbn.profile(model):
         model(draw((4, 5, 8, 8), 1))
     assert "_normalize" not in model[1].__dict__  # type: ignore[index]
+
+
+def test_copy_that_is_made_inside_is_a_layer_of_its_own() -> None:
+    model = make()
+    with sbn.profile(model) as taken:
+        copied = copy.deepcopy(model)
+        pickle.loads(pickle.dumps(model))
+    copied(draw((4, 3, 8, 8), 1))
+    assert taken.layers[0].forwards == 0 and "_normalize" not in copied[1].__dict__  # type: ignore
+
+
+def test_model_without_synchronized_layers_is_refused() -> None:
+    for context in (
+        sbn.profile(nn.BatchNorm1d(3)),
+        sbn.accumulate(nn.BatchNorm1d(3), [draw((4, 3), 1)]),
+    ):
+        with pytest.raises(sbn.InvalidArgument, match="convert_sync_batchnorm"), context:
+            pass

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 import syncbn
@@ -91,26 +92,63 @@ def test_verify_restores_the_model_after_an_error() -> None:
     assert str(state(model)) == str(before)
 
 
+BATCHES = (6, 2, 5)  # samples
+
+
 def run_precise(rank: int, size: int) -> list[Tensor]:
     model = sbn.convert_sync_batchnorm(make())
     parts = [slice(0, 2), slice(2, 6)]
-    sbn.precise_bn(model, [draw((6, 3, 9), seed)[parts[rank]] for seed in range(3)])
+    sbn.precise_bn(model, [draw((n, 3, 9), n)[parts[rank]] for n in BATCHES])
     return list(model.buffers())
 
 
-def test_precise_bn_gives_the_statistics_of_all_batches(pair: Ranks) -> None:
-    inputs = torch.cat([draw((6, 3, 9), seed) for seed in range(3)]).double()
-    model = make().double()
-    x = model[0](inputs)
+def test_precise_bn_gives_the_statistics_of_all_elements(pair: Ranks) -> None:
+    """Also of batches of other sizes, of which a process has none."""
+    inputs = torch.cat([draw((n, 3, 9), n) for n in BATCHES]).double()
+    x = make().double()[0](inputs)
     first, second = pair.run(run_precise)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     mean, var = first[:2]
-    # Of stored float32; the variance of a batch is corrected by n / (n - 1), n = 6 * 7.
-    torch.testing.assert_close(mean.double(), x.mean((0, 2)), rtol=0, atol=1e-6)
-    number = 6 * 7
-    within = x.view(3, 6, CHANNELS, -1).var((1, 3), unbiased=False)
-    expected = x.var((0, 2), unbiased=False) + within.mean(0) / (number - 1)
-    torch.testing.assert_close(var.double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        mean.double(), x.mean((0, 2)), rtol=0, atol=1e-6
+    )  # stored in float32
+    torch.testing.assert_close(var.double(), x.var((0, 2)), rtol=1e-5, atol=0)
+
+
+def test_precise_bn_refuses_what_it_can_do_nothing_with() -> None:
+    model = sbn.convert_sync_batchnorm(make())
+    with pytest.raises(syncbn.InvalidArgument, match=r"Call model\.train\(\) first"):
+        sbn.precise_bn(model.eval(), [draw((6, 3, 9), 1)])
+    with pytest.raises(syncbn.InvalidArgument, match="Give it a list"):
+        sbn.precise_bn(model.train(), draw((6, 3, 9), 1))
+
+
+def test_other_buffers_stay_as_they_are() -> None:
+    norm = nn.InstanceNorm1d(CHANNELS, track_running_stats=True)
+    model = sbn.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm1d(CHANNELS), norm))
+    model(draw((6, CHANNELS, 9), 1))
+    before = copy.deepcopy(norm.state_dict())
+    sbn.verify(model, draw((6, CHANNELS, 9), 2))
+    sbn.precise_bn(model, [draw((6, CHANNELS, 9), 2)])
+    assert all(torch.equal(values, before[name]) for name, values in norm.state_dict().items())
+
+
+def run_groups(rank: int, size: int) -> list[str]:
+    """Layers are compared with the batch of their own group."""
+    groups = [dist.new_group(ranks) for ranks in ([0, 1], [2], [0], [1])]
+    texts = []
+    for mine in (groups[rank // 2], groups[(2, 3, 1)[rank]]):
+        model = sbn.convert_sync_batchnorm(make(), mine)
+        texts.append(str(sbn.verify(model, draw((6, 3, 9), rank))).splitlines()[0])
+    return texts
+
+
+def test_verify_looks_at_each_layers_own_group(trio: Ranks) -> None:
+    together, alone = trio.run(run_groups)[0]
+    assert together.startswith(
+        "All 3 batch norm layers take the statistics of the whole batch of 2"
+    )
+    assert alone.startswith("3 of 3 batch norm layers have a group of this process alone")
 
 
 def test_precise_bn_leaves_all_else_as_it_was() -> None:

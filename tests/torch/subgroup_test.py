@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import pytest
@@ -77,7 +78,7 @@ def run_warning(rank: int, size: int) -> None:
         model(draw((4, 3), 1))
     (warning,) = caught
     assert str(warning.message).startswith(
-        "0 and 1 other batch norm layers take the statistics of 4 samples, those of one process of 2."
+        "0 (of 2 batch norm layers) takes the statistics of 4 samples, those of one process of 2."
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -88,6 +89,23 @@ def run_warning(rank: int, size: int) -> None:
 
 def test_batch_norm_of_few_samples_is_told_of_once(pair: Ranks) -> None:
     pair.run(run_warning)
+
+
+def run_warning_of_the_last(rank: int, size: int) -> None:
+    """A layer that has many samples does not hide one that has few. Keywords and pickling are fine."""
+    model = sbn.warn_unsynchronized(nn.ModuleList([nn.BatchNorm1d(3), nn.BatchNorm1d(3)]))
+    model = pickle.loads(pickle.dumps(model))
+    model[0](input=draw((64, 3), 1))
+    with pytest.warns(UserWarning, match=r"^1 \(of 2 batch norm layers\) takes"):
+        model[1](input=draw((2, 3), 1))
+
+
+def test_few_samples_of_any_layer_are_told(pair: Ranks) -> None:
+    pair.run(run_warning_of_the_last)
+
+
+def test_one_process_alone_has_no_group_of_samples() -> None:
+    assert sbn.group_of_samples(4, 8) is None
 
 
 def test_one_process_alone_is_told_nothing() -> None:

@@ -51,14 +51,27 @@ PyObject* length(PyObject*, PyObject* channels) {
       [&] { return checked(PyLong_FromSize_t(ForwardRecord::length(to_integer(channels)))); });
 }
 
-Object note(ForwardRecord& record, Arguments) {
-  const ForwardRecord::Note numbers = record.note();
+Object to_python(const ForwardRecord::Note& numbers) {
   Object list = checked(PyList_New(static_cast<Py_ssize_t>(numbers.size())));
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     check(PyList_SetItem(list.get(), static_cast<Py_ssize_t>(i),
                          checked(PyLong_FromLongLong(numbers[i])).release()));
   }
   return list;
+}
+
+Object note(ForwardRecord& record, Arguments) {
+  return to_python(record.note());
+}
+
+/// note_like(x): the note of a forward with x in place of its input, of as many channels.
+Object note_like(ForwardRecord& record, Arguments arguments) {
+  const TensorView x = tensor_view(arguments[0], "x");
+  ForwardRecord::Note numbers = record.note();
+  numbers[0] = x.shape().n;
+  numbers[2] = x.shape().s;
+  numbers[4] = static_cast<std::int64_t>(x.layout());
+  return to_python(numbers);
 }
 
 Object to_list(std::span<const double> values) {
@@ -86,6 +99,8 @@ PyMethodDef methods[] = {
     method_of<ForwardRecord, 0, var>("var", "Returns the group's biased variance, [C] floats."),
     method_of<ForwardRecord, 0, count>("count", "Returns the elements per channel of the batch."),
     method_of<ForwardRecord, 0, note>("note", "Returns what the record says beside its memory."),
+    method_of<ForwardRecord, 1, note_like>(
+        "note_like", "note_like(x): the note of a forward that had x in place of its input."),
     {"length", length, METH_O | METH_STATIC,
      "Returns how many doubles a record of so many channels takes."},
     {nullptr, nullptr, 0, nullptr}};

@@ -14,7 +14,8 @@ from typing import Any
 
 from torch.nn import Module
 
-from .torch import convert_sync_batchnorm, revert_sync_batchnorm
+from .torch import convert_sync_batchnorm, revert_sync_batchnorm, unfuse
+from .torch.layer import Synchronized
 
 __all__ = ["SyncBatchNorm"]
 
@@ -28,8 +29,9 @@ def _layer_sync() -> Any:
     for name in sorted(names, key=lambda name: name not in sys.modules):
         try:
             return importlib.import_module(f"{name}.plugins.layer_sync").LayerSync
-        except ModuleNotFoundError:
-            continue
+        except ModuleNotFoundError as error:
+            if not name.startswith(str(error.name)):  # of something that it needs
+                raise
     raise ModuleNotFoundError("syncbn.lightning needs Lightning (pip install lightning).")
 
 
@@ -43,9 +45,20 @@ class SyncBatchNorm(_layer_sync()):  # type: ignore[misc]
     def __init__(self, process_group: Any = None, **options: Any) -> None:
         self.process_group = process_group
         self.options = options
+        self._converted: list[Module] = []
 
     def apply(self, model: Module) -> Module:
-        return convert_sync_batchnorm(model, self.process_group, **self.options)
+        synchronized = {layer for layer in model.modules() if isinstance(layer, Synchronized)}
+        convert_sync_batchnorm(model, self.process_group, **self.options)
+        self._converted = [
+            layer
+            for layer in model.modules()
+            if isinstance(layer, Synchronized) and layer not in synchronized
+        ]
+        return model
 
     def revert(self, model: Module) -> Module:
-        return revert_sync_batchnorm(model)
+        unfuse(model)
+        for layer in self._converted:
+            revert_sync_batchnorm(layer)
+        return model

@@ -2,7 +2,7 @@
 """Synchronized batch norm for configurations of MMEngine, as the norm layer "syncbn":
 
     custom_imports = dict(imports=["syncbn.mmengine"])
-    norm_cfg = dict(type="syncbn", requires_grad=True)
+    norm_cfg = dict(type="syncbn")
 
 Further keys are arguments of syncbn.torch.SyncBatchNorm. To make such a model one of a single process,
 call syncbn.torch.revert_sync_batchnorm: MMEngine's function of that name knows torch's layer alone.

@@ -10,19 +10,18 @@ and a backward of its own, with these statistics.
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from .. import _core
+from .compat import in_backward, is_sharded
 from .function import Pass, record_in_tensor
-from .group import who_sums
-from .layer import Synchronized, SynchronizedSubclass
+from .layer import Synchronized, SynchronizedSubclass, replaced, synchronized_layers
+from .statistics import arguments_of
 
 
 @contextlib.contextmanager
@@ -41,77 +40,46 @@ def accumulate(model: nn.Module, batches: Sequence[Any]) -> Iterator[None]:
     all processes, as the others' gradients are not known yet.
 
     It takes one forward more, without gradients, which holds one layer's input of all batches at a
-    time. Random layers draw other numbers there.
+    time. Random layers draw other numbers there. Models that are compiled, or that FSDP has in shards,
+    are refused.
     """
     model = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-    _refuse_compiled(model)
-    layers = {
-        path or type(layer).__name__: layer
-        for path, layer in model.named_modules()
-        if isinstance(layer, Synchronized)
-    }
+    _refuse_compiled_and_sharded(model)
+    layers = synchronized_layers(model)
     found: _Found = {}
     with _counted_once(layers.values(), found) as counts:
-        _take_statistics(model, layers, [_arguments(batch) for batch in batches], found, counts)
+        _take_statistics(model, layers, [arguments_of(batch) for batch in batches], found, counts)
         replay = _Replay(layers, found, len(batches))
         begins = model.register_forward_pre_hook(replay.next_batch)
         try:
-            with _replaced(layers.values(), "_accumulation", replay):
+            with replaced(layers.values(), "_accumulation", lambda _: replay):
                 yield
+            replay.require_all()
         finally:
             begins.remove()
 
 
-def _arguments(batch: Any) -> tuple[Any, ...]:
-    return tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
-
-
-def _refuse_compiled(model: nn.Module) -> None:
+def _refuse_compiled_and_sharded(model: nn.Module) -> None:
     for path, module in model.named_modules():
         if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
             raise _core.InvalidArgument(
                 f"{path or 'the model'} is compiled (its layers take no statistics of others). "
                 "Accumulate with the model as it was."
             )
+        if is_sharded(module):
+            raise _core.InvalidArgument(
+                f"{path or 'the model'} is sharded by FSDP, which does not let several batches into it at "
+                "a time. Accumulate with DistributedDataParallel, or with larger batches under "
+                "torch.utils.checkpoint."
+            )
 
 
-@contextlib.contextmanager
-def _replaced(layers: Iterable[nn.Module], name: str, value: Any) -> Iterator[None]:
-    """Gives layers an attribute of their own for a while."""
-    layers = list(layers)
-    try:
-        for layer in layers:
-            layer.__dict__[name] = value
-        yield
-    finally:
-        for layer in layers:
-            layer.__dict__.pop(name, None)
-
-
-class _Known:
-    """The statistics of all batches, for the forward and the backward of one of them."""
-
-    def __init__(self, together: Pass, shape: torch.Size, count: Tensor) -> None:
-        self.shape = shape
-        self._together = together
-        self._count = count  # elements per channel of this batch, over all processes
-
-    def give(self, call: Pass, x: Tensor) -> None:
-        assert self._together.memory is not None
-        memory = self._together.memory.clone()
-        memory[-1] = self._count  # which is last in a record's memory
-        note = self._together.record.note()  # begins with n, c, s, type and layout
-        note[0], note[2], note[4] = x.size(0), math.prod(x.shape[2:]), 0 if x.is_contiguous() else 1
-        call.record, call.memory = _core.Record(memory, x.size(1), note), memory
-        call.again = True
-
-
-# What a layer's calls have found: for each call in a forward, what each of the batches takes of it.
-_Found = dict[Synchronized, list[list[_Known]]]
+# For each call of a layer in a forward: its forward with all batches together, and their shapes.
+_Found = dict[Synchronized, list[tuple[Pass, list[torch.Size]]]]
 
 
 class _Replay:
-    """Hands each forward what the first pass has found, in its order."""
+    """Gives each forward of a micro-batch the statistics of all, in the order of the first pass."""
 
     def __init__(self, layers: dict[str, Synchronized], found: _Found, batches: int) -> None:
         self._names = {layer: name for name, layer in layers.items()}
@@ -120,7 +88,11 @@ class _Replay:
         self._batch = -1
         self._calls: dict[Synchronized, int] = {}
 
-    def next_batch(self, *_: Any) -> None:
+    def next_batch(self, model: nn.Module, *_: Any) -> None:
+        if (
+            not model.training or in_backward()
+        ):  # not a batch, or one that a checkpoint computes again
+            return
         self._batch += 1
         self._calls = {}
         if self._batch == self._batches:
@@ -129,21 +101,33 @@ class _Replay:
                 "accumulate). Give it all of a step, and call the model once for each."
             )
 
+    def require_all(self) -> None:
+        if self._batch < self._batches - 1:
+            raise _core.InvalidArgument(
+                f"the model was called with {self._batch + 1} of the {self._batches} batches that were "
+                "given to accumulate. Call that model, not a compiled one, once for each."
+            )
+
     def prepare(self, layer: Synchronized, call: Pass, x: Tensor) -> None:
+        """Has a forward take the statistics of all batches."""
         number = self._calls.get(layer, 0)
         self._calls[layer] = number + 1
         calls = self._found.get(layer, [])
-        known = calls[number][self._batch] if number < len(calls) and self._batch >= 0 else None
-        if known is None or known.shape != x.shape:
+        known = number < len(calls) and self._batch >= 0
+        if not known or calls[number][1][self._batch] != x.shape:
             raise _core.InvalidArgument(
                 f"{self._names[layer]} is called with {tuple(x.shape)}, which is not what batch "
                 f"{self._batch} of accumulate had there. Call the model with the same batches, in the "
                 "same order."
             )
-        known.give(call, x)
+        together = calls[number][0]
+        assert together.memory is not None
+        note = together.record.note_like(x)
+        call.record, call.memory = _core.Record(together.memory, x.size(1), note), together.memory
+        call.again = True
 
 
-# Batches that layers have seen before, of layers whose own forward counts.
+# The numbers of batches that layers whose own forward counts had seen before.
 _Counts = dict[Synchronized, Tensor]
 
 
@@ -159,7 +143,8 @@ def _counted_once(layers: Iterable[Synchronized], found: _Found) -> Iterator[_Co
         yield counts
     finally:
         for layer, before in counts.items():
-            layer.num_batches_tracked = before + len(found.get(layer, []))
+            assert layer.num_batches_tracked is not None
+            layer.num_batches_tracked.copy_(before + len(found.get(layer, [])))
 
 
 def _take_statistics(
@@ -172,15 +157,13 @@ def _take_statistics(
     """Runs a model on all batches in step, without gradients, and notes what its layers find."""
     if not batches:
         raise _core.InvalidArgument("accumulate has no batch. Give it some.")
-    steps = _InStep(len(batches))
-    meeting = _Meeting(steps, found, {layer: name for name, layer in layers.items()}, counts)
-    with contextlib.ExitStack() as stack:
-        for layer in layers.values():
-            stack.enter_context(
-                _replaced([layer], "_normalize", meeting.stand_in(layer, layer._normalize))
-            )
-        stack.enter_context(_replaced(layers.values(), "_accumulation", meeting))
-        steps.run([_in_thread_as_here(model, batch) for batch in batches])
+    turns = _Turns(len(batches))
+    together = _Together(turns, found, {layer: name for name, layer in layers.items()}, counts)
+    with (
+        replaced(layers.values(), "_normalize", together.stand_in),
+        replaced(layers.values(), "_accumulation", lambda _: together),
+    ):
+        turns.run([_in_thread_as_here(model, batch) for batch in batches])
 
 
 def _in_thread_as_here(model: nn.Module, batch: tuple[Any, ...]) -> Callable[[], None]:
@@ -190,7 +173,9 @@ def _in_thread_as_here(model: nn.Module, batch: tuple[Any, ...]) -> Callable[[],
         for kind in ("cpu", "cuda")
         if torch.is_autocast_enabled(kind)
     ]
-    streams = [torch.cuda.current_stream()] if torch.cuda.is_initialized() else []
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    streams = [torch.cuda.current_stream(device) for device in devices]
+    current = torch.cuda.current_device() if streams else -1
 
     def call() -> None:
         with contextlib.ExitStack() as stack:
@@ -199,6 +184,7 @@ def _in_thread_as_here(model: nn.Module, batch: tuple[Any, ...]) -> Callable[[],
                 stack.enter_context(torch.autocast(kind, dtype))
             for stream in streams:
                 stack.enter_context(torch.cuda.stream(stream))
+            stack.enter_context(torch.cuda.device(current))
             model(*batch)
 
     return call
@@ -208,8 +194,8 @@ class _Stopped(BaseException):
     """Ends a thread because another has failed."""
 
 
-class _InStep:
-    """Functions in threads of which one runs at a time, in turns that they end themselves."""
+class _Turns:
+    """Functions in threads of which one runs at a time, until it ends its turn."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -233,8 +219,13 @@ class _InStep:
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException as error:  # an interruption by the user
+            self._fail(error)
+            for thread in threads:
+                thread.join()
         if self._error is not None:
             raise self._error
 
@@ -246,14 +237,18 @@ class _InStep:
         except _Stopped:
             pass
         except BaseException as error:
-            with self._changed:
-                self._error = self._error or error
+            self._fail(error)
         with self._changed:
             self._running.discard(number)
             self._pass_on(number)
 
-    def end_turn(self) -> None:
-        """Lets the others have theirs."""
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Ends this thread's turn, and returns when it has the next one."""
         with self._changed:
             self._pass_on(self.number)
         self._wait()
@@ -271,25 +266,25 @@ class _InStep:
                 raise _Stopped
 
 
-class _Meeting:
-    """Where the batches meet at a layer, which normalizes them together."""
+class _Together:
+    """Normalizes the batches of all threads together, when the last of them has come to a layer."""
 
     def __init__(
-        self, steps: _InStep, found: _Found, names: dict[Synchronized, str], counts: _Counts
+        self, turns: _Turns, found: _Found, names: dict[Synchronized, str], counts: _Counts
     ) -> None:
-        self._steps = steps
+        self._turns = turns
         self._found = found
         self._names = names
         self._counts = counts
+        # The layer and the tensors of each batch that has come to it so far.
         self._arrived: list[tuple[Synchronized, tuple[Tensor | None, ...]]] = []
         self._outputs: list[Tensor] = []
 
-    def stand_in(
-        self, layer: Synchronized, normalize: Callable[..., Tensor]
-    ) -> Callable[..., Tensor]:
-        """Returns what a layer normalizes by in the thread of one batch."""
+    def stand_in(self, layer: Synchronized) -> Callable[..., Tensor]:
+        """Returns what takes the place of a layer's _normalize in the threads."""
+        normalize = layer._normalize
 
-        def meet(
+        def in_thread(
             x: Tensor, weight: Any, bias: Any, buffers: Any, eps: float, momentum: float | None,
             frozen: bool, residual: Tensor | None = None, position_weights: Tensor | None = None,
             *rest: Any,
@@ -299,61 +294,46 @@ class _Meeting:
             options = (weight, bias, buffers, eps, momentum, frozen)
             if frozen:
                 return normalize(x, *options, residual, position_weights, *rest)
+            if residual is not None:
+                residual = residual.expand_as(x)
             if position_weights is not None:
                 position_weights = position_weights.expand(x.size(0), *x.shape[2:])
             outputs = self._outputs
             self._arrived.append((layer, (x, residual, position_weights)))
-            if len(self._arrived) == self._steps.count:
-                together, *others = self._joined()
-                y = normalize(together, *options, *others, *rest)
+            if len(self._arrived) == self._turns.count:
+                y = normalize(self._joined(0), *options, self._joined(1), self._joined(2), *rest)
                 self._outputs = list(y.split([len(given[0]) for given in self._given()]))
                 self._arrived = []
-            self._steps.end_turn()
+            self._turns.end()
             if self._outputs is outputs:  # another has ended without coming here
                 self._refuse_different_layers()
-            return self._outputs[self._steps.number]
+            return self._outputs[self._turns.number]
 
-        return meet
+        return in_thread
 
     def prepare(self, layer: Synchronized, call: Pass, x: Tensor) -> None:
-        """Keeps what each of the batches will take of a layer's forward, which follows."""
+        """Keeps a layer's forward with all batches, which follows."""
         call.record, call.memory = record_in_tensor(x.size(1), x.device)
-        inputs = [given[0] for given in self._given()]
-        if call.position_weights is None:
-            counts = [batch.numel() / batch.size(1) for batch in inputs]
-            elements = torch.tensor(counts, dtype=torch.float64, device=x.device)
-        else:
-            parts = call.position_weights.split([len(batch) for batch in inputs])
-            elements = torch.stack([part.double().sum() for part in parts])
-        process_group = who_sums(layer.process_group)
-        if process_group is not None:
-            dist.all_reduce(elements, group=process_group)
-        self._found.setdefault(layer, []).append(
-            [
-                _Known(call, batch.shape, count)
-                for batch, count in zip(inputs, elements, strict=True)
-            ]
-        )
+        shapes = [given[0].shape for given in self._given()]
+        self._found.setdefault(layer, []).append((call, shapes))
 
     def _given(self) -> list[Any]:
         return [given for _, given in self._arrived]
 
-    def _joined(self) -> list[Tensor | None]:
-        """Returns the batches' inputs, residuals and weights of positions, each as one tensor or None."""
+    def _joined(self, which: int) -> Any:
+        """Returns the batches' inputs, residuals or weights of positions as one tensor, or None."""
         layer = self._arrived[0][0]
         if any(other is not layer for other, _ in self._arrived):
             self._refuse_different_layers()
-        joined: list[Tensor | None] = []
-        for tensors in zip(*self._given(), strict=True):
-            present = [tensor for tensor in tensors if tensor is not None]
-            shapes = {tuple(tensor.shape[1:]) for tensor in present}
-            if len(shapes) > 1 or len(present) not in (0, len(tensors)):
-                raise _core.InvalidArgument(
-                    f"{self._names[layer]} has batches of different shapes (without samples: {shapes}). "
-                    "Give batches that differ in their number of samples alone."
-                )
-            joined.append(torch.cat(present) if present else None)
-        return joined
+        tensors = [given[which] for given in self._given()]
+        present = [tensor for tensor in tensors if tensor is not None]
+        shapes = {tuple(tensor.shape[1:]) for tensor in present}
+        if len(shapes) > 1 or len(present) not in (0, len(tensors)):
+            raise _core.InvalidArgument(
+                f"{self._names[layer]} has batches of different shapes (without samples: {shapes}). "
+                "Give batches that differ in their number of samples alone."
+            )
+        return torch.cat(present) if present else None
 
     def _refuse_different_layers(self) -> None:
         called = ", ".join(self._names[layer] for layer, _ in self._arrived)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -71,6 +72,34 @@ else:
     def is_compiling() -> bool:
         """Tells whether a compiler watches that the layer has operators for."""
         return False
+
+
+def register_hook_before(module: torch.nn.Module, hook: Any) -> Any:
+    """Registers a hook that is called with a module, its arguments and keywords before its forward."""
+    try:
+        return module.register_forward_pre_hook(hook, with_kwargs=True)
+    except TypeError:  # before 2.0 there are no keywords
+        return module.register_forward_pre_hook(lambda of, inputs: hook(of, inputs, {}))
+
+
+def register_hook_behind(module: torch.nn.Module, hook: Any) -> Any:
+    """Registers a hook that is called with a module, arguments, keywords and output after its forward."""
+    try:
+        return module.register_forward_hook(hook, with_kwargs=True)
+    except TypeError:
+        return module.register_forward_hook(lambda of, inputs, y: hook(of, inputs, {}, y))
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits for all work on a device, which an emulated one does at once."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def is_sharded(module: torch.nn.Module) -> bool:
+    """Tells whether FSDP, the first or the second, has a module's parameters in shards."""
+    kinds = ("FSDPModule", "FullyShardedDataParallel")
+    return any(kind.__name__ in kinds for kind in type(module).__mro__)
 
 
 def is_exporting() -> bool:

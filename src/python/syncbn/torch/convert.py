@@ -3,20 +3,30 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .. import _core
 from .fuse import unfuse
 from .group import Exchange
-from .layer import Settings, SyncBatchNorm, Synchronized, synchronized_class
+from .layer import Settings, SyncBatchNorm, Synchronized, activate, synchronized_class
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
 class BatchNorm(_BatchNorm):
-    """Batch norm of this process alone for inputs [N, C, ...]: what a SyncBatchNorm reverts to."""
+    """Batch norm of this process alone for inputs [N, C, ...]: what a SyncBatchNorm reverts to.
+
+    It adds the residual and has the activation that the SyncBatchNorm had.
+    """
+
+    slope = 1.0  # of negative values
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        y = super().forward(input)
+        return activate(y if residual is None else y + residual, self.slope)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
@@ -27,8 +37,8 @@ def convert_sync_batchnorm(
     module: _Model,
     process_group: Any = None,
     *,
-    exact: bool = False,
-    exchange: Exchange = "torch",
+    exact: bool | None = None,
+    exchange: Exchange | None = None,
 ) -> _Model:
     """Makes all batch norm layers of a model synchronize over a group, and returns the model.
 
@@ -36,11 +46,19 @@ def convert_sync_batchnorm(
     stay the objects they are, with parameters, buffers, hooks and mode, and stay instances of their
     classes, so that a subclass's own forward still runs. Messages name them by their place in the
     model. Layers that are synchronized already get the group. `exact` and `exchange` are those of
-    SyncBatchNorm.
+    SyncBatchNorm; None is its default, and for layers that are synchronized already what they have.
     """
+    exchanges: tuple[Exchange | None, ...] = (None, *get_args(Exchange))
+    if exchange not in exchanges:
+        raise _core.InvalidArgument(
+            f"exchange is '{exchange}'. Choose {' or '.join(map(repr, get_args(Exchange)))}."
+        )
     for path, layer in module.named_modules():
         if isinstance(layer, Synchronized):
-            layer.process_group = process_group
+            settings = layer._synchronized
+            settings.exact = settings.exact if exact is None else exact
+            settings.exchange = exchange or settings.exchange
+            layer.process_group = process_group  # drops what was made for the old settings
         elif isinstance(layer, _BatchNorm):
             original = type(layer)
             layer.__dict__.pop("process_group", None)  # torch.nn.SyncBatchNorm's
@@ -48,8 +66,8 @@ def convert_sync_batchnorm(
             layer.__dict__["_synchronized"] = Settings(
                 process_group,
                 path or original.__name__,
-                exact,
-                exchange=exchange,
+                bool(exact),
+                exchange=exchange or "torch",
                 original=original,
             )
     return module
@@ -70,6 +88,8 @@ def revert_sync_batchnorm(module: _Model) -> _Model:
         if isinstance(layer, SyncBatchNorm):
             original: Any = settings.original or BatchNorm
             layer.__class__ = original
+            if settings.slope != 1:
+                layer.slope = settings.slope
             if issubclass(original, nn.SyncBatchNorm):
                 layer.process_group = settings.group()
         else:

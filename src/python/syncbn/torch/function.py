@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
@@ -11,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .. import _core
+from .compat import wait_for
 from .derivative import backward_of_backward
 from .group import Exchange, device_group_of, group_of
 from .memory import chain_of, output_again
@@ -25,7 +27,7 @@ class Bound:
     """A layer of the library for one group and one set of options, and what its passes need to know."""
 
     __slots__ = (
-        "_unused", "device", "eps", "gradients", "layer", "negative_slope", "process_group",
+        "__weakref__", "_unused", "device", "eps", "gradients", "layer", "negative_slope", "process_group",
     )  # fmt: skip
 
     def __init__(
@@ -40,12 +42,13 @@ class Bound:
         self.layer = layer
         self.process_group = process_group  # None: this process alone
         self.device = device  # None: the CPU
-        # Where a layer on a device leaves those of weight and bias, [2, C] doubles.
+        # A layer on a device leaves the gradients of weight and bias here, [2, C] doubles.
         self.gradients = gradients
         self.eps = eps
         self.negative_slope = negative_slope
         self._unused: Buffers | None = None
 
+    @torch.inference_mode(False)  # it is used outside of that mode too
     def unused_buffers(self, channels: int) -> Buffers:
         """Returns running statistics for a backward, which uses none.
 
@@ -70,6 +73,7 @@ def record_in_tensor(channels: int, device: torch.device | None) -> tuple[_core.
     return _core.Record(memory, channels, None), memory
 
 
+@torch.inference_mode(False)  # what it makes is used outside of that mode too
 def bind(
     process_group: dist.ProcessGroup | None,
     exchange: Exchange,
@@ -100,16 +104,21 @@ def bind(
 
     of_parameters = (None, None) if gradients is None else gradients.unbind()
     group = device_group_of(process_group, exchange, device)
+    # The library writes to what it allocates at once, and torch gives memory that its stream may use yet.
+    wait_for(device)
     layer = _core.Layer(group, *options, allocate, *of_parameters)
-    return Bound(layer, process_group, device, gradients, eps, negative_slope)
+    bound = Bound(layer, process_group, device, gradients, eps, negative_slope)
+    # The memory goes back to one stream, and others may use it yet.
+    weakref.finalize(bound, wait_for, device).atexit = False
+    return bound
 
 
 class Pass:
     """One forward of a layer, and what its backward needs to know besides the tensors.
 
     `buffers` are running_mean, running_var and num_batches_tracked, or three times None. A forward that
-    is computed again has the record of the first, and exchanges nothing. `output` is that
-    of the forward, while a backward holds it that has computed it again.
+    is computed again has the record of the first, and exchanges nothing. `output` is there in a backward
+    that has computed the forward's output again (memory.py), until the layer's own is done.
     """
 
     __slots__ = (
@@ -212,10 +221,10 @@ class Normalize(torch.autograd.Function):
         ctx.call = call
         ctx.has_residual = residual is not None
         needs_y = residual is not None and call.bound.negative_slope != 1
-        # A residual alone is not worth keeping for an output.
+        # Without an activation, to compute y again takes the residual, which is as large.
         recomputes = residual is None or needs_y
-        ctx.chain = chain_of(x, residual) if recomputes else 0
-        if needs_y and ctx.chain:
+        ctx.syncbn_chain = chain_of(x, residual) if recomputes else 0
+        if needs_y and ctx.syncbn_chain:
             ctx.save_for_backward(x, weight, bias, residual)
         else:
             ctx.save_for_backward(x, weight, bias, y if needs_y else None)
@@ -224,10 +233,10 @@ class Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, y = ctx.saved_tensors
-        if ctx.chain:
+        if ctx.syncbn_chain:
             if y is not None:  # it is the residual
                 y = output_again(ctx)
-            ctx.call.output = None  # who else takes it has had it
+            ctx.call.output = None  # operations behind the layer have had it by now
         if torch.is_grad_enabled():  # create_graph
             gradients = NormalizeBackward.apply(dy, x, weight, bias, y, ctx.call, ctx.has_residual)
         else:

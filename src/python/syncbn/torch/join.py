@@ -27,7 +27,7 @@ from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.algorithms.join import Join, Joinable, JoinHook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -65,6 +65,18 @@ def join(
     Collective over the model's process group. At the first time its layers get a process group of
     their own, which they keep, in place of the model's. Second derivatives are not supported.
     """
+    if not isinstance(model, DistributedDataParallel):
+        raise _core.InvalidArgument(
+            f"join takes a DistributedDataParallel (this is a {type(model).__name__}). Wrap the model."
+        )
+    for other in others:
+        if isinstance(other, nn.Module) and any(
+            isinstance(layer, Synchronized) for layer in other.modules()
+        ):
+            raise _core.InvalidArgument(
+                "join follows the layers of one model, and another has synchronized layers too. Train "
+                "them with equal numbers of batches, or revert the other's layers."
+            )
     context = Join(
         [model, *others],
         enable,
@@ -103,16 +115,20 @@ class _Channel:
             raise _core.NotConfigured("torch does not tell the store of a process group.")
         self._store = store
         self._iteration = self._place = 0
+        self._has_said = False
 
     def start(self) -> None:
         """Begins an iteration's messages: in every process, so that they count alike."""
-        self._iteration, self._place = self._iteration + 1, 0
+        if self._has_said:  # the others have heard the last one: all begin together
+            self._store.delete_key(self._key(-1))
+        self._iteration, self._place, self._has_said = self._iteration + 1, 0, False
 
     def say(self, message: Any) -> None:
         self._store.set(self._key(), pickle.dumps(message))  # type: ignore[arg-type]
         if self._place:  # all have read the one before: they were in its exchange
             self._store.delete_key(self._key(-1))
         self._place += 1
+        self._has_said = True
 
     def hear(self) -> Any:
         try:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 import torch.distributed as dist
@@ -50,7 +52,13 @@ def _is_dense(x: Tensor) -> bool:
 
 def _of_positions(weights: Tensor, x: Tensor) -> Tensor:
     """Returns weights [N, ...], one for each position of x."""
-    return weights.to(torch.float32).expand(x.size(0), *x.shape[2:])
+    positions = (x.size(0), *x.shape[2:])
+    if weights.dim() != len(positions):
+        raise _core.InvalidArgument(
+            f"position_weights are {tuple(weights.shape)} (one for each of {positions} is needed, "
+            "without channels; sizes of 1 expand)."
+        )
+    return weights.to(torch.float32).expand(positions)
 
 
 def slope_of(activation: Activation | None, negative_slope: float) -> float:
@@ -164,8 +172,9 @@ class Synchronized(_BatchNorm):
         """Normalizes [N, C, ...] with the statistics of the whole group's batch.
 
         In training every process of the group calls this, with any number of samples, also none. A
-        residual [N, C, ...] is added before the activation. position_weights [N, ...], or what
-        expands to it, weigh positions in the statistics: 0 leaves one out, and its result is 0.
+        residual [N, C, ...] is added before the activation. position_weights [N, ...],
+        without channels and with sizes of 1 that expand, weigh positions in the statistics: 0 leaves
+        one out, and its result is 0.
         negative_slope is the activation of this call instead of the layer's own: what negative values
         are multiplied by, so that 0 is relu and 1 is none.
         """
@@ -210,8 +219,17 @@ class Synchronized(_BatchNorm):
             # A counter of this call alone: the library's layer would count on in the last one.
             buffers = (*buffers[:2], torch.zeros((), dtype=torch.int64, device=x.device))
         if is_compiling():
+            if "_accumulation" in self.__dict__:
+                raise _core.InvalidArgument(
+                    "the model is compiled, and a compiled layer does not take the statistics that "
+                    "accumulate has found. Call the model as it was."
+                )
             return self._normalize_in_graph(
                 x, weight, bias, buffers, eps, momentum, frozen, residual, position_weights, slope
+            )
+        if torch.jit.is_tracing():
+            return self._trace(
+                x, weight, bias, buffers, eps, frozen, residual, position_weights, slope
             )
         if type(x) is not Tensor:
             _refuse_dtensor(x)
@@ -283,6 +301,22 @@ class Synchronized(_BatchNorm):
                 buffer.copy_(value.detach())
         return y
 
+    def _trace(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, buffers: Buffers, eps: float,
+        frozen: bool, residual: Tensor | None, position_weights: Tensor | None, slope: float,
+    ) -> Tensor:  # fmt: skip
+        """Does what _normalize does in operations that torch.jit.trace records."""
+        if not frozen:
+            raise _core.InvalidArgument(
+                "torch.jit.trace records no synchronized training. Call model.eval() first, or "
+                "revert_sync_batchnorm."
+            )
+        if position_weights is not None:
+            position_weights = _of_positions(position_weights, x)
+        return self._infer_in_graph(
+            x, weight, bias, buffers, eps, residual, position_weights, slope
+        )
+
     def _infer_in_graph(
         self,
         x: Tensor,
@@ -323,6 +357,12 @@ class Synchronized(_BatchNorm):
         process_group = who_sums(settings.group()) if self.training else None
         bound = bounds.get((process_group, device, *key))
         if bound is None:
+            channels, _, _, affine, tracks, _ = key
+            if (affine or tracks) and channels != self.num_features:
+                raise _core.InvalidArgument(
+                    f"the input has {channels} channels (the layer '{settings.name}' has "
+                    f"{self.num_features})."
+                )
             bound = bounds[(process_group, device, *key)] = bind(  # type: ignore[call-arg]
                 process_group, settings.exchange, device, settings.name, *key, settings.exact
             )
@@ -331,6 +371,7 @@ class Synchronized(_BatchNorm):
     def _forwards(self) -> Forwards:
         return self.__dict__.setdefault("_checkpointed", Forwards())
 
+    @torch.inference_mode(False)  # it is used outside of that mode too
     def _zeros_like(self, weight: Tensor) -> Tensor:
         zeros = self.__dict__.get("_zeros")
         if zeros is None or zeros.dtype != weight.dtype or zeros.device != weight.device:
@@ -344,7 +385,7 @@ class Synchronized(_BatchNorm):
         self.__dict__.pop("_checkpointed", None)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_layers", "_zeros", "_checkpointed")
+        own = ("_layers", "_zeros", "_checkpointed", "_normalize", "_accumulation")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def extra_repr(self) -> str:
@@ -356,7 +397,47 @@ class Synchronized(_BatchNorm):
             text += f", activation='leaky_relu', negative_slope={settings.slope}"
         if settings.exact:
             text += ", exact=True"
+        if settings.exchange != "torch":
+            text += f", exchange='{settings.exchange}'"
         return text
+
+
+_Layer = TypeVar("_Layer", bound=nn.Module)
+
+
+def named_layers(model: nn.Module, kind: type[_Layer]) -> dict[str, _Layer]:
+    """Returns a model's layers of a kind, by their place in it."""
+    return {
+        path or type(layer).__name__: layer
+        for path, layer in model.named_modules()
+        if isinstance(layer, kind)
+    }
+
+
+def synchronized_layers(model: nn.Module) -> dict[str, Synchronized]:
+    """Returns a model's synchronized layers by their place in it, of which there must be some."""
+    layers = named_layers(model, Synchronized)
+    if not layers:
+        raise _core.InvalidArgument(
+            "the model has no synchronized layer. Call convert_sync_batchnorm(model) first."
+        )
+    return layers
+
+
+@contextlib.contextmanager
+def replaced(layers: Iterable[nn.Module], name: str, value: Callable[[Any], Any]) -> Iterator[None]:
+    """Gives each layer an attribute value(layer) of its own for a while."""
+    layers = list(layers)
+    before = [(layer, layer.__dict__.get(name)) for layer in layers]
+    try:
+        for layer in layers:
+            layer.__dict__[name] = value(layer)
+        yield
+    finally:
+        for layer, had in before:
+            layer.__dict__.pop(name)
+            if had is not None:
+                layer.__dict__[name] = had
 
 
 class SyncBatchNorm(Synchronized):
@@ -441,7 +522,7 @@ class SynchronizedSubclass(Synchronized):
                 return super(Synchronized, self).forward(*args, **kwargs)
         finally:
             if before is not None:  # this batch has been counted, the first time
-                self.num_batches_tracked = before
+                self.num_batches_tracked.copy_(before)  # type: ignore[union-attr]
 
     def _batch_norm(
         self,

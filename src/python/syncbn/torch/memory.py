@@ -40,15 +40,20 @@ def save_memory() -> Iterator[None]:
     Kept are outputs that are changed in place (by an nn.ReLU(inplace=True) that is not fused), views,
     and of a chain of residual blocks every fifth output. What torch.utils.checkpoint computes again,
     and what torch.compile has compiled, keep what they keep without it.
+
+    What an output is computed from must stay until then: torch tells of a residual that was changed in
+    place, but not of weights of positions, nor of an output that was changed behind its back
+    (y.data, y.numpy()). An operation whose backward comes after the layer's own has freed its graph
+    gets torch's error that this happens a second time.
     """
     with saved_tensors_hooks(_pack, _unpack):
         yield
 
 
 def chain_of(*inputs: Tensor | None) -> int:
-    """Returns how many outputs, one after the other, are computed again for that of a layer's inputs.
+    """Returns how many outputs in a row are computed again for that of a layer with these inputs.
 
-    0: it is kept.
+    It counts that output itself, and is 0 where it is kept.
     """
     hooks = saving_hooks()
     if hooks is None or hooks[0] is not _pack:
@@ -58,8 +63,8 @@ def chain_of(*inputs: Tensor | None) -> int:
 
 
 def _chain_to(tensor: Tensor) -> int:
-    """Returns the same of a tensor, which may be a layer's output, as the layer returned it."""
-    chain: int = getattr(tensor.grad_fn, "chain", 0)
+    """Returns what chain_of has returned for a tensor's layer; 0 for what is no layer's output."""
+    chain: int = getattr(tensor.grad_fn, "syncbn_chain", 0)
     return chain if chain and tensor._version == 0 else 0
 
 
@@ -73,7 +78,7 @@ class _Kept:
         self.version = tensor._version
 
     def get(self) -> Tensor:
-        # Torch leaves this to hooks, where there are any.
+        # Where there are hooks, torch does not compare versions itself.
         if self.tensor._version != self.version:
             raise RuntimeError(
                 f"a tensor of shape {tuple(self.tensor.shape)} that the backward needs has been modified "
@@ -98,10 +103,10 @@ class _Dropped:
 def output_again(step: Any) -> Tensor:
     """Returns the output of a layer's step, computed once for all who take it in a backward."""
     call = step.call
-    if call.output is None:
+    output: Tensor | None = call.output  # which the layer's backward, in another thread, may drop
+    if output is None:
         x, weight, bias, residual = step.saved_tensors
-        call.output = call.normalize(x, weight, bias, residual)
-    output: Tensor = call.output
+        output = call.output = call.normalize(x, weight, bias, residual)
     return output
 
 

@@ -12,6 +12,7 @@ program, which other processes run, by name, process group and instance.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,25 @@ _bounds: dict[tuple[Any, ...], dict[dist.ProcessGroup | None, Bound]] = {}
 _settings: weakref.WeakValueDictionary[int, Settings] = weakref.WeakValueDictionary()
 
 
+# Layers that are gone. A backward of their last graphs may be yet to come.
+_gone: deque[int] = deque()
+_most_gone = 64
+
+
+def _forget(instance: int) -> None:
+    """Drops the library's layers of layers that are gone, but for the last ones."""
+    _gone.append(instance)
+    if len(_gone) > _most_gone:
+        oldest = _gone.popleft()
+        for key in [key for key in _bounds if key[0] == oldest]:
+            del _bounds[key]
+
+
+@torch.inference_mode(False)  # it is used outside of that mode too
 def handle_of(settings: Settings) -> Tensor:
     """Returns a tensor by which operators of this process find a layer's name and group."""
     _settings[settings.instance] = settings
+    weakref.finalize(settings, _forget, settings.instance).atexit = False
     # On the CPU also where torch.device("meta") is what tensors are made on.
     return torch.tensor(settings.instance, device="cpu")
 

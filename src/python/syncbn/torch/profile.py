@@ -12,24 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .group import device_of, group_of, who_sums
-from .layer import Synchronized
+from .compat import is_compiling
+from .group import group_of, who_sums
+from .layer import Synchronized, replaced, synchronized_layers
 
 
 class _Span:
     """A time that is measured: on the CPU by its clock, on a device by events on torch's stream."""
 
-    def __init__(self, device: torch.device | None) -> None:
-        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device else None
-        if self._events is not None:
-            self._events[0].record()
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._events: tuple[torch.cuda.Event, ...] | None = None
+        if device.type == "cuda":
+            self._events = tuple(torch.cuda.Event(enable_timing=True) for _ in range(2))
+            self._events[0].record(torch.cuda.current_stream(device))
         self._start = time.perf_counter()
         self._seconds = 0.0
 
     def stop(self) -> None:
         self._seconds = time.perf_counter() - self._start
         if self._events is not None:
-            self._events[1].record()
+            self._events[1].record(torch.cuda.current_stream(self._device))
 
     def seconds(self) -> float:
         if self._events is None:
@@ -49,6 +52,7 @@ class LayerProfile:
     messages: int = 0  # that it has exchanged, on the CPU
     bytes: int = 0  # of these messages, each counted once
     waiting: float = 0.0  # in exchanges on the CPU, for other processes too [s]
+    _is_open: bool = True
     _forward: list[_Span] = field(default_factory=list)
     _backward: list[_Span] = field(default_factory=list)
 
@@ -106,25 +110,24 @@ def profile(model: nn.Module) -> Iterator[Profile]:
             loss(model(x), y).backward()
         print(taken)
 
-    The time of exchanges has the time that others come later in it: the first layers' is imbalance
-    between processes for the most part. On a CUDA device exchanges are work on the stream, and have no
-    column of their own. Inside of compiled graphs nothing is seen.
+    The time of an exchange is also the time by which other processes come later. On a CUDA device
+    exchanges are work on the stream, and have no column of their own. Inside of compiled graphs nothing
+    is seen.
     """
     taken = Profile()
-    layers = [
-        (path or type(layer).__name__, layer)
-        for path, layer in model.named_modules()
-        if isinstance(layer, Synchronized)
-    ]
+    layers = synchronized_layers(model)
+    of_layers = {layer: LayerProfile(name) for name, layer in layers.items()}
+    taken.layers = list(of_layers.values())
+
+    def measured(layer: Synchronized) -> Callable[..., Tensor]:
+        return _measured(layer, layer._normalize, of_layers[layer])
+
     try:
-        for name, layer in layers:
-            of_layer = LayerProfile(name)
-            taken.layers.append(of_layer)
-            layer.__dict__["_normalize"] = _measured(layer, layer._normalize, of_layer)
-        yield taken
+        with replaced(layers.values(), "_normalize", measured):
+            yield taken
     finally:
-        for _, layer in layers:
-            layer.__dict__.pop("_normalize", None)
+        for of_layer in taken.layers:
+            of_layer._is_open = False
 
 
 def _measured(
@@ -133,10 +136,9 @@ def _measured(
     """Returns a layer's forward, with its backward, made to note what they take."""
 
     def forward(x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return normalize(x, *arguments, **keywords)
-        device = device_of(x)
-        before, span = _counted(layer), _Span(device)
+        before, span = _counted(layer), _Span(x.device)
         y = normalize(x, *arguments, **keywords)
         span.stop()
         of_layer.shape = tuple(x.shape)
@@ -144,14 +146,14 @@ def _measured(
         of_layer._forward.append(span)
         _add(of_layer, before, _counted(layer))
         if y.grad_fn is not None:
-            _measure_backward(layer, y.grad_fn, device, of_layer)
+            _measure_backward(layer, y.grad_fn, x.device, of_layer)
         return y
 
     return forward
 
 
 def _measure_backward(
-    layer: Synchronized, node: Any, device: torch.device | None, of_layer: LayerProfile
+    layer: Synchronized, node: Any, device: torch.device, of_layer: LayerProfile
 ) -> None:
     started: list[tuple[Any, _Span]] = []
 
@@ -160,6 +162,8 @@ def _measure_backward(
 
     def stop(*_: Any) -> None:
         before, span = started.pop()
+        if not of_layer._is_open:
+            return
         span.stop()
         of_layer.backwards += 1
         of_layer._backward.append(span)

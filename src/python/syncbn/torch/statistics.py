@@ -15,16 +15,20 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _core
+from .compat import register_hook_behind
 from .group import who_sums
+from .layer import Synchronized, named_layers
 
 
-def _layers_of(model: nn.Module) -> dict[str, _BatchNorm]:
-    """Returns a model's batch norm layers by their place in it."""
-    return {
-        path or type(layer).__name__: layer
-        for path, layer in model.named_modules()
-        if isinstance(layer, _BatchNorm)
-    }
+def arguments_of(batch: Any) -> tuple[Any, ...]:
+    """Returns the arguments of a model that a batch is: itself, or the tuple that it is."""
+    return tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+
+
+def input_of(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
+    """Returns a batch norm layer's input, given the arguments of a call."""
+    x: Tensor = inputs[0] if inputs else keywords["input"]
+    return x
 
 
 def _device_of(model: nn.Module) -> torch.device:
@@ -64,12 +68,15 @@ class LayerReport:
     calls: int
     from_whole: float  # of the layer's statistics from those of the whole batch
     from_local: float  # of the statistics of one process's part from those of the whole batch
+    processes: int  # of the layer's group
 
     @property
     def verdict(self) -> str:
-        """One of "synchronized", "not synchronized", "cannot tell" and "not called"."""
+        """One of "synchronized", "not synchronized", "alone", "cannot tell" and "not called"."""
         if self.calls == 0:
             return "not called"
+        if self.processes == 1:
+            return "alone"
         if self.from_local < 1e-4:
             return "cannot tell"
         return "synchronized" if self.from_whole < 0.1 * self.from_local else "not synchronized"
@@ -102,27 +109,30 @@ class Report:
         return "\n".join([self._conclusion(), *lines])
 
     def _conclusion(self) -> str:
-        count = dict.fromkeys(("synchronized", "not synchronized", "cannot tell"), 0)
-        for layer in self.layers:
-            if layer.calls:
-                count[layer.verdict] += 1
-        if not sum(count.values()):
+        verdicts = [layer.verdict for layer in self.layers if layer.calls]
+        if not verdicts:
             return "The sample went through no batch norm layer."
         if self.processes == 1:
             return "This process is alone: there is nothing to synchronize with."
-        if count["cannot tell"]:
+        if "cannot tell" in verdicts:
             return (
-                "Cannot tell: the processes' samples have the same statistics. Give each process "
-                "other samples."
+                "Cannot tell: the processes' samples have the same statistics, or all but one have no "
+                "samples. Give each process other samples."
             )
-        if count["not synchronized"]:
+        if "not synchronized" in verdicts:
             return (
-                f"{count['not synchronized']} of {sum(count.values())} batch norm layers take the "
+                f"{verdicts.count('not synchronized')} of {len(verdicts)} batch norm layers take the "
                 "statistics of one process. Convert the model with convert_sync_batchnorm."
             )
+        if "alone" in verdicts:
+            return (
+                f"{verdicts.count('alone')} of {len(verdicts)} batch norm layers have a group of this "
+                "process alone, whose statistics they take. Give them a larger group."
+            )
+        sizes = sorted({layer.processes for layer in self.layers if layer.calls})
         return (
-            f"All {count['synchronized']} batch norm layers take the statistics of the whole batch of "
-            f"{self.processes} processes."
+            f"All {len(verdicts)} batch norm layers take the statistics of the whole batch of "
+            f"{' or '.join(map(str, sizes))} processes."
         )
 
 
@@ -132,11 +142,12 @@ class _Watch:
     def __init__(self, layer: _BatchNorm, process_group: dist.ProcessGroup | None) -> None:
         self.layer = layer
         self.calls = 0
+        self.processes = 1 if process_group is None else process_group.size()
         self.from_whole = self.from_local = 0.0
         self._process_group = process_group
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        x = inputs[0].detach().double()
+    def __call__(self, module: Any, inputs: Any, keywords: Any, output: Any) -> None:
+        x = input_of(inputs, keywords).detach().double()
         axes = [0, *range(2, x.dim())]
         number = x.new_tensor([x.numel() / x.size(1)])
         mean, var = _moments(x.sum(axes), x.square().sum(axes), number)
@@ -177,16 +188,22 @@ def verify(model: nn.Module, *sample: Any, process_group: Any = None, **keywords
 
     Collective over the process group (None: all processes). Every process calls the model in training
     mode, without gradients, with its own sample, and compares the statistics that each layer takes
-    with those of its input over all processes. The model is as before afterwards. Print the report.
+    with those of its input over all processes, or those of the layer's own group. Parameters, buffers
+    and mode are as before afterwards. Call it before torch.compile, and print the report.
     """
     group = who_sums(process_group)
-    layers = _layers_of(model)
+    layers = named_layers(model, _BatchNorm)
+    watches = {
+        name: _Watch(
+            layer, who_sums(layer.process_group) if isinstance(layer, Synchronized) else group
+        )
+        for name, layer in layers.items()
+    }
     training = {module: module.training for module in model.modules()}
-    watches = {name: _Watch(layer, group) for name, layer in layers.items()}
-    hooks = [watch.layer.register_forward_hook(watch) for watch in watches.values()]
+    hooks = [register_hook_behind(layers[name], watch) for name, watch in watches.items()]
     try:
         model.train()
-        with _showing_statistics(layers.values()), torch.no_grad():
+        with _same_buffers(model), _showing_statistics(layers.values()), torch.no_grad():
             model(*sample, **keywords)
     finally:
         for hook in hooks:
@@ -200,10 +217,24 @@ def verify(model: nn.Module, *sample: Any, process_group: Any = None, **keywords
     return Report(
         1 if group is None else group.size(),
         tuple(
-            LayerReport(name, watch.calls, *map(float, distances))
-            for (name, watch), distances in zip(watches.items(), worst, strict=True)
+            LayerReport(name, watch.calls, of_whole, of_local, watch.processes)
+            for (name, watch), (of_whole, of_local) in zip(
+                watches.items(), worst.tolist(), strict=True
+            )
         ),
     )
+
+
+@contextlib.contextmanager
+def _same_buffers(model: nn.Module) -> Iterator[None]:
+    """Gives a model's buffers the values back that they had."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, values in before:
+                buffer.copy_(values)
 
 
 def precise_bn(model: nn.Module, batches: Iterable[Any]) -> None:
@@ -211,39 +242,67 @@ def precise_bn(model: nn.Module, batches: Iterable[Any]) -> None:
 
     Running averages lag behind the weights, and weigh the last batches most (Wu & Johnson 2021,
     "Rethinking Batch in BatchNorm", section 3). Collective where layers synchronize: every process
-    gives equally many batches. A batch is the model's argument, or a tuple of its arguments. Layers
-    without running statistics, and layers in evaluation mode, are left out.
+    gives equally many batches, of any sizes. A batch is the model's argument, or a tuple of its
+    arguments: of a loader of images and labels give `((images,) for images, _ in loader)`. The model is
+    in training mode. Layers in evaluation mode, and those without running statistics, are left out.
     """
+    if isinstance(batches, Tensor):
+        raise _core.InvalidArgument("precise_bn takes several batches. Give it a list: [batch].")
+    of_model = named_layers(model, _BatchNorm).values()
     layers = [
         layer
-        for layer in _layers_of(model).values()
+        for layer in of_model
         if layer.training and layer.track_running_stats and layer.running_mean is not None
     ]
-    means: list[list[Tensor]] = [[] for _ in layers]
-    squares: list[list[Tensor]] = [[] for _ in layers]
-
-    def note(place: int) -> Any:
-        def hook(layer: Any, inputs: Any, output: Any) -> None:
-            mean, var = layer.running_mean.double(), layer.running_var.double()
-            means[place].append(mean)
-            squares[place].append(var + mean.square())
-
-        return hook
-
-    hooks = [layer.register_forward_hook(note(place)) for place, layer in enumerate(layers)]
+    if of_model and not layers:
+        raise _core.InvalidArgument(
+            "precise_bn takes the statistics of layers in training mode that have running ones, and the "
+            "model has none of these. Call model.train() first."
+        )
+    taken = [_Moments() for _ in layers]
+    hooks = [register_hook_behind(*pair) for pair in zip(layers, taken, strict=True)]
     try:
-        with _showing_statistics(layers), torch.no_grad():
+        with _same_buffers(model), _showing_statistics(layers), torch.no_grad():
             for batch in batches:
-                model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
+                model(*arguments_of(batch))
     finally:
         for hook in hooks:
             hook.remove()
-    if layers and not any(means):
+    if layers and not any(moments.means for moments in taken):
         raise _core.InvalidArgument("precise_bn had no batch. Give it some.")
     with torch.no_grad():
-        for layer, of_means, of_squares in zip(layers, means, squares, strict=True):
-            if of_means:
-                mean = torch.stack(of_means).mean(0)
-                var = torch.stack(of_squares).mean(0) - mean.square()
+        for layer, moments in zip(layers, taken, strict=True):
+            if moments.means:
+                mean, var = moments.of_all(layer)
                 layer.running_mean.copy_(mean)  # type: ignore[union-attr]
                 layer.running_var.copy_(var)  # type: ignore[union-attr]
+
+
+class _Moments:
+    """Keeps, as a hook of a layer, the statistics that it takes of each batch."""
+
+    def __init__(self) -> None:
+        self.means: list[Tensor] = []
+        self._vars: list[Tensor] = []
+        self._numbers: list[float] = []  # of elements per channel in this process
+
+    def __call__(self, layer: Any, inputs: Any, keywords: Any, output: Any) -> None:
+        x = input_of(inputs, keywords)
+        self.means.append(layer.running_mean.double())
+        self._vars.append(layer.running_var.double())
+        self._numbers.append(x.numel() / x.size(1))
+
+    def of_all(self, layer: _BatchNorm) -> tuple[Tensor, Tensor]:
+        """Returns mean and unbiased variance of all batches."""
+        means, variances = torch.stack(self.means), torch.stack(self._vars)
+        numbers = means.new_tensor(self._numbers).unsqueeze(1)
+        group = who_sums(layer.process_group) if isinstance(layer, Synchronized) else None
+        if group is not None:
+            dist.all_reduce(numbers, group=group)
+        total = numbers.sum()
+        if total == 0:
+            return layer.running_mean, layer.running_var  # type: ignore[return-value]
+        mean = (means * numbers).sum(0) / total
+        # A layer's running variance is unbiased: by n / (n - 1).
+        squares = (variances * (numbers - 1).clamp(min=0) + means.square() * numbers).sum(0) / total
+        return mean, (squares - mean.square()).clamp(min=0) * total / (total - 1).clamp(min=1)

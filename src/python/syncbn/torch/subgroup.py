@@ -8,22 +8,29 @@ from typing import Any
 import torch.distributed as dist
 
 from .. import _core
+from .group import who_sums
 
 
 def group_of_samples(
-    mine: int, samples: int, process_group: dist.ProcessGroup | None = None
-) -> dist.ProcessGroup:
+    mine: int, samples: int, process_group: Any = None
+) -> dist.ProcessGroup | None:
     """Returns a process group of neighbours that have at least so many samples together.
 
-    Collective over the process group (None: all processes). `mine` is how many samples this process has
-    in a step, and may differ. Each group is the smallest that has enough; processes left over join the
-    last one. To normalize over more samples costs regularization, and gains little beyond some dozens:
+    Every process of the job calls it; the groups are made of the process group, or DeviceMesh of one
+    dimension, that each gives (None: all processes). `mine` is how many samples this process has in a
+    step, and may differ. Each group is the smallest that has enough; processes left over join the last
+    one. None where this process is alone. To normalize over more samples costs regularization, and
+    gains little beyond some dozens:
 
         model = sbn.convert_sync_batchnorm(model, sbn.group_of_samples(len(batch), 32))
     """
-    whole: Any = process_group or dist.group.WORLD
+    if hasattr(process_group, "get_group"):
+        process_group = process_group.get_group()
+    whole = who_sums(process_group)
+    if whole is None:
+        return None
     given: list[Any] = [None] * whole.size()
-    dist.all_gather_object(given, (mine, samples), group=process_group)
+    dist.all_gather_object(given, (mine, samples), group=whole)
     if any(of_process[1] != samples for of_process in given):
         wanted = ", ".join(str(of_process[1]) for of_process in given)
         raise _core.InvalidArgument(
