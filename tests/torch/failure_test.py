@@ -19,6 +19,7 @@ from torch import nn
 import syncbn
 import syncbn.torch as sbn
 from ranks import Ranks
+from syncbn.torch import group as groups
 from whole_batch import draw
 
 CHANNELS = 5
@@ -325,3 +326,47 @@ def test_unknown_exchange_is_refused() -> None:
         syncbn.InvalidArgument, match=r"exchange is 'mpi'\. Choose 'torch' or 'syncbn'"
     ):
         sbn.SyncBatchNorm(CHANNELS, exchange="mpi")  # type: ignore[arg-type]
+
+
+def run_evaluates_alone(rank: int, size: int, exchange: Any) -> str:
+    """One process is in evaluation, and the trainer's sums follow those of the layers."""
+    os.environ["SYNCBN_TIMEOUT"] = str(TIMEOUT)
+    layer = sbn.SyncBatchNorm(CHANNELS, name="stem.bn", exchange=exchange)
+    for _ in range(2):
+        layer(draw((3, CHANNELS), 1))
+    if rank == 1:
+        layer.eval()
+        layer(draw((3, CHANNELS), 1))
+        work = dist.all_reduce(torch.ones(1024), async_op=True)
+        assert work is not None
+        return ""
+    with pytest.raises(sbn.CommError) as caught:
+        layer(draw((3, CHANNELS), 1))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_process_in_evaluation_is_told_beside_a_trainers_sums(exchange: str) -> None:
+    with Ranks(2) as ranks:
+        text = ranks.run(run_evaluates_alone, exchange)[0]
+    assert "stem.bn" in text and "rank 1" in text and " 2 s" in text, text
+
+
+def run_unnumbered(rank: int, size: int) -> None:
+    """A group that sums no tensors of the CPU, as one of NCCL, has layers that do not count as groups."""
+    os.environ["SYNCBN_TIMEOUT"] = "20"
+    backends = groups.backends_of
+    groups.backends_of = lambda _: "cuda:nccl"
+    try:
+        group = sbn.group_of_samples(4 if rank else 9, 8)
+        layer = sbn.SyncBatchNorm(CHANNELS, process_group=group)
+        layer(draw((3, CHANNELS), 1))
+    finally:
+        groups.backends_of = backends
+    values = torch.ones(1)
+    dist.all_reduce(values, group=dist.new_group(list(range(size))))
+    assert values == size
+
+
+def test_groups_that_are_made_later_find_each_other(trio: Ranks) -> None:
+    trio.run(run_unnumbered)

@@ -25,7 +25,7 @@ Exchange = Literal["torch", "syncbn"]
 # The groups of each process group, by exchange and device (None: the CPU).
 _Groups = dict[tuple[Exchange, torch.device | None], Any]
 _groups: weakref.WeakKeyDictionary[dist.ProcessGroup, _Groups] = weakref.WeakKeyDictionary()
-_alone: _Groups = {}  # those of this process by itself
+_alone: _Groups = {}  # the groups of this process by itself
 
 
 def device_of(x: torch.Tensor) -> torch.device | None:
@@ -93,22 +93,13 @@ def _groups_of(process_group: dist.ProcessGroup | None) -> _Groups:
 
 def _make(process_group: dist.ProcessGroup, exchange: Exchange) -> _core.Group:
     timeout = timeout_of_exchanges()
-    summing = _summing_on_cpu(process_group)
-    group = _core.Group(summing.rank(), summing.size(), _AllReduce(summing, timeout))
+    all_reduce = _AllReduce(process_group, timeout, exchange)
+    group = _core.Group(process_group.rank(), process_group.size(), all_reduce)
     if exchange == "syncbn":
         try:
             return group.sharing_memory(timeout)
         except _core.NotConfigured as error:
             warnings.warn(f"syncbn sums over torch's process group: {error}", stacklevel=2)
-    return group
-
-
-def _summing_on_cpu(process_group: dist.ProcessGroup) -> dist.ProcessGroup:
-    """Returns a process group of the same processes that sums tensors of the CPU."""
-    if "cpu:" in backends_of(process_group):
-        return process_group
-    ranks = dist.get_process_group_ranks(process_group)
-    group: Any = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
     return group
 
 
@@ -126,8 +117,8 @@ def _make_on_device(
         try:
             return _core.DeviceGroup(index, host, timeout, "nccl", None, None)
         except (_core.InvalidArgument, _core.NotConfigured) as error:
-            warnings.warn(f"syncbn sums CUDA tensors over the CPU: {error}", stacklevel=2)
-    elif _sums_on_streams(process_group):
+            warnings.warn(f"syncbn sums CUDA tensors over the process group: {error}", stacklevel=2)
+    if _sums_on_streams(process_group):
         all_reduce = _DeviceAllReduce(process_group, device)
         return _core.DeviceGroup(index, host, timeout, "custom", all_reduce, all_reduce.abort)
     return _core.DeviceGroup(index, host, timeout, "staged", None, None)
@@ -145,7 +136,7 @@ def timeout_of_exchanges() -> float:
         seconds = float(text) if text else _DEFAULT_TIMEOUT
     except ValueError:
         seconds = 0.0
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise _core.InvalidArgument(
             f"SYNCBN_TIMEOUT is '{text}' (a number of seconds above 0 is needed)."
         )
@@ -166,10 +157,13 @@ class _AllReduce:
     _unexpected = 510  # [doubles] what a message has room for that follows what was not seen before
     _remembered = 4  # lengths that tell what follows
 
-    def __init__(self, process_group: dist.ProcessGroup, timeout: float) -> None:
+    def __init__(
+        self, process_group: dist.ProcessGroup, timeout: float, exchange: Exchange
+    ) -> None:
         # A process group holds no reference to its groups, so this one does not keep it alive.
         self._process_group = weakref.ref(process_group)
         self._timeout = timedelta(seconds=timeout)
+        self._channel = _channel_beside(process_group, timeout, exchange)
         self._number = 0
         self._last: tuple[int, ...] = ()
         self._followed: dict[tuple[int, ...], int] = {}
@@ -200,6 +194,7 @@ class _AllReduce:
         self._followed[self._last] = length
         self._last = (*self._last[1 - self._remembered :], length)
 
+    @torch.inference_mode(False)  # it is used outside of that mode too
     def _message_of(self, length: int) -> tuple[memoryview, torch.Tensor]:
         """Returns memory of so many doubles, by itself and as a tensor."""
         if length not in self._messages:
@@ -209,9 +204,12 @@ class _AllReduce:
 
     def _sum(self, process_group: dist.ProcessGroup, values: torch.Tensor) -> None:
         try:
-            process_group.allreduce([values]).wait(self._timeout)
+            (self._channel or process_group).allreduce([values]).wait(self._timeout)
         except RuntimeError as error:
-            raise RuntimeError(f"{error}{self._who_is_missing(process_group)}") from None
+            raise RuntimeError(
+                f"no sum within {self._timeout.total_seconds():g} s (SYNCBN_TIMEOUT): "
+                f"{error}{self._who_is_missing(process_group)}"
+            ) from None
 
     def _who_is_missing(self, process_group: dist.ProcessGroup) -> str:
         """Asks the group's store who has noticed the failure too; the others are missing."""
@@ -235,25 +233,59 @@ class _AllReduce:
         return f" (missing: {'rank' if len(others) == 1 else 'ranks'} {ranks} of {size})"
 
 
+def _channel_beside(process_group: dist.ProcessGroup, timeout: float, exchange: Exchange) -> Any:
+    """Returns what sums tensors of the CPU over a group's processes, beside the group; None if nothing.
+
+    The trainer sums over the group too, and gloo ends the process where a layer's sum of one process
+    meets a trainer's of another, as when one is in evaluation. It is none of torch's list of groups:
+    these have numbers, which must be the same in all processes.
+    """
+    backends, store = backends_of(process_group), store_of(process_group)
+    can_be_made = store is not None and hasattr(dist, "ProcessGroupGloo")
+    if "cpu:" in backends and not ("cpu:gloo" in backends and can_be_made):
+        return None
+    if store is None or not can_be_made:
+        raise _core.NotConfigured(
+            "the process group sums no tensors of the CPU, and none that does can be made beside it. Make "
+            "it with a backend for both: init_process_group('cpu:gloo,cuda:nccl')."
+        )
+    rank, size = process_group.rank(), process_group.size()
+    try:
+        return dist.ProcessGroupGloo(
+            dist.PrefixStore(f"syncbn/{exchange}", store), rank, size, timedelta(seconds=timeout)
+        )
+    except RuntimeError as error:
+        raise _core.CommError(
+            f"rank {rank} of {size} calls a layer, and not all others did within {timeout:g} s "
+            f"(SYNCBN_TIMEOUT): {error}"
+        ) from None
+
+
 class _DeviceAllReduce:
     """Puts the sum of doubles of a device over a process group on the stream on which torch works."""
+
+    _most_kept = 1024  # tensors; more where a program goes on making layers
 
     def __init__(self, process_group: dist.ProcessGroup, device: torch.device) -> None:
         self._process_group = weakref.ref(process_group)
         self._device = device
         self._tensors: dict[tuple[int, int], torch.Tensor] = {}
 
+    @torch.inference_mode(False)
     def __call__(self, address: int, length: int, stream: int) -> None:
         process_group = self._process_group()
         if process_group is None:
             raise RuntimeError("the process group has been destroyed")
         values = self._tensors.get((address, length))
         if values is None:  # a layer's sums stay in one place
+            if len(self._tensors) == self._most_kept:
+                self._tensors.clear()
             values = tensor_at(address, length, self._device)
             self._tensors[address, length] = values
         process_group.allreduce([values]).wait()  # has the stream wait
 
     def abort(self) -> None:
+        """Ends the process group, after a failure: streams would stand still in its all-reduces."""
         process_group = self._process_group()
         if process_group is not None:
             process_group.abort()
