@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import os
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ import torch
 import torch.distributed as dist
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import syncbn
 import syncbn.torch as sbn
 from ranks import Ranks
 from whole_batch import draw, give_parameters
 
+fuse = functools.partial(sbn.fuse, also=(nn.Module,))
 SIZES = (3, 0, 1, 4)  # of the micro-batches
 
 
@@ -42,7 +46,7 @@ def make() -> Any:
     model = Net().double()
     for module in model.children():
         give_parameters(module) if isinstance(module, nn.BatchNorm2d) else None
-    return sbn.fuse(sbn.convert_sync_batchnorm(model))
+    return fuse(sbn.convert_sync_batchnorm(model))
 
 
 def batches(rank: int = 0) -> list[Tensor]:
@@ -200,6 +204,12 @@ def test_what_is_called_otherwise_than_announced_is_refused() -> None:
         pass
     with pytest.raises(syncbn.InvalidArgument, match="has no batch"), sbn.accumulate(layer, []):
         pass
+    few = pytest.raises(syncbn.InvalidArgument, match="with 1 of the 2 batches")
+    with few, sbn.accumulate(layer, inputs):
+        layer(inputs[0])
+    compiled = torch.compile(layer, backend="eager")
+    with pytest.raises(Exception, match="compiled"), sbn.accumulate(layer, inputs):
+        compiled(inputs[0])
     layer.compile()
     with pytest.raises(syncbn.InvalidArgument, match="is compiled"), sbn.accumulate(layer, inputs):
         pass
@@ -213,3 +223,42 @@ def test_error_of_the_model_in_the_first_pass_is_the_callers() -> None:
     ):
         pass
     assert not {"_normalize", "_accumulation"} & model[0].__dict__.keys()
+
+
+def test_other_calls_of_the_model_are_no_batches() -> None:
+    model = make()
+    inputs = [x for x in batches() if len(x)]
+    expected = copy.deepcopy(model)(torch.cat(inputs))
+    got = []
+    with sbn.accumulate(model, inputs):
+        for x in inputs:
+            got.append(checkpoint(model, x, use_reentrant=False))
+            got[-1].sum().backward()
+            model.eval()(x)
+            model.train()
+    torch.testing.assert_close(torch.cat(got), expected)
+
+
+def test_contexts_within_each_other_leave_nothing() -> None:
+    layer = sbn.SyncBatchNorm(3)
+    inputs = [draw((4, 3), 1), draw((5, 3), 2)]
+    with sbn.profile(layer) as taken, sbn.accumulate(layer, inputs):
+        for x in inputs:
+            layer(x.requires_grad_()).sum().backward()
+    assert taken.layers[0].forwards == 3 and taken.layers[0].backwards == 2
+    assert not {"_normalize", "_accumulation"} & layer.__dict__.keys()
+
+
+def run_error_of_one(rank: int, size: int) -> None:
+    """A process whose model raises leaves the others to the layer's own deadline."""
+    os.environ["SYNCBN_TIMEOUT"] = "2"
+    group = dist.new_group(list(range(size)))
+    layer = sbn.SyncBatchNorm(3, name="bn", process_group=group)
+    model = nn.Sequential(layer, nn.Linear(3 + rank, 3), layer)
+    with pytest.raises(RuntimeError) as caught, sbn.accumulate(model, [draw((4, 3), 1)] * 2):
+        pass
+    assert rank == 1 or "bn" in str(caught.value)
+
+
+def test_error_of_one_process_ends_the_others(pair: Ranks) -> None:
+    pair.run(run_error_of_one)

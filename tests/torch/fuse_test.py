@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import pickle
 import random
@@ -26,6 +27,10 @@ from whole_batch import draw, give_parameters
 
 CHANNELS = 5
 SHAPE = (4, CHANNELS, 4, 3)
+
+# The modules below are of classes that fuse does not know.
+fuse = functools.partial(sbn.fuse, also=(nn.Module,))
+pytestmark = pytest.mark.filterwarnings("ignore:fuse found nothing")
 
 
 class Block(nn.Module):
@@ -270,7 +275,7 @@ def test_pattern_becomes_one_call_with_the_same_results(
 ) -> None:
     for training in (True, False):
         model = block(forward).train(training)
-        fused = sbn.fuse(copy.deepcopy(model))
+        fused = fuse(copy.deepcopy(model))
         expected = step(model, draw(SHAPE, 1, torch.float64))
         assert not slopes
         expect_near(step(fused, draw(SHAPE, 1, torch.float64)), expected)
@@ -282,13 +287,13 @@ def test_pattern_becomes_one_call_with_the_same_results(
 def test_forward_is_left_alone(forward: Callable[..., Any]) -> None:
     model = block(forward)
     before = dict(vars(model)), list(model.log), random.getstate(), type(model)
-    sbn.fuse(model)
+    fuse(model)
     assert before == (dict(vars(model)), list(model.log), random.getstate(), type(model))
     step(model, draw(SHAPE, 1, torch.float64))
 
 
 def test_later_of_two_layers_is_fused(slopes: Slopes) -> None:
-    model = sbn.fuse(block(two_layers_added))
+    model = fuse(block(two_layers_added))
     calls: list[str] = []
     for name in ("bn", "bn2"):
         layer = getattr(model, name)
@@ -305,14 +310,14 @@ def test_layers_with_a_forward_or_an_activation_of_their_own_are_left_alone() ->
         sbn.SyncBatchNorm(CHANNELS, activation="leaky_relu"),
     ):
         model = nn.Sequential(sbn.convert_sync_batchnorm(layer), nn.ReLU())
-        assert type(sbn.fuse(model)) is nn.Sequential
+        assert type(fuse(model)) is nn.Sequential
     model = nn.Sequential(nn.BatchNorm2d(CHANNELS), nn.ReLU())
-    assert type(sbn.fuse(model)) is nn.Sequential
+    assert type(fuse(model)) is nn.Sequential
     model[0].forward = lambda x: x
-    assert type(sbn.fuse(sbn.convert_sync_batchnorm(model))) is nn.Sequential
+    assert type(fuse(sbn.convert_sync_batchnorm(model))) is nn.Sequential
     model = sbn.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm2d(CHANNELS), nn.ReLU()))
     model.forward = lambda x: x
-    assert type(sbn.fuse(model)) is nn.Sequential
+    assert type(fuse(model)) is nn.Sequential
 
 
 @pytest.mark.parametrize("name", ["bn", "relu", "nothing"])
@@ -325,11 +330,11 @@ def test_hooked_module_is_called_by_itself(name: str, first: bool, slopes: Slope
     for fused in (False, True):
         model = block(forward)
         if fused and not first:
-            sbn.fuse(model)
+            fuse(model)
         seen: list[Tensor] = []
         getattr(model, name).register_forward_hook(lambda m, i, o, s=seen: s.append(o.clone()))
         if fused and first:
-            assert type(sbn.fuse(model)).__name__ == "Made"
+            assert type(fuse(model)).__name__ == "Made"
         results.append([*step(model, draw(SHAPE, 1, torch.float64)), *seen])
     expect_near(results[1], results[0])
     assert not slopes
@@ -344,7 +349,7 @@ def test_module_whose_attributes_change_takes_its_own_forward() -> None:
 
     x = draw(SHAPE, 1, torch.float64)
     for name, value in (("scale", True), ("conv2", None)):
-        model, fused = block(forward, scale=False), sbn.fuse(block(forward, scale=False))
+        model, fused = block(forward, scale=False), fuse(block(forward, scale=False))
         assert "_fused" in vars(fused)
         for module in (model, fused):
             setattr(module, name, value)
@@ -359,7 +364,7 @@ def test_module_with_further_children_takes_its_own_forward() -> None:
         return y  # type: ignore[no-any-return]
 
     x = draw(SHAPE, 1, torch.float64)
-    model, fused = block(forward), sbn.fuse(block(forward))
+    model, fused = block(forward), fuse(block(forward))
     assert "_fused" in vars(fused)
     for module in (model, fused):
         module.others.append(nn.Softmax(1))
@@ -367,7 +372,7 @@ def test_module_with_further_children_takes_its_own_forward() -> None:
 
 
 def test_other_arguments_take_the_own_forward(slopes: Slopes) -> None:
-    model, fused = block(with_an_option), sbn.fuse(block(with_an_option))
+    model, fused = block(with_an_option), fuse(block(with_an_option))
     x, scale = draw(SHAPE, 1, torch.float64), draw(SHAPE, 2, torch.float64)
     assert torch.equal(fused(x, scale), model(x, scale))
     assert torch.equal(fused(x=x), model(x=x))
@@ -389,7 +394,7 @@ def test_residual_unlike_the_input_is_added_by_itself(
     change: Callable[[Tensor], Any], slopes: Slopes
 ) -> None:
     model = sbn.convert_sync_batchnorm(WithResidual())
-    fused = sbn.fuse(copy.deepcopy(model))
+    fused = fuse(copy.deepcopy(model))
     got, expected = (
         step(module, draw(SHAPE, 1), lambda x, module=module: module(x, change(x * 2)))
         for module in (fused, model)
@@ -401,7 +406,7 @@ def test_residual_unlike_the_input_is_added_by_itself(
 def test_autocast_changes_what_it_changes_without() -> None:
     """The convolution gives bfloat16, and the residual is float32."""
     model = sbn.convert_sync_batchnorm(type("Made", (Block,), {"forward": added_by_function})())
-    fused = sbn.fuse(copy.deepcopy(model))
+    fused = fuse(copy.deepcopy(model))
     results = []
     for module in (model, fused):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -443,7 +448,7 @@ def make(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
 @pytest.mark.parametrize("name", MODELS)
 def test_model_gives_the_same(name: str, training: bool, slopes: Slopes) -> None:
     model = make(name).train(training)
-    fused = sbn.fuse(copy.deepcopy(model))
+    fused = fuse(copy.deepcopy(model))
     assert isinstance(fused, type(model))
     assert fused.state_dict().keys() == model.state_dict().keys()
     x = draw((4, 3, 32, 32), 1, torch.float64)
@@ -456,7 +461,7 @@ def test_model_gives_the_same(name: str, training: bool, slopes: Slopes) -> None
 
 def test_model_in_float32_gives_the_same() -> None:
     model = make("small", torch.float32)
-    fused = sbn.fuse(copy.deepcopy(model))
+    fused = fuse(copy.deepcopy(model))
     x = draw((4, 3, 8, 8), 1)
     expect_near(step(fused, x), step(model, x), 100)
 
@@ -477,7 +482,7 @@ def save(model: nn.Module) -> io.BytesIO:
 
 @pytest.mark.parametrize("copied", COPIES, ids=["deepcopy", "pickle", "save"])
 def test_copies_are_fused(copied: Callable[[nn.Module], nn.Module], slopes: Slopes) -> None:
-    model = sbn.fuse(make("resnet18"))
+    model = fuse(make("resnet18"))
     other = copied(model)
     x = draw((4, 3, 32, 32), 1, torch.float64)
     expected, count = step(model, x), len(slopes)
@@ -493,10 +498,10 @@ def test_copies_are_fused(copied: Callable[[nn.Module], nn.Module], slopes: Slop
 def test_unfused_and_reverted_models_have_their_classes_back(slopes: Slopes) -> None:
     model = make("small")
     classes = [type(module) for module in model.modules()]
-    sbn.fuse(sbn.fuse(model))
+    fuse(fuse(model))
     assert [type(module) for module in model.modules()] != classes
     assert [type(module) for module in sbn.unfuse(model).modules()] == classes
-    sbn.revert_sync_batchnorm(sbn.fuse(model))
+    sbn.revert_sync_batchnorm(fuse(model))
     assert not any("_fused" in vars(module) for module in model.modules())
     expected = [type(module) for module in MODELS["small"][0]().modules()]
     assert [type(module) for module in model.modules()] == expected
@@ -505,7 +510,7 @@ def test_unfused_and_reverted_models_have_their_classes_back(slopes: Slopes) -> 
 
 
 def test_layer_that_is_reverted_in_a_fused_module_is_called_by_itself() -> None:
-    model = sbn.fuse(block(plain))
+    model = fuse(block(plain))
     sbn.revert_sync_batchnorm(model.bn)
     expect_near(
         step(model, draw(SHAPE, 1, torch.float64)),
@@ -514,7 +519,7 @@ def test_layer_that_is_reverted_in_a_fused_module_is_called_by_itself() -> None:
 
 
 def test_parts_of_a_sequential_are_themselves() -> None:
-    model = sbn.fuse(make("small"))[0].eval()
+    model = fuse(make("small"))[0].eval()
     x = draw((4, 3, 8, 8), 1, torch.float64)
     conv, bn, _ = model
     assert torch.equal(model[:2](x), bn(conv(x)))
@@ -524,7 +529,7 @@ def test_parts_of_a_sequential_are_themselves() -> None:
 def test_compiled_model_is_fused() -> None:
     for training in (True, False):
         torch._dynamo.reset()
-        model = sbn.fuse(make("small")).train(training)
+        model = fuse(make("small")).train(training)
         eager = copy.deepcopy(model)
         counter = CompileCounter()
         compiled = torch.compile(model, backend=counter, fullgraph=True)
@@ -536,7 +541,7 @@ def test_compiled_model_is_fused() -> None:
 def test_equal_modules_are_compiled_once() -> None:
     torch._dynamo.reset()
     counter = CompileCounter()
-    model = sbn.fuse(block(plain))
+    model = fuse(block(plain))
     for module in (model, copy.deepcopy(model), copy.deepcopy(model)):
         module.compile(backend=counter, fullgraph=True)
         module(draw(SHAPE, 1, torch.float64))
@@ -547,10 +552,10 @@ def run_processes(rank: int, size: int) -> None:
     """Fused models of processes with parts of a batch equal the unfused ones, also under DDP."""
     x = draw((5, 3, 16, 16), 1, torch.float64)[slice(0, 4) if rank == 0 else slice(4, 5)]
     model = make("resnet18")
-    fused = sbn.fuse(copy.deepcopy(model))
+    fused = fuse(copy.deepcopy(model))
     expected = step(model, x)
     expect_near(step(fused, x), expected, 1e6)
-    model, fused = make("small"), sbn.fuse(make("small"))
+    model, fused = make("small"), fuse(make("small"))
     expected = step(model, x, DistributedDataParallel(model))
     expect_near(step(fused, x, DistributedDataParallel(fused)), expected)
     dist.barrier()
@@ -558,3 +563,53 @@ def run_processes(rank: int, size: int) -> None:
 
 def test_processes_give_the_same(pair: Ranks) -> None:
     pair.run(run_processes, deadline=240)
+
+
+def test_only_known_classes_are_looked_into_unless_others_are_given() -> None:
+    model = nn.Sequential(block(plain), nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1)))
+    model[1].extend([sbn.SyncBatchNorm(CHANNELS), nn.ReLU()])
+    sbn.fuse(model)
+    assert "_fused" not in model[0].__dict__ and "_fused" in model[1].__dict__
+    sbn.fuse(model, also=(Block,))
+    assert "_fused" in model[0].__dict__ and "_fused" in model[1].__dict__
+
+
+def test_nothing_to_fuse_is_told() -> None:
+    with pytest.warns(UserWarning, match="fuse found nothing to fuse"):
+        sbn.fuse(nn.Sequential(nn.BatchNorm2d(CHANNELS), nn.ReLU()))
+
+
+def sets_an_attribute_of_a_tensor(self: Any, x: Tensor) -> Tensor:
+    z = self.bn(self.conv(x))
+    z.requires_grad = True
+    return self.relu(z)
+
+
+def changes_what_the_layer_is_given(self: Any, x: Tensor) -> Tensor:
+    z = self.conv(x)
+    y = self.bn(z.view(z.shape))
+    z = z.mul_(3)
+    return (y + z).relu()
+
+
+@pytest.mark.parametrize(
+    "forward", [sets_an_attribute_of_a_tensor, changes_what_the_layer_is_given]
+)
+def test_forward_with_effects_on_tensors_is_left_alone(forward: Callable[..., Any]) -> None:
+    assert "_fused" not in fuse(block(forward)).__dict__
+
+
+def drops_by_its_child(self: Any, x: Tensor) -> Tensor:
+    return self.relu(self.bn(self.conv(self.drop.forward(x))))
+
+
+def test_mode_of_a_child_is_not_built_in() -> None:
+    model = block(drops_by_its_child, drop=nn.Dropout(0.9))
+    assert "_fused" not in fuse(model).__dict__
+
+
+def test_class_that_was_made_of_a_fused_one_is_left_alone() -> None:
+    model = fuse(block(plain))
+    model.__class__ = type("Further", (type(model),), {})
+    kind = type(model)
+    assert type(fuse(model)) is kind

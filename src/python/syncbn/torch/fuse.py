@@ -15,6 +15,7 @@ import inspect
 import linecache
 import operator
 import random
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules import module as torch_module
 
 from .compat import ambient_state
 from .layer import Synchronized, activate
@@ -32,6 +34,7 @@ _ADDITIONS = {operator.add, torch.add, "add"}
 _ADDITIONS_IN_PLACE = {operator.iadd, "add_"}
 _RELUS = {functional.relu, functional.relu_, torch.relu, torch.relu_, "relu", "relu_"}
 _LEAKY_RELUS = {functional.leaky_relu, functional.leaky_relu_}
+_PRODUCERS = (nn.modules.conv._ConvNd, nn.Linear)  # whose results are no views
 _CONSTANTS = (bool, int, float, str, type(None))
 _OF_MODULES = frozenset(vars(nn.Module()))  # the attributes that every module has
 
@@ -39,7 +42,7 @@ _classes: dict[type[nn.Module], type[Any]] = {}
 _functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
-def fuse(module: _Model) -> _Model:
+def fuse(module: _Model, also: Iterable[type[nn.Module]] = ()) -> _Model:
     """Makes batch norm, the residual added to it and the activation behind it one pass.
 
     That saves reads and writes of whole tensors, and with `save_memory` their memory. Results are the
@@ -47,21 +50,31 @@ def fuse(module: _Model) -> _Model:
     convert_sync_batchnorm) in the forwards of the model's modules: relu(bn(x)) and relu(bn(x) + y), with
     relu or leaky_relu as a module, function or method.
 
-    Modules stay the objects they are, with parameters, hooks and state_dict, and instances of their
-    classes. A layer or activation that has hooks is called by itself: if hooks are added later, add
-    them in every process. Fuse last, in every process: a module takes its old forward again if its
-    attributes or children change later. `unfuse` and revert_sync_batchnorm undo it.
+    Looked into are the forwards of torch's containers and of the models of torchvision and timm, and
+    those of the classes `also` ((nn.Module,) for all), which must do nothing but compute their result:
+    what they read besides tensors and children (options, the mode of a child, random numbers) is taken
+    as it is now.
 
-    A forward that is not traced to the full by torch.fx is left alone: one with branches that depend on
-    tensors or on the mode, or that changes attributes. Effects beyond these (it prints, or counts in a
-    global variable) are not seen, and are lost.
+    Modules stay the objects they are, with parameters, hooks and state_dict, and instances of their
+    classes. A layer or activation that has hooks is called by itself. Fuse last, in every process: a
+    module takes its old forward again if its attributes or children change later. `unfuse` and
+    revert_sync_batchnorm undo it. Warns where there is nothing to fuse.
     """
     unfuse(module)
+    fused = 0
     for part in module.modules():
-        forward = _fused_forward(part) if _may_be_fused(part) else None
+        known = _is_known(type(part)) or isinstance(part, tuple(also))
+        forward = _fused_forward(part) if known and _may_be_fused(part) else None
         if forward is not None:
             part.__class__ = _fused_class(type(part))
             part.__dict__["_fused"] = forward
+            fused += 1
+    if not fused:
+        warnings.warn(
+            "fuse found nothing to fuse: no relu or leaky_relu behind a synchronized layer in the forward "
+            "of a class that it looks into (is the model converted?).",
+            stacklevel=2,
+        )
     return module
 
 
@@ -105,7 +118,8 @@ def normalize_and_activate(
 
 def _has_hooks(module: nn.Module) -> bool:
     return bool(
-        module._forward_hooks
+        torch_module._has_any_global_hook()
+        or module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
@@ -147,9 +161,31 @@ def _adds_as_it_is(residual: Any, x: Tensor) -> bool:
     )
 
 
+def _is_known(kind: type[nn.Module]) -> bool:
+    """Tells whether a class is of a library whose forwards only compute."""
+    forward = inspect.getmodule(kind.forward)
+    libraries = (
+        "torch.nn.modules",
+        "torchvision.models",
+        "torchvision.ops",
+        "timm.models",
+        "timm.layers",
+    )
+    return forward is not None and forward.__name__.startswith(libraries)
+
+
 def _may_be_fused(module: nn.Module) -> bool:
     """Tells whether a module's forward is Python of its own, and calls synchronized layers if any."""
     if isinstance(module, (Synchronized, torch.fx.GraphModule, torch.jit.ScriptModule)):
+        return False
+    if hasattr(type(module), "_unfused_class"):  # a class that something has made of a fused one
+        return False
+    if any(
+        name in vars(kind)
+        for kind in type(module).__mro__
+        if kind not in (nn.Module, object)
+        for name in ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
+    ):
         return False
     if "forward" in module.__dict__ or not inspect.isfunction(type(module).forward):
         return False
@@ -166,12 +202,23 @@ def _children(module: nn.Module) -> dict[str, nn.Module | None]:
     return children
 
 
+def _are_missing(module: nn.Module) -> list[tuple[str, bool]]:
+    """Returns a module's children, parameters and buffers in their order, and whether each is None."""
+    named = (_children(module), module._parameters, module._buffers)
+    return [(name, value is None) for of in named for name, value in of.items()]
+
+
 class _Proxy(torch.fx.Proxy):
     """A proxy of which nobody may ask whether it is a tensor, as it would say no."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise torch.fx.proxy.TraceError("the forward depends on the type of a value")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("node", "tracer"):
+            raise torch.fx.proxy.TraceError("the forward sets an attribute of a value")
+        super().__setattr__(name, value)
 
 
 class _Tracer(torch.fx.Tracer):
@@ -224,7 +271,7 @@ class _Forward:
         self.attributes = {
             name: value for name, value in vars(module).items() if name not in _OF_MODULES
         }
-        self.missing = {name: child is None for name, child in _children(module).items()}
+        self.children = _are_missing(module)
         self.function = _function_of(graph, type(module).__name__)
 
     def holds(self, module: nn.Module, arguments: tuple[Any, ...]) -> bool:
@@ -239,7 +286,7 @@ class _Forward:
             now = own.get(name, _Forward)
             if now is not value and not (isinstance(value, _CONSTANTS) and now == value):
                 return False
-        return self.missing == {name: of is None for name, of in _children(module).items()}
+        return self.children == _are_missing(module)
 
 
 def _function_of(graph: torch.fx.Graph, name: str) -> Callable[..., Any]:
@@ -302,14 +349,18 @@ def _rebuild(original: type[nn.Module]) -> Any:
 
 def _fused_forward(module: nn.Module) -> _Forward | None:
     """Returns a module's forward with fused calls, None if it stays as it is."""
-    training, graphs = module.training, []
-    for mode in (not training, training):
-        module.training = mode
-        graph = _trace(module)
-        module.training = training
-        if graph is None:
-            return None
-        graphs.append(graph)
+    graphs, modes = [], {part: part.training for part in module.modules()}
+    try:
+        for mode in (True, False):
+            for part in modes:
+                part.training = mode
+            graph = _trace(module)
+            if graph is None:
+                return None
+            graphs.append(graph)
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
     if graphs[0].python_code("self").src != graphs[1].python_code("self").src:
         return None
     return _Forward(module, graphs[0]) if _fuse_calls(graphs[0], module) else None
@@ -317,7 +368,7 @@ def _fused_forward(module: nn.Module) -> _Forward | None:
 
 def _trace(module: nn.Module) -> torch.fx.Graph | None:
     """Returns the graph of a module's forward, None if it cannot be traced or has other effects."""
-    unfused = getattr(type(module), "_unfused_class", None)
+    unfused = type(module).__dict__.get("_unfused_class")
     attributes = dict(vars(module))
     contents = {
         name: (value, copy.copy(value))
@@ -329,7 +380,8 @@ def _trace(module: nn.Module) -> torch.fx.Graph | None:
     try:
         if unfused is not None:
             module.__class__ = unfused
-        graph = tracer.trace(module)
+        with torch.set_grad_enabled(torch.is_grad_enabled()):  # a forward may leave another mode
+            graph = tracer.trace(module)
     except Exception:  # whatever a forward does with what is no tensor
         graph = None
     finally:
@@ -375,8 +427,11 @@ def _fuse_behind(node: torch.fx.Node, module: nn.Module) -> bool:
     if user is not None and _is_addition(user, last):
         in_place, place = user.target in _ADDITIONS_IN_PLACE, user
         (residual,) = (operand for operand in user.args if operand is not last)
-        # The layer will be called later, so its input must be the same then.
-        if _only_user(node.args[0]) is not node:
+        # The layer will be called later, so its input must be the same then, and nobody else's.
+        producer: Any = node.args[0]
+        if _only_user(producer) is not node or not isinstance(
+            _called(producer, module), _PRODUCERS
+        ):
             return False
         last, user = user, _only_user(user)
     activation = None if user is None else _activation(user, last, module)
