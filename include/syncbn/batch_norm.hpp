@@ -114,7 +114,7 @@ struct LayerMemory {
   /// Allocates what a layer that is made keeps per channel, records that it fills and, on a CUDA
   /// device, the partial sums of its kernels; the library allocates the rest, of the order of C. An
   /// owner can outlive the layer, in a record. Empty: the library allocates all. Not for
-  /// BatchNorm::use.
+  /// BatchNorm::use. The library writes to the memory at once: no stream may be using it still.
   Allocate allocate = {};
 };
 
