@@ -6,10 +6,25 @@ whole batch:
 
     import syncbn.torch as sbn
     model = sbn.convert_sync_batchnorm(model)
-    model = sbn.fuse(model)  # batch norm and relu in one pass
+    print(sbn.verify(model, images))
     model = torch.nn.parallel.DistributedDataParallel(model)
-    with sbn.save_memory():  # keeps no outputs that are quickly computed again
-        loss = criterion(model(images), labels)
+
+    convert_sync_batchnorm    makes a model's batch norm layers synchronize
+    revert_sync_batchnorm     undoes it
+    SyncBatchNorm             is the layer by itself
+    verify                    tells whether layers really take the statistics of the whole batch
+    profile                   measures what each layer takes
+    warn_unsynchronized       has a model warn where batch norm trains on few samples of one process
+    fuse, unfuse              batch norm, residual and relu in one pass
+    save_memory               computes outputs again in the backward
+    accumulate                takes statistics over several micro-batches
+    join                      lets processes have different numbers of batches
+    group_of_samples          makes groups of as many processes as statistics need samples
+    precise_bn                takes running statistics anew
+    set_report_handler        is told of processes that are late
+
+Errors are CommError (processes disagree, or are missing), InvalidArgument, which is a ValueError, and
+NotConfigured; all are Error, which is a RuntimeError.
 """
 
 from .. import CommError, Error, InvalidArgument, NotConfigured, set_report_handler
