@@ -370,3 +370,21 @@ def run_unnumbered(rank: int, size: int) -> None:
 
 def test_groups_that_are_made_later_find_each_other(trio: Ranks) -> None:
     trio.run(run_unnumbered)
+
+
+def run_first_call_alone(rank: int, size: int, exchange: Any) -> str:
+    os.environ["SYNCBN_TIMEOUT"] = str(TIMEOUT)
+    group = dist.new_group(list(range(size)))
+    layer = sbn.SyncBatchNorm(CHANNELS, name="stem.bn", process_group=group, exchange=exchange)
+    if rank == 1:
+        return ""
+    with pytest.raises(sbn.CommError) as caught:
+        layer(draw((3, CHANNELS), 1))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_process_that_does_not_come_to_the_first_exchange_is_named(exchange: str) -> None:
+    with Ranks(2) as ranks:
+        text = ranks.run(run_first_call_alone, exchange)[0]
+    assert "layer 'stem.bn': rank 1 of 2 did not come to the first exchange within 2 s" in text

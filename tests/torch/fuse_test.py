@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -613,3 +614,16 @@ def test_class_that_was_made_of_a_fused_one_is_left_alone() -> None:
     model.__class__ = type("Further", (type(model),), {})
     kind = type(model)
     assert type(fuse(model)) is kind
+
+
+class OfTheUser(timm.models.resnet.ResNet):
+    def forward_features(self, x: Tensor) -> Tensor:
+        return super().forward_features(x)
+
+
+def test_models_of_libraries_are_known_and_what_users_make_of_them_is_not() -> None:
+    known = sbn.fuse(sbn.convert_sync_batchnorm(timm.create_model("resnet18")))
+    assert "_fused" in known.__dict__ and "_fused" in known.layer1[0].__dict__
+    own = OfTheUser(timm.models.resnet.BasicBlock, (1, 1, 1, 1))
+    sbn.fuse(sbn.convert_sync_batchnorm(own))
+    assert "_fused" not in own.__dict__ and "_fused" in own.layer1[0].__dict__

@@ -333,20 +333,21 @@ def test_residual_slope_and_position_weights_equal_the_whole_batch(pair: Ranks) 
 
 
 def run_messages(rank: int, size: int) -> None:
-    """Layers of other lengths follow each other, the widest longer than a first message has room for."""
-    wide, narrow = (sbn.SyncBatchNorm(channels) for channels in (700, CHANNELS))
-    sums = []
+    """Layers of other lengths follow each other, in runs that are longer than what is remembered."""
+    widths = [(CHANNELS, CHANNELS, 64), (700,)]
+    layers = [sbn.SyncBatchNorm(c) for c in (*widths[0] * 4, *widths[1])]
+    sums: list[Any] = []
     original = groups._AllReduce._sum
     groups._AllReduce._sum = lambda *given: (sums.append(given), original(*given))[1]  # type: ignore
     try:
-        for step in range(5):
+        for step in range(4):
             sums.clear()
-            for layer in (wide, narrow, narrow, wide):
+            for layer in layers:
                 y = layer(draw((3, layer.num_features), 10 * step + rank).requires_grad_())
                 y.square().sum().backward()
     finally:
         groups._AllReduce._sum = original  # type: ignore[method-assign]
-    assert len(sums) == 8  # a forward and a backward of each
+    assert len(sums) == 2 * len(layers)
 
 
 def test_each_pass_is_one_message_once_steps_repeat(pair: Ranks) -> None:

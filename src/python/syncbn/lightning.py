@@ -8,6 +8,7 @@ trainer = lightning.Trainer(..., plugins=[syncbn.lightning.SyncBatchNorm()])
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from typing import Any
@@ -48,12 +49,21 @@ class SyncBatchNorm(_layer_sync()):  # type: ignore[misc]
         self._converted: list[Module] = []
 
     def apply(self, model: Module) -> Module:
-        synchronized = {layer for layer in model.modules() if isinstance(layer, Synchronized)}
+        # Layers that are synchronized already stay as they are.
+        own = {
+            layer: layer._synchronized
+            for layer in model.modules()
+            if isinstance(layer, Synchronized)
+        }
+        for layer in own:
+            layer._synchronized = copy.copy(own[layer])
         convert_sync_batchnorm(model, self.process_group, **self.options)
+        for layer, settings in own.items():
+            layer._synchronized = settings
         self._converted = [
             layer
             for layer in model.modules()
-            if isinstance(layer, Synchronized) and layer not in synchronized
+            if isinstance(layer, Synchronized) and layer not in own
         ]
         return model
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from .statistics import arguments_of
 
 
 @contextlib.contextmanager
-def accumulate(model: nn.Module, batches: Sequence[Any]) -> Iterator[None]:
+def accumulate(model: nn.Module, batches: Iterable[Any]) -> Iterator[None]:
     """Normalizes each of several micro-batches with the statistics of all of them, over all processes.
 
         with sbn.accumulate(model, inputs):
@@ -43,12 +43,15 @@ def accumulate(model: nn.Module, batches: Sequence[Any]) -> Iterator[None]:
     time. Random layers draw other numbers there. Models that are compiled, or that FSDP has in shards,
     are refused.
     """
+    if isinstance(batches, Tensor):
+        raise _core.InvalidArgument("accumulate takes several batches. Give it a list: [batch].")
+    batches = [arguments_of(batch) for batch in batches]
     model = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
     _refuse_compiled_and_sharded(model)
     layers = synchronized_layers(model)
     found: _Found = {}
     with _counted_once(layers.values(), found) as counts:
-        _take_statistics(model, layers, [arguments_of(batch) for batch in batches], found, counts)
+        _take_statistics(model, layers, batches, found, counts)
         replay = _Replay(layers, found, len(batches))
         begins = model.register_forward_pre_hook(replay.next_batch)
         try:

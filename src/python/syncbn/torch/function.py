@@ -92,8 +92,12 @@ def bind(
     The device is None for the CPU.
     """
     options = (name, channels, eps, momentum, affine, track, negative_slope, exact)
+    try:
+        host = group_of(process_group, exchange)
+    except _core.CommError as error:
+        raise _core.CommError(f"layer '{name}': {error}") from None
     if device is None:
-        layer = _core.Layer(group_of(process_group, exchange), *options)
+        layer = _core.Layer(host, *options)
         return Bound(layer, process_group, None, None, eps, negative_slope)
     gradients = None
     if affine:

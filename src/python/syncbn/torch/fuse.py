@@ -42,7 +42,7 @@ _classes: dict[type[nn.Module], type[Any]] = {}
 _functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
-def fuse(module: _Model, also: Iterable[type[nn.Module]] = ()) -> _Model:
+def fuse(module: _Model, also: type[nn.Module] | Iterable[type[nn.Module]] = ()) -> _Model:
     """Makes batch norm, the residual added to it and the activation behind it one pass.
 
     That saves reads and writes of whole tensors, and with `save_memory` their memory. Results are the
@@ -50,20 +50,22 @@ def fuse(module: _Model, also: Iterable[type[nn.Module]] = ()) -> _Model:
     convert_sync_batchnorm) in the forwards of the model's modules: relu(bn(x)) and relu(bn(x) + y), with
     relu or leaky_relu as a module, function or method.
 
-    Looked into are the forwards of torch's containers and of the models of torchvision and timm, and
-    those of the classes `also` ((nn.Module,) for all), which must do nothing but compute their result:
-    what they read besides tensors and children (options, the mode of a child, random numbers) is taken
-    as it is now.
+    Looked into are the forwards of torch's containers, of the models of torchvision and timm (those whose
+    batch norm is torch's), and of the classes `also`, nn.Module for all. These must do nothing but compute
+    their result: what they read besides tensors and children (options, the mode of a child, random
+    numbers) is taken as it is now.
 
     Modules stay the objects they are, with parameters, hooks and state_dict, and instances of their
     classes. A layer or activation that has hooks is called by itself. Fuse last, in every process: a
-    module takes its old forward again if its attributes or children change later. `unfuse` and
+    module takes its old forward again if it gets other attributes or children later (what changes inside
+    a list is not seen). `unfuse` and
     revert_sync_batchnorm undo it. Warns where there is nothing to fuse.
     """
     unfuse(module)
+    also = (also,) if isinstance(also, type) else tuple(also)
     fused = 0
     for part in module.modules():
-        known = _is_known(type(part)) or isinstance(part, tuple(also))
+        known = _is_known(type(part)) or isinstance(part, also)
         forward = _fused_forward(part) if known and _may_be_fused(part) else None
         if forward is not None:
             part.__class__ = _fused_class(type(part))
@@ -161,17 +163,19 @@ def _adds_as_it_is(residual: Any, x: Tensor) -> bool:
     )
 
 
+# Libraries whose forwards only compute.
+_KNOWN = ("torch.nn.modules", "torchvision.models", "torchvision.ops", "timm.models", "timm.layers")
+_SAYS_NOTHING = {"__init__", "__module__", "__doc__", "__annotations__", "__qualname__"}
+
+
 def _is_known(kind: type[nn.Module]) -> bool:
-    """Tells whether a class is of a library whose forwards only compute."""
-    forward = inspect.getmodule(kind.forward)
-    libraries = (
-        "torch.nn.modules",
-        "torchvision.models",
-        "torchvision.ops",
-        "timm.models",
-        "timm.layers",
+    """Tells whether a class is of these libraries, or adds nothing to one that is but an __init__."""
+    own = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    return all(
+        any(f"{part.__module__}.".startswith(f"{library}.") for library in _KNOWN)
+        or vars(part).keys() <= _SAYS_NOTHING
+        for part in own
     )
-    return forward is not None and forward.__name__.startswith(libraries)
 
 
 def _may_be_fused(module: nn.Module) -> bool:
@@ -271,6 +275,7 @@ class _Forward:
         self.attributes = {
             name: value for name, value in vars(module).items() if name not in _OF_MODULES
         }
+        self.size = len(vars(module)) + ("_fused" not in vars(module))
         self.children = _are_missing(module)
         self.function = _function_of(graph, type(module).__name__)
 
@@ -282,6 +287,8 @@ class _Forward:
             if not isinstance(argument, Tensor):
                 return False
         own = module.__dict__
+        if len(own) != self.size:
+            return False
         for name, value in self.attributes.items():
             now = own.get(name, _Forward)
             if now is not value and not (isinstance(value, _CONSTANTS) and now == value):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups that sum over a process group of torch.distributed, on the CPU and on CUDA devices."""
+"""Groups that sum over the processes of a process group, on the CPU and on CUDA devices."""
 
 from __future__ import annotations
 
@@ -147,10 +147,10 @@ class _AllReduce:
     """Sums doubles in the CPU's memory over a process group, in place.
 
     Gloo ends the process if others sum another length, as they do if they call other layers. So a message
-    has the length that all expect, by what has followed the lengths before it, and says how many doubles
-    are summed; what does not fit takes a second message. Steps of training repeat, so that this happens in
-    the first. If processes differ in how many they sum, all get NaNs, by which the library sees that they
-    disagree, and asks them what they do.
+    has the length that all expect, the greatest that has followed the lengths before it, and says how
+    many doubles are summed; what does not fit takes a second message. Steps of training repeat, so that
+    this happens in the first. If processes differ in how many they sum, all get NaNs, by which the
+    library sees that they disagree, and asks them what they do.
     """
 
     _grace = 2.0  # [s] in which the others notice a missing process, after the first has
@@ -163,6 +163,7 @@ class _AllReduce:
         # A process group holds no reference to its groups, so this one does not keep it alive.
         self._process_group = weakref.ref(process_group)
         self._timeout = timedelta(seconds=timeout)
+        self._exchange = exchange
         self._channel = _channel_beside(process_group, timeout, exchange)
         self._number = 0
         self._last: tuple[int, ...] = ()
@@ -191,7 +192,7 @@ class _AllReduce:
         values[:head] = message[2 : 2 + head]
         if length > head:
             self._sum(process_group, torch.frombuffer(memory, dtype=torch.float64)[head:])
-        self._followed[self._last] = length
+        self._followed[self._last] = max(length, self._followed.get(self._last, 0))
         self._last = (*self._last[1 - self._remembered :], length)
 
     @torch.inference_mode(False)  # it is used outside of that mode too
@@ -217,7 +218,7 @@ class _AllReduce:
         if store is None:
             return ""
         rank, size = process_group.rank(), process_group.size()
-        key = f"syncbn/failed/{self._number}/"
+        key = f"syncbn/{self._exchange}/failed/{self._number}/"
         try:
             store.set(key + str(rank), "")
             others = [other for other in range(size) if other != rank]
@@ -229,16 +230,15 @@ class _AllReduce:
             return ""
         if not others:
             return " (every process of the group has noticed)"
-        ranks = ", ".join(map(str, others))
-        return f" (missing: {'rank' if len(others) == 1 else 'ranks'} {ranks} of {size})"
+        return f" (missing: {_ranks(others, size)})"
 
 
 def _channel_beside(process_group: dist.ProcessGroup, timeout: float, exchange: Exchange) -> Any:
     """Returns what sums tensors of the CPU over a group's processes, beside the group; None if nothing.
 
     The trainer sums over the group too, and gloo ends the process where a layer's sum of one process
-    meets a trainer's of another, as when one is in evaluation. It is none of torch's list of groups:
-    these have numbers, which must be the same in all processes.
+    meets a trainer's of another, as when one is in evaluation. It is not registered with torch, which
+    numbers its groups: the numbers must agree in all processes.
     """
     backends, store = backends_of(process_group), store_of(process_group)
     can_be_made = store is not None and hasattr(dist, "ProcessGroupGloo")
@@ -250,15 +250,27 @@ def _channel_beside(process_group: dist.ProcessGroup, timeout: float, exchange: 
             "it with a backend for both: init_process_group('cpu:gloo,cuda:nccl')."
         )
     rank, size = process_group.rank(), process_group.size()
+    came = f"syncbn/{exchange}/came/"
+    store.set(came + str(rank), "")
     try:
         return dist.ProcessGroupGloo(
             dist.PrefixStore(f"syncbn/{exchange}", store), rank, size, timedelta(seconds=timeout)
         )
     except RuntimeError as error:
+        missing = [other for other in range(size) if not store.check([came + str(other)])]
+        if missing:
+            raise _core.CommError(
+                f"{_ranks(missing, size)} did not come to the first exchange within {timeout:g} s "
+                f"(SYNCBN_TIMEOUT): {error}"
+            ) from None
         raise _core.CommError(
-            f"rank {rank} of {size} calls a layer, and not all others did within {timeout:g} s "
-            f"(SYNCBN_TIMEOUT): {error}"
+            f"the processes cannot connect to each other (GLOO_SOCKET_IFNAME?): {error}"
         ) from None
+
+
+def _ranks(ranks: list[int], size: int) -> str:
+    names = ", ".join(map(str, ranks))
+    return f"{'rank' if len(ranks) == 1 else 'ranks'} {names} of {size}"
 
 
 class _DeviceAllReduce:

@@ -72,9 +72,9 @@ class LayerReport:
 
     @property
     def verdict(self) -> str:
-        """One of "synchronized", "not synchronized", "alone", "cannot tell" and "not called"."""
+        """Says whether the layer is synchronized, as far as one can tell."""
         if self.calls == 0:
-            return "not called"
+            return "not called in training"
         if self.processes == 1:
             return "alone"
         if self.from_local < 1e-4:
@@ -84,7 +84,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` has found; the same in every process."""
+    """What `verify` has found; the same in every process of a layer's group."""
 
     processes: int
     layers: tuple[LayerReport, ...]
@@ -147,6 +147,8 @@ class _Watch:
         self._process_group = process_group
 
     def __call__(self, module: Any, inputs: Any, keywords: Any, output: Any) -> None:
+        if not module.training:  # of its own accord
+            return
         x = input_of(inputs, keywords).detach().double()
         axes = [0, *range(2, x.dim())]
         number = x.new_tensor([x.numel() / x.size(1)])

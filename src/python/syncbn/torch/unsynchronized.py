@@ -45,12 +45,13 @@ class _Look:
         self.all: list[_Look] = []
 
     def __call__(self, layer: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if not layer.training:
+        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        synchronized = isinstance(layer, (Synchronized, nn.SyncBatchNorm))
+        if not layer.training or processes == 1 or synchronized:
             return
         self.handle.remove()
-        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         x = inputs[0] if inputs else keywords["input"]
-        if processes == 1 or x.size(0) >= self.fewer_than:
+        if x.size(0) >= self.fewer_than:
             return
         for look in self.all:
             look.handle.remove()
