@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import syncbn.torch as sbn
 from ranks import Ranks
 from syncbn.torch.layer import Synchronized
-from whole_batch import draw
+from whole_batch import AFTER_TRAINING, draw
 
 CHANNELS = 5
 CLASSES = 4
@@ -20,9 +20,6 @@ BATCH = 8
 # Where the shards of a batch begin and end.
 CUTS = (0, 3, BATCH)
 STEPS = 5
-# Five steps of other roundings, 1e-13 of statistics each (whole_batch.py), of gradients below 10; each
-# step multiplies what is there by less than 10.
-TOLERANCE = 1e-13 * 10 * 10**4
 
 
 class Own(nn.BatchNorm2d):
@@ -96,7 +93,7 @@ def run_lightning(rank: int, size: int, with_plugin: bool) -> float:
 
 def test_lightnings_trainer_with_the_plugin_equals_one_process(pair: Ranks) -> None:
     for distance in pair.run(run_lightning, True, deadline=300.0):
-        assert distance < TOLERANCE
+        assert distance < AFTER_TRAINING
 
 
 def test_lightnings_trainer_without_it_does_not(pair: Ranks) -> None:

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import syncbn.torch as sbn
 from ranks import Ranks
-from whole_batch import Results, WholeBatch, draw, give_parameters
+from whole_batch import AFTER_TRAINING, Results, WholeBatch, draw, give_parameters
 
 CHANNELS = 6
 CLASSES = 4
@@ -25,9 +25,6 @@ BATCH = 8
 # Where the shards of a batch begin and end.
 CUTS = (0, 3, BATCH)
 STEPS = 5
-# Five steps of other roundings, 1e-13 of statistics each (whole_batch.py), of gradients below 10; each
-# step multiplies what is there by less than 10.
-TOLERANCE = 1e-13 * 10 * 10**4
 
 
 def make_network() -> nn.Sequential:
@@ -97,7 +94,7 @@ def run_accumulation(rank: int, size: int, sync_buffers: bool, convert: bool = T
 @pytest.mark.parametrize("sync_buffers", [True, False])
 def test_accumulated_gradients_equal_those_of_one_process(pair: Ranks, sync_buffers: bool) -> None:
     for error in pair.run(run_accumulation, sync_buffers):
-        assert error < 10 * TOLERANCE  # twice as many batches
+        assert error < 10 * AFTER_TRAINING  # twice as many batches
 
 
 def test_accumulated_gradients_of_local_batch_norm_do_not(pair: Ranks) -> None:
@@ -136,7 +133,7 @@ def run_sharded(rank: int, size: int, convert: bool) -> float:
 
 def test_sharded_parameters_equal_those_of_one_process(pair: Ranks) -> None:
     for error in pair.run(run_sharded, True):
-        assert error < TOLERANCE
+        assert error < AFTER_TRAINING
 
 
 def test_sharded_parameters_with_local_batch_norm_do_not(pair: Ranks) -> None:

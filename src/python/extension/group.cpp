@@ -142,9 +142,16 @@ PyObject* create_on_device(PyTypeObject* type, PyObject* arguments, PyObject*) {
                                           python_abort(abort));
       }
       const Released python;  // the others may wait for processes
-      return kind == "nccl"     ? DeviceCommunicator::nccl(host, deadlines)
-             : kind == "staged" ? DeviceCommunicator::staged(host, deadlines)
-                                : DeviceCommunicator::self();
+      if (kind == "nccl") {
+        return DeviceCommunicator::nccl(host, deadlines);
+      }
+      if (kind == "staged") {
+        return DeviceCommunicator::staged(host, deadlines);
+      }
+      if (kind == "alone") {
+        return DeviceCommunicator::self();
+      }
+      throw InvalidArgument("'" + std::string(kind) + "' is no kind of device group.");
     };
     return Wrapper<DeviceCommunicator>::wrap(type, std::make_unique<DeviceCommunicator>(make()));
   });

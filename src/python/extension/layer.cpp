@@ -28,9 +28,6 @@ struct PythonLayer {
 
 /// Returns a function that allocates by one of Python's, which makes a tensor of so many bytes.
 Allocate python_allocate(PyObject* function) {
-  if (function == Py_None) {
-    return {};
-  }
   return [kept = kept_for_any_thread(function)](std::size_t bytes) -> std::shared_ptr<void> {
     constexpr std::size_t alignment = 256;  // which the library requires on a device
     const Acquired python;
@@ -117,8 +114,9 @@ void use(BatchNorm& layer, Arguments memory) {
 constexpr std::size_t memory_count = 5;
 
 /// Asks the system for huge pages where an output of the CPU's lies. PyTorch gets fresh memory for
-/// every large tensor, and to get it in pages of 4 KiB takes about as long as to write it. Memory
-/// that is not page for page the tensor's own stays as it is, and so do contents.
+/// every large tensor, and to get it in pages of 4 KiB takes about as long as to write it. Only
+/// whole pages of the tensor's own are asked for. The request stays with the memory when the tensor
+/// is gone; contents do not change.
 void prefer_huge_pages(const TensorView& output) {
 #ifdef MADV_HUGEPAGE  // Linux
   constexpr std::uintptr_t huge = 2 << 20;

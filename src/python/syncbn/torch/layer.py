@@ -218,7 +218,13 @@ class Synchronized(_BatchNorm):
         if buffers[0] is not None and buffers[2] is None:
             # A counter of this call alone: the library's layer would count on in the last one.
             buffers = (*buffers[:2], torch.zeros((), dtype=torch.int64, device=x.device))
-        if is_compiling():
+        tracing = torch.jit.is_tracing()
+        if tracing and not frozen:
+            raise _core.InvalidArgument(
+                "torch.jit.trace records no synchronized training. Call model.eval() first, or "
+                "revert_sync_batchnorm."
+            )
+        if tracing or is_compiling():
             if "_accumulation" in self.__dict__:
                 raise _core.InvalidArgument(
                     "the model is compiled, and a compiled layer does not take the statistics that "
@@ -226,10 +232,6 @@ class Synchronized(_BatchNorm):
                 )
             return self._normalize_in_graph(
                 x, weight, bias, buffers, eps, momentum, frozen, residual, position_weights, slope
-            )
-        if torch.jit.is_tracing():
-            return self._trace(
-                x, weight, bias, buffers, eps, frozen, residual, position_weights, slope
             )
         if type(x) is not Tensor:
             _refuse_dtensor(x)
@@ -272,7 +274,7 @@ class Synchronized(_BatchNorm):
         position_weights: Tensor | None,
         slope: float,
     ) -> Tensor:
-        """Does what _normalize does, for a compiler that watches."""
+        """Does what _normalize does, in operations that a compiler or tracer records."""
         if position_weights is not None:
             position_weights = _of_positions(position_weights, x)
         if frozen:
@@ -300,22 +302,6 @@ class Synchronized(_BatchNorm):
             if buffer is not None:
                 buffer.copy_(value.detach())
         return y
-
-    def _trace(
-        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, buffers: Buffers, eps: float,
-        frozen: bool, residual: Tensor | None, position_weights: Tensor | None, slope: float,
-    ) -> Tensor:  # fmt: skip
-        """Does what _normalize does in operations that torch.jit.trace records."""
-        if not frozen:
-            raise _core.InvalidArgument(
-                "torch.jit.trace records no synchronized training. Call model.eval() first, or "
-                "revert_sync_batchnorm."
-            )
-        if position_weights is not None:
-            position_weights = _of_positions(position_weights, x)
-        return self._infer_in_graph(
-            x, weight, bias, buffers, eps, residual, position_weights, slope
-        )
 
     def _infer_in_graph(
         self,
