@@ -5,7 +5,8 @@
 # its devices, of which the host may emulate one) and the header of NCCL (sums over them), which is
 # opened at run time.
 # The tool on top: Boost.Program_options, fmt, and where wanted oneDNN (the trainer's convolutions, and
-# bench's rival) with zlib (gzipped data sets). The tests: GoogleTest.
+# bench's rival) with zlib (gzipped data sets). The tests: GoogleTest. Beside the tool, or the tests:
+# SMPI, which simulates ranks.
 
 find_package(PkgConfig QUIET)
 if(SYNCBN_FETCH)
@@ -171,6 +172,15 @@ if(SYNCBN_TESTS)
   find_package(GTest QUIET)
 endif()
 syncbn_resolve(SYNCBN_TESTS "GoogleTest" GTest_FOUND)
+
+if(SYNCBN_SIMULATION STREQUAL "AUTO" AND NOT SYNCBN_TOOL AND NOT SYNCBN_TESTS)
+  set(SYNCBN_SIMULATION OFF)  # nothing uses it
+endif()
+if(SYNCBN_SIMULATION)
+  find_package(SMPI QUIET MODULE)
+endif()
+set(MPI_FOUND ${SYNCBN_MPI})  # what simulated ranks run is the communicator over MPI
+syncbn_resolve(SYNCBN_SIMULATION "SimGrid with SMPI, and MPI," SMPI_FOUND MPI_FOUND)
 
 if(SYNCBN_DOCS)
   find_package(Doxygen QUIET)

@@ -23,6 +23,7 @@ MAY_INCLUDE = {
     "python": {"cuda", "core"},
     "trainer": set(),
     "app": {"trainer", "comm", "state", "cuda", "core"},
+    "simulation": set(),
 }
 # Part of src -> its rooms -> the other rooms whose headers each may include. "" is the part's own
 # directory; comm has nothing there.
@@ -44,7 +45,7 @@ ROOMS = {
 # The files that may include headers of a backend.
 BACKEND_HEADER = re.compile(r"<(mpi\.h|mpi-ext\.h|nccl\.h|cuda.*)>")
 SEES_BACKEND = re.compile(r"include/syncbn/(mpi\.hpp|c/mpi\.h)|src/(comm|capi|app)/.*mpi.*"
-                          r"|src/((kernels|comm/device)/)?cuda/.*|src/comm/nccl/.*")
+                          r"|src/((kernels|comm/device)/)?cuda/.*|src/comm/nccl/.*|src/simulation/.*")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^">]+[">])', re.MULTILINE)
 # The library's own two switches; the tool may have its own mappings.
@@ -143,6 +144,7 @@ class Layers(unittest.TestCase):
             ("src/bn/host/seed.cpp", '#include "bn/device/place.hpp"'),
             ("src/bn/device/seed.cpp", '#include "bn/host/phases.hpp"'),
             ("src/trainer/seed.cpp", '#include "core/visit_dtype.hpp"'),
+            ("src/simulation/seed.cpp", '#include "comm/group/group.hpp"'),
             ("src/bn/seed.cpp", "#include <mpi.h>"),
             ("src/bn/seed.cpp", '#include "../core/visit_dtype.hpp"'),
             ("src/bn/seed.cpp", "void f(DType d) { switch (d) { case DType::f32: break; } }"),
