@@ -38,8 +38,8 @@ class Network:
 
     @property
     def latency(self) -> float:
-        """One-way time of the shortest message. [s]"""
-        return self.one_way[0]
+        """Least one-way time. [s]"""
+        return min(self.one_way)
 
     def options(self) -> list[str]:
         """Returns options of SMPI that turn links of `latency` and LINK_BANDWIDTH into this network.

@@ -26,7 +26,7 @@ PLANTED = {
     16384: 80e-6,
     65536: 150e-6,
 }
-POLL = 1 / 32  # of the shortest one-way time; a rank sees a message so much late at most
+POLL = 1 / 32  # of the least one-way time; a rank sees a message so much late at most
 
 
 def ping(between: list[int], length: int, time: float) -> dict[str, Any]:
