@@ -16,6 +16,7 @@
 #include "app/hosts.hpp"
 #include "comm/nccl/device_sharing.hpp"
 #include "cuda/device.hpp"
+#include "trainer/agreement.hpp"
 
 namespace syncbn::app {
 namespace {
@@ -94,7 +95,7 @@ Sums make_sums(const World& world, const ExchangeOptions& exchange) {
 /// Collective. Returns the different names among the ranks' devices: "NVIDIA A100-SXM4-80GB, NVIDIA
 /// H100 80GB HBM3".
 std::string names_of_all(const Communicator& world, const std::string& own) {
-  const std::vector<std::string> names = gather_texts(world, own);
+  const std::vector<std::string> names = trainer::gather_texts(world, own);
   return fmt::format("{}", fmt::join(std::set<std::string>(names.begin(), names.end()), ", "));
 }
 

@@ -8,28 +8,14 @@
 
 #include <fmt/format.h>
 
+#include "trainer/agreement.hpp"
+
 namespace syncbn::app {
-namespace {
-
-constexpr std::size_t longest_text = 64;
-
-}  // namespace
-
-std::vector<std::string> gather_texts(const Communicator& world, const std::string& own) {
-  std::array<double, longest_text> mine{};  // all_gather carries one character as one number
-  std::copy_n(own.begin(), std::min(own.size(), longest_text - 1), mine.begin());
-  const std::vector<double> all = world.all_gather(mine);
-  std::vector<std::string> texts;
-  for (auto begin = all.begin(); begin != all.end(); begin += longest_text) {
-    texts.emplace_back(begin, std::find(begin, begin + longest_text, 0.0));
-  }
-  return texts;
-}
 
 std::map<std::string, std::vector<int>> ranks_by_host(const Communicator& world) {
-  std::array<char, longest_text> name{};
+  std::array<char, 256> name{};
   gethostname(name.data(), name.size() - 1);
-  const std::vector<std::string> names = gather_texts(world, name.data());
+  const std::vector<std::string> names = trainer::gather_texts(world, name.data());
   std::map<std::string, std::vector<int>> hosts;
   for (int rank = 0; rank < world.size(); ++rank) {
     hosts[names[static_cast<std::size_t>(rank)]].push_back(rank);

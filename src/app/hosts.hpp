@@ -9,9 +9,6 @@
 
 namespace syncbn::app {
 
-/// Collective. Returns the texts that the ranks give, up to 63 bytes of each, in rank order.
-std::vector<std::string> gather_texts(const Communicator& world, const std::string& own);
-
 /// Collective. Returns each host's ranks, ascending, by the host's name.
 std::map<std::string, std::vector<int>> ranks_by_host(const Communicator& world);
 

@@ -23,6 +23,7 @@
 #include "app/print.hpp"
 #include "app/threads.hpp"
 #include "comm/nccl/device_sharing.hpp"
+#include "trainer/agreement.hpp"
 
 namespace syncbn::app {
 namespace {
@@ -94,7 +95,8 @@ int Info::run(const World& world) {
   const auto hosts = ranks_by_host(world.communicator);
   const std::vector<double> pages =
       world.communicator.all_gather(std::vector<double>{static_cast<double>(huge_pages_here())});
-  const std::vector<std::string> devices = gather_texts(world.communicator, describe_own_devices());
+  const std::vector<std::string> devices =
+      trainer::gather_texts(world.communicator, describe_own_devices());
   if (world.communicator.rank() != 0) {
     return 0;
   }

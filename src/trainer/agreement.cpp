@@ -31,27 +31,6 @@ std::string attempt(const std::function<void()>& work) {
   }
 }
 
-/// Collective. Returns every rank's text.
-std::vector<std::string> gather(const Communicator& ranks, const std::string& mine) {
-  const std::vector<double> lengths =
-      ranks.all_gather(std::vector<double>{static_cast<double>(mine.size())});
-  const auto longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
-  if (longest == 0) {
-    return std::vector<std::string>(lengths.size());
-  }
-  // Each number carries one character.
-  std::vector<double> padded(mine.begin(), mine.end());
-  padded.resize(longest);
-  const std::vector<double> all = ranks.all_gather(padded);
-  std::vector<std::string> texts(lengths.size());
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (all[i] != 0) {
-      texts[i / longest] += static_cast<char>(all[i]);
-    }
-  }
-  return texts;
-}
-
 /// Returns the text that all ranks give, or else which ranks give what, without those that give "".
 std::string describe(const std::vector<std::string>& texts) {
   std::map<std::string, std::vector<std::size_t>> ranks_of;
@@ -73,15 +52,35 @@ std::string describe(const std::vector<std::string>& texts) {
 
 }  // namespace
 
+std::vector<std::string> gather_texts(const Communicator& ranks, const std::string& mine) {
+  const std::vector<double> lengths =
+      ranks.all_gather(std::vector<double>{static_cast<double>(mine.size())});
+  const auto longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
+  if (longest == 0) {
+    return std::vector<std::string>(lengths.size());
+  }
+  // Each number carries one character.
+  std::vector<double> padded(mine.begin(), mine.end());
+  padded.resize(longest);
+  const std::vector<double> all = ranks.all_gather(padded);
+  std::vector<std::string> texts(lengths.size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i] != 0) {
+      texts[i / longest] += static_cast<char>(all[i]);
+    }
+  }
+  return texts;
+}
+
 void agree(const Communicator& ranks, const std::function<void()>& work) {
-  const std::string reasons = describe(gather(ranks, attempt(work)));
+  const std::string reasons = describe(gather_texts(ranks, attempt(work)));
   if (!reasons.empty()) {
     throw FileError(reasons);
   }
 }
 
 std::string differences(const Communicator& ranks, const std::string& mine) {
-  const std::vector<std::string> texts = gather(ranks, mine);
+  const std::vector<std::string> texts = gather_texts(ranks, mine);
   const bool alike =
       std::adjacent_find(texts.begin(), texts.end(), std::not_equal_to<>()) == texts.end();
   return alike ? "" : describe(texts);

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "syncbn/communicator.hpp"
 
@@ -12,6 +13,9 @@ namespace syncbn::trainer {
 /// FileError with the reasons and the numbers of those ranks: nobody goes on alone, to wait for the
 /// others in vain.
 void agree(const Communicator& ranks, const std::function<void()>& work);
+
+/// Collective. Returns the texts that the ranks give, in rank order.
+std::vector<std::string> gather_texts(const Communicator& ranks, const std::string& mine);
 
 /// Collective. Returns "" if all ranks give the same text, else, on every rank, who gives which:
 /// "ranks 0, 2: step 4; rank 1: step 8".
