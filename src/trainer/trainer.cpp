@@ -24,21 +24,6 @@ namespace {
 
 constexpr std::int64_t evaluation_batch = 500;
 
-/// Collective. Loads the data on every rank. Throws FileError if they are not the same on all.
-Split load_everywhere(const std::filesystem::path& directory, const Communicator& ranks) {
-  std::optional<Split> split;
-  agree(ranks, [&] { split = load_split(directory); });
-  const std::string unlike = differences(
-      ranks,
-      fmt::format("checksums {:08x} and {:08x}", split->train.checksum(), split->test.checksum()));
-  if (!unlike.empty()) {
-    throw FileError(fmt::format(
-        "the ranks found different data sets in {} ({}). Put the same files everywhere.",
-        directory.string(), unlike));
-  }
-  return std::move(*split);
-}
-
 const TrainOptions& validated(const TrainOptions& options) {
   validate(options);
   return options;
@@ -60,15 +45,34 @@ std::size_t count_values(std::span<Parameter* const> parameters) {
 
 }  // namespace
 
+std::shared_ptr<const Split> load_everywhere(const std::filesystem::path& directory,
+                                             const Communicator& ranks) {
+  std::shared_ptr<const Split> split;
+  agree(ranks, [&] { split = std::make_shared<Split>(load_split(directory)); });
+  const std::string unlike = differences(
+      ranks,
+      fmt::format("checksums {:08x} and {:08x}", split->train.checksum(), split->test.checksum()));
+  if (!unlike.empty()) {
+    throw FileError(fmt::format(
+        "the ranks found different data sets in {} ({}). Put the same files everywhere.",
+        directory.string(), unlike));
+  }
+  return split;
+}
+
 Trainer::Trainer(const TrainOptions& options, const Communicator& ranks)
+    : Trainer(options, ranks, load_everywhere(validated(options).data, ranks)) {}
+
+Trainer::Trainer(const TrainOptions& options, const Communicator& ranks,
+                 std::shared_ptr<const Split> data)
     : options_(validated(options)),
       exchange_(ranks.split(0)),
-      data_(load_everywhere(options.data, exchange_)),
-      value_of_(grey_scale(data_.train)),
+      data_(std::move(data)),
+      value_of_(grey_scale(data_->train)),
       norm_group_(norm_group(options, ranks)),
-      model_(network(options, data_, norm_group_)),
+      model_(network(options, *data_, norm_group_)),
       sgd_(model_.parameters(), options.momentum),
-      sampler_(data_.train.size(), options.batch_size, options.seed),
+      sampler_(data_->train.size(), options.batch_size, options.seed),
       steps_(total_steps(options, sampler_.steps_per_epoch())),
       message_(count_values(model_.parameters()) + 1) {
   if (options.resume.empty()) {
@@ -89,7 +93,7 @@ std::int64_t Trainer::parameter_count() const {
 
 RunReport Trainer::run(Observer& observer, const Recover& recover) {
   run_ = {};
-  run_.test_images = data_.test.size();
+  run_.test_images = data_->test.size();
   if (recover) {
     snapshots_.emplace().keep(trained(), step_);
   }
@@ -124,7 +128,7 @@ void Trainer::train(Observer& observer) {
 }
 
 void Trainer::take_step(Observer& observer) {
-  StepReport report = train_step();
+  StepReport report = step();
   if (sampler_.ends_epoch(step_ - 1) || step_ == steps_) {
     report.test_accuracy = evaluate();
     run_.test_accuracy = *report.test_accuracy;
@@ -142,13 +146,13 @@ void Trainer::take_step(Observer& observer) {
 void Trainer::go_on_with(const Communicator& survivors, Observer& observer) {
   exchange_ = survivors.split(0);
   norm_group_ = norm_group(options_, survivors);
-  model_ = network(options_, data_, norm_group_);
+  model_ = network(options_, *data_, norm_group_);
   sgd_ = Sgd(model_.parameters(), options_.momentum);
   step_ = snapshots_->restore(trained(), exchange_);
   observer.on_recovery(step_, exchange_);
 }
 
-StepReport Trainer::train_step() {
+StepReport Trainer::step() {
   const Stopwatch watch;
   const double batch_norm_before = model_.batch_norm_seconds();
   const double norm_exchange_before = norm_group_.counters().seconds;
@@ -195,7 +199,7 @@ std::span<const std::int64_t> Trainer::own_part(std::span<const std::int64_t> ba
 /// loss.
 double Trainer::shard_loss(const Pass& pass) {
   try {
-    load_images(data_.train, pass.samples);
+    load_images(data_->train, pass.samples);
     const std::span<const float> logits = model_.forward(pass, images_);
     logit_gradients_.resize(logits.size());
     const double loss = softmax_cross_entropy(logits, labels_, logit_gradients_);
@@ -231,17 +235,17 @@ double Trainer::exchange_gradients(double loss, std::int64_t images) {
 double Trainer::evaluate() {
   std::vector<double> correct{static_cast<double>(count_correct_in_shard())};
   exchange_.all_reduce(correct);
-  return correct[0] / static_cast<double>(data_.test.size());
+  return correct[0] / static_cast<double>(data_->test.size());
 }
 
 std::int64_t Trainer::count_correct_in_shard() {
-  const Range mine = shard(data_.test.size(), exchange_.rank(), exchange_.size());
+  const Range mine = shard(data_->test.size(), exchange_.rank(), exchange_.size());
   std::vector<std::int64_t> samples;
   std::int64_t correct = 0;
   for (std::int64_t begin = mine.begin; begin < mine.end; begin += evaluation_batch) {
     samples.resize(static_cast<std::size_t>(std::min(evaluation_batch, mine.end - begin)));
     std::iota(samples.begin(), samples.end(), begin);
-    load_images(data_.test, samples);
+    load_images(data_->test, samples);
     correct += count_correct(model_.forward({Mode::infer, step_, samples}, images_), labels_);
   }
   return correct;
@@ -258,7 +262,7 @@ void Trainer::require_finite_loss() {
   agree(exchange_, [&] {
     const std::span<const std::int64_t> batch = sampler_.global_batch(step_ - 1);
     const Pass pass{Mode::infer, step_, own_part(batch)};
-    load_images(data_.train, pass.samples);
+    load_images(data_->train, pass.samples);
     const std::span<const float> logits = model_.forward(pass, images_);
     logit_gradients_.resize(logits.size());
     if (!std::isfinite(softmax_cross_entropy(logits, labels_, logit_gradients_))) {
@@ -298,7 +302,7 @@ RunIdentity Trainer::identity() const {
       {"schedule", std::string(to_string(options_.schedule))},
       {"seed", fmt::format("{}", options_.seed)},
       {"training-data",
-       fmt::format("{} images, checksum {:08x}", data_.train.size(), data_.train.checksum())},
+       fmt::format("{} images, checksum {:08x}", data_->train.size(), data_->train.checksum())},
   };
   if (options_.schedule != Schedule::constant) {
     identity["steps"] = fmt::format("{}", steps_);

@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -28,6 +30,11 @@ namespace syncbn::trainer {
 /// another reason, or if the others do not come; the run then ends.
 using Recover = std::function<Communicator(const CommError& failure)>;
 
+/// Collective. Loads a data set on every rank. Throws FileError on all of them if they are not the
+/// same on all.
+std::shared_ptr<const Split> load_everywhere(const std::filesystem::path& directory,
+                                             const Communicator& ranks);
+
 /// Trains data-parallel. Each step takes the same global batch whatever the number of ranks. Each
 /// rank takes a shard of it, and the gradients and losses of all samples are summed over the ranks
 /// in one all-reduce of doubles. With Norm::sync (and Norm::none) the losses are those of one rank,
@@ -40,12 +47,15 @@ class Trainer {
   /// Collective, with the same options on all ranks. Reads the data and, if there is one, the
   /// checkpoint to resume from.
   Trainer(const TrainOptions& options, const Communicator& ranks);
+  /// The same with `data` in place of what is in the options' directory.
+  Trainer(const TrainOptions& options, const Communicator& ranks,
+          std::shared_ptr<const Split> data);
 
   /// Returns the steps done so far: at first 0, or those of the checkpoint.
   std::int64_t steps_done() const { return step_; }
   std::int64_t steps() const { return steps_; }
   std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch(); }
-  const Dataset& training_data() const { return data_.train; }
+  const Dataset& training_data() const { return data_->train; }
   std::int64_t classes() const { return model_.output_size(); }
   std::int64_t parameter_count() const;
 
@@ -59,11 +69,14 @@ class Trainer {
   /// statistics.
   RunReport run(Observer& observer, const Recover& recover = nullptr);
 
+  /// Collective. Takes one training step and nothing else: no evaluation and no checkpoint. For
+  /// whoever times steps.
+  StepReport step();
+
  private:
   void train(Observer& observer);
   void take_step(Observer& observer);
   void go_on_with(const Communicator& survivors, Observer& observer);
-  StepReport train_step();
   double global_loss(std::span<const std::int64_t> batch);
   std::span<const std::int64_t> own_part(std::span<const std::int64_t> batch) const;
   double shard_loss(const Pass& pass);
@@ -79,7 +92,7 @@ class Trainer {
 
   TrainOptions options_;
   Communicator exchange_;  ///< for gradients; batch norm's messages are counted apart
-  Split data_;
+  std::shared_ptr<const Split> data_;
   std::array<float, 256> value_of_;
   Communicator norm_group_;
   Model model_;
