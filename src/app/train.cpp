@@ -35,10 +35,6 @@ constexpr Word<std::optional<Function>> activation_words[] = {{"auto", std::null
 constexpr Word<Schedule> schedule_words[] = {
     {"constant", Schedule::constant}, {"cosine", Schedule::cosine}, {"step", Schedule::step}};
 
-constexpr Word<ProgressStyle> progress_words[] = {{"auto", ProgressStyle::automatic},
-                                                  {"bar", ProgressStyle::bar},
-                                                  {"lines", ProgressStyle::lines}};
-
 void declare_network(CommandLine& line, TrainOptions& options) {
   line.section("Network");
   line.choice("model", options.network, network_words, "three dense or three convolution layers");

@@ -2,7 +2,6 @@
 #include "app/train_progress.hpp"
 
 #include <algorithm>
-#include <unistd.h>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,11 +11,6 @@
 namespace syncbn::app {
 namespace {
 
-constexpr double redraw_seconds = 0.1;
-constexpr double line_seconds = 5;
-constexpr std::int64_t bar_width = 30;
-constexpr const char* clear_line = "\r\x1b[K";
-
 double speed(std::int64_t images, double seconds) {
   return seconds > 0 ? static_cast<double>(images) / seconds : 0;
 }
@@ -25,10 +19,7 @@ double speed(std::int64_t images, double seconds) {
 
 TrainProgress::TrainProgress(std::int64_t first_step, std::int64_t steps_per_epoch,
                              ProgressStyle style)
-    : first_step_(first_step),
-      steps_per_epoch_(steps_per_epoch),
-      with_bar_(style == ProgressStyle::bar ||
-                (style == ProgressStyle::automatic && isatty(STDERR_FILENO) == 1)) {}
+    : first_step_(first_step), steps_per_epoch_(steps_per_epoch), with_bar_(is_bar(style)) {}
 
 TrainProgress::~TrainProgress() {
   if (bar_is_shown_) {
@@ -68,10 +59,8 @@ std::string TrainProgress::position(const trainer::StepReport& report) const {
 }
 
 void TrainProgress::draw_bar(const trainer::StepReport& report) {
-  const std::int64_t filled = bar_width * report.step / report.steps;
-  const std::string bar =
-      fmt::format("{}step {}/{} [{:#>{}}{:->{}}] {}", clear_line, report.step, report.steps, "",
-                  filled, "", bar_width - filled, position(report));
+  const std::string bar = fmt::format("{}step {}/{} {} {}", clear_line, report.step, report.steps,
+                                      progress_bar(report.step, report.steps), position(report));
   print_error(bar);
   bar_is_shown_ = true;
 }

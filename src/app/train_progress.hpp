@@ -4,16 +4,11 @@
 #include <cstdint>
 #include <string>
 
+#include "app/progress.hpp"
 #include "trainer/report.hpp"
 #include "trainer/stopwatch.hpp"
 
 namespace syncbn::app {
-
-enum class ProgressStyle : std::uint8_t {
-  automatic,  ///< a bar if stderr is a terminal, else lines
-  bar,
-  lines,
-};
 
 /// TrainProgress shows a training run to the user: a line on stdout for each epoch, and in between
 /// a bar on stderr or a line on stdout every few seconds.
