@@ -12,7 +12,8 @@ class HostPlace final : public Place {
  public:
   HostPlace(const LayerShape& layer, const BenchOptions& options, const Communicator& world)
       : world_(world),
-        pool_(make_pool(layer.shape, options.dtype, options.layout, world.rank())),
+        pool_(make_pool(layer.shape, options.dtype, options.layout, world.rank(),
+                        options.cache_sharers)),
         message_(sums_length(layer.shape.c)) {
     for (Tensors& tensors : pool_) {
       sets_.push_back({tensors.x.view(), tensors.y.view(), tensors.dy.view(), tensors.dx.view()});

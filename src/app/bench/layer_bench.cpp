@@ -1,49 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/bench/layer_bench.hpp"
 
-#include <memory>
 #include <optional>
 #include <utility>
 
-#include "syncbn/batch_norm.hpp"
 #include "syncbn/error.hpp"
-#include "syncbn/phases.hpp"
-
-#include "app/bench/onednn_batch_norm.hpp"
-#include "app/bench/repetitions.hpp"
 
 namespace syncbn::app::bench {
-namespace {
-
-/// A LayerBench holds a layer and its phases, ready to run.
-class LayerBench {
- public:
-  LayerBench(const LayerShape& layer, const BenchOptions& options, Place& place);
-  LayerBench(const LayerBench&) = delete;
-  LayerBench& operator=(const LayerBench&) = delete;
-
-  const std::vector<Task>& tasks() const { return tasks_; }
-  const std::string& rival_text() const { return rival_text_; }
-
- private:
-  void add(Phase phase, Body body);
-  void add_phases();
-  void add_layer(Phase forward, Phase backward, BatchNorm& norm, ForwardRecord& record);
-  void add_onednn();
-
-  Place& place_;
-  std::span<double> pivot_, sums_, mean_, var_, invstd_, count_;
-  Scratch scratch_;
-  PhaseOptions phase_options_;
-  BatchNorm norm_;
-  BatchNorm local_norm_;
-  BatchNorm exact_norm_;
-  ForwardRecord record_, local_record_, exact_record_;
-  std::unique_ptr<OneDnnBatchNorm> onednn_;
-  std::string rival_text_;
-  std::vector<Task> tasks_;
-};
-
 LayerBench::LayerBench(const LayerShape& layer, const BenchOptions& options, Place& place)
     : place_(place),
       pivot_(place.doubles(static_cast<std::size_t>(layer.shape.c))),
@@ -127,8 +90,6 @@ void LayerBench::add_onednn() {
   add(Phase::onednn_backward,
       [this](const TensorSet& t) { onednn_->backward(t.x.data(), t.dy.data(), t.dx.data()); });
 }
-
-}  // namespace
 
 LayerTimes time_layer(const LayerShape& layer, const BenchOptions& options,
                       const Communicator& world, Place& place) {

@@ -21,6 +21,7 @@ struct BenchOptions {
   std::vector<Rival> rivals;
   int repetitions = 10;      ///< fewest repetitions
   double min_seconds = 0.3;  ///< shortest time per shape [s]
+  int cache_sharers = 1;     ///< ranks that share a last cache, which tensors are not to fit in
 };
 
 struct LayerTimes {

@@ -84,11 +84,13 @@ void Tensor::fill(std::uint64_t seed) {
   });
 }
 
-std::vector<Tensors> make_pool(const Shape& shape, DType dtype, Layout layout, int rank) {
+std::vector<Tensors> make_pool(const Shape& shape, DType dtype, Layout layout, int rank,
+                               int cache_sharers) {
   const auto make = [&] { return Tensor(dtype, shape, layout); };
   const std::size_t set_bytes = 4 * static_cast<std::size_t>(shape.size()) * size_of(dtype);
-  const std::size_t sets =
-      std::clamp(cache_multiple * cache_bytes() / set_bytes + 1, std::size_t{1}, most_sets);
+  const std::size_t sets = std::clamp(
+      cache_multiple * cache_bytes() / static_cast<std::size_t>(cache_sharers) / set_bytes + 1,
+      std::size_t{1}, most_sets);
   std::vector<Tensors> pool;
   for (std::size_t i = 0; i < sets; ++i) {
     pool.push_back({make(), make(), make(), make()});

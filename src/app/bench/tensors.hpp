@@ -55,7 +55,9 @@ struct Tensors {
 
 /// Makes as many sets with the same values as it takes to exceed the last cache several times. Use
 /// them in turn, so that each call finds its tensors in memory rather than in a cache. As there are
-/// 256 sets at most, tiny tensors stay in the cache.
-std::vector<Tensors> make_pool(const Shape& shape, DType dtype, Layout layout, int rank);
+/// 256 sets at most, tiny tensors stay in the cache. `cache_sharers` is how many ranks share the
+/// cache, each with sets of its own.
+std::vector<Tensors> make_pool(const Shape& shape, DType dtype, Layout layout, int rank,
+                               int cache_sharers = 1);
 
 }  // namespace syncbn::app::bench
