@@ -58,6 +58,7 @@ struct CommandLine::Description {
   std::vector<std::pair<std::string, std::string>> exclusions;
   std::vector<std::pair<std::string, std::string>> examples;
   std::set<std::string> given;
+  Arguments typed;  ///< as parsed
   double timeout = seconds_of(default_timeout);
   double report_after = seconds_of(default_report);
   Summation summation = Summation::builtin;
@@ -251,6 +252,7 @@ bool CommandLine::parse(const Arguments& arguments) {
     return false;
   }
   description_->take(description_->scan(arguments));
+  description_->typed = arguments;
   description_->exchange = description_->exchange_options();
   return true;
 }
@@ -261,6 +263,14 @@ bool CommandLine::given(std::string_view name) const {
 
 DeviceKind CommandLine::device() const {
   return description_->device;
+}
+
+std::string CommandLine::text() const {
+  std::string text = "syncbn " + description_->command;
+  for (const std::string& argument : description_->typed) {
+    text += " " + argument;
+  }
+  return text;
 }
 
 const ExchangeOptions& CommandLine::exchange() const {

@@ -95,6 +95,9 @@ class CommandLine {
   /// Returns whether the user gave the option. Call it after parse.
   bool given(std::string_view name) const;
 
+  /// Returns what was typed: "syncbn bench --batch 8". Call it after parse.
+  std::string text() const;
+
   /// Returns the value of --device. Call it after parse.
   DeviceKind device() const;
 

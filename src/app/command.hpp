@@ -12,6 +12,7 @@
 
 #include "app/args.hpp"
 #include "app/last_resort.hpp"
+#include "app/plain_mpi.hpp"
 
 namespace syncbn::app {
 
@@ -35,6 +36,10 @@ struct World {
   /// go on without a lost process.
   std::function<Survivors(const CommError& failure)> survivors;
   std::string why_inelastic;  ///< why `survivors` is empty, and what to do about it; else empty
+
+  /// Collective over the world. Makes MPI's own calls over the ranks of one color. Empty in a build
+  /// without MPI.
+  std::function<std::unique_ptr<PlainMpi>(int color)> plain_mpi;
 };
 
 /// A Command is one subcommand. Its constructor declares the options, which are parsed before there
@@ -66,6 +71,7 @@ class Command {
 std::unique_ptr<Command> make_train();
 std::unique_ptr<Command> make_check();
 std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_scale();
 std::unique_ptr<Command> make_info();
 
 }  // namespace syncbn::app

@@ -40,6 +40,7 @@ constexpr CommandEntry commands[] = {
     {"check", "prove that these ranks give the result of one process with the whole batch",
      make_check},
     {"bench", "time a layer's phases, against copying memory, oneDNN and itself", make_bench},
+    {"scale", "measure what synchronizing costs on these ranks, and on fewer of them", make_scale},
     {"info", "what this build and these machines have", make_info},
 };
 

@@ -20,6 +20,7 @@
 
 #include "app/last_resort.hpp"
 #include "app/launcher.hpp"
+#include "app/mpi_calls.hpp"
 #include "app/mpi_survivors.hpp"
 #include "app/print.hpp"
 #include "app/session.hpp"
@@ -195,7 +196,7 @@ World Session::world(const ExchangeOptions& options) const {
   World world{communicator(options.deadlines, exchange),
               fmt::format("{} over {}", exchange == MpiExchange::mpi ? "mpi" : "builtin",
                           library_and_level()),
-              nullptr, why_inelastic()};
+              nullptr, why_inelastic(), make_plain_mpi};
   if (world.why_inelastic.empty()) {
     world.survivors = [this, options](const CommError& failure) {
       return survivors(options, failure);

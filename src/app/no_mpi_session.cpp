@@ -19,7 +19,7 @@ int Session::size() const {
 World Session::world(const ExchangeOptions&) const {
   require_known_processes(1, "");
   return {Communicator::self(), "none, a single process (this build has no MPI)", nullptr,
-          "this build has no MPI, and so a single process. Build with Open MPI 5"};
+          "this build has no MPI, and so a single process. Build with Open MPI 5", nullptr};
 }
 
 std::optional<bool> Session::all_same(std::uint64_t, std::chrono::milliseconds) const {

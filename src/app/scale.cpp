@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "syncbn/version.hpp"
+
+#include "app/args.hpp"
+#include "app/command.hpp"
+#include "app/flight_directory.hpp"
+#include "app/hosts.hpp"
+#include "app/print.hpp"
+#include "app/scale/cells.hpp"
+#include "app/scale/machine.hpp"
+#include "app/scale/run_directory.hpp"
+#include "app/scale/scale_progress.hpp"
+#include "app/scale/summary.hpp"
+#include "app/threads.hpp"
+#include "app/words.hpp"
+#include "comm/group/access.hpp"
+#include "comm/group/descriptor.hpp"
+#include "comm/group/group.hpp"
+#include "trainer/random.hpp"
+#include "trainer/stopwatch.hpp"
+#include "trainer/train_options.hpp"
+
+namespace syncbn::app {
+namespace {
+
+using namespace scale;
+
+constexpr Word<Budget> budget_words[] = {{"quick", Budget::quick}, {"full", Budget::full}};
+constexpr Word<Kind> kind_words[] = {{"exchange", Kind::exchange},
+                                     {"ping", Kind::ping},
+                                     {"layer", Kind::layer},
+                                     {"noise", Kind::noise}};
+
+constexpr double quick_seconds = 180;  ///< of a whole run, if cells can be cut short so far
+
+struct Request {
+  Plan plan;
+  std::string ranks = "powers";
+  std::string shapes = "resnet50";
+  std::optional<std::int64_t> batch;
+  std::optional<double> cell_seconds;
+  bool train = false;
+  std::optional<int> threads;
+  ProgressStyle progress = ProgressStyle::automatic;
+  std::filesystem::path output;
+};
+
+void declare(CommandLine& line, Request& request) {
+  Plan& plan = request.plan;
+  line.section("What to measure");
+  line.text("ranks", request.ranks, "N,..", "numbers of ranks; powers: 1, 2, 4, .. and all");
+  line.choices("measure", plan.kinds, kind_words,
+               "an exchange alone, messages between hosts by MPI, a layer, the ranks' noise");
+  line.text("shapes", request.shapes, "SHAPES",
+            "layers: resnet50, or NxCxHxW,..: samples of a rank, channels, height, width");
+  line.number("batch", request.batch, {.min = 1, .max = 1 << 20}, "N",
+              "samples of a rank, with --shapes resnet50", "8, with --budget full 32");
+  line.choice("dtype", plan.dtype, dtype_words, "element type of layers");
+  line.choice("layout", plan.layout, layout_words, "memory order of layers");
+  line.flag("train", request.train, "also whole training steps, those of 'syncbn train'");
+  line.path("data", plan.data, "DIR", "with --train: data set in MNIST's format");
+  line.number("batch-size", plan.batch_size, {.min = 1, .max = 1 << 20}, "N",
+              "with --train: samples of a step, of all ranks (strong scaling) or of each (weak)");
+  line.number("threads", request.threads, {.min = 1, .max = 4096}, "N",
+              "OpenMP threads of each rank",
+              "OMP_NUM_THREADS, or the rank's processors within its share of the CPU quota");
+  line.section("How long");
+  line.choice("budget", plan.budget, budget_words, "minutes, or as long as narrow intervals take");
+  line.number("cell-seconds", request.cell_seconds, {.min = 0, .max = 86400}, "SECONDS",
+              "longest time of a cell, after its fewest repetitions", "by --budget: 1 or 10");
+  line.number("seed", plan.seed, {}, "N", "of the random order of the cells");
+  line.section("Output");
+  line.path("output", request.output, "DIR",
+            "what is measured is kept here; given again, a run that was killed goes on");
+  line.choice("progress", request.progress, progress_words,
+              "a bar on standard error, or a line every few seconds; auto is a bar on a "
+              "terminal, which mpirun hides");
+  line.example("mpirun -n 4 syncbn scale --train --output scale",
+               "what synchronizing costs on 1, 2 and 4 ranks");
+  line.example("python -m syncbn.report scale", "draws it: scale/report.html");
+}
+
+std::vector<int> default_sizes(int all) {
+  std::vector<int> sizes;
+  for (int size = 1; size < all; size *= 2) {
+    sizes.push_back(size);
+  }
+  sizes.push_back(all);
+  return sizes;
+}
+
+std::vector<int> parse_sizes(const std::string& text, int all) {
+  if (text == "powers") {
+    return default_sizes(all);
+  }
+  std::vector<int> sizes;
+  for (const std::string& part : args::split(text)) {
+    sizes.push_back(args::to_number("ranks", part, Range<int>{.min = 1, .max = all}));
+  }
+  std::ranges::sort(sizes);
+  sizes.erase(std::ranges::unique(sizes).begin(), sizes.end());
+  return sizes;
+}
+
+/// Returns what has to be the same for a run to go on.
+Json identity(const Request& request, const World& world,
+              const std::map<std::string, std::vector<int>>& hosts, const std::vector<int>& sizes,
+              const std::vector<Cell>& cells) {
+  Json names = Json::array();
+  for (const Cell& cell : cells) {
+    names.push_back(cell.name);
+  }
+  const Plan& plan = request.plan;
+  return {{"version", version()},
+          {"transport", world.transport},
+          {"threads", thread_count()},
+          {"hosts", hosts},
+          {"ranks", sizes},
+          {"budget", args::text_of(plan.budget, budget_words)},
+          {"cell-seconds", plan.cell_seconds},
+          {"dtype", to_string(plan.dtype)},
+          {"layout", to_string(plan.layout)},
+          {"batch-size", plan.batch_size},
+          {"data", plan.data.string()},
+          {"seed", plan.seed},
+          {"cells", names}};
+}
+
+/// Shuffles by the seed.
+std::vector<const Cell*> in_random_order(const std::vector<Cell>& cells, std::uint64_t seed) {
+  std::vector<const Cell*> order;
+  for (const Cell& cell : cells) {
+    order.push_back(&cell);
+  }
+  const trainer::Random random({seed});
+  for (std::size_t i = order.size(); i > 1; --i) {
+    std::swap(order[i - 1], order[random.below(i, i)]);
+  }
+  return order;
+}
+
+/// Collective. Returns how long each of the missing cells may take: all that it needs, or less if
+/// the budget's time would not suffice for all. `spent` counts on rank 0. [s]
+double share_of_time(const Communicator& world, const Plan& plan, double spent,
+                     std::span<const Cell* const> missing) {
+  double needed = 0;
+  for (const Cell* cell : missing) {
+    needed += most_seconds(plan, cell->kind);
+  }
+  const double left = std::max(0.0, plan.seconds - spent);
+  std::vector<double> share{world.rank() == 0 ? std::min(1.0, left / needed) : 0.0};
+  world.all_reduce(share);
+  return share[0];
+}
+
+/// Collective. Waits for all ranks without taking a processor from those that measure, for as long
+/// as `patience`, and then as an exchange waits.
+void wait_for_all(const Communicator& world, std::chrono::milliseconds patience) {
+  constexpr auto nap = std::chrono::microseconds(200);
+  comm::Group& group = comm::Access::group(world);
+  const comm::Descriptor what{.count = 1};
+  std::vector<double> word{0.0};
+  PendingSum sum = group.start(what, word);
+  const trainer::Stopwatch watch;
+  const double limit = std::chrono::duration<double>(patience).count();
+  while (!group.arrived(what, sum) && watch.seconds() < limit) {
+    std::this_thread::sleep_for(nap);
+  }
+  group.finish(what, sum);
+}
+
+class Scale final : public Command {
+ public:
+  Scale();
+  int run(const World& world) override;
+
+ private:
+  void apply();
+  std::vector<Cell> make_cells(const World& world,
+                               const std::map<std::string, std::vector<int>>& hosts,
+                               const std::vector<Group>& groups) const;
+  Json head(const World& world, const Json& machine, const std::vector<Group>& groups) const;
+
+  Request request_;
+};
+
+Scale::Scale()
+    : Command(
+          "scale",
+          "Measures what synchronizing costs on these ranks, and on fewer of them: an exchange\n"
+          "alone, layers with and without it, and training steps. The report is drawn by\n"
+          "python -m syncbn.report DIR.") {
+  request_.plan.data = trainer::TrainOptions().data;
+  declare(command_line(), request_);
+}
+
+void Scale::apply() {
+  Plan& plan = request_.plan;
+  if (request_.output.empty()) {
+    throw UsageError(
+        "--output is missing (a directory for what is measured, which the report is drawn from).");
+  }
+  if (request_.batch && !bench::is_network(request_.shapes)) {
+    throw UsageError(
+        "--batch and --shapes NxCxHxW contradict each other: N is the batch. Leave out --batch.");
+  }
+  if (request_.threads && !set_thread_count(*request_.threads)) {
+    throw UsageError("--threads must be 1 (this build has no OpenMP).");
+  }
+  const bool quick = plan.budget == Budget::quick;
+  plan.shapes = bench::parse_shapes(request_.shapes, request_.batch.value_or(quick ? 8 : 32));
+  plan.cell_seconds = request_.cell_seconds.value_or(quick ? 1 : 10);
+  plan.seconds = quick ? quick_seconds : std::numeric_limits<double>::infinity();
+  if (request_.train) {
+    plan.kinds.push_back(Kind::step);
+  }
+}
+
+/// Collective. Returns all cells of the run, in the order of the report.
+std::vector<Cell> Scale::make_cells(const World& world,
+                                    const std::map<std::string, std::vector<int>>& hosts,
+                                    const std::vector<Group>& groups) const {
+  const Plan& plan = request_.plan;
+  const Deadlines deadlines = command_line().exchange().deadlines;
+  std::vector<Cell> cells;
+  for (const Kind kind : plan.kinds) {
+    std::vector<Cell> more;
+    switch (kind) {
+      case Kind::exchange:
+        more = exchange_cells(plan, groups, deadlines);
+        break;
+      case Kind::ping:
+        more = ping_cells(plan, world, hosts, deadlines);
+        break;
+      case Kind::layer:
+        more = layer_cells(plan, groups);
+        break;
+      case Kind::step:
+        more = step_cells(plan, world, groups);
+        break;
+      case Kind::noise:
+        more = noise_cells(plan, world);
+        break;
+    }
+    std::ranges::move(more, std::back_inserter(cells));
+  }
+  return cells;
+}
+
+/// Returns what scale.json has besides the cells.
+Json Scale::head(const World& world, const Json& machine, const std::vector<Group>& groups) const {
+  const Plan& plan = request_.plan;
+  const StoppingRule rule = stopping_rule(plan, Kind::exchange, plan.cell_seconds);
+  Json described = Json::array();
+  for (const Group& group : groups) {
+    described.push_back(to_json(group.plan));
+  }
+  return {
+      {"version", version()},
+      {"command", fmt::format("mpirun -n {} {}", world.communicator.size(), command_line().text())},
+      {"seed", plan.seed},
+      {"budget", args::text_of(plan.budget, budget_words)},
+      {"machine", machine},
+      {"method",
+       {{"probabilities", probabilities},
+        {"wanted", rule.wanted},
+        {"fewest", rule.fewest},
+        {"cell_seconds", plan.cell_seconds},
+        {"clock_uncertainty", largest_uncertainty(world.communicator, groups)}}},
+      {"groups", described}};
+}
+
+int Scale::run(const World& world) {
+  apply();
+  const Communicator& ranks = world.communicator;
+  prepare_flight_directory(ranks, command_line().exchange().flight_record);
+  const auto hosts = ranks_by_host(ranks);
+  const std::vector<int> sizes = parse_sizes(request_.ranks, ranks.size());
+  const Json machine = describe_machine(world);
+  const std::vector<Group> groups = make_groups(world, plan_groups(hosts, sizes));
+  const std::vector<Cell> cells = make_cells(world, hosts, groups);
+  RunDirectory directory(ranks, request_.output, identity(request_, world, hosts, sizes, cells));
+
+  std::vector<const Cell*> missing;
+  for (const Cell* cell : in_random_order(cells, request_.plan.seed)) {
+    if (!directory.has(cell->name)) {
+      missing.push_back(cell);
+    }
+  }
+  if (ranks.rank() == 0) {
+    print_at_once(introduction(missing.size(), cells.size(), machine, request_.output));
+  }
+  {
+    const Plan& plan = request_.plan;
+    const trainer::Stopwatch run;
+    ScaleProgress progress(ranks.rank(), missing.size(), request_.progress);
+    for (std::size_t done = 0; done < missing.size(); ++done) {
+      const Cell& cell = *missing[done];
+      progress.begin(done, cell.text);
+      const trainer::Stopwatch watch;
+      const double share =
+          share_of_time(ranks, plan, run.seconds(), std::span(missing).subspan(done));
+      const Found found =
+          cell.measure(stopping_rule(plan, cell.kind, share * most_seconds(plan, cell.kind)));
+      wait_for_all(ranks, command_line().exchange().deadlines.fail);
+      directory.keep(cell, found, watch.seconds());
+    }
+  }
+  const Json report = directory.write_report(head(world, machine, groups), cells);
+  if (ranks.rank() == 0) {
+    print(summary(report, request_.output));
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_scale() {
+  return std::make_unique<Scale>();
+}
+
+}  // namespace syncbn::app

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/scale/machine.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+#include <fmt/format.h>
+#include <sys/utsname.h>
+
+#include "syncbn/backend.hpp"
+
+#include "core/cpu_quota.hpp"
+
+#include "app/build_options.hpp"
+#include "app/hosts.hpp"
+#include "app/threads.hpp"
+#include "trainer/agreement.hpp"
+
+namespace syncbn::app::scale {
+namespace {
+
+/// Returns what stands behind "`key`...:" in a file of /proc; empty if there is no such line.
+std::string value_in(const char* file, const std::string& key) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    const std::size_t colon = line.find(':');
+    if (line.starts_with(key) && colon != std::string::npos) {
+      const std::size_t begin = line.find_first_not_of(" \t", colon + 1);
+      return begin == std::string::npos ? "" : line.substr(begin);
+    }
+  }
+  return {};
+}
+
+/// Returns the first line of a file of the system; null if there is none.
+Json first_line(const char* file) {
+  std::string line;
+  return std::getline(std::ifstream(file), line) ? Json(line) : Json(nullptr);
+}
+
+std::string kernel() {
+  utsname names{};
+  uname(&names);
+  return fmt::format("{} {}", names.sysname, names.release);
+}
+
+double load() {
+  double average = 0;
+  return getloadavg(&average, 1) == 1 ? average : 0;
+}
+
+double memory_bytes() {
+  return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+/// Describes this rank's host, and what the rank is bound to.
+Json describe_here() {
+  const std::optional<double> quota = cpu_quota();
+  const std::string processor_name = value_in("/proc/cpuinfo", "model name");
+  return {{"processor", processor_name.empty() ? processor : processor_name},
+          {"processors", std::max(1U, std::thread::hardware_concurrency())},
+          {"quota", quota ? Json(*quota) : Json(nullptr)},
+          {"kernel", kernel()},
+          {"governor", first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")},
+          {"memory_bytes", memory_bytes()},
+          {"huge_pages", first_line("/sys/kernel/mm/transparent_hugepage/enabled")},
+          {"load", rounded(load())},
+          {"binding", value_in("/proc/self/status", "Cpus_allowed_list")},
+          {"own_processors", processor_count()}};
+}
+
+/// Returns whether a host has more threads of ranks than processors, or processors that are bound
+/// to by more ranks than they are.
+bool oversubscribed(const std::map<std::string, std::vector<int>>& hosts,
+                    const std::vector<Json>& ranks) {
+  return std::ranges::any_of(hosts, [&](const auto& host) {
+    std::map<std::string, double> threads;  // by the processors that they are bound to
+    bool too_many = false;
+    for (const int rank : host.second) {
+      const Json& here = ranks[static_cast<std::size_t>(rank)];
+      const double most = here["quota"].is_null() ? here["own_processors"].get<double>()
+                                                  : std::min(here["quota"].get<double>(),
+                                                             here["own_processors"].get<double>());
+      double& bound = threads[here["binding"].get<std::string>()];
+      bound += thread_count();
+      too_many = too_many || bound > most;
+    }
+    return too_many;
+  });
+}
+
+}  // namespace
+
+Json describe_machine(const World& world) {
+  const auto by_host = ranks_by_host(world.communicator);
+  std::vector<Json> ranks;
+  for (const std::string& text :
+       trainer::gather_texts(world.communicator, describe_here().dump())) {
+    ranks.push_back(Json::parse(text));
+  }
+  Json hosts = Json::array();
+  for (const auto& [name, members] : by_host) {
+    Json host = {{"name", name}, {"ranks", members}};
+    Json facts = ranks[static_cast<std::size_t>(members.front())];
+    facts.erase("binding");
+    facts.erase("own_processors");
+    host.update(facts);
+    hosts.push_back(std::move(host));
+  }
+  Json binding = Json::array();
+  for (const Json& rank : ranks) {
+    binding.push_back(rank["binding"]);
+  }
+  return {{"transport", world.transport},
+          {"instruction_set", instruction_set()},
+          {"compiler", compiler},
+          {"build_type", build_type},
+          {"ranks", world.communicator.size()},
+          {"threads", thread_count()},
+          {"oversubscribed", oversubscribed(by_host, ranks)},
+          {"hosts", hosts},
+          {"binding", binding}};
+}
+
+}  // namespace syncbn::app::scale

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Noise: every rank does the same piece of work again and again, all at once and without exchange
+// (fixed work quanta: Hoefler, Schneider & Lumsdaine, SC10). What a piece takes beyond the least is
+// what the system, or another process, took from the rank.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+
+#include "app/hosts.hpp"
+#include "app/scale/cells.hpp"
+
+namespace syncbn::app::scale {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double quantum = 50e-6;          ///< length of a piece of work [s]
+constexpr std::size_t trace_length = 200;  ///< parts of the trace in the report
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/// Works in registers, so that no memory is waited for. Each step needs the one before.
+std::uint64_t work(std::uint64_t state, std::int64_t steps) {
+  for (std::int64_t i = 0; i < steps; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX
+  }
+  return state;
+}
+
+/// Pieces goes on with one long computation, a piece at a time.
+class Pieces {
+ public:
+  /// Returns how long a piece of so many steps takes. [s]
+  double time(std::int64_t steps) {
+    const Clock::time_point begin = Clock::now();
+    state_ = work(state_, steps);
+    return seconds_since(begin);
+  }
+
+  /// Returns what was computed, which has to be used somewhere for the work to be done.
+  std::uint64_t result() const { return state_; }
+
+ private:
+  std::uint64_t state_ = 1;
+};
+
+/// Returns how many steps take a quantum, by the shortest of several tries.
+std::int64_t steps_of_quantum(Pieces& pieces) {
+  constexpr std::int64_t steps = 100000;
+  double least = 1;
+  for (int i = 0; i < 50; ++i) {
+    least = std::min(least, pieces.time(steps));
+  }
+  return static_cast<std::int64_t>(steps * quantum / least);
+}
+
+/// Returns the longest of each of `trace_length` successive parts.
+Json trace_of(const std::vector<double>& times) {
+  Json trace = Json::array();
+  for (std::size_t part = 0; part < trace_length; ++part) {
+    const auto begin =
+        times.begin() + static_cast<std::ptrdiff_t>(part * times.size() / trace_length);
+    const auto end =
+        times.begin() + static_cast<std::ptrdiff_t>((part + 1) * times.size() / trace_length);
+    trace.push_back(rounded(*std::max_element(begin, end)));
+  }
+  return trace;
+}
+
+/// Returns the share of the time beyond what the shortest piece would have taken.
+double lost(const std::vector<double>& times) {
+  double total = 0;
+  for (const double time : times) {
+    total += time;
+  }
+  return 1 - static_cast<double>(times.size()) * std::ranges::min(times) / total;
+}
+
+Found measure(const Plan& plan, const Communicator& world) {
+  const std::size_t count = plan.budget == Budget::quick ? 10000 : 100000;
+  Pieces pieces;
+  const std::int64_t steps = steps_of_quantum(pieces);
+  std::vector<double> own(count);
+  world.all_reduce(own);  // all begin together
+  for (double& time : own) {
+    time = pieces.time(steps);
+  }
+  const std::vector<double> all = world.all_gather(own);
+  Found found;
+  Json ranks = Json::array();
+  Json samples = Json::array();
+  for (int rank = 0; rank < world.size(); ++rank) {
+    const auto begin = all.begin() + rank * static_cast<std::ptrdiff_t>(count);
+    const std::vector<double> times(begin, begin + static_cast<std::ptrdiff_t>(count));
+    ranks.push_back({{"rank", rank},
+                     {"time", describe(times)},
+                     {"lost", rounded(lost(times))},
+                     {"trace", trace_of(times)}});
+    Json nanoseconds = Json::array();
+    for (const double time : times) {
+      nanoseconds.push_back(std::lround(1e9 * time));
+    }
+    samples.push_back(std::move(nanoseconds));
+  }
+  found.entries.push_back(
+      {{"kind", "noise"}, {"enough", true}, {"quantum", quantum}, {"ranks", ranks}});
+  found.samples = {{"piece_ns", samples}, {"result", pieces.result()}};
+  return found;
+}
+
+}  // namespace
+
+std::vector<Cell> noise_cells(const Plan& plan, const World& world) {
+  return {{Kind::noise, "noise", "noise of all ranks",
+           [&plan, &world](const StoppingRule&) { return measure(plan, world.communicator); }}};
+}
+
+}  // namespace syncbn::app::scale

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "app/scale/cells.hpp"
+
+namespace syncbn::app::scale {
+namespace {
+
+/// Returns whether cells of this kind measure what takes milliseconds.
+bool is_long(Kind kind) {
+  return kind == Kind::layer || kind == Kind::step;
+}
+
+}  // namespace
+
+double most_seconds(const Plan& plan, Kind kind) {
+  return is_long(kind) ? 2 * plan.cell_seconds : plan.cell_seconds;
+}
+
+StoppingRule stopping_rule(const Plan& plan, Kind kind, double seconds) {
+  StoppingRule rule;
+  rule.most_seconds = std::min(seconds, most_seconds(plan, kind));
+  rule.least_seconds = rule.most_seconds / 5;
+  if (is_long(kind)) {
+    rule.fewest = plan.budget == Budget::quick ? 10 : 30;
+    rule.waiting_counts = true;
+  }
+  return rule;
+}
+
+}  // namespace syncbn::app::scale

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Whole training steps, those of `syncbn train` with its cnn: with a fixed batch over all ranks
+// (strong scaling) and with a fixed batch on each rank (weak scaling).
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "app/scale/cells.hpp"
+#include "app/scale/flights.hpp"
+#include "trainer/stopwatch.hpp"
+#include "trainer/trainer.hpp"
+
+namespace syncbn::app::scale {
+namespace {
+
+using trainer::Norm;
+using trainer::StepReport;
+
+enum class Scaling : std::uint8_t { strong, weak };
+
+const char* name_of(Scaling scaling) {
+  return scaling == Scaling::strong ? "strong" : "weak";
+}
+
+trainer::TrainOptions train_options(const Plan& plan, Norm norm, std::int64_t batch) {
+  trainer::TrainOptions options;
+  options.data = plan.data;
+  options.norm = norm;
+  options.batch_size = batch;
+  options.schedule = trainer::Schedule::constant;
+  options.steps = std::int64_t{1} << 40;  // more than are taken
+  options.seed = plan.seed;
+  return options;
+}
+
+/// Collective. Returns for each step the time of the slowest rank. [s]
+std::vector<double> slowest(const Communicator& ranks, const std::vector<StepReport>& steps) {
+  std::vector<double> own;
+  for (const StepReport& step : steps) {
+    own.push_back(step.times.total);
+  }
+  const std::vector<double> all = ranks.all_gather(own);
+  std::vector<double> times(own.size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    double& time = times[i % own.size()];
+    time = std::max(time, all[i]);
+  }
+  return times;
+}
+
+/// Collective. Takes steps, a few at a time, until the rule ends it. Returns their times and
+/// reports.
+struct Steps {
+  std::vector<double> times;  ///< of the slowest rank [s]
+  std::vector<StepReport> reports;
+  bool enough = false;
+};
+
+Steps take_steps(trainer::Trainer& trainer, const Communicator& ranks, const StoppingRule& rule) {
+  constexpr int at_a_time = 3;
+  for (int i = 0; i < at_a_time; ++i) {
+    trainer.step();  // the first ones allocate
+  }
+  Steps steps;
+  const trainer::Stopwatch watch;
+  for (;;) {
+    for (int i = 0; i < at_a_time; ++i) {
+      steps.reports.push_back(trainer.step());
+    }
+    steps.times = slowest(ranks, steps.reports);
+    std::vector<double> seconds{ranks.rank() == 0 ? watch.seconds() : 0.0};
+    ranks.all_reduce(seconds);
+    steps.enough = median(steps.times).relative_half_width() <= rule.wanted;
+    if (rule.ended_by(steps.times.size(), seconds[0], steps.enough)) {
+      return steps;
+    }
+  }
+}
+
+/// Returns the median of each part of a step on this rank.
+Json parts_of(const std::vector<StepReport>& reports) {
+  const std::pair<const char*, double trainer::Times::*> parts[] = {
+      {"layers", &trainer::Times::layers},
+      {"batch_norm", &trainer::Times::batch_norm},
+      {"batch_norm_exchange", &trainer::Times::batch_norm_exchange},
+      {"gradient_exchange", &trainer::Times::gradient_exchange},
+      {"update", &trainer::Times::update}};
+  Json medians;
+  for (const auto& [name, part] : parts) {
+    std::vector<double> times;
+    for (const StepReport& report : reports) {
+      times.push_back(report.times.*part);
+    }
+    medians[name] = rounded(median(times).value);
+  }
+  return medians;
+}
+
+Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, std::size_t which,
+              const std::shared_ptr<const trainer::Split>& data, Scaling scaling, Norm norm) {
+  Found found;
+  if (!group.member) {
+    return found;
+  }
+  const auto ranks = static_cast<std::int64_t>(group.plan.members.size());
+  const std::int64_t batch = plan.batch_size * (scaling == Scaling::weak ? ranks : 1);
+  trainer::Trainer trainer(train_options(plan, norm, batch), *group.ranks, data);
+  const Steps steps = take_steps(trainer, *group.ranks, rule);
+  Json entry = {{"kind", "step"},
+                {"enough", steps.enough},
+                {"group", which},
+                {"scaling", name_of(scaling)},
+                {"norm", to_string(norm)},
+                {"batch", batch},
+                {"samples", (batch + ranks - 1) / ranks},
+                {"step", describe(steps.times)},
+                {"parts", parts_of(steps.reports)}};
+  if (norm == Norm::sync) {
+    group.clock->synchronize();
+    if (const auto exchanges = layer_exchanges(*group.ranks, *group.clock, "")) {
+      entry["transfer"] = describe(exchanges->arrivals.after_last_arrival());
+      entry["spread"] = describe(exchanges->arrivals.spread());
+      entry["ranks"] = describe_ranks(exchanges->arrivals, group.plan.members);
+    }
+  }
+  found.entries.push_back(std::move(entry));
+  found.samples = {{"step_s", steps.times}};
+  return found;
+}
+
+}  // namespace
+
+std::vector<Cell> step_cells(const Plan& plan, const World& world,
+                             const std::vector<Group>& groups) {
+  const auto data = trainer::load_everywhere(plan.data, world.communicator);
+  std::vector<Cell> cells;
+  for (std::size_t which = 0; which < groups.size(); ++which) {
+    const Group& group = groups[which];
+    const std::size_t ranks = group.plan.members.size();
+    for (const Scaling scaling : {Scaling::strong, Scaling::weak}) {
+      if (ranks == 1 && scaling == Scaling::weak) {
+        continue;  // it is the same
+      }
+      for (const Norm norm : {Norm::sync, Norm::local}) {
+        cells.push_back({Kind::step,
+                         fmt::format("step-{}-{}-{}", which, name_of(scaling), to_string(norm)),
+                         fmt::format("training steps over {} ranks, {} scaling, batch norm: {}",
+                                     ranks, name_of(scaling), to_string(norm)),
+                         [=, &plan, &group](const StoppingRule& rule) {
+                           return measure(plan, rule, group, which, data, scaling, norm);
+                         }});
+      }
+    }
+  }
+  return cells;
+}
+
+}  // namespace syncbn::app::scale
