@@ -53,7 +53,7 @@ void declare(CommandLine& command, Request& request) {
       "also time batch norm without exchange, oneDNN's or this library's, or with exact sums");
   command.number("threads", request.threads, {.min = 1, .max = 4096}, "N",
                  "OpenMP threads of each rank",
-                 "OMP_NUM_THREADS, or the rank's processors within its share of the CPU quota");
+                 "OMP_NUM_THREADS, or its share of the processors and of the CPU quota");
   command.section("How long");
   command.number("repeat", request.options.repetitions, {.min = 1, .max = 1000000}, "N",
                  "repetitions, at least");

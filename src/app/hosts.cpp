@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "app/threads.hpp"
 #include "trainer/agreement.hpp"
 
 namespace syncbn::app {
@@ -27,6 +28,18 @@ int ranks_on_this_host(const Communicator& world) {
   for (const auto& [host, ranks] : ranks_by_host(world)) {
     if (std::ranges::binary_search(ranks, world.rank())) {
       return static_cast<int>(ranks.size());
+    }
+  }
+  return 1;
+}
+
+int ranks_on_these_processors(const Communicator& world) {
+  const std::vector<std::string> lists = trainer::gather_texts(world, processor_list());
+  for (const auto& [host, ranks] : ranks_by_host(world)) {
+    if (std::ranges::binary_search(ranks, world.rank())) {
+      return static_cast<int>(std::ranges::count(ranks, processor_list(), [&](int rank) {
+        return lists[static_cast<std::size_t>(rank)];
+      }));
     }
   }
   return 1;

@@ -190,7 +190,8 @@ int run(const Session& session, const Job& job) {
     set_flight_record_directory(job.exchange.flight_record);
   }
   const World world = session.world(job.exchange);
-  set_thread_count(default_thread_count(ranks_on_this_host(world.communicator)));
+  set_thread_count(default_thread_count(ranks_on_this_host(world.communicator),
+                                        ranks_on_these_processors(world.communicator)));
   return job.command->run(world);
 }
 

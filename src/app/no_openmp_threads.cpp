@@ -13,7 +13,7 @@ int thread_count() {
   return 1;
 }
 
-int default_thread_count(int) {
+int default_thread_count(int, int) {
   return 1;
 }
 

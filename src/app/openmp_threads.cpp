@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdlib>
 
 #include <omp.h>
@@ -17,10 +18,11 @@ int thread_count() {
   return omp_get_max_threads();
 }
 
-int default_thread_count(int processes) {
+int default_thread_count(int processes, int sharers) {
   const int threads = omp_get_max_threads();
-  return std::getenv("OMP_NUM_THREADS") == nullptr ? threads_within(cpu_quota(), threads, processes)
-                                                   : threads;
+  return std::getenv("OMP_NUM_THREADS") == nullptr
+             ? threads_within(cpu_quota(), std::max(1, threads / sharers), processes)
+             : threads;
 }
 
 bool set_thread_count(int threads) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What several ranks do together: one voice, one exit code, and no hang when one of them is lost.
+#include <algorithm>
 #include <fstream>
+#include <string>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -33,6 +36,16 @@ TEST(Ranks, HelpIsPrintedOnce) {
   const Ended ended = run_ranks(3, "check --help");
   EXPECT_EQ(ended.code, 0);
   EXPECT_EQ(count(ended.out, "syncbn check [option].."), 1) << ended.out;
+}
+
+TEST(Ranks, ShareProcessorsThatTheyAreNotBoundTo) {
+  const Ended ended =
+      run_shell("exec " + mpirun() + " 2 env -u OMP_NUM_THREADS " SYNCBN_PROGRAM " info");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const std::size_t at = ended.out.find("\nthreads ");
+  ASSERT_NE(at, std::string::npos) << ended.out;
+  const int threads = std::stoi(ended.out.substr(at + 9));
+  EXPECT_LE(threads, std::max(1U, std::thread::hardware_concurrency() / 2));
 }
 
 TEST(Ranks, DifferentArgumentsAreRefused) {
