@@ -78,7 +78,7 @@ void declare(CommandLine& line, Request& request) {
               "with --train: samples of a step, of all ranks (strong scaling) or of each (weak)");
   line.number("threads", request.threads, {.min = 1, .max = 4096}, "N",
               "OpenMP threads of each rank",
-              "OMP_NUM_THREADS, or the rank's processors within its share of the CPU quota");
+              "OMP_NUM_THREADS, or its share of the processors and of the CPU quota");
   line.section("How long");
   line.choice("budget", plan.budget, budget_words, "minutes, or as long as narrow intervals take");
   line.number("cell-seconds", request.cell_seconds, {.min = 0, .max = 86400}, "SECONDS",

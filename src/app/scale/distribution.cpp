@@ -89,6 +89,12 @@ Interval ratio_of_medians(std::span<const std::vector<double>> above,
   return {value, quantile(ratios, 0.025), quantile(ratios, 0.975)};
 }
 
+Json to_json(const Interval& interval) {
+  return {{"value", rounded(interval.value)},
+          {"low", rounded(interval.low)},
+          {"high", rounded(interval.high)}};
+}
+
 double rounded(double number) {
   return std::strtod(fmt::format("{:.4g}", number).c_str(), nullptr);
 }

@@ -36,6 +36,8 @@ Interval median(std::vector<double> samples);
 Interval ratio_of_medians(std::span<const std::vector<double>> above,
                           std::span<const std::vector<double>> below, std::uint64_t seed);
 
+Json to_json(const Interval& interval);
+
 /// Describes samples in seconds: how many, their median with its interval, and quantiles.
 Json describe(const std::vector<double>& samples);
 

@@ -52,10 +52,7 @@ Json price(const Measurements& measured, std::uint64_t seed) {
   for (std::size_t part = 0; part < 4; ++part) {
     times.push_back(measured.tasks[part].arrivals.from_first_arrival());
   }
-  const Interval ratio =
-      ratio_of_medians(std::span(times).first(2), std::span(times).last(2), seed);
-  return {
-      {"value", rounded(ratio.value)}, {"low", rounded(ratio.low)}, {"high", rounded(ratio.high)}};
+  return to_json(ratio_of_medians(std::span(times).first(2), std::span(times).last(2), seed));
 }
 
 Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, std::size_t which,

@@ -26,17 +26,16 @@
 namespace syncbn::app::scale {
 namespace {
 
-/// Returns what stands behind "`key`...:" in a file of /proc; empty if there is no such line.
-std::string value_in(const char* file, const std::string& key) {
-  std::ifstream in(file);
+/// Returns the processor's name as the kernel has it, or else the architecture.
+std::string processor_name() {
+  std::ifstream in("/proc/cpuinfo");
   for (std::string line; std::getline(in, line);) {
-    const std::size_t colon = line.find(':');
-    if (line.starts_with(key) && colon != std::string::npos) {
-      const std::size_t begin = line.find_first_not_of(" \t", colon + 1);
-      return begin == std::string::npos ? "" : line.substr(begin);
+    const std::size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) {
+      return line.substr(colon + 2);
     }
   }
-  return {};
+  return processor;
 }
 
 /// Returns the first line of a file of the system; null if there is none.
@@ -63,8 +62,7 @@ double memory_bytes() {
 /// Describes this rank's host, and what the rank is bound to.
 Json describe_here() {
   const std::optional<double> quota = cpu_quota();
-  const std::string processor_name = value_in("/proc/cpuinfo", "model name");
-  return {{"processor", processor_name.empty() ? processor : processor_name},
+  return {{"processor", processor_name()},
           {"processors", std::max(1U, std::thread::hardware_concurrency())},
           {"quota", quota ? Json(*quota) : Json(nullptr)},
           {"kernel", kernel()},
@@ -72,7 +70,7 @@ Json describe_here() {
           {"memory_bytes", memory_bytes()},
           {"huge_pages", first_line("/sys/kernel/mm/transparent_hugepage/enabled")},
           {"load", rounded(load())},
-          {"binding", value_in("/proc/self/status", "Cpus_allowed_list")},
+          {"binding", processor_list()},
           {"own_processors", processor_count()}};
 }
 

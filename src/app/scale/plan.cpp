@@ -14,7 +14,7 @@ bool is_long(Kind kind) {
 }  // namespace
 
 double most_seconds(const Plan& plan, Kind kind) {
-  return is_long(kind) ? 2 * plan.cell_seconds : plan.cell_seconds;
+  return (kind == Kind::step ? 4 : is_long(kind) ? 2 : 1) * plan.cell_seconds;
 }
 
 StoppingRule stopping_rule(const Plan& plan, Kind kind, double seconds) {

@@ -50,31 +50,37 @@ std::vector<double> slowest(const Communicator& ranks, const std::vector<StepRep
   return times;
 }
 
-/// Collective. Takes steps, a few at a time, until the rule ends it. Returns their times and
-/// reports.
-struct Steps {
-  std::vector<double> times;  ///< of the slowest rank [s]
-  std::vector<StepReport> reports;
-  bool enough = false;
+/// A Run is a training that is timed.
+struct Run {
+  Norm norm;
+  trainer::Trainer trainer;
+  std::vector<StepReport> reports = {};
+  std::vector<double> times = {};  ///< of each step, on the slowest rank [s]
 };
 
-Steps take_steps(trainer::Trainer& trainer, const Communicator& ranks, const StoppingRule& rule) {
+/// Collective. Takes steps of one run and of the other in turn, a few at a time, so that what slows
+/// the machine down slows down both, until the rule ends it. Returns whether that was enough.
+bool take_steps(std::vector<Run>& runs, const Communicator& ranks, const StoppingRule& rule) {
   constexpr int at_a_time = 3;
-  for (int i = 0; i < at_a_time; ++i) {
-    trainer.step();  // the first ones allocate
+  for (Run& run : runs) {
+    for (int i = 0; i < at_a_time; ++i) {
+      run.trainer.step();  // the first ones allocate
+    }
   }
-  Steps steps;
   const trainer::Stopwatch watch;
   for (;;) {
-    for (int i = 0; i < at_a_time; ++i) {
-      steps.reports.push_back(trainer.step());
+    bool enough = true;
+    for (Run& run : runs) {
+      for (int i = 0; i < at_a_time; ++i) {
+        run.reports.push_back(run.trainer.step());
+      }
+      run.times = slowest(ranks, run.reports);
+      enough = enough && median(run.times).relative_half_width() <= rule.wanted;
     }
-    steps.times = slowest(ranks, steps.reports);
     std::vector<double> seconds{ranks.rank() == 0 ? watch.seconds() : 0.0};
     ranks.all_reduce(seconds);
-    steps.enough = median(steps.times).relative_half_width() <= rule.wanted;
-    if (rule.ended_by(steps.times.size(), seconds[0], steps.enough)) {
-      return steps;
+    if (rule.ended_by(runs.front().times.size(), seconds[0], enough)) {
+      return enough;
     }
   }
 }
@@ -98,35 +104,47 @@ Json parts_of(const std::vector<StepReport>& reports) {
   return medians;
 }
 
+/// Describes when the ranks came to the exchanges of batch norm.
+void add_exchanges(Json& entry, const Group& group) {
+  group.clock->synchronize();
+  if (const auto exchanges = layer_exchanges(*group.ranks, *group.clock, "")) {
+    entry["transfer"] = describe(exchanges->arrivals.after_last_arrival());
+    entry["spread"] = describe(exchanges->arrivals.spread());
+    entry["ranks"] = describe_ranks(exchanges->arrivals, group.plan.members);
+  }
+}
+
 Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, std::size_t which,
-              const std::shared_ptr<const trainer::Split>& data, Scaling scaling, Norm norm) {
+              const std::shared_ptr<const trainer::Split>& data, Scaling scaling) {
   Found found;
   if (!group.member) {
     return found;
   }
   const auto ranks = static_cast<std::int64_t>(group.plan.members.size());
   const std::int64_t batch = plan.batch_size * (scaling == Scaling::weak ? ranks : 1);
-  trainer::Trainer trainer(train_options(plan, norm, batch), *group.ranks, data);
-  const Steps steps = take_steps(trainer, *group.ranks, rule);
-  Json entry = {{"kind", "step"},
-                {"enough", steps.enough},
-                {"group", which},
-                {"scaling", name_of(scaling)},
-                {"norm", to_string(norm)},
-                {"batch", batch},
-                {"samples", (batch + ranks - 1) / ranks},
-                {"step", describe(steps.times)},
-                {"parts", parts_of(steps.reports)}};
-  if (norm == Norm::sync) {
-    group.clock->synchronize();
-    if (const auto exchanges = layer_exchanges(*group.ranks, *group.clock, "")) {
-      entry["transfer"] = describe(exchanges->arrivals.after_last_arrival());
-      entry["spread"] = describe(exchanges->arrivals.spread());
-      entry["ranks"] = describe_ranks(exchanges->arrivals, group.plan.members);
-    }
+  std::vector<Run> runs;
+  for (const Norm norm : {Norm::sync, Norm::local}) {
+    runs.push_back({norm, trainer::Trainer(train_options(plan, norm, batch), *group.ranks, data)});
   }
-  found.entries.push_back(std::move(entry));
-  found.samples = {{"step_s", steps.times}};
+  const bool enough = take_steps(runs, *group.ranks, rule);
+  const Interval price = ratio_of_medians({&runs[0].times, 1}, {&runs[1].times, 1}, plan.seed);
+  for (const Run& run : runs) {
+    Json entry = {{"kind", "step"},
+                  {"enough", enough},
+                  {"group", which},
+                  {"scaling", name_of(scaling)},
+                  {"norm", to_string(run.norm)},
+                  {"batch", batch},
+                  {"samples", (batch + ranks - 1) / ranks},
+                  {"step", describe(run.times)},
+                  {"parts", parts_of(run.reports)}};
+    if (run.norm == Norm::sync) {
+      entry["price"] = to_json(price);
+      add_exchanges(entry, group);
+    }
+    found.samples[fmt::format("{}_step_s", to_string(run.norm))] = run.times;
+    found.entries.push_back(std::move(entry));
+  }
   return found;
 }
 
@@ -143,15 +161,12 @@ std::vector<Cell> step_cells(const Plan& plan, const World& world,
       if (ranks == 1 && scaling == Scaling::weak) {
         continue;  // it is the same
       }
-      for (const Norm norm : {Norm::sync, Norm::local}) {
-        cells.push_back({Kind::step,
-                         fmt::format("step-{}-{}-{}", which, name_of(scaling), to_string(norm)),
-                         fmt::format("training steps over {} ranks, {} scaling, batch norm: {}",
-                                     ranks, name_of(scaling), to_string(norm)),
-                         [=, &plan, &group](const StoppingRule& rule) {
-                           return measure(plan, rule, group, which, data, scaling, norm);
-                         }});
-      }
+      cells.push_back(
+          {Kind::step, fmt::format("step-{}-{}", which, name_of(scaling)),
+           fmt::format("training steps over {} ranks, {} scaling", ranks, name_of(scaling)),
+           [=, &plan, &group](const StoppingRule& rule) {
+             return measure(plan, rule, group, which, data, scaling);
+           }});
     }
   }
   return cells;
