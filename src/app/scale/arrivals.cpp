@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
+#include <utility>
 
 #include "app/scale/windows.hpp"
 
@@ -60,23 +62,41 @@ std::vector<double> Arrivals::from_first_arrival() const {
   return of_each(repetitions(), [&](std::size_t i) { return last(exit, i) - first(arrival, i); });
 }
 
-double Arrivals::share_last(std::size_t rank) const {
-  std::size_t times_last = 0;
-  for (std::size_t i = 0; i < repetitions(); ++i) {
-    times_last += arrival[rank][i] == last(arrival, i) ? 1 : 0;
+std::vector<std::size_t> Arrivals::long_waits() const {
+  const double usual = median(after_last_arrival()).value;
+  const std::vector<double> waits = spread();
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < waits.size(); ++i) {
+    if (waits[i] > usual) {
+      found.push_back(i);
+    }
   }
-  return static_cast<double>(times_last) / static_cast<double>(repetitions());
+  return found;
 }
 
-Json describe_ranks(const Arrivals& arrivals, std::span<const int> members) {
+double Arrivals::share_last(std::size_t rank, std::span<const std::size_t> repetitions) const {
+  if (repetitions.empty()) {
+    return 0;
+  }
+  const auto times = std::ranges::count_if(
+      repetitions, [&](std::size_t i) { return arrival[rank][i] == last(arrival, i); });
+  return static_cast<double>(times) / static_cast<double>(repetitions.size());
+}
+
+void add_ranks(Json& entry, const Arrivals& arrivals, std::span<const int> members) {
+  const std::vector<std::size_t> waits = arrivals.long_waits();
+  std::vector<std::size_t> all(arrivals.repetitions());
+  std::iota(all.begin(), all.end(), std::size_t{0});
   Json ranks = Json::array();
   for (std::size_t rank = 0; rank < arrivals.ranks(); ++rank) {
     ranks.push_back({{"rank", members[rank]},
                      {"lag", describe(arrivals.lag(rank))},
-                     {"last", rounded(arrivals.share_last(rank))},
+                     {"last", rounded(arrivals.share_last(rank, all))},
+                     {"last_in_long_waits", rounded(arrivals.share_last(rank, waits))},
                      {"time", describe(arrivals.inside(rank))}});
   }
-  return ranks;
+  entry["long_waits"] = waits.size();
+  entry["ranks"] = std::move(ranks);
 }
 
 }  // namespace syncbn::app::scale

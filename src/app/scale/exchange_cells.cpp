@@ -57,15 +57,16 @@ Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, st
   const Measurements measured = measure_in_windows({&task, 1}, *group.ranks, *group.clock, rule);
   const Measurement& exchange = measured.tasks.front();
   const Arrivals& arrivals = exchange.arrivals;
-  found.entries.push_back({{"kind", "exchange"},
-                           {"enough", measured.enough},
-                           {"group", which},
-                           {"by", name_of(who)},
-                           {"doubles", length},
-                           {"time", describe(arrivals.after_last_arrival())},
-                           {"spread", describe(arrivals.spread())},
-                           {"late", exchange.late},
-                           {"ranks", describe_ranks(arrivals, group.plan.members)}});
+  Json entry = {{"kind", "exchange"},
+                {"enough", measured.enough},
+                {"group", which},
+                {"by", name_of(who)},
+                {"doubles", length},
+                {"time", describe(arrivals.after_last_arrival())},
+                {"spread", describe(arrivals.spread())},
+                {"late", exchange.late}};
+  add_ranks(entry, arrivals, group.plan.members);
+  found.entries.push_back(std::move(entry));
   found.samples = {{"arrival_ns", arrivals.arrival}, {"exit_ns", arrivals.exit}};
   return found;
 }

@@ -90,7 +90,7 @@ Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, st
       entry["transfer"] = describe(exchanges->arrivals.after_last_arrival());
     }
     entry["spread"] = describe(exchanges->arrivals.spread());
-    entry["ranks"] = describe_ranks(exchanges->arrivals, group.plan.members);
+    add_ranks(entry, exchanges->arrivals, group.plan.members);
   }
   found.entries.push_back(std::move(entry));
   return found;

@@ -110,7 +110,7 @@ void add_exchanges(Json& entry, const Group& group) {
   if (const auto exchanges = layer_exchanges(*group.ranks, *group.clock, "")) {
     entry["transfer"] = describe(exchanges->arrivals.after_last_arrival());
     entry["spread"] = describe(exchanges->arrivals.spread());
-    entry["ranks"] = describe_ranks(exchanges->arrivals, group.plan.members);
+    add_ranks(entry, exchanges->arrivals, group.plan.members);
   }
 }
 

@@ -46,12 +46,16 @@ struct Arrivals {
   std::vector<double> inside(std::size_t rank) const;  ///< from the rank's arrival to its exit
   std::vector<double> from_first_arrival() const;      ///< from the first arrival to the last exit
 
-  /// Returns in which share of the repetitions the rank came last.
-  double share_last(std::size_t rank) const;
+  /// Returns the repetitions in which the spread was longer than the exchange itself usually is
+  /// after the last arrival: those in which waiting mattered.
+  std::vector<std::size_t> long_waits() const;
+  /// Returns in which share of these repetitions the rank came last; 0 if there are none.
+  double share_last(std::size_t rank, std::span<const std::size_t> repetitions) const;
 };
 
-/// Returns one object for each rank: how far it came behind the first, and how often last.
-Json describe_ranks(const Arrivals& arrivals, std::span<const int> members);
+/// Adds to a cell's entry how far each rank came behind the first, how often it came last, and how
+/// often it did so where that meant a long wait.
+void add_ranks(Json& entry, const Arrivals& arrivals, std::span<const int> members);
 
 /// A Measurement is what was found of one task.
 struct Measurement {

@@ -35,9 +35,20 @@ TEST(Arrivals, TellTransferFromWaiting) {
 }
 
 TEST(Arrivals, TellWhoCameLast) {
-  EXPECT_EQ(three_ranks.share_last(0), 0);
-  EXPECT_EQ(three_ranks.share_last(1), 1);
-  EXPECT_EQ(three_ranks.share_last(2), 0.5);
+  const std::vector<std::size_t> both{0, 1};
+  EXPECT_EQ(three_ranks.share_last(0, both), 0);
+  EXPECT_EQ(three_ranks.share_last(1, both), 1);
+  EXPECT_EQ(three_ranks.share_last(2, both), 0.5);
+}
+
+// A rank that the others seldom wait for, but then long, is not last more often than they are.
+TEST(Arrivals, TellWhoCameLastWhereThatMattered) {
+  const Arrivals arrivals{.arrival = {{1, 1, 1, 1, 0}, {0, 0, 0, 0, 900}},
+                          .exit = {{50, 50, 50, 50, 950}, {50, 50, 50, 50, 950}}};
+  EXPECT_THAT(arrivals.long_waits(), testing::ElementsAre(4));
+  EXPECT_EQ(arrivals.share_last(0, arrivals.long_waits()), 0);
+  EXPECT_EQ(arrivals.share_last(1, arrivals.long_waits()), 1);
+  EXPECT_EQ(arrivals.share_last(1, {}), 0);
 }
 
 TEST(StoppingRule, EndsWhatIsPreciseAndWhatTakesTooLong) {
