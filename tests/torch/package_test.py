@@ -150,8 +150,8 @@ def test_stub_declares_what_the_binary_module_has() -> None:
 
 
 ORDERS = {
-    "before": "import syncbn, torch",
-    "after": "import torch, syncbn",
+    "before": "import syncbn._core, torch",
+    "after": "import torch, syncbn._core",
 }
 
 

@@ -4,15 +4,20 @@
 `syncbn.torch` has the layer for PyTorch.
 """
 
-from ._core import (
-    CommError,
-    DeviceError,
-    Error,
-    InvalidArgument,
-    NotConfigured,
-    __version__,
-    set_report_handler,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._core import (
+        CommError,
+        DeviceError,
+        Error,
+        InvalidArgument,
+        NotConfigured,
+        __version__,
+        set_report_handler,
+    )
 
 __all__ = [
     "CommError",
@@ -23,3 +28,17 @@ __all__ = [
     "__version__",
     "set_report_handler",
 ]
+
+
+# The binary module is loaded with the first of its names, so that modules which need none work without it.
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _core
+
+    value = globals()[name] = getattr(_core, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
