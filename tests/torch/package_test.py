@@ -90,7 +90,7 @@ def test_wheel_serves_every_python_from_3_11_on(wheel: Path) -> None:
     assert wheel.stat().st_size < 30e6
     with zipfile.ZipFile(wheel) as archive:
         parts = {name.split("/")[1] for name in archive.namelist() if name.startswith("syncbn/")}
-    assert parts == {*PARTS, "lightning.py", "mmengine.py", "torch"}
+    assert parts == {*PARTS, "lightning.py", "mmengine.py", "report", "torch"}
 
 
 def test_wheel_is_a_manylinux_wheel_without_further_libraries(wheel: Path, tmp_path: Path) -> None:
@@ -111,7 +111,11 @@ def test_metadata_names_license_versions_and_what_it_reads(wheel: Path) -> None:
         assert archive.read(f"{directory}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert metadata["Requires-Dist"] == 'torch>=2.9; extra == "torch"'
+    assert sorted(metadata.get_all("Requires-Dist") or []) == [
+        'jinja2>=3.1; extra == "report"',
+        'matplotlib>=3.9; extra == "report"',
+        'torch>=2.9; extra == "torch"',
+    ]
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert "Typing :: Typed" in metadata.get_all("Classifier")
 

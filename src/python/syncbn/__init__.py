@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synchronized batch norm for data-parallel training.
 
-`syncbn.torch` has the layer for PyTorch.
+`syncbn.torch` has the layer for PyTorch, `syncbn.report` the pages that show what was measured.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-# The binary module is loaded with the first of its names, so that modules which need none work without it.
+# The binary module is loaded with the first of its names, so that `syncbn.report` works without it.
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

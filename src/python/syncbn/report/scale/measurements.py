@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `syncbn scale` measured, as objects. Times are in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..distribution import Distribution, Interval
+
+PHASES = ("sums", "exchange", "normalize", "backward_sums", "input_gradient", "copy")
+
+
+@dataclass(frozen=True)
+class Host:
+    name: str
+    ranks: list[int]
+    processor: str
+    processors: int
+    quota: float | None
+    kernel: str
+    governor: str | None
+    memory_bytes: float
+    huge_pages: str | None
+    load: float | None
+    boot: str | None = None  # which start of which kernel, if the run tells
+
+
+@dataclass(frozen=True)
+class Machine:
+    transport: str
+    instruction_set: str
+    compiler: str
+    build_type: str
+    ranks: int
+    threads: int
+    oversubscribed: bool
+    hosts: list[Host]
+    binding: list[str]
+
+    @property
+    def computers(self) -> list[list[Host]]:
+        """The hosts by the computer that they are on: namespaces and containers share one.
+
+        Without the kernel's own name for its start, hosts are taken to share one if they tell the same
+        kernel, memory and load to all digits.
+        """
+        found: dict[object, list[Host]] = {}
+        for host in self.hosts:
+            same = host.boot or (host.kernel, host.memory_bytes, host.load or host.name)
+            found.setdefault(same, []).append(host)
+        return list(found.values())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether some computer has more ranks x threads than processors."""
+        return self.oversubscribed or any(
+            sum(len(host.ranks) for host in hosts) * self.threads > hosts[0].processors
+            for hosts in self.computers
+        )
+
+    def waits(self, members: list[int]) -> float:
+        """Returns how many of these ranks' threads wait for each processor, on the fullest computer."""
+        return max(
+            0.0,
+            *(
+                sum(rank in host.ranks for host in hosts for rank in members)
+                * self.threads
+                / hosts[0].processors
+                - 1
+                for hosts in self.computers
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Method:
+    probabilities: list[float]
+    wanted: float
+    fewest: int
+    cell_seconds: float
+    clock_uncertainty: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Ranks that measured together."""
+
+    number: int
+    ranks: int
+    hosts: int
+    most_on_a_host: int
+    placement: str
+    members: list[int]
+
+
+@dataclass(frozen=True)
+class RankShare:
+    """What one rank did in a cell."""
+
+    rank: int
+    lag: Distribution
+    last: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    order: int
+    seconds: float
+    enough: bool
+
+
+@dataclass(frozen=True)
+class ExchangeCell(Cell):
+    group: Group
+    by: str
+    doubles: int
+    time: Distribution
+    spread: Distribution
+    late: int
+    ranks: list[RankShare]
+
+
+@dataclass(frozen=True)
+class PingCell(Cell):
+    between: tuple[int, int]
+    bytes: int
+    one_way: Distribution
+
+
+@dataclass(frozen=True)
+class LayerCell(Cell):
+    group: Group
+    shape: str
+    layers: int
+    channels: int
+    bytes: float
+    sync_forward: Distribution
+    sync_backward: Distribution
+    local_forward: Distribution
+    local_backward: Distribution
+    phases: dict[str, Distribution]  # by name, of PHASES; one rank has no exchange
+    price: Interval
+    transfer: Distribution | None
+    spread: Distribution | None
+    ranks: list[RankShare]
+
+    @property
+    def sync(self) -> float:
+        return self.sync_forward.median + self.sync_backward.median
+
+    @property
+    def local(self) -> float:
+        return self.local_forward.median + self.local_backward.median
+
+
+@dataclass(frozen=True)
+class StepCell(Cell):
+    group: Group
+    scaling: str
+    norm: str
+    batch: int
+    samples: int
+    step: Distribution
+    parts: dict[str, float]
+    transfer: Distribution | None
+    spread: Distribution | None
+    ranks: list[RankShare]
+
+
+@dataclass(frozen=True)
+class NoiseOfRank:
+    rank: int
+    time: Distribution
+    lost: float
+    trace: list[float]
+
+
+@dataclass(frozen=True)
+class NoiseCell(Cell):
+    group: Group
+    quantum: float
+    ranks: list[NoiseOfRank]
+
+
+AnyCell = TypeVar("AnyCell", bound=Cell)
+
+
+@dataclass(frozen=True)
+class Scale:
+    version: str
+    command: str
+    started: str
+    seconds: float
+    sittings: int
+    seed: int
+    budget: str
+    machine: Machine
+    method: Method
+    groups: list[Group]
+    cells: list[Cell]
+    unknown_kinds: dict[str, int]  # how many cells of kinds that this version does not know
+
+    def of(self, kind: type[AnyCell]) -> list[AnyCell]:
+        return [cell for cell in self.cells if isinstance(cell, kind)]
+
+    @property
+    def largest(self) -> int:
+        """The ranks of the largest group."""
+        return max(group.ranks for group in self.groups)
