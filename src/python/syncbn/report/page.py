@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages: templates with what goes into them, and the file that they become."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from . import numbers
+
+
+@dataclass(frozen=True)
+class Page:
+    html: str
+    summary: list[str]  # lines for the terminal
+
+
+def _with_code(text: str) -> Markup:
+    """Returns a sentence in which what stands between backquotes is code."""
+    parts = [Markup("<code>{}</code>").format(part) if i % 2 else escape(part)
+             for i, part in enumerate(text.split("`"))]  # fmt: skip
+    return Markup("").join(parts)
+
+
+_environment = Environment(
+    loader=PackageLoader("syncbn.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+for _filter in (
+    numbers.seconds,
+    numbers.seconds_range,
+    numbers.times,
+    numbers.times_range,
+    numbers.percent,
+    numbers.size,
+    numbers.digits,
+    numbers.amount,
+    numbers.listed,
+):
+    _environment.filters[_filter.__name__] = _filter
+_environment.filters["grouped"] = numbers.count
+_environment.filters["code"] = _with_code
+
+
+def render(template: str, **context: Any) -> Markup:
+    """Returns what a template of templates/ gives. Text in the context is escaped, Markup is not."""
+    return Markup(_environment.get_template(template).render(**context))
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a file, which is there whole or as it was before."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
