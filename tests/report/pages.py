@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs of the command, and what is looked at in the pages that it writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+# HTML's elements without an end tag.
+VOID = {"br", "hr", "img", "input", "link", "meta", "wbr"}
+
+
+def report(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs python -m syncbn.report, which must end with this exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "syncbn.report", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+class Page(HTMLParser):
+    """A page, which must be well-formed: each element that begins ends, in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.source = text
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+        joined = re.search(r"[a-z)%][.;:,](?!json|html|nn\b|cpp|hpp)[A-Z][a-z ]", self.text)
+        assert not joined, f"words without a space between them: {joined[0]!r}"
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "xlink:href", "srcset", "data", "action"):
+                self.references.append(value or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, (
+            f"</{tag}> ends {self.open[-1:]} at {self.getpos()}"
+        )
+        self.open.pop()
+
+    def handle_data(self, text: str) -> None:
+        if not {"svg", "style"} & set(self.open):
+            self.words.append(text)
+
+    @property
+    def text(self) -> str:
+        """What is read on the page, outside of figures, with plain spaces."""
+        return " ".join(" ".join(self.words).replace("\N{WORD JOINER}", "").split())
+
+    @property
+    def figures(self) -> list[ElementTree.Element]:
+        """The SVGs, which must parse as XML."""
+        parts = self.source.split("<svg")[1:]
+        return [
+            ElementTree.fromstring("<svg" + part.split("</svg>")[0] + "</svg>") for part in parts
+        ]
+
+
+def page_of(file: Path) -> Page:
+    return Page(file.read_text(encoding="utf-8"))
