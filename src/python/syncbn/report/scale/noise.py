@@ -18,21 +18,27 @@ from .section import Section, largest_of, name_of, warning_of
 
 DRAWS = 2000
 EXPECTED_FOR = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-TIMES_THE_MEDIAN = 2.0  # lost share, against the median of all ranks
+TIMES_THE_MEDIAN = 2.0  # of time lost for each second of work
 MORE_THAN_MEDIAN = 0.01
 _SHOWN = 6  # ranks whose traces are drawn
 
 
+def _lost_for_work(lost: float) -> float:
+    """Returns the time that is lost for each second of work, which has no limit as the share has."""
+    return lost / max(1 - lost, 1e-6)
+
+
 def noisy_ranks(cell: NoiseCell) -> list[NoiseOfRank]:
-    """Returns the ranks whose lost share stands out: more than TIMES_THE_MEDIAN times the median of the
-    other ranks, and MORE_THAN_MEDIAN above it."""
+    """Returns the ranks that stand out: they lose more than TIMES_THE_MEDIAN times what the median of the
+    other ranks loses for each second of work, and MORE_THAN_MEDIAN of the time above it."""
     found = []
     for one in cell.ranks:
         others = [other.lost for other in cell.ranks if other is not one]
         if not others:
             continue
         usual = float(np.median(others))
-        if one.lost > TIMES_THE_MEDIAN * usual and one.lost > usual + MORE_THAN_MEDIAN:
+        often = _lost_for_work(one.lost) > TIMES_THE_MEDIAN * _lost_for_work(usual)
+        if often and one.lost > usual + MORE_THAN_MEDIAN:
             found.append(one)
     return found
 
