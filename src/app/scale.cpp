@@ -254,7 +254,7 @@ std::vector<Cell> Scale::make_cells(const World& world,
         more = step_cells(plan, world, groups);
         break;
       case Kind::noise:
-        more = noise_cells(plan, world);
+        more = noise_cells(plan, groups);
         break;
     }
     std::ranges::move(more, std::back_inserter(cells));

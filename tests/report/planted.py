@@ -105,7 +105,9 @@ def groups(truth: Truth) -> list[dict[str, Any]]:
     return sorted(found, key=lambda group: (group["ranks"], group["hosts"]))
 
 
-def _shares(truth: Truth, members: list[int]) -> list[dict[str, Any]]:
+def _shares(truth: Truth, members: list[int]) -> dict[str, Any]:
+    """Returns of a cell who came when. A straggler comes late in every fifth exchange only, so it is
+    last as often as the others are."""
     shares = []
     straggles = truth.straggler in members
     for rank in members:
@@ -114,8 +116,13 @@ def _shares(truth: Truth, members: list[int]) -> list[dict[str, Any]]:
         else:
             last = 1 / len(members)
         middle = truth.straggler_lag if rank == truth.straggler else 1e-6
-        shares.append({"rank": rank, "lag": distribution(truth, middle, jitter=0.3), "last": last})
-    return shares
+        shares.append(
+            {
+                "rank": rank, "lag": distribution(truth, middle, jitter=0.3),
+                "last": 1 / len(members), "last_in_long_waits": last,
+            }
+        )  # fmt: skip
+    return {"long_waits": 40, "ranks": shares}
 
 
 def _common(cells: list[Any], kind: str) -> dict[str, Any]:
@@ -127,15 +134,14 @@ def _exchanges(truth: Truth, made: list[Any], number: int, group: dict[str, Any]
         time = truth.exchange(group["hosts"], group["most_on_a_host"], doubles)
         for by, factor in (("builtin", 1.0), ("MPI_Allreduce", truth.mpi_over_ours)):
             if by == "builtin" or truth.mpi:
-                shares = [
-                    {**share, "time": distribution(truth, factor * time)}
-                    for share in _shares(truth, group["members"])
-                ]
+                shares = _shares(truth, group["members"])
+                for share in shares["ranks"]:
+                    share["time"] = distribution(truth, factor * time)
                 made.append(
                     {
                         **_common(made, "exchange"), "group": number, "by": by,
                         "doubles": doubles, "time": distribution(truth, factor * time),
-                        "spread": distribution(truth, 3e-6), "late": 0, "ranks": shares,
+                        "spread": distribution(truth, 3e-6), "late": 0, **shares,
                     }
                 )  # fmt: skip
 
@@ -170,7 +176,7 @@ def _layers(truth: Truth, made: list[Any], number: int, group: dict[str, Any]) -
             cell["exchange"] = distribution(truth, exchange)
             cell["transfer"] = distribution(truth, exchange)
             cell["spread"] = distribution(truth, 20e-6)
-            cell["ranks"] = _shares(truth, group["members"])
+            cell |= _shares(truth, group["members"])
         made.append(cell)
 
 
@@ -195,7 +201,7 @@ def _steps(truth: Truth, made: list[Any], number: int, group: dict[str, Any]) ->
                 },
             }  # fmt: skip
             if ranks > 1:
-                cell["ranks"] = _shares(truth, group["members"])
+                cell |= _shares(truth, group["members"])
                 if norm == "sync":
                     cell["transfer"] = distribution(truth, 1e-4)
                     cell["spread"] = distribution(truth, 2e-5)

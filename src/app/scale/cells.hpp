@@ -71,6 +71,7 @@ std::vector<Cell> layer_cells(const Plan& plan, const std::vector<Group>& groups
 /// Loads the data set. Throws FileError if it cannot, and NotConfigured in a build without oneDNN.
 std::vector<Cell> step_cells(const Plan& plan, const World& world,
                              const std::vector<Group>& groups);
-std::vector<Cell> noise_cells(const Plan& plan, const World& world);
+/// The group is that of the most ranks.
+std::vector<Cell> noise_cells(const Plan& plan, const std::vector<Group>& groups);
 
 }  // namespace syncbn::app::scale

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -20,6 +21,7 @@
 
 #include "app/build_options.hpp"
 #include "app/hosts.hpp"
+#include "app/scale/common_clock.hpp"
 #include "app/threads.hpp"
 #include "trainer/agreement.hpp"
 
@@ -66,6 +68,7 @@ Json describe_here() {
           {"processors", std::max(1U, std::thread::hardware_concurrency())},
           {"quota", quota ? Json(*quota) : Json(nullptr)},
           {"kernel", kernel()},
+          {"boot", kernel_here()},
           {"governor", first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")},
           {"memory_bytes", memory_bytes()},
           {"huge_pages", first_line("/sys/kernel/mm/transparent_hugepage/enabled")},
@@ -74,23 +77,17 @@ Json describe_here() {
           {"own_processors", processor_count()}};
 }
 
-/// Returns whether a host has more threads of ranks than processors, or processors that are bound
-/// to by more ranks than they are.
-bool oversubscribed(const std::map<std::string, std::vector<int>>& hosts,
-                    const std::vector<Json>& ranks) {
-  return std::ranges::any_of(hosts, [&](const auto& host) {
-    std::map<std::string, double> threads;  // by the processors that they are bound to
-    bool too_many = false;
-    for (const int rank : host.second) {
-      const Json& here = ranks[static_cast<std::size_t>(rank)];
-      const double most = here["quota"].is_null() ? here["own_processors"].get<double>()
-                                                  : std::min(here["quota"].get<double>(),
-                                                             here["own_processors"].get<double>());
-      double& bound = threads[here["binding"].get<std::string>()];
-      bound += thread_count();
-      too_many = too_many || bound > most;
-    }
-    return too_many;
+/// Returns whether ranks have more threads than the processors that they may run on. Hosts with one
+/// kernel, which are containers or namespaces, share its processors.
+bool oversubscribed(const std::vector<Json>& ranks) {
+  std::map<std::pair<std::string, std::string>, int> threads;  // by kernel and processors
+  for (const Json& rank : ranks) {
+    threads[{rank["boot"], rank["binding"]}] += thread_count();
+  }
+  return std::ranges::any_of(ranks, [&](const Json& rank) {
+    const double own = rank["own_processors"];
+    const double most = rank["quota"].is_null() ? own : std::min(own, rank["quota"].get<double>());
+    return threads.at({rank["boot"], rank["binding"]}) > most;
   });
 }
 
@@ -122,7 +119,7 @@ Json describe_machine(const World& world) {
           {"build_type", build_type},
           {"ranks", world.communicator.size()},
           {"threads", thread_count()},
-          {"oversubscribed", oversubscribed(by_host, ranks)},
+          {"oversubscribed", oversubscribed(ranks)},
           {"hosts", hosts},
           {"binding", binding}};
 }

@@ -7,7 +7,8 @@
 #include <chrono>
 #include <cstdint>
 
-#include "app/hosts.hpp"
+#include <fmt/format.h>
+
 #include "app/scale/cells.hpp"
 
 namespace syncbn::app::scale {
@@ -79,43 +80,52 @@ double lost(const std::vector<double>& times) {
   return 1 - static_cast<double>(times.size()) * std::ranges::min(times) / total;
 }
 
-Found measure(const Plan& plan, const Communicator& world) {
+Found measure(const Plan& plan, const Group& group, std::size_t which) {
+  Found found;
+  if (!group.member) {
+    return found;
+  }
+  const Communicator& ranks = *group.ranks;
   const std::size_t count = plan.budget == Budget::quick ? 10000 : 100000;
   Pieces pieces;
   const std::int64_t steps = steps_of_quantum(pieces);
   std::vector<double> own(count);
-  world.all_reduce(own);  // all begin together
+  ranks.all_reduce(own);  // all begin together
   for (double& time : own) {
     time = pieces.time(steps);
   }
-  const std::vector<double> all = world.all_gather(own);
-  Found found;
-  Json ranks = Json::array();
+  const std::vector<double> all = ranks.all_gather(own);
+  Json described = Json::array();
   Json samples = Json::array();
-  for (int rank = 0; rank < world.size(); ++rank) {
+  for (int rank = 0; rank < ranks.size(); ++rank) {
     const auto begin = all.begin() + rank * static_cast<std::ptrdiff_t>(count);
     const std::vector<double> times(begin, begin + static_cast<std::ptrdiff_t>(count));
-    ranks.push_back({{"rank", rank},
-                     {"time", describe(times)},
-                     {"lost", rounded(lost(times))},
-                     {"trace", trace_of(times)}});
+    described.push_back({{"rank", group.plan.members[static_cast<std::size_t>(rank)]},
+                         {"time", describe(times)},
+                         {"lost", rounded(lost(times))},
+                         {"trace", trace_of(times)}});
     Json nanoseconds = Json::array();
     for (const double time : times) {
       nanoseconds.push_back(std::lround(1e9 * time));
     }
     samples.push_back(std::move(nanoseconds));
   }
-  found.entries.push_back(
-      {{"kind", "noise"}, {"enough", true}, {"quantum", quantum}, {"ranks", ranks}});
+  found.entries.push_back({{"kind", "noise"},
+                           {"enough", true},
+                           {"group", which},
+                           {"quantum", quantum},
+                           {"ranks", described}});
   found.samples = {{"piece_ns", samples}, {"result", pieces.result()}};
   return found;
 }
 
 }  // namespace
 
-std::vector<Cell> noise_cells(const Plan& plan, const World& world) {
-  return {{Kind::noise, "noise", "noise of all ranks",
-           [&plan, &world](const StoppingRule&) { return measure(plan, world.communicator); }}};
+std::vector<Cell> noise_cells(const Plan& plan, const std::vector<Group>& groups) {
+  const std::size_t which = groups.size() - 1;
+  const Group& group = groups[which];
+  return {{Kind::noise, "noise", fmt::format("noise of {} ranks", group.plan.members.size()),
+           [=, &plan, &group](const StoppingRule&) { return measure(plan, group, which); }}};
 }
 
 }  // namespace syncbn::app::scale

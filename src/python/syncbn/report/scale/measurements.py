@@ -100,7 +100,8 @@ class RankShare:
 
     rank: int
     lag: Distribution
-    last: float
+    long_waits: int  # exchanges of the cell in which the spread was longer than usual transfers are
+    last: float  # share of these in which this rank came last
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,10 @@ class _CellReader:
             return []
         return [
             RankShare(
-                rank["rank"].integer(), self._distribution(rank["lag"]), rank["last"].number()
+                rank["rank"].integer(),
+                self._distribution(rank["lag"]),
+                member["long_waits"].integer(),
+                rank["last_in_long_waits"].number(),
             )
             for rank in member["ranks"]
         ]

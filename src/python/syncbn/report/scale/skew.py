@@ -24,7 +24,7 @@ from .section import (
     short_name,
     warning_of,
 )  # fmt: skip
-from .stragglers import LAG_THAT_MATTERS, LEVEL, Arrived, arrivals_of
+from .stragglers import LEVEL, WAITS_THAT_MATTER, Arrived, arrivals_of
 
 
 def _lags(canvas: Canvas, scale: Scale, found: Arrived) -> None:
@@ -66,7 +66,7 @@ def _lags(canvas: Canvas, scale: Scale, found: Arrived) -> None:
         first, "Lag" if canvas.narrow else "Lag behind the first rank",
         "● median  | 99 %  ┊ transfer", "lag" if canvas.narrow else "", 64,
     )  # fmt: skip
-    head(second, "Came last", "┊ equal shares", "", 64 if canvas.narrow else 0)
+    head(second, "Last in long waits", "┊ equal shares", "", 64 if canvas.narrow else 0)
 
 
 def _height(found: Arrived) -> int:
@@ -127,10 +127,10 @@ def verdict_of(found: Arrived) -> str:
     if not found.stragglers:
         return "No rank stands out as a straggler."
     words = [
-        f"rank {one.rank} comes last in {percent(one.last)} of them and lags {seconds(one.median)}"
+        f"rank {one.rank} comes last in {percent(one.last)} and lags {seconds(one.median)} (median)"
         for one in found.stragglers
     ]
-    return f"Of the {found.kind}' exchanges {listed(words)} (median)."
+    return f"Of the long waits in {found.kind}, {listed(words)}."
 
 
 def section(scale: Scale) -> Section:
@@ -147,7 +147,7 @@ def section(scale: Scale) -> Section:
     height = _height(found)
     lags = paint(
         "skew",
-        f"Lag of each of {name_of(found.group)} behind the first, and how often it came last. "
+        f"Lag of each of {name_of(found.group)} behind the first, and how often it came last in long waits. "
         + verdict_of(found),
         lambda canvas: _lags(canvas, scale, found),
         (720, height + 84), (350, 2 * height + 186), warning_of(scale),
@@ -164,7 +164,7 @@ def section(scale: Scale) -> Section:
     )  # fmt: skip
     body = render(
         "scale/skew.html.j2", lags=lags, parts=parts, found=found, verdict=verdict_of(found),
-        waiting=waiting, name_of=name_of, level=LEVEL, matters=LAG_THAT_MATTERS,
+        waiting=waiting, name_of=name_of, level=LEVEL, matters=WAITS_THAT_MATTER,
         clock=scale.method.clock_uncertainty,
     )  # fmt: skip
     return Section(anchor, title, body)

@@ -10,7 +10,7 @@ from ..distribution import Distribution, binomial_tail, pooled
 from .measurements import ExchangeCell, Group, LayerCell, Scale, StepCell
 
 LEVEL = 0.01  # of the test, over all ranks together
-LAG_THAT_MATTERS = 0.1  # of the transfer's median
+WAITS_THAT_MATTER = 0.05  # of all exchanges
 
 Arrivals = ExchangeCell | LayerCell | StepCell
 
@@ -22,7 +22,7 @@ class RankLag:
     rank: int
     median: float  # of its lag behind the first rank
     p99: float
-    last: float  # share of the exchanges in which it came last
+    last: float  # share of the long waits in which it came last
     chance: float  # probability of being last so often if all are last equally often
     straggles: bool
 
@@ -34,6 +34,7 @@ class Arrived:
     group: Group
     kind: str  # in which the ranks exchanged: "layers", "training steps" or "exchanges"
     repetitions: int
+    long_waits: int  # repetitions in which the spread was longer than transfers usually are
     transfer: float  # the median, seconds
     ranks: list[RankLag]
 
@@ -49,37 +50,41 @@ def transfer_of(cell: Arrivals) -> Distribution | None:
 def arrived(group: Group, kind: str, cells: Sequence[Arrivals]) -> Arrived | None:
     """Returns the arrivals of these cells together, None if they have none.
 
-    A rank straggles if it is last more often than chance explains (one-sided binomial test at LEVEL,
-    divided by the number of ranks: Bonferroni), at least one and a half times as often as an equal
-    share, and its median lag is more than LAG_THAT_MATTERS of the transfer's median.
+    A rank straggles if in long waits, in which the spread is longer than the transfer's median, it is
+    last more often than chance explains (one-sided binomial test at LEVEL, divided by the number of
+    ranks: Bonferroni) and at least one and a half times as often as an equal share, and if more than
+    WAITS_THAT_MATTER of the exchanges are such waits.
     """
     cells = [cell for cell in cells if cell.ranks and transfer_of(cell)]
     if not cells:
         return None
     transfer = pooled([one for cell in cells if (one := transfer_of(cell))], 0.5)
     count = len(cells[0].ranks)
+    waits = sum(cell.ranks[0].long_waits for cell in cells)
+    repetitions = sum(cell.ranks[0].lag.count for cell in cells)
     found = []
     for place in range(count):
         own = [cell.ranks[place] for cell in cells]
-        trials = sum(one.lag.count for one in own)
         # Where several come last at the same moment, each is counted. They share it here.
-        last = sum(
-            cell.ranks[place].last / (sum(one.last for one in cell.ranks) or 1)
-            * cell.ranks[place].lag.count
-            for cell in cells
-        )  # fmt: skip
-        chance = binomial_tail(round(last), trials, 1 / count)
-        median = pooled([one.lag for one in own], 0.5)
+        times_last = sum(
+            one.last / (sum(other.last for other in cell.ranks) or 1) * one.long_waits
+            for one, cell in zip(own, cells, strict=True)
+        )
+        last = times_last / waits if waits else 0
+        chance = binomial_tail(round(times_last), waits, 1 / count)
         found.append(
             RankLag(
-                own[0].rank, median, pooled([one.lag for one in own], 0.99), last / trials, chance,
+                own[0].rank,
+                pooled([one.lag for one in own], 0.5),
+                pooled([one.lag for one in own], 0.99),
+                last,
+                chance,
                 chance < LEVEL / count
-                and last / trials > 1.5 / count
-                and median > LAG_THAT_MATTERS * transfer,
+                and last > 1.5 / count
+                and waits > WAITS_THAT_MATTER * repetitions,
             )
-        )  # fmt: skip
-    repetitions = sum(cell.ranks[0].lag.count for cell in cells)
-    return Arrived(group, kind, repetitions, transfer, found)
+        )
+    return Arrived(group, kind, repetitions, waits, transfer, found)
 
 
 def arrivals_of(scale: Scale, group: Group) -> Arrived | None:
