@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <limits>
 #include <map>
@@ -168,6 +169,14 @@ double share_of_time(const Communicator& world, const Plan& plan, double spent,
   return share[0];
 }
 
+/// Returns how long ranks that take no part in a cell wait for those that do: the deadline comes on
+/// top of what a cell may take, twice its time, and of what precedes it, such as filling tensors.
+std::chrono::milliseconds patience(const Deadlines& deadlines, const Plan& plan, Kind kind) {
+  constexpr auto preparation = std::chrono::seconds(30);
+  return deadlines.fail + preparation +
+         std::chrono::milliseconds(std::lround(3e3 * most_seconds(plan, kind)));
+}
+
 /// Collective. Waits for all ranks without taking a processor from those that measure, for as long
 /// as `patience`, and then as an exchange waits.
 void wait_for_all(const Communicator& world, std::chrono::milliseconds patience) {
@@ -265,7 +274,8 @@ std::vector<Cell> Scale::make_cells(const World& world,
 /// Returns what scale.json has besides the cells.
 Json Scale::head(const World& world, const Json& machine, const std::vector<Group>& groups) const {
   const Plan& plan = request_.plan;
-  const StoppingRule rule = stopping_rule(plan, Kind::exchange, plan.cell_seconds);
+  const StoppingRule rule =
+      stopping_rule(plan, Kind::exchange, plan.cell_seconds, world.communicator.size());
   Json described = Json::array();
   for (const Group& group : groups) {
     described.push_back(to_json(group.plan));
@@ -315,9 +325,9 @@ int Scale::run(const World& world) {
       const trainer::Stopwatch watch;
       const double share =
           share_of_time(ranks, plan, run.seconds(), std::span(missing).subspan(done));
-      const Found found =
-          cell.measure(stopping_rule(plan, cell.kind, share * most_seconds(plan, cell.kind)));
-      wait_for_all(ranks, command_line().exchange().deadlines.fail);
+      const Found found = cell.measure(
+          stopping_rule(plan, cell.kind, share * most_seconds(plan, cell.kind), ranks.size()));
+      wait_for_all(ranks, patience(command_line().exchange().deadlines, plan, cell.kind));
       directory.keep(cell, found, watch.seconds());
     }
   }

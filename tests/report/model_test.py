@@ -90,12 +90,13 @@ def test_band_is_wider_than_the_bootstrap_by_the_worst_error() -> None:
     model = build(BUILTIN, points(Truth()))
     at = Setting(64, 64, 1, 130)
     low, high = model.fit.range_of(at)
+    assert {one.point.setting.ranks for one in model.sizes_left_out} == {2, 3, 4, 6, 8}
+    smallest = min(one.point.setting.ranks for one in model.points if one.point.setting.hosts > 1)
     of_several = [
         one
-        for one in (*model.sizes_left_out, *model.lengths_left_out)
-        if one.point.setting.hosts > 1
+        for one in model.sizes_left_out
+        if one.point.setting.hosts > 1 and one.point.setting.ranks > smallest
     ]
-    assert {one.point.setting.ranks for one in model.sizes_left_out} == {2, 3, 4, 6, 8}
     factor = errors_of(of_several).factor
     assert model.band(at) == pytest.approx((low / factor, high * factor))
     assert low <= model.fit.predict(at) <= high
@@ -108,14 +109,25 @@ def test_two_sizes_are_too_few_to_leave_one_out() -> None:
     assert model.without_a_length is not None
 
 
-def test_terms_that_do_not_vary_or_go_with_others_are_left_out_with_the_reason() -> None:
+def on_one_host(time: Callable[[Setting], float]) -> list[Point]:
+    """Returns times of 2, 4 and 8 ranks on two processors."""
     settings = [
         Setting(p, 1, p, doubles, max(0.0, p / 2 - 1)) for p in (2, 4, 8) for doubles in LENGTHS
     ]
-    made = fit(BUILTIN, [Point(at, time_of(Truth(), 1e-5 * at.ranks)) for at in settings])
+    return [Point(at, time_of(Truth(), time(at))) for at in settings]
+
+
+def test_terms_that_do_not_vary_are_left_out_with_the_reason() -> None:
+    made = fit(BUILTIN, on_one_host(lambda at: 1e-5 * at.ranks))
     reasons = {term.symbol: why for term, why in made.dropped}
-    assert set(reasons) == {"α", "β", "w"}
-    assert "the same" in reasons["α"] and "goes with" in reasons["w"]
+    assert set(reasons) == {"α", "β"}
+    assert "the same" in reasons["α"]
+
+
+def test_waits_for_processors_are_told_from_two_sizes_and_carried_to_a_third() -> None:
+    model = build(BUILTIN, on_one_host(lambda at: 1e-6 + 6e-6 * at.waits))
+    assert {one.point.setting.ranks for one in model.held_out} == {8}
+    assert errors_of(model.held_out).worst < 0.05
 
 
 def test_mpi_has_terms_of_its_own() -> None:

@@ -54,10 +54,6 @@ std::vector<double> Arrivals::lag(std::size_t rank) const {
                  [&](std::size_t i) { return arrival[rank][i] - first(arrival, i); });
 }
 
-std::vector<double> Arrivals::inside(std::size_t rank) const {
-  return of_each(repetitions(), [&](std::size_t i) { return exit[rank][i] - arrival[rank][i]; });
-}
-
 std::vector<double> Arrivals::from_first_arrival() const {
   return of_each(repetitions(), [&](std::size_t i) { return last(exit, i) - first(arrival, i); });
 }
@@ -92,8 +88,7 @@ void add_ranks(Json& entry, const Arrivals& arrivals, std::span<const int> membe
     ranks.push_back({{"rank", members[rank]},
                      {"lag", describe(arrivals.lag(rank))},
                      {"last", rounded(arrivals.share_last(rank, all))},
-                     {"last_in_long_waits", rounded(arrivals.share_last(rank, waits))},
-                     {"time", describe(arrivals.inside(rank))}});
+                     {"last_in_long_waits", rounded(arrivals.share_last(rank, waits))}});
   }
   entry["long_waits"] = waits.size();
   entry["ranks"] = std::move(ranks);

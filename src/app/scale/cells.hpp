@@ -58,8 +58,9 @@ struct Cell {
 /// Returns how long measuring the cell may take, unless time is short. [s]
 double most_seconds(const Plan& plan, Kind kind);
 
-/// Returns when a cell of this kind has been measured often enough, if it may take `seconds`.
-StoppingRule stopping_rule(const Plan& plan, Kind kind, double seconds);
+/// Returns when a cell of this kind has been measured often enough, if it may take `seconds`. The
+/// more `ranks` there are, the fewer repetitions of each are kept: a million in all.
+StoppingRule stopping_rule(const Plan& plan, Kind kind, double seconds, int ranks);
 
 /// Collective over the world (all of these). Each returns the cells of one kind.
 std::vector<Cell> exchange_cells(const Plan& plan, const std::vector<Group>& groups,

@@ -21,7 +21,7 @@ namespace {
 using bench::Phase;
 
 /// What is timed, with its name in the report. The first four are whole passes.
-constexpr std::array<std::pair<Phase, const char*>, 10> parts{
+constexpr std::array<std::pair<Phase, const char*>, 11> parts{
     {{Phase::forward, "sync_forward"},
      {Phase::backward, "sync_backward"},
      {Phase::local_forward, "local_forward"},
@@ -31,7 +31,8 @@ constexpr std::array<std::pair<Phase, const char*>, 10> parts{
      {Phase::normalize, "normalize"},
      {Phase::backward_sums, "backward_sums"},
      {Phase::input_gradient, "input_gradient"},
-     {Phase::copy, "copy"}}};
+     {Phase::copy, "copy"},
+     {Phase::streaming_copy, "streaming_copy"}}};
 
 /// Returns the tasks of these parts, in their order.
 std::vector<std::function<void()>> tasks_of(const bench::LayerBench& layer) {

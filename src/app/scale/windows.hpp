@@ -40,11 +40,10 @@ struct Arrivals {
   std::size_t repetitions() const { return arrival.front().size(); }
 
   // Each returns a value for every repetition. [s]
-  std::vector<double> after_last_arrival() const;      ///< from the last arrival to the last exit
-  std::vector<double> spread() const;                  ///< from the first arrival to the last
-  std::vector<double> lag(std::size_t rank) const;     ///< from the first arrival to the rank's
-  std::vector<double> inside(std::size_t rank) const;  ///< from the rank's arrival to its exit
-  std::vector<double> from_first_arrival() const;      ///< from the first arrival to the last exit
+  std::vector<double> after_last_arrival() const;   ///< from the last arrival to the last exit
+  std::vector<double> spread() const;               ///< from the first arrival to the last
+  std::vector<double> lag(std::size_t rank) const;  ///< from the first arrival to the rank's
+  std::vector<double> from_first_arrival() const;   ///< from the first arrival to the last exit
 
   /// Returns the repetitions in which the spread was longer than the exchange itself usually is
   /// after the last arrival: those in which waiting mattered.

@@ -31,7 +31,6 @@ TEST(Arrivals, TellTransferFromWaiting) {
   EXPECT_THAT(three_ranks.spread(), each_of({50e-9, 60e-9}));
   EXPECT_THAT(three_ranks.from_first_arrival(), each_of({80e-9, 100e-9}));
   EXPECT_THAT(three_ranks.lag(2), each_of({20e-9, 60e-9}));
-  EXPECT_THAT(three_ranks.inside(0), each_of({70e-9, 80e-9}));
 }
 
 TEST(Arrivals, TellWhoCameLast) {

@@ -29,6 +29,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         help="where to write the page (default: report.html in DIR, or FILE with the suffix .html)",
     )
+    parser.add_argument(
+        "--figures",
+        metavar="DIR",
+        type=Path,
+        help="also write each figure there, as a file NAME.svg",
+    )
     return parser.parse_args(arguments)
 
 
@@ -84,8 +90,14 @@ def _run(options: argparse.Namespace) -> None:
         raise DocumentError(f"the page would replace what it is made of ({file}). Give --output.")
     try:
         page.write(place, made.html)
+        if options.figures:
+            options.figures.mkdir(parents=True, exist_ok=True)
+            for name, svg in page.figures(made.html).items():
+                page.write(options.figures / f"{name}.svg", svg)
     except OSError as error:
-        raise DocumentError(f"cannot write {place} ({error.strerror}).") from error
+        raise DocumentError(
+            f"cannot write {error.filename or place} ({error.strerror})."
+        ) from error
     print("\n".join([*made.summary, str(place)]).replace("\N{WORD JOINER}", ""))
 
 

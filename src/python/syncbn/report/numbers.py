@@ -62,6 +62,11 @@ def seconds_range(interval: Interval) -> str:
     return f"{text} ({_span(digits(interval.low / factor), digits(interval.high / factor))})"
 
 
+def error(share: float) -> str:
+    """Returns how far a prediction is off: in per cent, or how many times too large it is."""
+    return percent(share) if share < 2 else f"{digits(1 + share, 2)}×"
+
+
 def percent(share: float) -> str:
     value = 100 * share
     if value == 0:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ for _filter in (
     numbers.times,
     numbers.times_range,
     numbers.percent,
+    numbers.error,
     numbers.size,
     numbers.digits,
     numbers.amount,
@@ -54,6 +56,21 @@ _environment.filters["code"] = _with_code
 def render(template: str, **context: Any) -> Markup:
     """Returns what a template of templates/ gives. Text in the context is escaped, Markup is not."""
     return Markup(_environment.get_template(template).render(**context))
+
+
+_FIGURE = re.compile(r'<div class="wide" data-figure="([^"]*)">(<svg .*?</svg>)</div>', re.S)
+
+
+def figures(html: str) -> dict[str, str]:
+    """Returns the figures of a page by name, as files of their own, in their wide versions. They are
+    light or dark as whoever looks at them prefers."""
+    style = f"<style>{render('colours.css')}text {{ font-family: var(--sans); }}</style>"
+    return {
+        name: svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
+            "</title>", f"</title>{style}", 1
+        )
+        for name, svg in _FIGURE.findall(html)
+    }
 
 
 def write(file: Path, text: str) -> None:

@@ -205,5 +205,6 @@ def paint(
             file = io.StringIO()
             nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
             canvas.figure.savefig(file, format="svg", metadata=nothing)
-        parts.append(f'<div class="{kind}">{inline(file.getvalue(), f"{key}-{kind}", label)}</div>')
+        svg = inline(file.getvalue(), f"{key}-{kind}", label)
+        parts.append(f'<div class="{kind}" data-figure="{key}">{svg}</div>')
     return Markup("".join(parts))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..distribution import Interval
-from ..numbers import amount, listed, percent, seconds, times, times_range
+from ..numbers import amount, error, listed, percent, seconds, times, times_range
 from ..page import render
 from .exchange import rows_of
 from .layer_sets import SetOfLayers, largest_set, sets_of_layers, whole_name
@@ -64,8 +64,8 @@ def _model(models: list[ModelOf]) -> str | None:
     if ours is None or ours.held_out is None:
         return None
     return (
-        f"The model, which has not seen the largest size, is off there by {percent(ours.held_out.median)} "
-        f"(median) and {percent(ours.held_out.worst)} (worst)."
+        f"The model, which has not seen the largest size, is off there by {error(ours.held_out.median)} "
+        f"(median) and {error(ours.held_out.worst)} (worst)."
     )
 
 

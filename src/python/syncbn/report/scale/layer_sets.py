@@ -16,7 +16,9 @@ _RESNET_50 = {
     (64, 112): 1, (64, 56): 6, (256, 56): 4, (128, 56): 1, (128, 28): 7, (512, 28): 5,
     (256, 28): 1, (256, 14): 11, (1024, 14): 7, (512, 14): 1, (512, 7): 5, (2048, 7): 4,
 }  # fmt: skip
-COPIES_OF_A_LAYER = 4  # forward and backward pass over 8 tensors, a copy over 2
+# A forward has to read x and to write y, a backward to read x and dy and to write dx, where what is read
+# twice comes from the cache the second time: 5 tensors. A copy reads one and writes one.
+COPIES_OF_A_LAYER = 2.5
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,8 @@ class SetOfLayers:
     @property
     def copy(self) -> float | None:
         """The time of as many bytes as the layers cannot do without, copied; seconds."""
-        if not all("copy" in cell.phases for cell in self.cells):
-            return None
-        return sum(
-            COPIES_OF_A_LAYER * cell.layers * cell.phases["copy"].median for cell in self.cells
-        )
+        copies = [cell.layers * cell.copy for cell in self.cells if cell.copy is not None]
+        return COPIES_OF_A_LAYER * sum(copies) if len(copies) == len(self.cells) else None
 
     @property
     def price(self) -> Interval:

@@ -148,7 +148,7 @@ def verdict_of(cell: NoiseCell) -> str:
     noisy = noisy_ranks(cell)
     if not noisy:
         ends = dict.fromkeys(percent(end([one.lost for one in cell.ranks])) for end in (min, max))
-        return f"No rank loses clearly more than others: {' to '.join(ends)} of the time."
+        return f"No rank loses clearly more time than others: each {' to '.join(ends)} of it."
     words = [f"{percent(one.lost)} of the time from rank {one.rank}" for one in noisy]
     usual = float(np.median([one.lost for one in cell.ranks if one not in noisy] or [0]))
     return f"The machine takes {listed(words)}, and {percent(usual)} from the others."

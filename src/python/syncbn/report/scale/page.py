@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..documents import Member
-from ..numbers import percent, seconds
+from ..numbers import error, seconds
 from ..page import Page, render
 from . import exchange, guidelines, machine, noise, phases, price, rules, skew, steps
 from .headline import body_of, headline_of, price_lines
@@ -36,8 +36,8 @@ def _model_lines(models: list[ModelOf]) -> list[str]:
             )
         if one.held_out:
             lines.append(
-                f"  off at the largest size, not fitted: {percent(one.held_out.median)} (median), "
-                f"{percent(one.held_out.worst)} (worst)"
+                f"  off at the largest size, not fitted: {error(one.held_out.median)} (median), "
+                f"{error(one.held_out.worst)} (worst)"
             )
         else:
             lines.append("  fitted to all sizes, as they are too few to leave one out")
@@ -47,8 +47,8 @@ def _model_lines(models: list[ModelOf]) -> list[str]:
         ):
             if errors:
                 lines.append(
-                    f"  leaving out {words} at a time: {percent(errors.median)} (median), "
-                    f"{percent(errors.worst)} (worst)"
+                    f"  leaving out {words} at a time: {error(errors.median)} (median), "
+                    f"{error(errors.worst)} (worst)"
                 )
     return lines
 

@@ -147,7 +147,8 @@ def section(scale: Scale) -> Section:
     height = _height(found)
     lags = paint(
         "skew",
-        f"Lag of each of {name_of(found.group)} behind the first, and how often it came last in long waits. "
+        f"Lag of each of {name_of(found.group)} behind the first, and its share of coming last in "
+        "long waits. "
         + verdict_of(found),
         lambda canvas: _lags(canvas, scale, found),
         (720, height + 84), (350, 2 * height + 186), warning_of(scale),
