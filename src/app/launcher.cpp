@@ -96,4 +96,16 @@ void require_known_processes(int size, std::string_view library) {
                   started, library));
 }
 
+std::string start_of_command(int size, const Environment& environment) {
+  if (size == 1) {
+    return "";
+  }
+  bool by_mpirun = false;
+  for (const Launcher& launcher : launchers) {
+    by_mpirun = by_mpirun || environment(launcher.variable) != nullptr;
+  }
+  const bool by_srun = !by_mpirun && environment(slurm.variable) != nullptr;
+  return fmt::format("{} -n {} ", by_srun ? "srun" : "mpirun", size);
+}
+
 }  // namespace syncbn::app

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <map>
@@ -21,6 +22,7 @@
 #include "app/command.hpp"
 #include "app/flight_directory.hpp"
 #include "app/hosts.hpp"
+#include "app/launcher.hpp"
 #include "app/print.hpp"
 #include "app/scale/cells.hpp"
 #include "app/scale/machine.hpp"
@@ -282,7 +284,7 @@ Json Scale::head(const World& world, const Json& machine, const std::vector<Grou
   }
   return {
       {"version", version()},
-      {"command", fmt::format("mpirun -n {} {}", world.communicator.size(), command_line().text())},
+      {"command", start_of_command(world.communicator.size(), std::getenv) + command_line().text()},
       {"seed", plan.seed},
       {"budget", args::text_of(plan.budget, budget_words)},
       {"machine", machine},

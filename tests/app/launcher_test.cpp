@@ -15,12 +15,27 @@ using testing::HasSubstr;
 
 using Variables = std::map<std::string, std::string>;
 
+app::Environment environment_of(const Variables& variables) {
+  return [&](const char* name) -> const char* {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  };
+}
+
 std::string others(const Variables& variables) {
-  return app::other_processes([&](const char* name) -> const char* {
-           const auto found = variables.find(name);
-           return found == variables.end() ? nullptr : found->second.c_str();
-         })
-      .value_or("");
+  return app::other_processes(environment_of(variables)).value_or("");
+}
+
+std::string command_of(int size, const Variables& variables) {
+  return app::start_of_command(size, environment_of(variables)) + "tool";
+}
+
+TEST(Launcher, IsWhatACommandBeginsWith) {
+  EXPECT_EQ(command_of(1, {}), "tool");
+  EXPECT_EQ(command_of(4, {{"OMPI_COMM_WORLD_SIZE", "4"}}), "mpirun -n 4 tool");
+  EXPECT_EQ(command_of(4, {{"SLURM_STEP_NUM_TASKS", "4"}, {"PMIX_RANK", "0"}}), "srun -n 4 tool");
+  EXPECT_EQ(command_of(4, {{"SLURM_STEP_NUM_TASKS", "2"}, {"OMPI_COMM_WORLD_SIZE", "4"}}),
+            "mpirun -n 4 tool");
 }
 
 TEST(Launcher, IsNamedWhereItStartedSeveral) {

@@ -194,7 +194,7 @@ stop_switch() {
 on() {
   local host=$1
   shift
-  nsenter --target "${first_process[$host]}" --net --uts --mount --ipc --pid "$@"
+  nsenter --target "${first_process[$host]}" --net --uts --mount --ipc --pid --wd="$PWD" "$@"
 }
 
 # sent_by I: bytes that left host I since it was raised.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -152,3 +153,14 @@ except ImportError:
 sys.exit("the binary module was there")
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_figures_are_files_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "scale.json").write_text(json.dumps(planted.scale(SMALL)))
+    report(tmp_path, "--figures", str(tmp_path / "figures"))
+    written = sorted((tmp_path / "figures").iterdir())
+    assert "exchange.svg" in [file.name for file in written]
+    for file in written:
+        root = ElementTree.parse(file).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "prefers-color-scheme: dark" in file.read_text()

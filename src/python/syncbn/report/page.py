@@ -58,7 +58,7 @@ def render(template: str, **context: Any) -> Markup:
     return Markup(_environment.get_template(template).render(**context))
 
 
-_FIGURE = re.compile(r'<div class="wide" data-figure="([^"]*)">(<svg .*?</svg>)</div>', re.S)
+_FIGURE = re.compile(r'<div class="wide" data-figure="([^"]*)">(<svg .*?</svg>)\s*</div>', re.S)
 
 
 def figures(html: str) -> dict[str, str]:
