@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <optional>
-#include <span>
+#include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -26,16 +22,12 @@
 #include "app/print.hpp"
 #include "app/scale/cells.hpp"
 #include "app/scale/machine.hpp"
+#include "app/scale/measure_cells.hpp"
 #include "app/scale/run_directory.hpp"
-#include "app/scale/scale_progress.hpp"
 #include "app/scale/summary.hpp"
 #include "app/threads.hpp"
 #include "app/words.hpp"
-#include "comm/group/access.hpp"
-#include "comm/group/descriptor.hpp"
-#include "comm/group/group.hpp"
-#include "trainer/random.hpp"
-#include "trainer/stopwatch.hpp"
+#include "trainer/agreement.hpp"
 #include "trainer/train_options.hpp"
 
 namespace syncbn::app {
@@ -85,7 +77,8 @@ void declare(CommandLine& line, Request& request) {
   line.section("How long");
   line.choice("budget", plan.budget, budget_words, "minutes, or as long as narrow intervals take");
   line.number("cell-seconds", request.cell_seconds, {.min = 0, .max = 86400}, "SECONDS",
-              "longest time of a cell, after its fewest repetitions", "by --budget: 1 or 10");
+              "longest time of an exchange; layers have twice, training steps four times as long",
+              "by --budget: 1 or 10");
   line.number("seed", plan.seed, {}, "N", "of the random order of the cells");
   line.section("Output");
   line.path("output", request.output, "DIR",
@@ -122,8 +115,8 @@ std::vector<int> parse_sizes(const std::string& text, int all) {
 
 /// Returns what has to be the same for a run to go on.
 Json identity(const Request& request, const World& world,
-              const std::map<std::string, std::vector<int>>& hosts, const std::vector<int>& sizes,
-              const std::vector<Cell>& cells) {
+              const std::map<std::string, std::vector<int>>& hosts, const Json& machine,
+              const std::vector<int>& sizes, const std::vector<Cell>& cells) {
   Json names = Json::array();
   for (const Cell& cell : cells) {
     names.push_back(cell.name);
@@ -133,6 +126,10 @@ Json identity(const Request& request, const World& world,
           {"transport", world.transport},
           {"threads", thread_count()},
           {"hosts", hosts},
+          {"binding", machine["binding"]},
+          {"instruction_set", machine["instruction_set"]},
+          {"compiler", machine["compiler"]},
+          {"build_type", machine["build_type"]},
           {"ranks", sizes},
           {"budget", args::text_of(plan.budget, budget_words)},
           {"cell-seconds", plan.cell_seconds},
@@ -142,57 +139,6 @@ Json identity(const Request& request, const World& world,
           {"data", plan.data.string()},
           {"seed", plan.seed},
           {"cells", names}};
-}
-
-/// Shuffles by the seed.
-std::vector<const Cell*> in_random_order(const std::vector<Cell>& cells, std::uint64_t seed) {
-  std::vector<const Cell*> order;
-  for (const Cell& cell : cells) {
-    order.push_back(&cell);
-  }
-  const trainer::Random random({seed});
-  for (std::size_t i = order.size(); i > 1; --i) {
-    std::swap(order[i - 1], order[random.below(i, i)]);
-  }
-  return order;
-}
-
-/// Collective. Returns how long each of the missing cells may take: all that it needs, or less if
-/// the budget's time would not suffice for all. `spent` counts on rank 0. [s]
-double share_of_time(const Communicator& world, const Plan& plan, double spent,
-                     std::span<const Cell* const> missing) {
-  double needed = 0;
-  for (const Cell* cell : missing) {
-    needed += most_seconds(plan, cell->kind);
-  }
-  const double left = std::max(0.0, plan.seconds - spent);
-  std::vector<double> share{world.rank() == 0 ? std::min(1.0, left / needed) : 0.0};
-  world.all_reduce(share);
-  return share[0];
-}
-
-/// Returns how long ranks that take no part in a cell wait for those that do: the deadline comes on
-/// top of what a cell may take, twice its time, and of what precedes it, such as filling tensors.
-std::chrono::milliseconds patience(const Deadlines& deadlines, const Plan& plan, Kind kind) {
-  constexpr auto preparation = std::chrono::seconds(30);
-  return deadlines.fail + preparation +
-         std::chrono::milliseconds(std::lround(3e3 * most_seconds(plan, kind)));
-}
-
-/// Collective. Waits for all ranks without taking a processor from those that measure, for as long
-/// as `patience`, and then as an exchange waits.
-void wait_for_all(const Communicator& world, std::chrono::milliseconds patience) {
-  constexpr auto nap = std::chrono::microseconds(200);
-  comm::Group& group = comm::Access::group(world);
-  const comm::Descriptor what{.count = 1};
-  std::vector<double> word{0.0};
-  PendingSum sum = group.start(what, word);
-  const trainer::Stopwatch watch;
-  const double limit = std::chrono::duration<double>(patience).count();
-  while (!group.arrived(what, sum) && watch.seconds() < limit) {
-    std::this_thread::sleep_for(nap);
-  }
-  group.finish(what, sum);
 }
 
 class Scale final : public Command {
@@ -235,6 +181,12 @@ void Scale::apply() {
   }
   const bool quick = plan.budget == Budget::quick;
   plan.shapes = bench::parse_shapes(request_.shapes, request_.batch.value_or(quick ? 8 : 32));
+  std::set<std::string> seen;
+  for (const bench::LayerShape& shape : plan.shapes) {
+    if (!seen.insert(shape.text).second) {
+      throw UsageError(fmt::format("--shapes has {} twice. Name it once.", shape.text));
+    }
+  }
   plan.cell_seconds = request_.cell_seconds.value_or(quick ? 1 : 10);
   plan.seconds = quick ? quick_seconds : std::numeric_limits<double>::infinity();
   if (request_.train) {
@@ -299,44 +251,36 @@ Json Scale::head(const World& world, const Json& machine, const std::vector<Grou
 
 int Scale::run(const World& world) {
   apply();
+  request_.plan.exchange = world.transport.starts_with("mpi ") ? "mpi" : "builtin";
   const Communicator& ranks = world.communicator;
   prepare_flight_directory(ranks, command_line().exchange().flight_record);
   const auto hosts = ranks_by_host(ranks);
   const std::vector<int> sizes = parse_sizes(request_.ranks, ranks.size());
   const Json machine = describe_machine(world);
-  const std::vector<Group> groups = make_groups(world, plan_groups(hosts, sizes));
+  const std::vector<Group> groups =
+      make_groups(world, plan_groups(hosts, sizes), command_line().exchange().deadlines);
   const std::vector<Cell> cells = make_cells(world, hosts, groups);
-  RunDirectory directory(ranks, request_.output, identity(request_, world, hosts, sizes, cells));
-
-  std::vector<const Cell*> missing;
-  for (const Cell* cell : in_random_order(cells, request_.plan.seed)) {
-    if (!directory.has(cell->name)) {
-      missing.push_back(cell);
-    }
+  if (cells.empty()) {
+    throw UsageError(
+        "there is nothing to measure (an exchange takes two ranks, ping two hosts). Start more "
+        "ranks, "
+        "or leave out --measure.");
   }
+  RunDirectory directory(ranks, request_.output,
+                         identity(request_, world, hosts, machine, sizes, cells));
+
+  const std::vector<const Cell*> missing = missing_cells(cells, directory, request_.plan.seed);
   if (ranks.rank() == 0) {
     print_at_once(introduction(missing.size(), cells.size(), machine, request_.output));
   }
-  {
-    const Plan& plan = request_.plan;
-    const trainer::Stopwatch run;
-    ScaleProgress progress(ranks.rank(), missing.size(), request_.progress);
-    for (std::size_t done = 0; done < missing.size(); ++done) {
-      const Cell& cell = *missing[done];
-      progress.begin(done, cell.text);
-      const trainer::Stopwatch watch;
-      const double share =
-          share_of_time(ranks, plan, run.seconds(), std::span(missing).subspan(done));
-      const Found found = cell.measure(
-          stopping_rule(plan, cell.kind, share * most_seconds(plan, cell.kind), ranks.size()));
-      wait_for_all(ranks, patience(command_line().exchange().deadlines, plan, cell.kind));
-      directory.keep(cell, found, watch.seconds());
-    }
-  }
+  measure_cells(missing, ranks, request_.plan, command_line().exchange().deadlines,
+                request_.progress, directory);
   const Json report = directory.write_report(head(world, machine, groups), cells);
-  if (ranks.rank() == 0) {
-    print(summary(report, request_.output));
-  }
+  trainer::agree(ranks, [&] {
+    if (ranks.rank() == 0) {
+      print(summary(report, request_.output));
+    }
+  });
   return 0;
 }
 

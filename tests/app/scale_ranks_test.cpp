@@ -73,6 +73,10 @@ TEST(ScaleRanks, TimeTrainingSteps) {
                    " " + cell["group"].dump() + " " + cell["batch"].dump());
       EXPECT_GT(cell["step"]["median"], 0);
       EXPECT_EQ(cell.contains("ranks"), cell["norm"] == "sync" && cell["group"] == 1) << cell;
+      if (cell.contains("ranks")) {  // three layers, forward and backward, of this cell alone
+        constexpr int warm_up = 3;
+        EXPECT_LE(cell["spread"]["count"], 6 * (cell["step"]["count"].get<int>() + warm_up));
+      }
     }
   }
   EXPECT_EQ(found,

@@ -97,6 +97,28 @@ TEST(Scale, GoesOnWhereItWasKilled) {
   EXPECT_EQ(report_of(run)["cells"].size(), 6);
 }
 
+TEST(Scale, RefusesADirectoryThatAnotherRunWritesTo) {
+  const ScratchDirectory scratch;
+  const fs::path run = scratch / "run";
+  fs::create_directories(run);
+  const Ended ended =
+      run_shell("flock " + (run / "lock").string() + " " SYNCBN_PROGRAM " " + quick + run.string());
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.err, HasSubstr("is being written to by another run"));
+  EXPECT_FALSE(fs::exists(run / "run.json"));
+}
+
+TEST(Scale, DoesNotCallTooFewRepetitionsEnough) {
+  const ScratchDirectory scratch;
+  const Ended ended = run_tool("scale --measure layer --shapes 2x3x4x4 --cell-seconds 0 --output " +
+                               (scratch / "run").string());
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const json cell = report_of(scratch / "run")["cells"][0];
+  EXPECT_GE(cell["sync_forward"]["count"], 6);
+  EXPECT_LT(cell["sync_forward"]["count"], 10);
+  EXPECT_EQ(cell["enough"], false);
+}
+
 TEST(Scale, RefusesTheDirectoryOfAnotherRun) {
   const ScratchDirectory scratch;
   const fs::path run = scratch / "run";
@@ -138,6 +160,13 @@ TEST(Scale, TellsWhatIsWrongWithTheCommandLine) {
   const Ended no_data = run_tool(quick + output + " --train --data " + output);
   EXPECT_EQ(no_data.code, 1);
   EXPECT_THAT(no_data.err, HasSubstr(output));
+  const Ended nothing = run_tool("scale --measure exchange --output " + output);
+  EXPECT_EQ(nothing.code, 2);
+  EXPECT_THAT(nothing.err, HasSubstr("nothing to measure"));
+  EXPECT_FALSE(fs::exists(output));
+  const Ended twice = run_tool("scale --shapes 4x3,6x10,4x3 --output " + output);
+  EXPECT_EQ(twice.code, 2);
+  EXPECT_THAT(twice.err, HasSubstr("--shapes has 4x3 twice"));
   std::ofstream(scratch / "file") << "text";
   const Ended file = run_tool(quick + (scratch / "file").string());
   EXPECT_EQ(file.code, 1);

@@ -28,8 +28,10 @@ enum class Kind : std::uint8_t { exchange, ping, layer, step, noise };
 struct Plan {
   Budget budget = Budget::quick;
   std::vector<Kind> kinds = {Kind::exchange, Kind::ping, Kind::layer, Kind::noise};
-  double cell_seconds = 1;  ///< longest time of a cell; of a layer or training steps, twice that
-  double seconds = 180;     ///< for the whole run; cells are cut short for it
+  std::string exchange = "builtin";  ///< who sums for the library: builtin, or mpi
+  /// longest time of a cell; twice that of a layer, and four times of training steps
+  double cell_seconds = 1;
+  double seconds = 180;  ///< for the whole run; cells are cut short for it
   std::vector<bench::LayerShape> shapes;
   DType dtype = DType::f32;
   Layout layout = Layout::channels_first;

@@ -2,11 +2,13 @@
 #include "app/scale/common_clock.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <fstream>
 #include <limits>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -47,19 +49,22 @@ struct Bounds {
 Bounds bounds(double kernel, const std::vector<double>& kernels,
               const std::vector<std::vector<double>>& entries, const std::vector<double>& exits) {
   Bounds found;
-  const std::size_t ranks = kernels.size();
-  for (std::size_t here = 0; here < ranks; ++here) {
-    for (std::size_t there = 0; there < ranks; ++there) {
-      if (kernels[here] != 0 || kernels[there] != kernel) {
-        continue;
-      }
-      for (std::size_t round = 0; round < rounds; ++round) {
-        const double exit_there = exits[there * rounds + round];
-        const double exit_here = exits[here * rounds + round];
-        found.least = std::max(found.least, entries[round][here] - exit_there);
-        found.most = std::min(found.most, exit_here - entries[round][there]);
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  for (std::size_t round = 0; round < rounds; ++round) {
+    double last_here = -infinity, last_there = -infinity;  // entries
+    double first_here = infinity, first_there = infinity;  // exits
+    for (std::size_t rank = 0; rank < kernels.size(); ++rank) {
+      const double exit = exits[rank * rounds + round];
+      if (kernels[rank] == 0) {
+        last_here = std::max(last_here, entries[round][rank]);
+        first_here = std::min(first_here, exit);
+      } else if (kernels[rank] == kernel) {
+        last_there = std::max(last_there, entries[round][rank]);
+        first_there = std::min(first_there, exit);
       }
     }
+    found.least = std::max(found.least, last_here - first_there);
+    found.most = std::min(found.most, first_here - last_there);
   }
   return found;
 }
@@ -69,6 +74,11 @@ Bounds bounds(double kernel, const std::vector<double>& kernels,
 std::string kernel_here() {
   std::string id;
   std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), id);
+  if (id.empty()) {  // then every host counts as a kernel
+    std::array<char, 256> name{};
+    gethostname(name.data(), name.size() - 1);
+    return name.data();
+  }
   return id;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An exchange alone: the all-reduce of a message, by the library and by MPI_Allreduce.
+// An exchange alone: the all-reduce of a message, by the library and by MPI_Allreduce in turn.
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -13,13 +13,6 @@
 
 namespace syncbn::app::scale {
 namespace {
-
-/// Who says who sums.
-enum class Who : std::uint8_t { builtin, mpi };
-
-const char* name_of(Who who) {
-  return who == Who::builtin ? "builtin" : "MPI_Allreduce";
-}
 
 /// Returns the lengths of messages, those of forwards of 8 to 2048 channels, and of 1 double.
 std::vector<std::size_t> lengths(Budget budget) {
@@ -41,33 +34,47 @@ std::string late(std::size_t length) {
       length);
 }
 
-Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, std::size_t which,
-              Who who, std::size_t length, Deadlines deadlines) {
-  Found found;
-  if (!group.member) {
-    return found;
-  }
-  std::vector<double> message(length);  // zeros, whose sum stays what it is
-  std::optional<LastResort> last_resort;
-  std::function<void()> task = [&] { group.ranks->all_reduce(message); };
-  if (who == Who::mpi) {
-    last_resort.emplace(time_limit(plan, deadlines), late(length));
-    task = [&] { group.mpi->all_reduce(message); };
-  }
-  const Measurements measured = measure_in_windows({&task, 1}, *group.ranks, *group.clock, rule);
-  const Measurement& exchange = measured.tasks.front();
+/// Describes one of the two exchanges.
+Json entry_of(const Measurement& exchange, bool enough, std::size_t which, const Group& group,
+              const std::string& by, std::size_t length) {
   const Arrivals& arrivals = exchange.arrivals;
   Json entry = {{"kind", "exchange"},
-                {"enough", measured.enough},
+                {"enough", enough},
                 {"group", which},
-                {"by", name_of(who)},
+                {"by", by},
                 {"doubles", length},
                 {"time", describe(arrivals.after_last_arrival())},
                 {"spread", describe(arrivals.spread())},
                 {"late", exchange.late}};
   add_ranks(entry, arrivals, group.plan.members);
-  found.entries.push_back(std::move(entry));
-  found.samples = {{"arrival_ns", arrivals.arrival}, {"exit_ns", arrivals.exit}};
+  return entry;
+}
+
+Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, std::size_t which,
+              std::size_t length, Deadlines deadlines) {
+  Found found;
+  if (!group.member) {
+    return found;
+  }
+  std::vector<double> message(length);  // zeros, whose sum stays what it is
+  std::vector<std::function<void()>> tasks{[&] { group.ranks->all_reduce(message); }};
+  std::vector<std::string> names{plan.exchange};
+  std::optional<LastResort> last_resort;
+  if (group.mpi) {
+    last_resort.emplace(time_limit(plan, deadlines), late(length));
+    tasks.emplace_back([&] { group.mpi->all_reduce(message); });
+    names.emplace_back("MPI_Allreduce");
+  }
+  const Measurements measured = measure_in_windows(tasks, *group.ranks, *group.clock, rule);
+  if (group.ranks->rank() != 0) {
+    return found;
+  }
+  for (std::size_t task = 0; task < tasks.size(); ++task) {
+    const Measurement& exchange = measured.tasks[task];
+    found.entries.push_back(entry_of(exchange, measured.enough, which, group, names[task], length));
+    found.samples[names[task]] = {{"arrival_ns", exchange.arrivals.arrival},
+                                  {"exit_ns", exchange.arrivals.exit}};
+  }
   return found;
 }
 
@@ -81,19 +88,13 @@ std::vector<Cell> exchange_cells(const Plan& plan, const std::vector<Group>& gro
     if (group.plan.members.size() == 1) {
       continue;  // nothing is exchanged
     }
-    for (const Who who : {Who::builtin, Who::mpi}) {
-      if (who == Who::mpi && !group.mpi) {
-        continue;
-      }
-      for (const std::size_t length : lengths(plan.budget)) {
-        cells.push_back({Kind::exchange,
-                         fmt::format("exchange-{}-{}-{}", which, name_of(who), length),
-                         fmt::format("{} of {} doubles over {} ranks", name_of(who), length,
-                                     group.plan.members.size()),
-                         [=, &plan, &group](const StoppingRule& rule) {
-                           return measure(plan, rule, group, which, who, length, deadlines);
-                         }});
-      }
+    for (const std::size_t length : lengths(plan.budget)) {
+      cells.push_back(
+          {Kind::exchange, fmt::format("exchange-{}-{}", which, length),
+           fmt::format("exchange of {} doubles over {} ranks", length, group.plan.members.size()),
+           [=, &plan, &group](const StoppingRule& rule) {
+             return measure(plan, rule, group, which, length, deadlines);
+           }});
     }
   }
   return cells;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <string>
 #include <vector>
 
 namespace syncbn::app::scale {
@@ -17,14 +18,13 @@ struct Flight {
 
 /// Returns this rank's exchanges of layers by their sequence numbers, which all ranks share.
 std::map<std::int64_t, Flight> own_flights(const Communicator& group, const CommonClock& clock,
-                                           const std::string& name) {
+                                           std::int64_t after) {
   std::map<std::int64_t, Flight> flights;
   const Json record = Json::parse(group.flight_record());
   for (const Json& exchange : record["exchanges"]) {
     const std::string operation = exchange["operation"];
     const bool of_layer = operation.starts_with("forward") || operation.starts_with("backward");
-    const std::string subject = exchange["subject"];
-    if (!of_layer || !subject.starts_with(name) || exchange["seconds"].is_null()) {
+    if (!of_layer || exchange["sequence"] <= after || exchange["seconds"].is_null()) {
       continue;
     }
     const auto arrival = static_cast<double>(clock.from_system_clock(exchange["started"]));
@@ -37,8 +37,8 @@ std::map<std::int64_t, Flight> own_flights(const Communicator& group, const Comm
 }  // namespace
 
 std::optional<LayerExchanges> layer_exchanges(const Communicator& group, const CommonClock& clock,
-                                              const std::string& name) {
-  const std::map<std::int64_t, Flight> own = own_flights(group, clock, name);
+                                              std::int64_t after) {
+  const std::map<std::int64_t, Flight> own = own_flights(group, clock, after);
   std::vector<double> numbers;
   LayerExchanges exchanges;
   for (const auto& [sequence, flight] : own) {

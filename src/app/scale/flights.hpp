@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <optional>
-#include <string>
 
 #include "syncbn/communicator.hpp"
 
@@ -10,7 +10,7 @@
 
 namespace syncbn::app::scale {
 
-/// Exchanges are those of layers, as the ranks' flight records show them.
+/// LayerExchanges hold when ranks came to the exchanges of layers, by their flight records.
 struct LayerExchanges {
   Arrivals arrivals;
   /// A pass that is cut into blocks of channels collects its messages later than they arrive, so
@@ -18,10 +18,11 @@ struct LayerExchanges {
   bool in_blocks = false;
 };
 
-/// Collective over the group. Returns when the ranks came to the last exchanges of layers (forwards
-/// and backwards), up to a thousand, of those whose layers' names begin with `name`. None if there
-/// was no such exchange. Times are good to a microsecond.
+/// Collective over the group. Returns when the ranks came to the exchanges of layers, forwards and
+/// backwards, that followed the group's exchange number `after`: the last thousand at most. None if
+/// there was no such exchange. Times are good to a microsecond on one host; between hosts to the
+/// clock's uncertainty, and what the clocks have drifted apart since.
 std::optional<LayerExchanges> layer_exchanges(const Communicator& group, const CommonClock& clock,
-                                              const std::string& name);
+                                              std::int64_t after);
 
 }  // namespace syncbn::app::scale

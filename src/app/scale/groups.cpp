@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "app/last_resort.hpp"
+
 namespace syncbn::app::scale {
 namespace {
 
@@ -82,7 +84,12 @@ Json to_json(const GroupPlan& plan) {
           {"members", plan.members}};
 }
 
-std::vector<Group> make_groups(const World& world, const std::vector<GroupPlan>& plans) {
+std::vector<Group> make_groups(const World& world, const std::vector<GroupPlan>& plans,
+                               const Deadlines& deadlines) {
+  const LastResort last_resort(
+      deadlines.fail,
+      "syncbn scale: MPI's communicators of fewer ranks were not made in time (is a "
+      "rank stuck?). Give --timeout more, if ranks take so long.\n");
   std::vector<Group> groups;
   for (const GroupPlan& plan : plans) {
     Group group;

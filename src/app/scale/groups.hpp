@@ -44,8 +44,9 @@ struct Group {
   std::shared_ptr<CommonClock> clock;   ///< null where this rank is no member
 };
 
-/// Collective over the world. Makes the groups.
-std::vector<Group> make_groups(const World& world, const std::vector<GroupPlan>& plans);
+/// Collective over the world. Makes the groups. The process ends if that is not done in time.
+std::vector<Group> make_groups(const World& world, const std::vector<GroupPlan>& plans,
+                               const Deadlines& deadlines);
 
 /// Collective over the world. Returns how far a rank's clock may be from that of its group's rank
 /// 0, at most. [s]

@@ -70,7 +70,14 @@ Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, st
   const auto place = bench::place_on_host(layer, options, *group.ranks);
   const bench::LayerBench timed(layer, options, *place);
   const std::vector<std::function<void()>> tasks = tasks_of(timed);
-  const Measurements measured = measure_in_windows(tasks, *group.ranks, *group.clock, rule);
+  StoppingRule each = rule;
+  each.most = std::max(rule.fewest, rule.most / tasks.size());
+  const std::int64_t before = group.ranks->counters().exchanges;
+  const Measurements measured = measure_in_windows(tasks, *group.ranks, *group.clock, each);
+  const auto exchanges = layer_exchanges(*group.ranks, *group.clock, before);
+  if (group.ranks->rank() != 0) {
+    return found;
+  }
   Json entry = {{"kind", "layer"},
                 {"enough", measured.enough},
                 {"group", which},
@@ -86,7 +93,7 @@ Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, st
                                          {"exit_ns", arrivals.exit}};
   }
   entry["price"] = price(measured, plan.seed);
-  if (const auto exchanges = layer_exchanges(*group.ranks, *group.clock, layer.text)) {
+  if (exchanges) {
     if (!exchanges->in_blocks) {
       entry["transfer"] = describe(exchanges->arrivals.after_last_arrival());
     }

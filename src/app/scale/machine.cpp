@@ -80,14 +80,17 @@ Json describe_here() {
 /// Returns whether ranks have more threads than the processors that they may run on. Hosts with one
 /// kernel, which are containers or namespaces, share its processors.
 bool oversubscribed(const std::vector<Json>& ranks) {
-  std::map<std::pair<std::string, std::string>, int> threads;  // by kernel and processors
+  std::map<std::pair<std::string, std::string>, int> bound;  // threads by kernel and processors
+  std::map<std::string, int> all;                            // threads by kernel
   for (const Json& rank : ranks) {
-    threads[{rank["boot"], rank["binding"]}] += thread_count();
+    bound[{rank["boot"], rank["binding"]}] += thread_count();
+    all[rank["boot"]] += thread_count();
   }
   return std::ranges::any_of(ranks, [&](const Json& rank) {
-    const double own = rank["own_processors"];
-    const double most = rank["quota"].is_null() ? own : std::min(own, rank["quota"].get<double>());
-    return threads.at({rank["boot"], rank["binding"]}) > most;
+    const int threads = all.at(rank["boot"]);
+    return bound.at({rank["boot"], rank["binding"]}) > rank["own_processors"].get<int>() ||
+           threads > rank["processors"].get<int>() ||
+           (!rank["quota"].is_null() && threads > rank["quota"].get<double>());
   });
 }
 

@@ -5,7 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <iterator>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -39,25 +43,53 @@ std::vector<Pair> pairs_of_hosts(const std::map<std::string, std::vector<int>>& 
   return first.size() > 1 ? pairs : std::vector<Pair>();
 }
 
-/// Returns one-way times, as `pair.first` measures them. The other rank answers, and returns none.
-std::vector<double> one_way_times(PlainMpi& mpi, int rank, const Pair& pair, std::size_t bytes,
-                                  std::size_t repetitions) {
-  constexpr std::size_t warm_up = 5;
-  std::vector<std::byte> message(bytes);
-  std::vector<double> times;
-  for (std::size_t i = 0; i < warm_up + repetitions; ++i) {
-    if (rank == pair.second) {
-      mpi.return_ping(pair.first, message);
-      continue;
+/// Takes messages of one length to the other rank of a pair and back.
+class Pings {
+ public:
+  Pings(PlainMpi& mpi, int rank, const Pair& pair) : mpi_(mpi), rank_(rank), pair_(pair) {}
+
+  /// Returns one-way times of a message on `pair.first`, as many as fit into `seconds`, at least
+  /// `fewest`. On the other rank, which answers, none.
+  std::vector<double> one_way_times(std::size_t bytes, std::size_t fewest, std::size_t most,
+                                    double seconds) {
+    std::vector<std::byte> message(bytes);
+    double longest = 0;
+    for (int i = 0; i < 5; ++i) {
+      longest = std::max(longest, one_way_time(message));  // to warm up
     }
-    const Clock::time_point begin = Clock::now();
-    mpi.ping(pair.second, message);
-    if (i >= warm_up) {
-      times.push_back(std::chrono::duration<double>(Clock::now() - begin).count() / 2);
+    const double fit = longest > 0 ? seconds / (2 * longest) : 0;
+    const std::size_t count = agree(std::clamp(static_cast<std::size_t>(fit), fewest, most));
+    std::vector<double> times;
+    for (std::size_t i = 0; i < count; ++i) {
+      times.push_back(one_way_time(message));
     }
+    return times;
   }
-  return times;
-}
+
+ private:
+  double one_way_time(std::span<std::byte> message) {
+    const Clock::time_point begin = Clock::now();
+    if (rank_ == pair_.first) {
+      mpi_.ping(pair_.second, message);
+    } else {
+      mpi_.return_ping(pair_.first, message);
+    }
+    return std::chrono::duration<double>(Clock::now() - begin).count() / 2;
+  }
+
+  /// Returns `pair.first`'s number on both ranks.
+  std::size_t agree(std::size_t number) {
+    std::vector<std::byte> message(sizeof number);
+    std::memcpy(message.data(), &number, sizeof number);
+    one_way_time(message);
+    std::memcpy(&number, message.data(), sizeof number);
+    return number;
+  }
+
+  PlainMpi& mpi_;
+  int rank_;
+  Pair pair_;
+};
 
 Found measure(const Plan& plan, const StoppingRule& rule, int rank, PlainMpi& mpi, const Pair& pair,
               Deadlines deadlines) {
@@ -66,20 +98,23 @@ Found measure(const Plan& plan, const StoppingRule& rule, int rank, PlainMpi& mp
   if (rank != pair.first && rank != pair.second) {
     return found;
   }
-  const LastResort last_resort(
-      deadlines.fail,
-      fmt::format("syncbn scale: messages between ranks {} and {} did not come back in time (is "
-                  "one stuck?). Give --timeout more, if they take so long.\n",
-                  pair.first, pair.second));
-  const std::size_t repetitions = plan.budget == Budget::quick ? 200 : 2000;
+  const std::size_t most = plan.budget == Budget::quick ? 200 : 2000;
   for (const std::size_t bytes : sizes) {
-    const std::vector<double> times = one_way_times(mpi, rank, pair, bytes, repetitions);
+    const LastResort last_resort(
+        deadlines.fail + std::chrono::milliseconds(std::lround(1e3 * rule.most_seconds)),
+        fmt::format("syncbn scale: messages between ranks {} and {} did not come back in time (is "
+                    "one stuck?). Give --timeout more, if they take so long.\n",
+                    pair.first, pair.second));
+    const std::vector<double> times =
+        Pings(mpi, rank, pair)
+            .one_way_times(bytes, rule.fewest, most, rule.most_seconds / std::size(sizes));
     if (rank == pair.first) {
-      found.entries.push_back({{"kind", "ping"},
-                               {"enough", median(times).relative_half_width() <= rule.wanted},
-                               {"between", {pair.first, pair.second}},
-                               {"bytes", bytes},
-                               {"one_way", describe(times)}});
+      found.entries.push_back(
+          {{"kind", "ping"},
+           {"enough", is_enough(times.size(), median(times), rule.fewest, rule.wanted)},
+           {"between", {pair.first, pair.second}},
+           {"bytes", bytes},
+           {"one_way", describe(times)}});
       found.samples[fmt::format("{}", bytes)] = times;
     }
   }

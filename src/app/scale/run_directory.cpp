@@ -2,7 +2,9 @@
 #include "app/scale/run_directory.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <ctime>
+#include <fcntl.h>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -10,6 +12,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 
 #include "syncbn/error.hpp"
 
@@ -90,11 +93,8 @@ void require_same(const Json& kept, const Json& identity, const fs::path& direct
   }
 }
 
-/// Collective. Returns on rank 0 the text that rank `at` gives.
-std::string bring_to_rank_0(const Communicator& world, int at, const std::string& text) {
-  if (at == 0) {
-    return text;
-  }
+/// Collective. Returns the text that rank `at` gives.
+std::string text_of(const Communicator& world, int at, const std::string& text) {
   const bool gives = world.rank() == at;
   std::vector<double> length{gives ? static_cast<double>(text.size()) : 0.0};
   world.all_reduce(length);
@@ -120,10 +120,23 @@ RunDirectory::RunDirectory(const Communicator& world, fs::path directory, const 
   for (const auto& [name, cell] : cells_) {
     names.push_back(name);
   }
-  for (const std::string& text : trainer::gather_texts(world_, names.dump())) {
-    for (const Json& name : Json::parse(text)) {
-      cells_.try_emplace(name);
-    }
+  for (const Json& name : Json::parse(text_of(world_, 0, names.dump()))) {
+    cells_.try_emplace(name);
+  }
+}
+
+/// Takes the directory for this run alone, until the process ends.
+void RunDirectory::lock() {
+  const fs::path file = directory_ / "lock";
+  lock_ = FileDescriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (lock_.get() < 0) {
+    throw FileError(fmt::format("{} cannot be made ({}). Choose another --output.", file.string(),
+                                std::generic_category().message(errno)));
+  }
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    throw FileError(fmt::format(
+        "{} is being written to by another run. Wait for it, or choose another --output.",
+        directory_.string()));
   }
 }
 
@@ -135,6 +148,7 @@ void RunDirectory::read(const Json& identity) {
     throw FileError(fmt::format("{} cannot be made ({}). Choose another --output.", cells.string(),
                                 error.message()));
   }
+  lock();
   if (fs::exists(directory_ / "run.json")) {
     run_ = read_json(directory_ / "run.json");
     require_same(run_.value("identity", Json::object()), identity, directory_);
@@ -170,7 +184,7 @@ void RunDirectory::keep(const Cell& cell, const Found& found, double seconds) {
                      {"seconds", rounded(seconds)},
                      {"entries", found.entries},
                      {"samples", found.samples}};
-  const std::string text = bring_to_rank_0(world_, found.at, mine.dump());
+  const std::string text = found.at == 0 ? mine.dump() : text_of(world_, found.at, mine.dump());
   trainer::agree(world_, [&] {
     if (world_.rank() == 0) {
       Json whole = Json::parse(text);

@@ -7,6 +7,8 @@
 
 #include "syncbn/communicator.hpp"
 
+#include "core/file_descriptor.hpp"
+
 #include "app/scale/cells.hpp"
 
 namespace syncbn::app::scale {
@@ -36,11 +38,13 @@ class RunDirectory {
     return directory_ / "cells" / (name + ".json");
   }
   void read(const Json& identity);
+  void lock();
   void write_run();
 
   Communicator world_;
   std::filesystem::path directory_;
-  Json run_;                           ///< what run.json has; on rank 0
+  FileDescriptor lock_;  ///< of the file by which only one run has the directory; on rank 0
+  Json run_;             ///< what run.json has; on rank 0
   std::map<std::string, Json> cells_;  ///< entries and duration by name; on other ranks only names
 };
 

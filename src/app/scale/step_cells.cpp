@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "app/option_values.hpp"
 #include "app/scale/cells.hpp"
 #include "app/scale/flights.hpp"
 #include "trainer/stopwatch.hpp"
@@ -75,7 +76,7 @@ bool take_steps(std::vector<Run>& runs, const Communicator& ranks, const Stoppin
         run.reports.push_back(run.trainer.step());
       }
       run.times = slowest(ranks, run.reports);
-      enough = enough && median(run.times).relative_half_width() <= rule.wanted;
+      enough = enough && is_enough(run.times.size(), median(run.times), rule.fewest, rule.wanted);
     }
     std::vector<double> seconds{ranks.rank() == 0 ? watch.seconds() : 0.0};
     ranks.all_reduce(seconds);
@@ -104,10 +105,10 @@ Json parts_of(const std::vector<StepReport>& reports) {
   return medians;
 }
 
-/// Describes when the ranks came to the exchanges of batch norm.
-void add_exchanges(Json& entry, const Group& group) {
+/// Describes when the ranks came to the exchanges of batch norm, those after the number `before`.
+void add_exchanges(Json& entry, const Group& group, std::int64_t before) {
   group.clock->synchronize();
-  if (const auto exchanges = layer_exchanges(*group.ranks, *group.clock, "")) {
+  if (const auto exchanges = layer_exchanges(*group.ranks, *group.clock, before)) {
     entry["transfer"] = describe(exchanges->arrivals.after_last_arrival());
     entry["spread"] = describe(exchanges->arrivals.spread());
     add_ranks(entry, exchanges->arrivals, group.plan.members);
@@ -126,6 +127,7 @@ Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, st
   for (const Norm norm : {Norm::sync, Norm::local}) {
     runs.push_back({norm, trainer::Trainer(train_options(plan, norm, batch), *group.ranks, data)});
   }
+  const std::int64_t before = group.ranks->counters().exchanges;
   const bool enough = take_steps(runs, *group.ranks, rule);
   const Interval price = ratio_of_medians({&runs[0].times, 1}, {&runs[1].times, 1}, plan.seed);
   for (const Run& run : runs) {
@@ -140,7 +142,7 @@ Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, st
                   {"parts", parts_of(run.reports)}};
     if (run.norm == Norm::sync) {
       entry["price"] = to_json(price);
-      add_exchanges(entry, group);
+      add_exchanges(entry, group, before);
     }
     found.samples[fmt::format("{}_step_s", to_string(run.norm))] = run.times;
     found.entries.push_back(std::move(entry));
@@ -153,6 +155,15 @@ Found measure(const Plan& plan, const StoppingRule& rule, const Group& group, st
 std::vector<Cell> step_cells(const Plan& plan, const World& world,
                              const std::vector<Group>& groups) {
   const auto data = trainer::load_everywhere(plan.data, world.communicator);
+  for (const Group& group : groups) {
+    const auto ranks = static_cast<std::int64_t>(group.plan.members.size());
+    if (plan.batch_size * ranks > data->train.size()) {
+      throw UsageError(
+          fmt::format("--batch-size {} on each of {} ranks is more than the {} training images. "
+                      "Make it smaller.",
+                      plan.batch_size, ranks, data->train.size()));
+    }
+  }
   std::vector<Cell> cells;
   for (std::size_t which = 0; which < groups.size(); ++which) {
     const Group& group = groups[which];

@@ -43,14 +43,13 @@ std::string exchange_time(const Json& report, std::size_t group, bool by_mpi) {
 }
 
 std::string step_ratio(const Json& report, std::size_t group) {
-  double sync = 0;
-  double local = 0;
   for (const Json& cell : report["cells"]) {
-    if (cell["kind"] == "step" && cell["group"] == group && cell["scaling"] == "strong") {
-      (cell["norm"] == "sync" ? sync : local) = seconds_of(cell, "step");
+    if (cell["kind"] == "step" && cell["group"] == group && cell["scaling"] == "strong" &&
+        cell.contains("price")) {
+      return fmt::format("{:.3f}", cell["price"]["value"].get<double>());
     }
   }
-  return local > 0 ? fmt::format("{:.3f}", sync / local) : "";
+  return "";
 }
 
 }  // namespace
@@ -58,9 +57,9 @@ std::string step_ratio(const Json& report, std::size_t group) {
 std::string introduction(std::size_t missing, std::size_t all, const Json& machine,
                          const std::filesystem::path& output) {
   const std::size_t hosts = machine["hosts"].size();
-  std::string text =
-      fmt::format("syncbn scale: {} rank{} on {} host{}, {} cells", machine["ranks"].get<int>(),
-                  machine["ranks"] == 1 ? "" : "s", hosts, hosts == 1 ? "" : "s", all);
+  std::string text = fmt::format("syncbn scale: {} rank{} on {} host{}, {} cell{}",
+                                 machine["ranks"].get<int>(), machine["ranks"] == 1 ? "" : "s",
+                                 hosts, hosts == 1 ? "" : "s", all, all == 1 ? "" : "s");
   if (missing < all) {
     text += fmt::format(", {} of them measured already in {}", all - missing, output.string());
   }
@@ -69,6 +68,15 @@ std::string introduction(std::size_t missing, std::size_t all, const Json& machi
     text +=
         "There are more ranks than processors: times tell how the system shares these, not what "
         "the exchange takes.\n";
+  }
+  for (const Json& host : machine["hosts"]) {
+    const double load = host["load"];
+    if (load > 0.5 * host["processors"].get<double>()) {
+      text += fmt::format(
+          "Something else is running on {} (its load is {:.1f} for {} processors): times, and how "
+          "they compare, tell of that, too.\n",
+          host["name"].get<std::string>(), load, host["processors"].get<int>());
+    }
   }
   return text;
 }
@@ -94,7 +102,8 @@ std::string summary(const Json& report, const std::filesystem::path& output) {
   }
   return fmt::format(
       "\n{}\nexchange: of {} doubles, from the last rank's arrival to the last one's exit; all "
-      "are medians.\n{} of {} cells ended by their time, with wider intervals than {:.0f} %.\n"
+      "are medians.\n{} of {} measurements ended by their time, with wider intervals than {:.0f} "
+      "%.\n"
       "Measured in {:.0f} s. To draw it: python -m syncbn.report {}\n",
       table.text(), compared_length, wide, report["cells"].size(),
       100 * report["method"]["wanted"].get<double>(), report["seconds"].get<double>(),

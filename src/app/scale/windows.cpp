@@ -15,6 +15,7 @@ namespace {
 constexpr Nanoseconds batch_time = 20000000;  ///< between two looks at the results [ns]
 constexpr std::size_t longest_batch = 64;     ///< repetitions between them
 constexpr Nanoseconds least_window = 20000;
+constexpr Nanoseconds between_synchronizations = 500000000;
 constexpr double margin = 1.25;  ///< of a window, over what its task takes
 
 /// One rank's notes of one task: when it came, when it left, and whether it came too late.
@@ -54,9 +55,13 @@ class Windows {
 
   /// Collective. Takes a batch of repetitions, and tells every rank of all.
   void take_batch() {
-    clock_.synchronize();
     std::vector<Note> notes;
     Nanoseconds start = common_start();
+    if (start - synchronized_at_ > between_synchronizations) {
+      clock_.synchronize();
+      start = common_start();
+      synchronized_at_ = start;
+    }
     const std::size_t batch = next_batch_;
     for (std::size_t i = 0; i < batch; ++i) {
       for (const std::size_t task : order_of_tasks(repetitions_)) {
@@ -74,7 +79,7 @@ class Windows {
     return std::ranges::all_of(results_.tasks, [&](const Measurement& task) {
       const std::vector<double> times = rule.waiting_counts ? task.arrivals.from_first_arrival()
                                                             : task.arrivals.after_last_arrival();
-      return median(times).relative_half_width() <= rule.wanted;
+      return is_enough(times.size(), median(times), rule.fewest, rule.wanted);
     });
   }
 
@@ -183,6 +188,7 @@ class Windows {
   std::vector<Nanoseconds> windows_;  ///< length of each task's
   std::size_t repetitions_ = 0;
   std::size_t next_batch_ = 1;  ///< repetitions
+  Nanoseconds synchronized_at_ = -between_synchronizations;
   Measurements results_;
 };
 

@@ -14,7 +14,8 @@
 namespace syncbn::app::scale {
 
 /// A StoppingRule says when a measurement has been repeated often enough: when the interval is as
-/// narrow as wanted, after the fewest repetitions and the least time; or else when its time is up.
+/// narrow as wanted, after the fewest repetitions and the least time; or else when its time is up,
+/// but not before six repetitions, or 30 s.
 struct StoppingRule {
   double wanted = 0.02;  ///< half width of the interval of the median, relative to the median
   std::size_t fewest = 20, most = 5000;  ///< repetitions
@@ -22,8 +23,14 @@ struct StoppingRule {
   double most_seconds = 1;      ///< twice that, if there are not the fewest repetitions yet
   bool waiting_counts = false;  ///< a repetition lasts from the first arrival, not from the last
 
-  /// Returns whether that is so, after `count` repetitions and `seconds`.
+  /// Returns whether a measurement ends after `count` repetitions and `seconds`, if its intervals
+  /// are `precise` or not.
   bool ended_by(std::size_t count, double seconds, bool precise) const {
+    constexpr std::size_t fewest_of_all = 6;  // of which a median has an interval
+    constexpr double longest_of_all = 30;     // [s]
+    if (count < fewest_of_all) {
+      return seconds >= longest_of_all;
+    }
     if (count >= most || seconds >= 2 * most_seconds) {
       return true;
     }

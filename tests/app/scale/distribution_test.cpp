@@ -60,6 +60,36 @@ TEST(Median, HasAnIntervalThatHoldsForAnyDistribution) {
   }
 }
 
+/// Returns samples of which each is like the one before it: x' = 0.9 x + noise, about 10.
+std::vector<double> alike(std::uint64_t seed, std::size_t count) {
+  const trainer::Random random({seed, 3});
+  std::vector<double> samples;
+  double x = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    x = 0.9 * x + random.normal(i);
+    samples.push_back(10 + x);
+  }
+  return samples;
+}
+
+// For such samples an interval for independent ones holds in less than half of all cases.
+TEST(Median, HasAnIntervalThatAllowsForSamplesThatAreAlike) {
+  int held = 0;
+  for (std::uint64_t seed = 0; seed < 500; ++seed) {
+    const Interval found = median(alike(seed, 2000));
+    held += found.low <= 10 && 10 <= found.high ? 1 : 0;
+  }
+  EXPECT_GE(held, 440);
+}
+
+TEST(IsEnough, NeedsSixSamplesWhateverTheInterval) {
+  EXPECT_FALSE(is_enough(1, median({5}), 1, 0.02));
+  EXPECT_FALSE(is_enough(5, median({5, 5, 5, 5, 5}), 1, 0.02));
+  EXPECT_TRUE(is_enough(6, median({5, 5, 5, 5, 5, 5}), 1, 0.02));
+  EXPECT_FALSE(is_enough(6, median({5, 5, 5, 5, 5, 5}), 10, 0.02));
+  EXPECT_FALSE(is_enough(6, median({1, 5, 5, 5, 5, 9}), 6, 0.02));
+}
+
 TEST(RatioOfMedians, IsThatOfTheSumsOfMedians) {
   const std::array<std::vector<double>, 2> above{{{1, 2, 3}, {10, 11, 12}}};
   const std::array<std::vector<double>, 1> below{{{4, 5, 6}}};
