@@ -11,7 +11,7 @@ import planted
 from planted import Truth
 from syncbn.report.documents import Member
 from syncbn.report.scale.measurements import NoiseCell
-from syncbn.report.scale.noise import expected_maxima, noisy_ranks
+from syncbn.report.scale.noise import noisy_ranks
 from syncbn.report.scale.reading import scale_of
 
 
@@ -38,11 +38,3 @@ def test_ranks_that_lose_clearly_more_than_others_are_named(
     lost: list[float], named: list[int]
 ) -> None:
     assert [one.rank for one in noisy_ranks(cell_of(lost))] == named
-
-
-def test_expected_longest_rises_with_the_ranks_up_to_the_longest_measured() -> None:
-    cell = cell_of([0.01, 0.01])
-    maxima = [one.seconds for one in expected_maxima(cell, 1)]
-    assert maxima == sorted(maxima)
-    assert maxima[-1] <= max(one.time.at(1) for one in cell.ranks)
-    assert maxima[0] == pytest.approx(cell.ranks[0].time.median, rel=0.02)

@@ -216,7 +216,15 @@ def _noise(truth: Truth, made: list[Any], number: int, group: dict[str, Any]) ->
         time["quantiles"][-1] *= 30 if rank == truth.noisy else 3
         trace = 5e-5 * (1 + lost * truth.random.exponential(2, 200))
         ranks.append({"rank": rank, "time": time, "lost": lost, "trace": trace.tolist()})
-    made.append({**_common(made, "noise"), "group": number, "quantum": 5e-5, "ranks": ranks})
+    expected = [
+        {"ranks": count, "time": 5.1e-5 * count**0.1} for count in (1, 4, 16, 64, 256, 1024)
+    ]
+    made.append(
+        {
+            **_common(made, "noise"), "group": number, "quantum": 5e-5, "expected_longest": expected,
+            "ranks": ranks,
+        }
+    )  # fmt: skip
 
 
 def scale(truth: Truth) -> dict[str, Any]:

@@ -42,6 +42,11 @@ def _source(path: Path) -> Path:
     """Returns the file to read."""
     if not path.is_dir():
         return path
+    if not (path / "scale.json").exists() and (path / "run.json").exists():
+        raise DocumentError(
+            f"{path} has a run that was not finished. Start `syncbn scale` once more with the same "
+            "options: it goes on where it was."
+        )
     if not (path / "scale.json").exists():
         raise DocumentError(
             f"{path} has no scale.json. Give the directory that `syncbn scale --output` wrote."
@@ -75,7 +80,7 @@ def _run(options: argparse.Namespace) -> None:
             raise
         raise DocumentError(
             f"syncbn.report needs matplotlib and Jinja2 (there is no module {name}): "
-            "pip install 'syncbn[report]'"
+            "pip install matplotlib jinja2"
         ) from error
     file = _source(options.source)
     document = read(file)

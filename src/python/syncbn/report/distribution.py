@@ -62,11 +62,17 @@ def read_distribution(member: Member, probabilities: Sequence[float]) -> Distrib
             f"{member.file}: {member.place}.quantiles has {len(quantiles)} values "
             f"(method.probabilities has {len(probabilities)}). Was the file edited?"
         )
+    low, median, high = (member[name].number() for name in ("low", "median", "high"))
+    if not 0 <= low <= median <= high:
+        raise DocumentError(
+            f"{member.file}: {member.place} has the median {median} and the interval {low} to {high}. "
+            "Was the file edited?"
+        )
     return Distribution(
         member["count"].integer(),
-        member["median"].number(),
-        member["low"].number(),
-        member["high"].number(),
+        median,
+        low,
+        high,
         np.array(probabilities, dtype=np.float64),
         np.array(quantiles, dtype=np.float64),
     )

@@ -229,7 +229,7 @@ class Model:
         ]
         smallest = min((one.point.setting.ranks for one in alike), default=0)
         larger = [one for one in alike if one.point.setting.ranks > smallest]
-        factor = errors_of(larger).factor if larger else 1.0
+        factor = errors_of(larger).factor if larger else WORST_FACTOR  # nothing is known
         return low / factor, high * factor
 
 

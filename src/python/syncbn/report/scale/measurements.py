@@ -191,6 +191,7 @@ class NoiseOfRank:
 class NoiseCell(Cell):
     group: Group
     quantum: float
+    expected_longest: dict[int, float]  # of P ranks that each do one piece, by P; seconds
     ranks: list[NoiseOfRank]
 
 

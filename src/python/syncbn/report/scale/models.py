@@ -31,7 +31,9 @@ def model_of(scale: Scale, by: str) -> Model | None:
         if cell.by == by and cell.time.median > 0
     ]
     points.sort(key=lambda point: (point.setting.ranks, point.setting.hosts, point.setting.doubles))
-    return build(_TERMS[by], points, scale.seed) if points else None
+    # With `--exchange mpi` the library sums by MPI's all-reduce, too.
+    by_mpi = by == MPI or scale.machine.transport.startswith("mpi ")
+    return build(_TERMS[MPI if by_mpi else BUILTIN], points, scale.seed) if points else None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..distribution import Array, pooled
+from ..distribution import pooled
 from ..numbers import listed, percent, seconds, short_seconds
 from ..page import render
 from ..style import BLUE, GREEN, INK, RED, SERIES, Canvas, EndLabel, head, label_ends, paint
@@ -16,8 +14,6 @@ from .axes import log_counts, log_seconds
 from .measurements import NoiseCell, NoiseOfRank, Scale
 from .section import Section, largest_of, name_of, warning_of
 
-DRAWS = 2000
-EXPECTED_FOR = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 TIMES_THE_MEDIAN = 2.0  # of time lost for each second of work
 MORE_THAN_MEDIAN = 0.01
 _SHOWN = 6  # ranks whose traces are drawn
@@ -43,35 +39,6 @@ def noisy_ranks(cell: NoiseCell) -> list[NoiseOfRank]:
     return found
 
 
-@dataclass(frozen=True)
-class ExpectedMaximum:
-    """The expected longest time of P ranks that do one piece of work at once."""
-
-    ranks: int
-    seconds: float
-    low: float
-    high: float
-
-
-def expected_maxima(cell: NoiseCell, seed: int) -> list[ExpectedMaximum]:
-    """Returns bootstrap estimates: each rank's time is drawn from what all ranks were measured to take
-    together, and the longest taken; the interval is that of the mean of DRAWS such draws.
-
-    The largest of P probabilities that are evenly distributed is distributed as one of them to the power
-    1/P, so one draw each suffices. Times above the longest that was measured do not occur.
-    """
-    random = np.random.default_rng(seed)
-    grid = np.concatenate([np.arange(0, 0.99, 0.005), np.linspace(0.99, 1, 101)])
-    mixed = np.array([pooled([one.time for one in cell.ranks], p) for p in grid])
-    found = []
-    for ranks in EXPECTED_FOR:
-        drawn: Array = np.interp(random.random(DRAWS) ** (1 / ranks), grid, mixed)
-        means = random.choice(drawn, (300, DRAWS)).mean(axis=1)
-        low, high = np.quantile(means, (0.025, 0.975))
-        found.append(ExpectedMaximum(ranks, float(drawn.mean()), float(low), float(high)))
-    return found
-
-
 def _traces(canvas: Canvas, scale: Scale, cell: NoiseCell, shown: list[NoiseOfRank]) -> None:
     noisy = {one.rank for one in noisy_ranks(cell)}
     columns = 1 if canvas.narrow else min(2, len(shown))
@@ -91,7 +58,7 @@ def _traces(canvas: Canvas, scale: Scale, cell: NoiseCell, shown: list[NoiseOfRa
         axes.set_visible(False)
 
 
-def _tails(canvas: Canvas, scale: Scale, cell: NoiseCell, maxima: list[ExpectedMaximum]) -> None:
+def _tails(canvas: Canvas, scale: Scale, cell: NoiseCell) -> None:
     if canvas.narrow:
         first, second = canvas.panels(2, 1, right=72)
     else:
@@ -118,20 +85,16 @@ def _tails(canvas: Canvas, scale: Scale, cell: NoiseCell, maxima: list[ExpectedM
         "time of a piece of work", "share that takes longer", 62,
     )  # fmt: skip
     label_ends(first, ends)
-    ranks = [one.ranks for one in maxima]
-    second.fill_between(
-        ranks, [one.low for one in maxima], [one.high for one in maxima], color=GREEN, alpha=0.2,
-        linewidth=0,
-    )  # fmt: skip
-    second.plot(ranks, [one.seconds for one in maxima], color=GREEN, marker="D", markersize=4)
+    expected = cell.expected_longest
+    second.plot(list(expected), list(expected.values()), color=GREEN, marker="D", markersize=4)
     log_counts(second, [1, 4, 16, 64, 256, 1024], 6)
     least = pooled(every, 0)
-    log_seconds(second, least, max(one.high for one in maxima))
+    log_seconds(second, least, max(expected.values()))
     second.axhline(least, color=INK, linewidth=1)
-    head(second, "Expected longest of P ranks", "bootstrap", "ranks", 62)
+    head(second, "Expected longest of P ranks", "", "ranks", 62)
     label_ends(
         second,
-        [EndLabel(least, "least", INK), EndLabel(maxima[-1].seconds, "expected", GREEN)],
+        [EndLabel(least, "least", INK), EndLabel(list(expected.values())[-1], "expected", GREEN)],
     )
 
 
@@ -163,7 +126,7 @@ def section(scale: Scale) -> Section:
             title,
             missing="No noise was measured: `--measure noise` adds it.",
         )
-    maxima = expected_maxima(cell, scale.seed)
+    most, longest = max(cell.expected_longest.items())
     shown = sorted(
         sorted(cell.ranks, key=lambda one: -one.lost)[:_SHOWN], key=lambda one: one.rank
     )  # fmt: skip
@@ -178,13 +141,13 @@ def section(scale: Scale) -> Section:
     tails = paint(
         "noise-tails",
         "Share of pieces of work that take longer than a time, by rank, and the expected longest of P "
-        f"ranks: {seconds(maxima[-1].seconds)} for {maxima[-1].ranks}",
-        lambda canvas: _tails(canvas, scale, cell, maxima),
+        f"ranks: {seconds(longest)} for {most}",
+        lambda canvas: _tails(canvas, scale, cell),
         (720, 320), (350, 580), warning_of(scale),
     )  # fmt: skip
     body = render(
-        "scale/noise.html.j2", traces=traces, tails=tails, cell=cell, shown=shown, maxima=maxima,
+        "scale/noise.html.j2", traces=traces, tails=tails, cell=cell, shown=shown,
         verdict=verdict_of(cell), name_of=name_of, times_the_median=TIMES_THE_MEDIAN,
-        more=MORE_THAN_MEDIAN, draws=DRAWS, short_seconds=short_seconds,
+        more=MORE_THAN_MEDIAN, short_seconds=short_seconds,
     )  # fmt: skip
     return Section(anchor, title, body)

@@ -51,7 +51,8 @@ def _stack(axes: Axes, sets: list[SetOfLayers], title: str, several_hosts: bool)
     for place, one in zip(places, sets, strict=True):
         medians = _whole_pass(one)
         axes.errorbar(
-            place, medians[0], [[medians[0] - medians[1]], [medians[2] - medians[0]]],
+            place, medians[0],
+            [[max(0, medians[0] - medians[1])], [max(0, medians[2] - medians[0])]],
             color=INK, marker="D", capsize=4, markersize=6, markerfacecolor=SURFACE,
         )  # fmt: skip
         if one.copy:

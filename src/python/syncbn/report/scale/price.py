@@ -26,7 +26,7 @@ def _by_ranks(scale: Scale, sets: list[SetOfLayers], canvas: Canvas) -> None:
         values = np.array([price.value for price in prices])
         axes.errorbar(
             [one.group.ranks for one in own], values,
-            [values - [one.low for one in prices], [one.high for one in prices] - values],
+            np.maximum(0, [values - [one.low for one in prices], [one.high for one in prices] - values]),
             color=mark.colour, marker=mark.marker, linestyle=mark.dash, capsize=3, elinewidth=1.2,
         )  # fmt: skip
         one_kind = len({each.group.placement for each in sets}) == 1

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ..distribution import Distribution, Interval, read_distribution
 from ..documents import DocumentError, Member
+from .exchanges import BUILTIN
 from .measurements import (
     PHASES,
     Cell,
@@ -116,7 +117,7 @@ class _CellReader:
         return ExchangeCell(
             *self._common(member),
             self._group(member),
-            member["by"].text(),
+            BUILTIN if member["by"].text() == "mpi" else member["by"].text(),
             member["doubles"].integer(),
             self._distribution(member["time"]),
             self._distribution(member["spread"]),
@@ -179,6 +180,7 @@ class _CellReader:
             *self._common(member),
             group,
             member["quantum"].number(),
+            {one["ranks"].integer(): one["time"].number() for one in member["expected_longest"]},
             [
                 NoiseOfRank(
                     rank["rank"].integer(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..numbers import amount, count, percent, seconds
 from ..page import render
 from .layer_sets import largest_set, network_of, sets_of_layers
-from .measurements import LayerCell, PingCell, Scale, StepCell
+from .measurements import LayerCell, NoiseCell, PingCell, Scale, StepCell
 from .section import Section
 
 
@@ -27,8 +27,9 @@ def rules_of(scale: Scale) -> list[Rule]:
     )
     whole = largest_set(scale)
     network = network_of(whole.cells) if whole else ""
-    short = [cell for cell in scale.cells if not cell.enough]
-    enough = len(scale.cells) - len(short)
+    repeated = [cell for cell in scale.cells if not isinstance(cell, NoiseCell)]
+    short = [cell for cell in repeated if not cell.enough]
+    enough = len(repeated) - len(short)
     silent = [
         words
         for words, known in (
@@ -46,12 +47,13 @@ def rules_of(scale: Scale) -> list[Rule]:
     return [
         Rule(
             1, "Speed-up names its base case and gives its absolute time",
-            "yes" if base else "no",
-            "one rank, and local layers of the same ranks: tables of Price and Training step"
+            "partly" if base else "no",
+            "one rank, and local layers of the same ranks: tables of Price and Training step; other "
+            "libraries' layers are timed by `syncbn bench --compare onednn`"
             if base else "no group of one rank was measured",
         ),
         Rule(
-            2, "The subset of benchmarks is explained", "yes",
+            2, "The subset of benchmarks is explained", "yes" if network else "partly",
             f"the batch norm layers of {network}, all of them" if network
             else "the shapes of the command under Reproduce",
         ),
@@ -66,19 +68,21 @@ def rules_of(scale: Scale) -> list[Rule]:
         Rule(
             5, "Whether results vary is said, with intervals of those that do",
             "yes" if not short else "partly",
-            f"all {count(len(scale.cells))} cells reached ±{percent(scale.method.wanted)} of the median"
+            f"all {count(len(repeated))} measurements reached ±{percent(scale.method.wanted)} of the median"
             if not short
-            else f"{count(enough)} of {amount(len(scale.cells), 'cell')} reached "
+            else f"{count(enough)} of {amount(len(repeated), 'measurement')} reached "
             f"±{percent(scale.method.wanted)} of the median; the others ended by their time, and their "
             "intervals are drawn as wide as they are",
         ),
         Rule(
             6, "Normality is not assumed", "yes",
-            "medians with intervals by order statistics; quantiles; bootstrap",
+            "medians with intervals by order statistics, of batches where these are wider; quantiles; "
+            "bootstrap",
         ),
         Rule(
-            7, "Differences are tested", "yes",
-            "Guidelines: a difference is one where intervals do not overlap; Skew: binomial test",
+            7, "Differences are tested", "partly",
+            "Guidelines: a difference is one where intervals do not overlap; they allow for repetitions "
+            "that are alike, not for a load that comes after the cell was measured; Skew: binomial test",
         ),
         Rule(
             8, "Percentiles where the tail matters", "yes",
@@ -93,7 +97,7 @@ def rules_of(scale: Scale) -> list[Rule]:
             10, "How time was taken, synchronized and summarized is said", "yes",
             "ranks begin at a common moment; "
             + ("one kernel's clock" if clock == 0 else f"clocks agree to {seconds(clock)}")
-            + "; cells in random order; nothing is discarded",
+            + "; cells in random order; two runs to warm up, then nothing is discarded",
         ),
         Rule(
             11, "Upper bounds are shown", "yes" if bounds else "no",

@@ -90,10 +90,13 @@ def _draw_lines(axes: Axes, lines: list[Line]) -> list[EndLabel]:
     labels = []
     for mark, line in zip(SERIES, lines, strict=False):
         values = np.array([value.value for value in line.values])
-        ends = [
-            values - [value.low for value in line.values],
-            [value.high for value in line.values] - values,
-        ]
+        ends = np.maximum(
+            0,
+            [
+                values - [value.low for value in line.values],
+                [value.high for value in line.values] - values,
+            ],
+        )
         axes.errorbar(
             [cell.group.ranks for cell in line.cells], values, ends, color=mark.colour,
             marker=mark.marker, linestyle=mark.dash, capsize=3, elinewidth=1.2,
