@@ -21,8 +21,8 @@ std::optional<std::string> other_processes(const Environment& environment);
 /// files. `library` is the MPI of this build, "" without one.
 void require_known_processes(int size, std::string_view library);
 
-/// Returns the beginning of a command that starts as many processes: "mpirun -n 4 ", or "srun -n 4 "
-/// if srun started these. For one process "".
+/// Returns the beginning of a command that starts as many processes: "mpirun -n 4 ", or "srun -n 4
+/// " if srun started these. For one process "".
 std::string start_of_command(int size, const Environment& environment);
 
 }  // namespace syncbn::app

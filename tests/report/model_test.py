@@ -91,7 +91,7 @@ def test_band_is_wider_than_the_bootstrap_by_the_worst_error() -> None:
     at = Setting(64, 64, 1, 130)
     low, high = model.fit.range_of(at)
     assert {one.point.setting.ranks for one in model.sizes_left_out} == {2, 3, 4, 6, 8}
-    smallest = min(one.point.setting.ranks for one in model.points if one.point.setting.hosts > 1)
+    smallest = min(one.setting.ranks for one in model.points if one.setting.hosts > 1)
     of_several = [
         one
         for one in model.sizes_left_out

@@ -242,7 +242,7 @@ def test_cells_without_their_interval_answer_rule_5_with_partly(tmp_path: Path) 
     (tmp_path / "scale.json").write_text(json.dumps(run))
     report(tmp_path)
     count = len(run["cells"])
-    assert f"{count - 1} of {count} cells reached" in section(tmp_path, "rules")
+    assert f"{count - 1} of {count} measurements reached" in section(tmp_path, "rules")
 
 
 def test_cells_of_a_later_version_are_told_and_skipped(tmp_path: Path) -> None:
