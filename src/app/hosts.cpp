@@ -2,21 +2,18 @@
 #include "app/hosts.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "app/threads.hpp"
+#include "comm/group/flight_files.hpp"
 #include "trainer/agreement.hpp"
 
 namespace syncbn::app {
 
 std::map<std::string, std::vector<int>> ranks_by_host(const Communicator& world) {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  const std::vector<std::string> names = trainer::gather_texts(world, name.data());
+  const std::vector<std::string> names = trainer::gather_texts(world, comm::host_name());
   std::map<std::string, std::vector<int>> hosts;
   for (int rank = 0; rank < world.size(); ++rank) {
     hosts[names[static_cast<std::size_t>(rank)]].push_back(rank);

@@ -243,7 +243,6 @@ Json Scale::head(const World& world, const Json& machine, const std::vector<Grou
       {"method",
        {{"probabilities", probabilities},
         {"wanted", rule.wanted},
-        {"fewest", rule.fewest},
         {"cell_seconds", plan.cell_seconds},
         {"clock_uncertainty", largest_uncertainty(world.communicator, groups)}}},
       {"groups", described}};
@@ -263,8 +262,7 @@ int Scale::run(const World& world) {
   if (cells.empty()) {
     throw UsageError(
         "there is nothing to measure (an exchange takes two ranks, ping two hosts). Start more "
-        "ranks, "
-        "or leave out --measure.");
+        "ranks, or leave out --measure.");
   }
   RunDirectory directory(ranks, request_.output,
                          identity(request_, world, hosts, machine, sizes, cells));

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
+#include <utility>
 
 namespace syncbn::trainer {
 
@@ -50,6 +53,14 @@ class Random {
 
   std::uint64_t key_ = 0;
 };
+
+/// Puts the values into an order that `random` determines, as Fisher & Yates do.
+template <class T>
+void shuffle(std::span<T> values, const Random& random) {
+  for (std::size_t left = values.size(); left > 1; --left) {
+    std::swap(values[left - 1], values[random.below(left, left)]);
+  }
+}
 
 /// Says what a stream of random numbers is for. It is the first word of the stream's key; the seed
 /// follows.

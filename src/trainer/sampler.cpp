@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <utility>
 
 #include "trainer/random.hpp"
 
@@ -25,14 +24,11 @@ std::span<const std::int64_t> Sampler::global_batch(std::int64_t step) {
                                    static_cast<std::size_t>(end - begin));
 }
 
-/// Shuffles as Fisher & Yates do.
 void Sampler::shuffle(std::int64_t epoch) {
   const Random random{static_cast<std::uint64_t>(Draw::order), seed_,
                       static_cast<std::uint64_t>(epoch)};
   std::iota(order_.begin(), order_.end(), 0);
-  for (std::size_t left = order_.size(); left > 1; --left) {
-    std::swap(order_[left - 1], order_[random.below(left, left)]);
-  }
+  trainer::shuffle(std::span(order_), random);
   shuffled_epoch_ = epoch;
 }
 

@@ -270,7 +270,7 @@ def scale(truth: Truth) -> dict[str, Any]:
             "hosts": hosts, "binding": [f"0-{truth.processors - 1}"] * ranks,
         },
         "method": {
-            "probabilities": PROBABILITIES, "wanted": 0.02, "fewest": 20, "cell_seconds": 0.4,
+            "probabilities": PROBABILITIES, "wanted": 0.02, "cell_seconds": 0.4,
             "clock_uncertainty": 2e-6 if truth.hosts > 1 else 0.0,
         },
         "groups": all_groups, "cells": made,

@@ -4,16 +4,12 @@
 #include <algorithm>
 
 namespace syncbn::app::bench {
-namespace {
-
-double quantile(const std::vector<double>& sorted, double share) {
+double quantile(std::span<const double> sorted, double share) {
   const double position = share * static_cast<double>(sorted.size() - 1);
   const auto below = static_cast<std::size_t>(position);
   const std::size_t above = std::min(below + 1, sorted.size() - 1);
   return sorted[below] + (position - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
-
-}  // namespace
 
 double Summary::spread() const {
   return median > 0 ? (upper_quartile - lower_quartile) / 2 / median : 0;

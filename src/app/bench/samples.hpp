@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 namespace syncbn::app::bench {
@@ -14,6 +15,9 @@ struct Summary {
   /// Returns half the distance of the quartiles, relative to the median.
   double spread() const;
 };
+
+/// Returns the quantile at `share` of one or more ascending samples, interpolated linearly.
+double quantile(std::span<const double> sorted, double share);
 
 /// Summarizes one or more samples. Quantiles are interpolated linearly between samples.
 Summary summarize(std::vector<double> samples);

@@ -2,17 +2,15 @@
 #include "app/scale/common_clock.hpp"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <fstream>
 #include <limits>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
-#include "app/hosts.hpp"
+#include "comm/group/flight_files.hpp"
 #include "trainer/agreement.hpp"
 
 namespace syncbn::app::scale {
@@ -74,12 +72,7 @@ Bounds bounds(double kernel, const std::vector<double>& kernels,
 std::string kernel_here() {
   std::string id;
   std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), id);
-  if (id.empty()) {  // then every host counts as a kernel
-    std::array<char, 256> name{};
-    gethostname(name.data(), name.size() - 1);
-    return name.data();
-  }
-  return id;
+  return id.empty() ? comm::host_name() : id;  // without one every host counts as a kernel
 }
 
 CommonClock::CommonClock(Communicator group, const std::string& kernel)
@@ -122,7 +115,8 @@ void CommonClock::synchronize() {
   if (kernel_ != 0) {
     const Bounds found = bounds(kernel_, kernels, entries, exits);
     offset_ = std::lround((found.least + found.most) / 2);
-    uncertainty_ = std::lround((found.most - found.least) / 2);
+    const Nanoseconds half = std::lround((found.most - found.least) / 2);
+    uncertainty_ = std::max(uncertainty_, half);
   }
 }
 

@@ -37,7 +37,8 @@ class CommonClock {
   /// Turns what std::chrono::system_clock shows on this rank into the common time. [s since 1970]
   Nanoseconds from_system_clock(double since_1970) const;
 
-  /// Returns how far this rank's time may be from rank 0's.
+  /// Returns how far this rank's time may have been from rank 0's when they were synchronized: the
+  /// most of all times.
   Nanoseconds uncertainty() const { return uncertainty_; }
   bool one_kernel() const { return one_kernel_; }
 

@@ -9,18 +9,13 @@
 
 #include <fmt/format.h>
 
+#include "app/bench/samples.hpp"
 #include "trainer/random.hpp"
 
 namespace syncbn::app::scale {
 namespace {
 
-/// Returns the quantile at `share`, interpolated between samples.
-double quantile(std::span<const double> sorted, double share) {
-  const double position = share * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<std::size_t>(position);
-  const std::size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (position - static_cast<double>(below)) * (sorted[above] - sorted[below]);
-}
+using bench::quantile;
 
 constexpr std::size_t fewest_for_interval = 6;
 constexpr std::size_t batches = 20;

@@ -65,10 +65,7 @@ std::vector<const Cell*> missing_cells(const std::vector<Cell>& cells,
   for (const Cell& cell : cells) {
     order.push_back(&cell);
   }
-  const trainer::Random random({seed});
-  for (std::size_t i = order.size(); i > 1; --i) {
-    std::swap(order[i - 1], order[random.below(i, i)]);
-  }
+  trainer::shuffle(std::span(order), trainer::Random({seed}));
   std::erase_if(order, [&](const Cell* cell) { return directory.has(cell->name); });
   return order;
 }

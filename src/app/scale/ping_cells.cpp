@@ -48,8 +48,8 @@ class Pings {
  public:
   Pings(PlainMpi& mpi, int rank, const Pair& pair) : mpi_(mpi), rank_(rank), pair_(pair) {}
 
-  /// Returns one-way times of a message on `pair.first`, as many as fit into `seconds`, at least
-  /// `fewest`. On the other rank, which answers, none.
+  /// Collective over the pair. Returns times of a message one way, as many as fit into `seconds`,
+  /// but `fewest` to `most`. Those of `pair.first` count; the other rank's begin with a wait.
   std::vector<double> one_way_times(std::size_t bytes, std::size_t fewest, std::size_t most,
                                     double seconds) {
     std::vector<std::byte> message(bytes);

@@ -105,10 +105,7 @@ class Windows {
   std::vector<std::size_t> order_of_tasks(std::size_t repetition) const {
     std::vector<std::size_t> order(tasks_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    const trainer::Random random({repetition});
-    for (std::size_t i = order.size(); i > 1; --i) {
-      std::swap(order[i - 1], order[random.below(i, i)]);
-    }
+    trainer::shuffle(std::span(order), trainer::Random({repetition}));
     return order;
   }
 

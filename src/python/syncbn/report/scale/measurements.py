@@ -79,7 +79,6 @@ class Machine:
 class Method:
     probabilities: list[float]
     wanted: float
-    fewest: int
     cell_seconds: float
     clock_uncertainty: float
 

@@ -235,7 +235,6 @@ def scale_of(document: Member) -> Scale:
         Method(
             probabilities,
             method["wanted"].number(),
-            method["fewest"].integer(),
             method["cell_seconds"].number(),
             method["clock_uncertainty"].number(),
         ),
