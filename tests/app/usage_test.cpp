@@ -97,8 +97,8 @@ TEST_P(UsageRefuses, WithExitCode2AndNamesWhatIsAccepted) {
 INSTANTIATE_TEST_SUITE_P(
     CommandLine, UsageRefuses,
     testing::Values(
-        Refused{"chek", {"'chek'", "train, check, bench, info", "Did you mean 'check'?"}},
-        Refused{"--fast", {"'--fast'", "train, check, bench, info"}},
+        Refused{"chek", {"'chek'", "train, check, bench, scale, info", "Did you mean 'check'?"}},
+        Refused{"--fast", {"'--fast'", "train, check, bench, scale, info"}},
         Refused{"check --jsn x", {"--jsn", "--dtype, --layout, ", "Did you mean '--json'?"}},
         Refused{"check --dtyp f32", {"--dtyp", "--dtype"}}, Refused{"check surplus", {"'surplus'"}},
         Refused{"check -- surplus", {"'surplus'"}},

@@ -58,11 +58,13 @@ largest_difference() {
 }
 
 # same_losses NAME OTHER STEPS: whether both have STEPS steps in common, with the same losses up to
-# rounding; ranks change the order of additions of doubles. Sets `difference`.
+# rounding. Sets `difference`. oneDNN's products of matrices may round a sample's outputs to float by
+# how many samples there are: on AVX2, after 1,000 steps, losses were 1e-5 apart. With batch norm of
+# each rank's own they are 5e-4 apart after one step and 3e-2 after 15.
 same_losses() {
   local common
   read -r difference common < <(largest_difference "$1" "$2")
-  ((common == $3)) && awk -v difference="$difference" 'BEGIN { exit !(difference < 1e-10) }'
+  ((common == $3)) && awk -v difference="$difference" 'BEGIN { exit !(difference < 1e-4) }'
 }
 
 expect_same_losses() {
