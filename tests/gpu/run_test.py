@@ -14,8 +14,10 @@ import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-STEPS = ["configure", "build", "tests", "check", "bench/f32/channels_first", "bench/f32/channels_last",
-         "bench/bf16/channels_first", "bench/bf16/channels_last", "torch",
+STEPS = ["configure", "build", "tests", "check",
+         *(f"torch_layer/{name}" for name in ("layer", "ranks", "device", "derivative", "checkpoint",
+                                              "accumulate", "memory")),
+         "bench/f32/channels_first", "bench/f32/channels_last", "bench/bf16/channels_first", "bench/bf16/channels_last", "torch",
          *(f"{tool}/{name}" for tool in ("memcheck", "racecheck")
            for name in ("kernels/cuda_on_device", "comm/stamp_on_device", "bn/device_graph"))]
 

@@ -3,8 +3,8 @@
 """Times PyTorch's batch norm on a CUDA device, as a measure for `syncbn bench --device cuda`.
 
 batch_norm is torch.nn.BatchNorm2d; sync_batch_norm what torch.nn.SyncBatchNorm calls in a group of one
-rank, without the collectives and the wait for the host between them; copy is one tensor copied to
-another. Training mode, float parameters.
+rank, without the collectives and the wait for the host between them; syncbn_layer is this project's
+layer, where it can be imported; copy is one tensor copied to another. Training mode, float parameters.
 
 Times are those between two CUDA events around a call. The device is kept busy beforehand, so that the
 host's part of a call does not show. Tensors take turns, over four times the size of the last-level
@@ -20,6 +20,11 @@ import statistics
 import sys
 import time
 from pathlib import Path
+
+try:
+    from syncbn.torch import SyncBatchNorm
+except ImportError:
+    SyncBatchNorm = None
 
 # channels, side, and how many there are: ResNet-50's batch norm layers (He et al. 2015, table 1)
 RESNET50 = [(64, 112, 1), (64, 56, 6), (256, 56, 4), (128, 56, 1), (128, 28, 7), (512, 28, 5),
@@ -91,6 +96,7 @@ class Layer:
         self.sets = itertools.cycle(
             [{"x": draw(), "dy": draw()} for _ in range(min(max(sets, FEWEST_SETS), MOST_SETS))])
         self.module = torch.nn.BatchNorm2d(channels, EPS, MOMENTUM, device=device)
+        self.ours = SyncBatchNorm and SyncBatchNorm(channels, EPS, MOMENTUM, device=device)
         self.count = torch.full((1,), math.prod(shape) // channels, dtype=torch.float32, device=device)
 
     def copy(self):
@@ -103,17 +109,23 @@ class Layer:
         return [("copy", call)]
 
     def batch_norm(self):
+        return self.calls_of(self.module, "batch_norm")
+
+    def syncbn_layer(self):
+        return self.calls_of(self.ours, "syncbn_layer") if self.ours else []
+
+    def calls_of(self, module, name):
         on = next(self.sets)
         x = on["x"].detach().requires_grad_()
-        weights = [self.module.weight, self.module.bias]
+        weights = [module.weight, module.bias]
 
         def forward():
-            on["y"] = self.module(x)
+            on["y"] = module(x)
 
         def backward():
             on["dx"] = self.torch.autograd.grad(on["y"], [x] + weights, on["dy"])[0]
             on["y"] = on["y"].detach()
-        return [("batch_norm_forward", forward), ("batch_norm_backward", backward)]
+        return [(f"{name}_forward", forward), (f"{name}_backward", backward)]
 
     def sync_batch_norm(self):
         """torch.nn.modules._functions.SyncBatchNorm, PyTorch 2.11."""
@@ -144,7 +156,7 @@ class Layer:
 def time_layer(layer, clock, repeat):
     """Why some of its calls could not be timed, by their names."""
     missing = {}
-    for calls in (layer.copy, layer.batch_norm, layer.sync_batch_norm):
+    for calls in (layer.copy, layer.batch_norm, layer.sync_batch_norm, layer.syncbn_layer):
         try:
             for _ in range(WARM_UP):
                 for _, call in calls():

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import syncbn
 import syncbn.torch as sbn
 from ranks import Ranks
-from whole_batch import draw, give_parameters
+from whole_batch import DEVICE, draw, give_parameters
 
 fuse = functools.partial(sbn.fuse, also=(nn.Module,))
 SIZES = (3, 0, 1, 4)  # of the micro-batches
@@ -152,7 +152,7 @@ def test_weights_of_positions_count() -> None:
 def test_autocast_holds_in_the_first_pass() -> None:
     model = nn.Sequential(nn.Linear(3, 6), sbn.SyncBatchNorm(6))
     inputs = [draw((4, 3), seed) for seed in (1, 2)]
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(DEVICE.type, torch.bfloat16):
         whole = copy.deepcopy(model)(torch.cat(inputs))
         with sbn.accumulate(model, inputs):
             got = torch.cat([model(x) for x in inputs])

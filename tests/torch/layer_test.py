@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import syncbn
 import syncbn.torch as sbn
-from whole_batch import ON_DEVICE, TYPES, Results, WholeBatch, draw, give_parameters, step
+from whole_batch import DEVICE, ON_DEVICE, TYPES, Results, WholeBatch, draw, give_parameters, step
 
 SHAPES = ((23, 5), (9, 5, 7), (4, 5, 7, 3), (2, 5, 3, 4, 2))
 
@@ -199,7 +199,7 @@ def test_only_some_of_the_tensors_want_gradients() -> None:
 def test_autocast_leaves_the_type_of_the_input() -> None:
     linear, ours, theirs = nn.Linear(3, 5), make(), nn.BatchNorm1d(5)
     give_parameters(theirs)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
         x = linear(draw((12, 3), 1))
         y, expected = ours(x), theirs(x)
     assert x.dtype == y.dtype == expected.dtype == torch.bfloat16

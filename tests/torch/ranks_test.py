@@ -152,7 +152,7 @@ def test_evaluation_takes_no_other_process(pair: Ranks) -> None:
 
 
 def bits(values: Tensor) -> bytes:
-    return values.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return values.detach().reshape(-1).view(torch.uint8).cpu().numpy().tobytes()
 
 
 def run_running_statistics(rank: int, size: int) -> list[bytes]:

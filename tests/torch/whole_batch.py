@@ -25,8 +25,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-# Whether an emulated device computes, whose memory is the CPU's: the tests' tensors are on it.
-ON_DEVICE = os.environ.get("SYNCBN_EMULATED_TENSORS") == "1"
+# Where the tests' tensors are: on the first CUDA device if the variable is "cuda", else on the CPU.
+DEVICE = torch.device(os.environ.get("SYNCBN_TEST_DEVICE", "cpu"))
+if DEVICE.type == "cuda":
+    torch.set_default_device(DEVICE)
+# Whether a device computes, if only an emulated one, whose memory is the CPU's.
+ON_DEVICE = DEVICE.type == "cuda" or os.environ.get("SYNCBN_EMULATED_TENSORS") == "1"
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -52,8 +56,9 @@ def by_channel(values: Tensor, x: Tensor) -> Tensor:
 
 def draw(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Returns normal numbers about 0.5, the same in every process and, rounded, in every type."""
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(shape, generator=generator, dtype=torch.float64) + 0.5).to(dtype)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    values = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu") + 0.5
+    return values.to(DEVICE, dtype)
 
 
 def give_parameters(layer: nn.Module) -> None:
