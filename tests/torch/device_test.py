@@ -28,9 +28,10 @@ pytestmark = pytest.mark.skipif(not ON_DEVICE, reason="takes a device, or an emu
 
 TIMEOUT = 2.0  # [s] of the library's
 # How the values of a device are summed, and the exchange that is asked for.
-KINDS = {"staged": "torch", "custom": "torch", "nccl": "syncbn"}
+EXCHANGES = {"staged": "torch", "custom": "torch", "nccl": "syncbn"}
+KINDS = list(EXCHANGES)
 if DEVICE.type == "cuda" and torch.cuda.nccl.version() < (2, 30, 3):
-    del KINDS["nccl"]  # it lets no two processes have one device
+    KINDS.remove("nccl")  # it lets no two processes have one device
 
 
 @pytest.fixture(params=[2, 3], ids=["2 processes", "3 processes"])
@@ -49,7 +50,7 @@ class Chosen:
         os.environ["NCCL_MULTI_RANK_GPU_ENABLE"] = "1"  # all processes have the same device
         self.made: list[str] = []
         self.group = dist.new_group(list(range(size)), timeout=timedelta(seconds=TIMEOUT))
-        self.options: dict[str, Any] = {"process_group": self.group, "exchange": KINDS[kind]}
+        self.options: dict[str, Any] = {"process_group": self.group, "exchange": EXCHANGES[kind]}
         self._kind = kind
 
     def __enter__(self) -> Chosen:

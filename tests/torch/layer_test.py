@@ -72,9 +72,11 @@ def test_equals_torch_for_every_layout_of_input_and_gradient(shape: tuple[int, .
 
 
 def test_output_has_the_strides_of_torch() -> None:
+    # On CUDA torch's depend on which of its kernels runs, but for these.
+    layouts = LAYOUTS if DEVICE.type == "cpu" else (contiguous, channels_last)
     theirs = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
     thin = ((4, 1, 7, 3), (4, 5, 1, 1), (1, 5, 7, 3), (4, 5, 1, 3), (4, 5, 1, 1, 1), (4, 1, 3))
-    for shape, layout in itertools.product((*SHAPES, *thin), LAYOUTS):
+    for shape, layout in itertools.product((*SHAPES, *thin), layouts):
         x = layout(draw(shape, 1))
         expected = theirs[len(shape)](shape[1])(x).stride()
         assert make(shape[1])(x).stride() == expected, (shape, layout.__name__)

@@ -15,7 +15,7 @@ import syncbn
 import syncbn.torch as sbn
 from ranks import Ranks
 from syncbn.torch import group as groups
-from whole_batch import TYPES, Results, WholeBatch, draw, give_parameters, step
+from whole_batch import DEVICE, TYPES, Results, WholeBatch, draw, give_parameters, step
 
 CHANNELS = 5
 SHAPES = ((9, CHANNELS), (9, CHANNELS, 7), (9, CHANNELS, 4, 3), (9, CHANNELS, 2, 3, 2))
@@ -259,13 +259,13 @@ def run_dtensor(rank: int, size: int) -> None:
     from torch.distributed.tensor import Shard, distribute_tensor
 
     mesh = init_device_mesh("cpu", (size,))
-    x = distribute_tensor(draw((8, CHANNELS), 1), mesh, [Shard(0)])
+    x = distribute_tensor(draw((8, CHANNELS), 1).cpu(), mesh, [Shard(0)])
     layer = make()
     before = copy.deepcopy(layer.state_dict())
     with pytest.raises(syncbn.InvalidArgument, match=r"DTensor.*to_local\(\)"):
         layer(x)
     assert all(torch.equal(values, before[name]) for name, values in layer.state_dict().items())
-    layer(x.to_local())
+    layer(x.to_local().to(DEVICE))
 
 
 def test_dtensor_is_refused(pair: Ranks) -> None:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 DEVICE = torch.device(os.environ.get("SYNCBN_TEST_DEVICE", "cpu"))
 if DEVICE.type == "cuda":
     torch.set_default_device(DEVICE)
+    torch.backends.cudnn.deterministic = True  # tests compare the bits of networks
 # Whether a device computes, if only an emulated one, whose memory is the CPU's.
 ON_DEVICE = DEVICE.type == "cuda" or os.environ.get("SYNCBN_EMULATED_TENSORS") == "1"
 
