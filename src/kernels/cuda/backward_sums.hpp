@@ -9,14 +9,14 @@
 
 namespace syncbn::kernels::cuda {
 
-template <class T>
+template <class T, Extras kExtras>
 struct BackwardTerms {
   using Element = T;
-  using Coefficients = typename TypedUpstream<T>::Coefficients;
-  using Loaded = typename TypedUpstream<T>::Loaded;
+  using Coefficients = typename TypedUpstream<T, kExtras>::Coefficients;
+  using Loaded = typename TypedUpstream<T, kExtras>::Loaded;
   static constexpr int batch = 2;  ///< vectors of two tensors
 
-  TypedUpstream<T> upstream;
+  TypedUpstream<T, kExtras> upstream;
 
   SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const {
     return upstream.coefficients(c);
@@ -40,9 +40,11 @@ template <class Launcher>
 void run_backward_sums(const BackwardSums& arguments, void* workspace, const Launcher& launch) {
   const ConstTensorView& data = arguments.upstream.data;
   visit_dtype(data.dtype(), [&]<class T>() {
-    const TypedUpstream<T> upstream(arguments.upstream);
-    sum_channels(data, BackwardTerms<T>{upstream}, arguments.upstream.weight, upstream.is_aligned(),
-                 arguments.sums, workspace, launch);
+    visit_upstream<T>(
+        arguments.upstream, [&]<Extras kExtras>(const TypedUpstream<T, kExtras>& upstream) {
+          sum_channels(data, BackwardTerms<T, kExtras>{upstream}, arguments.upstream.weight,
+                       upstream.is_aligned(), arguments.sums, workspace, launch);
+        });
   });
 }
 

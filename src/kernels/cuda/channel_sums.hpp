@@ -19,6 +19,7 @@
 
 #include "core/host_device.hpp"
 
+#include "kernels/cuda/channel_coefficients.hpp"
 #include "kernels/cuda/elements.hpp"
 #include "kernels/cuda/walk.hpp"
 
@@ -121,6 +122,7 @@ struct SumParts {
   static constexpr int at_once = Walk::at_once;
   static constexpr int sets = Walk::sets;
   struct Shared {
+    ChannelCoefficients<Terms, Walk> coefficients;
     SumPair sums[block_threads * sets];
   };
 
@@ -132,8 +134,8 @@ struct SumParts {
 
   template <class Block>
   SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
-    block.every_thread(
-        [&](int thread) { sum_of_thread(block.index(), thread, &shared.sums[thread]); });
+    shared.coefficients.prepare(block, terms, walk);
+    block.every_thread([&](int thread) { sum_of_thread(block.index(), thread, shared); });
     if constexpr (sets == 1) {
       add_rows(block, shared.sums, 1);
       block.every_thread([&](int thread) {
@@ -152,13 +154,10 @@ struct SumParts {
 
   SYNCBN_HOST_DEVICE static int place(int thread, int i) { return i * block_threads + thread; }
 
-  SYNCBN_HOST_DEVICE void sum_of_thread(std::int64_t block, int thread, SumPair* to) const {
+  SYNCBN_HOST_DEVICE void sum_of_thread(std::int64_t block, int thread, Shared& shared) const {
     typename Terms::Coefficients k[sets];
-    SYNCBN_UNROLL
-    for (int i = 0; i < sets; ++i) {
-      k[i] = terms.coefficients(walk.channel(block, thread, i));
-    }
-    RunningSums<typename Terms::Element, sets, Terms::batch> sums(to);
+    shared.coefficients.get(terms, walk, block, thread, k);
+    RunningSums<typename Terms::Element, sets, Terms::batch> sums(&shared.sums[thread]);
     for_each_vector<Terms::batch>(
         walk, block, thread, aligned, weight,
         [&](const auto& step, const auto& there) { return terms.load(step, aligned, there); },
@@ -172,12 +171,30 @@ struct SumParts {
     sums.end_run();
   }
 
-  /// At most so many threads add up one column or channel, so that none has many sums to add.
+  /// At most so many threads add up one channel's columns, so that none has many sums to add.
   static constexpr int most_strands = 16;
 
   /// Returns the sum of column j of the tile.
   SYNCBN_HOST_DEVICE SumPair& column(Shared& shared, int j) const {
     return shared.sums[place(j / vector, j % vector)];
+  }
+
+  /// Adds the sums of all groups of threads to the first group's, as a tree.
+  template <class Block>
+  SYNCBN_HOST_DEVICE void add_groups(const Block& block, Shared& shared) const {
+    int kept = 0;
+    for (int groups = walk.groups(); groups > 1; groups = kept) {
+      kept = (groups + 1) / 2;
+      block.every_thread([&](int thread) {
+        const int other = thread + kept * walk.lanes();
+        if (other < groups * walk.lanes()) {
+          SYNCBN_UNROLL
+          for (int i = 0; i < sets; ++i) {
+            shared.sums[place(thread, i)] += shared.sums[place(other, i)];
+          }
+        }
+      });
+    }
   }
 
   /// Adds up the groups' sums of each column, then those of each channel's columns, and writes the
@@ -186,37 +203,20 @@ struct SumParts {
   SYNCBN_HOST_DEVICE void add_columns(const Block& block, Shared& shared) const {
     const int plane = walk.plane();
     const int channels = walk.tile_channels(block.index());
-    const int columns = walk.lanes() * vector;
-    const int kept = walk.groups() < most_strands ? walk.groups() : most_strands;
-    const auto of_group = [&](int group, int k) -> SumPair& {
-      return shared.sums[place(group * walk.lanes() + k % walk.lanes(), k / walk.lanes())];
-    };
-    block.every_thread([&](int thread) {
-      for (int k = thread; k < columns * kept; k += block_threads) {
-        SumPair& sum = of_group(k / columns, k % columns);
-        for (int group = k / columns + kept; group < walk.groups(); group += kept) {
-          sum += of_group(group, k % columns);
-        }
-      }
-    });
-    block.every_thread([&](int thread) {
-      for (int k = thread; k < columns; k += block_threads) {
-        for (int group = 1; group < kept; ++group) {
-          of_group(0, k) += of_group(group, k);
-        }
-      }
-    });
+    add_groups(block, shared);
     const int strands = plane < most_strands ? plane : most_strands;
-    block.every_thread([&](int thread) {
-      for (int k = thread; k < channels * strands; k += block_threads) {
-        const int first = k / strands * plane + k % strands;
-        const int end = k / strands * plane + plane;
-        SumPair& sum = column(shared, first);
-        for (int j = first + strands; j < end; j += strands) {
-          sum += column(shared, j);
+    if (strands < plane) {
+      block.every_thread([&](int thread) {
+        for (int k = thread; k < channels * strands; k += block_threads) {
+          const int first = k / strands * plane + k % strands;
+          const int end = k / strands * plane + plane;
+          SumPair& sum = column(shared, first);
+          for (int j = first + strands; j < end; j += strands) {
+            sum += column(shared, j);
+          }
         }
-      }
-    });
+      });
+    }
     block.every_thread([&](int thread) {
       for (int c = thread; c < channels; c += block_threads) {
         SumPair sum = column(shared, c * plane);

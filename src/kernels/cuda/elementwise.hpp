@@ -7,6 +7,7 @@
 
 #include "core/host_device.hpp"
 
+#include "kernels/cuda/channel_coefficients.hpp"
 #include "kernels/cuda/elements.hpp"
 #include "kernels/cuda/walk.hpp"
 
@@ -29,7 +30,9 @@ template <VectorWriter Of, TensorWalk Walk>
 struct Elementwise {
   static constexpr int threads = block_threads;
   static constexpr int at_once = Walk::at_once;
-  struct Shared {};
+  struct Shared {
+    ChannelCoefficients<Of, Walk> coefficients;
+  };
 
   Of of;
   Walk walk;
@@ -37,14 +40,12 @@ struct Elementwise {
   bool aligned;
 
   template <class Block>
-  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared&) const {
+  SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
     constexpr int sets = Walk::sets;
+    shared.coefficients.prepare(block, of, walk);
     block.every_thread([&](int thread) {
       typename Of::Coefficients k[sets];
-      SYNCBN_UNROLL
-      for (int i = 0; i < sets; ++i) {
-        k[i] = of.coefficients(walk.channel(block.index(), thread, i));
-      }
+      shared.coefficients.get(of, walk, block.index(), thread, k);
       const auto coefficients_of = [&](int i) -> const typename Of::Coefficients& {
         return k[sets == 1 ? 0 : i];
       };

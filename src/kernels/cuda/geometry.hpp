@@ -18,8 +18,10 @@
 //
 // Indices of elements have 64 bits, also the product of all sizes of a tensor.
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 
 #include "syncbn/tensor_view.hpp"
@@ -33,19 +35,29 @@ namespace syncbn::kernels::cuda {
 
 inline constexpr int block_threads = 256;
 
-/// Sums are taken in so many blocks, if there are elements enough: some for every multiprocessor,
-/// but not so many that it takes long to add up what they found.
-inline constexpr std::int64_t blocks_for_sums = 1024;
-
 enum class Purpose : std::uint8_t {
   sums,
   tallies,   ///< sums of integers; a thread adds at most `addable` terms to each
-  elements,  ///< elementwise kernels, whose threads prepare more, and so take more vectors
+  elements,  ///< elementwise kernels
 };
 
-/// Returns the fewest vectors of a thread, unless the tensor has fewer.
+/// Returns in how many blocks a tensor is taken, if its threads then have vectors enough. Sums are
+/// taken in two rounds of a large device's multiprocessors (an H200 has room for 264 blocks): a
+/// block that ends has much to add up.
+constexpr std::int64_t wanted_blocks(Purpose purpose) {
+  return purpose == Purpose::sums ? 512 : 1024;
+}
+
+/// Returns the fewest vectors of a thread, unless the tensor has fewer. A small tensor takes all
+/// multiprocessors, and as long as one vector does to come.
 constexpr std::int64_t fewest_vectors(Purpose purpose) {
-  return purpose == Purpose::elements ? 16 : 8;
+  return purpose == Purpose::tallies ? 8 : 4;
+}
+
+/// Returns the most vectors of a thread. Elementwise kernels have no more to do at a block's end,
+/// and the last blocks end at the same time if they are short.
+constexpr std::int64_t most_vectors(Purpose purpose) {
+  return purpose == Purpose::elements ? 16 : std::numeric_limits<std::int32_t>::max();
 }
 
 /// A thread's share of vectors is a multiple of this, but for the rest at the end.
@@ -53,6 +65,14 @@ inline constexpr std::int64_t grain = 4;
 
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
+}
+
+/// Return a block's number, divided. Such numbers have 32 bits, in which dividing is faster.
+SYNCBN_HOST_DEVICE constexpr std::int64_t quotient(std::int64_t block, std::int64_t by) {
+  return static_cast<std::uint32_t>(block) / static_cast<std::uint32_t>(by);
+}
+SYNCBN_HOST_DEVICE constexpr std::int64_t remainder(std::int64_t block, std::int64_t by) {
+  return static_cast<std::uint32_t>(block) % static_cast<std::uint32_t>(by);
 }
 
 /// Returns whether planes are long enough for blocks of their own (Planes).
@@ -107,12 +127,12 @@ class Planes {
         // A plane that is not made of whole vectors begins and ends somewhere in one.
         vectors_((extents.plane + (extents.plane % kVector == 0 ? 0 : 2 * kVector - 2)) / kVector) {
     constexpr std::int64_t unit = grain * block_threads;
-    const std::int64_t fewest = fewest_vectors(purpose) * block_threads;
     const std::int64_t wanted =
-        purpose == Purpose::elements
-            ? fewest
-            : divide_up(vectors(), divide_up(blocks_for_sums, extents.channels));
-    chunk_ = divide_up(wanted > fewest ? wanted : fewest, unit) * unit;
+        divide_up(vectors(), divide_up(wanted_blocks(purpose), extents.channels));
+    chunk_ = divide_up(std::clamp(wanted, fewest_vectors(purpose) * block_threads,
+                                  most_vectors(purpose) * block_threads),
+                       unit) *
+             unit;
     if (constexpr std::int64_t most = channels::addable / kVector * block_threads;
         purpose == Purpose::tallies && chunk_ > most) {
       chunk_ = most;
@@ -130,11 +150,11 @@ class Planes {
   constexpr std::int64_t parts() const { return parts_; }
   SYNCBN_HOST_DEVICE std::int64_t channels() const { return extents_.channels; }
   SYNCBN_HOST_DEVICE std::int64_t part(std::int64_t block) const {
-    return block / extents_.channels;
+    return quotient(block, extents_.channels);
   }
   /// Returns the channel of the i-th element of a thread's vectors.
   SYNCBN_HOST_DEVICE std::int64_t channel(std::int64_t block, int, int) const {
-    return block % extents_.channels;
+    return remainder(block, extents_.channels);
   }
   /// Returns whether all whole steps begin at multiples of kVector elements.
   constexpr bool even() const { return true; }
@@ -237,7 +257,8 @@ class Columns {
   static constexpr int vector = kVector;
   static constexpr int sets = kVector;  ///< one for each column of a thread's vectors
   static constexpr int at_once = 2;
-  static constexpr int wide = 64;  ///< vectors of a tile, if there are as many
+  static constexpr int wide = 64;                       ///< vectors of a tile, if there are as many
+  static constexpr int most_channels = wide * kVector;  ///< of a tile
 
   /// The extents have no long planes, or no element.
   constexpr Columns(const Extents& extents, Purpose purpose) : extents_(extents) {
@@ -257,11 +278,11 @@ class Columns {
     }
     lanes_ = (tile_ * plane + kVector - 1) / kVector;
     groups_ = block_threads / lanes_;
-    const std::int64_t fewest = fewest_vectors(purpose) * groups_;
-    const std::int64_t wanted = purpose == Purpose::elements
-                                    ? fewest
-                                    : divide_up(extents.rows, divide_up(blocks_for_sums, tiles_));
-    chunk_ = divide_up(wanted > fewest ? wanted : fewest, grain * groups_) * grain * groups_;
+    const std::int64_t wanted = divide_up(extents.rows, divide_up(wanted_blocks(purpose), tiles_));
+    chunk_ = divide_up(std::clamp(wanted, fewest_vectors(purpose) * groups_,
+                                  most_vectors(purpose) * groups_),
+                       grain * groups_) *
+             grain * groups_;
     if (purpose == Purpose::tallies && chunk_ > channels::addable * groups_) {
       chunk_ = channels::addable * groups_;
     }
@@ -272,17 +293,22 @@ class Columns {
   constexpr std::int64_t blocks() const { return tiles_ * parts_; }
   constexpr std::int64_t parts() const { return parts_; }
   SYNCBN_HOST_DEVICE std::int64_t channels() const { return extents_.channels; }
-  SYNCBN_HOST_DEVICE std::int64_t part(std::int64_t block) const { return block / tiles_; }
+  SYNCBN_HOST_DEVICE std::int64_t part(std::int64_t block) const { return quotient(block, tiles_); }
   SYNCBN_HOST_DEVICE std::int64_t first_channel(std::int64_t block) const {
-    return block % tiles_ * tile_;
+    return remainder(block, tiles_) * tile_;
   }
   SYNCBN_HOST_DEVICE int tile_channels(std::int64_t block) const {
     const std::int64_t rest = extents_.channels - first_channel(block);
     return rest < tile_ ? static_cast<int>(rest) : tile_;
   }
   SYNCBN_HOST_DEVICE std::int64_t channel(std::int64_t block, int thread, int i) const {
-    const std::int64_t c = first_channel(block) + (thread % lanes_ * kVector + i) / plane();
+    const std::int64_t c = first_channel(block) + channel_of_tile(thread, i);
     return c < extents_.channels ? c : extents_.channels - 1;  // has no element there
+  }
+  /// Returns which of its tile's channels that is; behind the last one if it has no element.
+  SYNCBN_HOST_DEVICE int channel_of_tile(int thread, int i) const {
+    const int column = thread % lanes_ * kVector + i;
+    return plane() == 1 ? column : column / plane();
   }
   constexpr bool even() const { return width() % kVector == 0; }
 

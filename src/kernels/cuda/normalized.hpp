@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/host_device.hpp"
 
@@ -37,6 +38,28 @@ struct Normalization {
   /// Returns (x - mean) * scale + shift from x - mean.
   SYNCBN_HOST_DEVICE F normalized(F x_centered) const { return std::fma(x_centered, scale, shift); }
 };
+
+/// Says what a kernel's code can do besides normalizing. It takes time to look at what is not
+/// there, which is longer than memory takes for elements of 16 bits.
+enum class Extras : std::uint8_t {
+  none,
+  activation,  ///< an activation
+  all,         ///< an activation, and further tensors that are read or written
+};
+
+/// Calls body<kExtras>() with the least that is needed.
+template <class T, class Body>
+void visit_extras(bool further_tensors, double negative_slope, Body body) {
+  if constexpr (std::is_same_v<T, double>) {  // memory takes longer
+    body.template operator()<Extras::all>();
+  } else if (further_tensors) {
+    body.template operator()<Extras::all>();
+  } else if (negative_slope != 1) {
+    body.template operator()<Extras::activation>();
+  } else {
+    body.template operator()<Extras::none>();
+  }
+}
 
 /// A LowerSide is what an activation does to values below 0.
 template <class F>

@@ -15,10 +15,10 @@
 
 namespace syncbn::kernels::cuda {
 
-/// A TypedUpstream is an Upstream with pointers of the elements' type. Which of the ways to find dz
-/// is taken is looked at as the kernel runs: it is the same for all threads, and memory is slower
-/// than looking.
-template <class T>
+/// A TypedUpstream is an Upstream with pointers of the elements' type. With Extras::all, which of
+/// the ways to find dz is taken is looked at as the kernel runs. The others find x - mean from x,
+/// and with Extras::activation also the side of the activation.
+template <class T, Extras kExtras = Extras::all>
 class TypedUpstream {
  public:
   using F = Lane<T>;
@@ -52,7 +52,7 @@ class TypedUpstream {
   }
 
   SYNCBN_HOST_DEVICE Coefficients coefficients(std::int64_t c) const {
-    if (from_output_) {
+    if (is_from_output()) {
       const auto shift = static_cast<F>(arrays_.shift[c]);
       const auto inverse = static_cast<F>(1 / arrays_.scale[c]);
       return {Pair<F>(static_cast<double>(shift)), std::isfinite(inverse) ? inverse : 0, 0};
@@ -63,32 +63,40 @@ class TypedUpstream {
   template <class There>
   SYNCBN_HOST_DEVICE Loaded load(const Step<vector_size<T>>& step, bool aligned,
                                  There there) const {
-    return {load_vector(data_, step, aligned, there), load_vector(dy_, step, aligned, there),
-            y_ != nullptr ? load_vector(y_, step, aligned, there) : Words{}};
+    return {
+        load_vector(data_, step, aligned, there), load_vector(dy_, step, aligned, there),
+        kExtras == Extras::all && y_ != nullptr ? load_vector(y_, step, aligned, there) : Words{}};
   }
 
   /// Returns the data of a vector's i-th element, x or the output.
   SYNCBN_HOST_DEVICE static F data(const Loaded& loaded, int i) {
     return to_lane(cuda::element<T>(loaded.data, i));
   }
-  SYNCBN_HOST_DEVICE bool is_from_output() const { return from_output_; }
+  SYNCBN_HOST_DEVICE bool is_from_output() const { return kExtras == Extras::all && from_output_; }
 
   /// Returns x - mean and dz of a vector's i-th element. Where the weight is 0, both are 0.
   SYNCBN_HOST_DEVICE Element element(const Loaded& loaded, int i, const Coefficients& k,
                                      float weight) const {
     const F data = TypedUpstream::data(loaded, i);
     const F dy = to_lane(cuda::element<T>(loaded.dy, i));
-    F centered, side;
-    if (from_output_) {
-      const F z = data <= 0 ? data * inverse_slope_ : data;
-      centered = k.centered(z) * k.scale;
-      side = data;
-    } else {
-      centered = k.centered(data);
-      side = y_ != nullptr ? to_lane(cuda::element<T>(loaded.y, i)) : k.normalized(centered);
+    if (weight == 0) {
+      return {0, 0};
     }
-    const F dz = side <= 0 ? lower_(dy) : dy;
-    return weight == 0 ? Element{0, 0} : Element{centered, dz};
+    if constexpr (kExtras == Extras::none) {
+      return {k.centered(data), dy};
+    } else {
+      F centered, side;
+      if (is_from_output()) {
+        const F z = data <= 0 ? data * inverse_slope_ : data;
+        centered = k.centered(z) * k.scale;
+        side = data;
+      } else {
+        centered = k.centered(data);
+        side = kExtras == Extras::all && y_ != nullptr ? to_lane(cuda::element<T>(loaded.y, i))
+                                                       : k.normalized(centered);
+      }
+      return {centered, side <= 0 ? lower_(dy) : dy};
+    }
   }
 
  private:
@@ -100,5 +108,15 @@ class TypedUpstream {
   F inverse_slope_;
   bool from_output_;
 };
+
+/// Calls body(upstream) with the TypedUpstream that does no more than is needed.
+template <class T, class Body>
+void visit_upstream(const Upstream& upstream, Body body) {
+  const bool has_activation = upstream.negative_slope != 1;
+  const bool further =
+      upstream.source == Source::output || (has_activation && upstream.y != nullptr);
+  visit_extras<T>(further, upstream.negative_slope,
+                  [&]<Extras kExtras>() { body(TypedUpstream<T, kExtras>(upstream)); });
+}
 
 }  // namespace syncbn::kernels::cuda
