@@ -32,7 +32,7 @@ RESNET50 = [(64, 112, 1), (64, 56, 6), (256, 56, 4), (128, 56, 1), (128, 28, 7),
 DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64"}
 LAYOUTS = {"channels_first": "contiguous_format", "channels_last": "channels_last"}
 EPS, MOMENTUM = 1e-5, 0.1
-BUSY_CYCLES = 1_000_000  # half a millisecond, in which the host puts the calls of a round on the stream
+BUSY_CYCLES = 4_000_000  # two milliseconds, in which the host puts the calls of a round on the stream
 FEWEST_SETS, MOST_SETS = 2, 64
 WARM_UP = 3
 

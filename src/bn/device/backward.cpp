@@ -19,7 +19,7 @@ namespace syncbn::bn {
 void DevicePlace::backward(const BackwardArguments& arguments, const ForwardRecord::Impl& record) {
   comm::Access::sum(group_).poll();
   const channels::StatisticsArrays& statistics = record.arrays;
-  const bool own = layer_.options.parameter_gradients == GradientScope::local;
+  const bool own = keeps_own_sums(record);
   const kernels::Upstream upstream =
       upstream_of(arguments, coefficients_of(statistics), layer_.options.activation);
   sum_over_group(arguments, record, upstream);
@@ -43,6 +43,11 @@ void DevicePlace::backward(const BackwardArguments& arguments, const ForwardReco
        .dx = arguments.dx.data(),
        .dresidual = arguments.dresidual ? arguments.dresidual->data() : nullptr},
       arguments.stream);
+}
+
+bool DevicePlace::keeps_own_sums(const ForwardRecord::Impl& record) const {
+  return layer_.options.parameter_gradients == GradientScope::local && group_.size() > 1 &&
+         !layer_.backward_is_local(record.note.frozen);
 }
 
 void DevicePlace::sum_over_group(const BackwardArguments& arguments,
@@ -70,7 +75,7 @@ void DevicePlace::sum_over_group(const BackwardArguments& arguments,
   }
   kernels::cuda::backward_sums({.upstream = upstream, .sums = sums}, working_.partial.get(),
                                stream);
-  if (layer_.options.parameter_gradients == GradientScope::local) {
+  if (keeps_own_sums(record)) {
     working_.own_sums.copy(working_.sums.buffer(), working_.own_sums.bytes(), stream);
   }
   if (!alone) {

@@ -49,6 +49,9 @@ class DevicePlace final : public Place {
   enum class Moves : std::uint8_t { pivot, running_statistics };
   void finalize(const channels::StatisticsArrays& out, DType dtype, Moves moves, CudaStream stream);
   void normalize(const ForwardArguments& arguments, const channels::StatisticsArrays& statistics);
+  /// Returns whether the parameters' gradients take this rank's sums where those of the group are
+  /// others.
+  bool keeps_own_sums(const ForwardRecord::Impl& record) const;
   /// Takes this rank's sums of a backward, and the group's.
   void sum_over_group(const BackwardArguments& arguments, const ForwardRecord::Impl& record,
                       const kernels::Upstream& upstream);

@@ -15,6 +15,7 @@ struct BackwardTerms {
   using Coefficients = typename TypedUpstream<T, kExtras>::Coefficients;
   using Loaded = typename TypedUpstream<T, kExtras>::Loaded;
   static constexpr int batch = 2;  ///< vectors of two tensors
+  static constexpr int at_once = kExtras == Extras::all ? 2 : 3;
 
   TypedUpstream<T, kExtras> upstream;
 

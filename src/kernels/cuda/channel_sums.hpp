@@ -2,7 +2,8 @@
 #pragma once
 
 // Two kernels take two sums per channel, of terms and of products: the blocks of SumParts sum parts
-// of a tensor into memory, then AddParts adds up the parts.
+// of a tensor into memory, then AddParts adds up the parts. Where a channel is one part, SumParts
+// writes its sums.
 //
 // Terms are of Lane<T>. For f64 they are added in double. Otherwise a thread adds short runs of
 // them in float, and the runs in double. With Columns a run is at most 8 terms, one behind the
@@ -14,6 +15,7 @@
 // Everything is added in an order that shape and type alone decide, so results have the same bits
 // on every device and in every run.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -119,7 +121,7 @@ concept SumTerms = VectorReader<T> &&
 template <SumTerms Terms, TensorWalk Walk>
 struct SumParts {
   static constexpr int threads = block_threads;
-  static constexpr int at_once = Walk::at_once;
+  static constexpr int at_once = std::min(Terms::at_once, Walk::at_once);
   static constexpr int sets = Walk::sets;
   struct Shared {
     ChannelCoefficients<Terms, Walk> coefficients;
@@ -130,7 +132,9 @@ struct SumParts {
   Walk walk;
   const float* weight;
   bool aligned;
-  SumPair* parts;  ///< [parts, C]
+  SumPair* parts;    ///< [parts, C]
+  double* sums;      ///< null, or [2C + 1] written instead: there is one part
+  double positions;  ///< the count, for `sums`
 
   template <class Block>
   SYNCBN_HOST_DEVICE void operator()(const Block& block, Shared& shared) const {
@@ -140,8 +144,7 @@ struct SumParts {
       add_rows(block, shared.sums, 1);
       block.every_thread([&](int thread) {
         if (thread == 0) {
-          parts[walk.part(block.index()) * walk.channels() + walk.channel(block.index(), 0, 0)] =
-              shared.sums[0];
+          write(block.index(), walk.channel(block.index(), 0, 0), shared.sums[0]);
         }
       });
     } else {
@@ -154,21 +157,34 @@ struct SumParts {
 
   SYNCBN_HOST_DEVICE static int place(int thread, int i) { return i * block_threads + thread; }
 
+  /// Writes a channel's sums, those of the block's part.
+  SYNCBN_HOST_DEVICE void write(std::int64_t block, std::int64_t c, const SumPair& sum) const {
+    if (sums == nullptr) {
+      parts[walk.part(block) * walk.channels() + c] = sum;
+      return;
+    }
+    sums[c] = sum.first;
+    sums[walk.channels() + c] = sum.second;
+    if (c == 0) {
+      sums[2 * walk.channels()] = positions;
+    }
+  }
+
   SYNCBN_HOST_DEVICE void sum_of_thread(std::int64_t block, int thread, Shared& shared) const {
     typename Terms::Coefficients k[sets];
     shared.coefficients.get(terms, walk, block, thread, k);
-    RunningSums<typename Terms::Element, sets, Terms::batch> sums(&shared.sums[thread]);
+    RunningSums<typename Terms::Element, sets, Terms::batch> running(&shared.sums[thread]);
     for_each_vector<Terms::batch>(
         walk, block, thread, aligned, weight,
         [&](const auto& step, const auto& there) { return terms.load(step, aligned, there); },
         [&](const auto&, const auto& loaded, const auto& there) {
           SYNCBN_UNROLL
           for (int i = 0; i < vector; ++i) {
-            terms.add(loaded, i, k[sets == 1 ? 0 : i], there, sums);
+            terms.add(loaded, i, k[sets == 1 ? 0 : i], there, running);
           }
         },
-        [&] { sums.end_batch(); });
-    sums.end_run();
+        [&] { running.end_batch(); });
+    running.end_run();
   }
 
   /// At most so many threads add up one channel's columns, so that none has many sums to add.
@@ -223,8 +239,7 @@ struct SumParts {
         for (int strand = 1; strand < strands; ++strand) {
           sum += column(shared, c * plane + strand);
         }
-        parts[walk.part(block.index()) * walk.channels() + walk.first_channel(block.index()) + c] =
-            sum;
+        write(block.index(), walk.first_channel(block.index()) + c, sum);
       }
     });
   }
@@ -330,6 +345,11 @@ struct AddParts {
   }
 };
 
+/// Returns whether there is nothing to add up: SumParts writes the sums.
+inline bool is_one_part(const AddParts& of) {
+  return of.count_of_parts == 1 && of.weight_parts == nullptr;
+}
+
 /// Returns the bytes that the parts need.
 constexpr std::size_t bytes_of_parts(std::int64_t parts, std::int64_t channels) {
   return static_cast<std::size_t>(SumWeights::most_parts) * sizeof(double) +
@@ -361,11 +381,19 @@ void sum_channels(const ConstTensorView& x, const Terms& terms, const float* wei
         extents_of(shape, x.layout()), Purpose::sums, [&]<class Walk>(const Walk& walk) {
           all.count_of_parts = walk.parts();
           launch(walk.blocks(),
-                 SumParts<Terms, Walk>{terms, walk, weight, aligned && walk.even(), parts},
+                 SumParts<Terms, Walk>{.terms = terms,
+                                       .walk = walk,
+                                       .weight = weight,
+                                       .aligned = aligned && walk.even(),
+                                       .parts = parts,
+                                       .sums = is_one_part(all) ? sums : nullptr,
+                                       .positions = all.positions},
                  "summing channels");
         });
   }
-  launch(all.blocks(), all, "adding up sums of channels");
+  if (!is_one_part(all)) {
+    launch(all.blocks(), all, "adding up sums of channels");
+  }
 }
 
 }  // namespace syncbn::kernels::cuda

@@ -13,6 +13,7 @@ struct ForwardTerms {
   using Element = T;
   using Coefficients = Lane<T>;  ///< the pivot
   static constexpr int batch = 4;
+  static constexpr int at_once = 3;
 
   const T* x;
   const double* pivot;

@@ -94,7 +94,7 @@ struct Step {
 /// A TensorWalk deals out a tensor's vectors to blocks and threads. A thread has `sets` sets of
 /// sums; channel(block, thread, i) is that of the i-th element of each of its vectors. Its steps
 /// come in order: next() gives one of no element when there are no more, and next_whole() is for
-/// steps of which are_whole() has said that they are whole.
+/// the left() steps of which all_whole() says that all are whole.
 template <class W>
 concept TensorWalk = requires(const W& walk, typename W::Steps& steps, const Step<W::vector>& step,
                               std::int64_t block, int i) {
@@ -105,7 +105,8 @@ concept TensorWalk = requires(const W& walk, typename W::Steps& steps, const Ste
   { walk.even() } -> std::same_as<bool>;
   { walk.steps(block, i) } -> std::same_as<typename W::Steps>;
   { steps.any() } -> std::same_as<bool>;
-  { steps.are_whole(i) } -> std::same_as<bool>;
+  { steps.left() } -> std::same_as<int>;
+  { steps.all_whole() } -> std::same_as<bool>;
   { steps.next_whole() } -> std::same_as<Step<W::vector>>;
   { steps.next() } -> std::same_as<Step<W::vector>>;
   { steps.weight_place(step, i) } -> std::same_as<std::int64_t>;
@@ -179,10 +180,12 @@ class Planes {
 
     SYNCBN_HOST_DEVICE bool any() const { return left_ > 0; }
 
-    /// Returns whether there are `count` more and it is known beforehand that they are whole.
-    SYNCBN_HOST_DEVICE bool are_whole(int count) const { return left_ >= count && !planes_.cut(); }
+    SYNCBN_HOST_DEVICE int left() const { return left_; }
 
-    /// Returns the next step, of which are_whole has said that it is whole.
+    /// Returns whether it is known beforehand that all steps are whole.
+    SYNCBN_HOST_DEVICE bool all_whole() const { return !planes_.cut(); }
+
+    /// Returns the next step, which there is, and which is whole.
     SYNCBN_HOST_DEVICE Step<kVector> next_whole() {
       const Step<kVector> step{index_, 0, 0, kVector};
       advance();
@@ -339,7 +342,9 @@ class Columns {
 
     SYNCBN_HOST_DEVICE bool any() const { return left_ > 0; }
 
-    SYNCBN_HOST_DEVICE bool are_whole(int count) const { return left_ >= count && hi_ == kVector; }
+    SYNCBN_HOST_DEVICE int left() const { return left_; }
+
+    SYNCBN_HOST_DEVICE bool all_whole() const { return hi_ == kVector; }
 
     SYNCBN_HOST_DEVICE Step<kVector> next_whole() {
       const Step<kVector> step{index_, 0, 0, kVector};

@@ -23,7 +23,9 @@ struct GradientElements {
     Pair<F> mean_dz;
     F grad_slope;
   };
-  static constexpr int batch = 2;  ///< vectors of two tensors
+  static constexpr int batch =
+      kExtras == Extras::all ? 1 : 2;  ///< vectors of three tensors, or two
+  static constexpr int at_once = kExtras == Extras::all ? 2 : 3;
 
   Source upstream;
   const double* scale;

@@ -19,7 +19,8 @@ struct NormalizedElements {
     Words x;
     Words residual;
   };
-  static constexpr int batch = 4;
+  static constexpr int batch = has_residual ? 2 : 4;  ///< vectors of two tensors
+  static constexpr int at_once = has_residual ? 2 : 3;
 
   const T* x;
   const T* residual;

@@ -73,37 +73,70 @@ template <VectorReader R>
 using Loaded = decltype(std::declval<const R&>().load(
     std::declval<const Step<vector_size<typename R::Element>>&>(), true, AllThere{}));
 
+/// A Batch is up to kBatch vectors of a thread, all whole, that are loaded back to back.
+template <int kBatch, int kVector, class LoadedVector>
+struct Batch {
+  Step<kVector> step[kBatch];
+  LoadedVector loaded[kBatch];
+  int count;
+
+  template <class Steps, class Load>
+  SYNCBN_HOST_DEVICE void load_next(Steps& steps, Load load) {
+    count = steps.left() < kBatch ? steps.left() : kBatch;
+    SYNCBN_UNROLL
+    for (int j = 0; j < kBatch; ++j) {
+      if (j < count) {
+        step[j] = steps.next_whole();
+        loaded[j] = load(step[j], AllThere{});
+      }
+    }
+  }
+
+  template <class Take>
+  SYNCBN_HOST_DEVICE void take_each(Take take) const {
+    SYNCBN_UNROLL
+    for (int j = 0; j < kBatch; ++j) {
+      if (j < count) {
+        take(step[j], loaded[j], AllThere{});
+      }
+    }
+  }
+};
+
 /// Calls load(step, there) for every vector of a thread, and take(step, loaded, there) with what
 /// that returns. Each `kBatch` vectors are a batch, after which it calls end_batch().
 ///
-/// A batch that is whole, aligned and without weights, as nearly all are, is loaded by kBatch calls
-/// of load, back to back, before any of it is taken.
-template <int kBatch, TensorWalk Walk, class Load, class Take, class EndBatch>
+/// Where all vectors are whole, aligned and without weights, as nearly everywhere, and `kAhead`
+/// says so, a batch is loaded before the one in front of it is taken. Memory then always has
+/// something to do, and the thread needs more registers.
+template <int kBatch, bool kAhead = true, TensorWalk Walk, class Load, class Take, class EndBatch>
 SYNCBN_HOST_DEVICE void for_each_vector(const Walk& walk, std::int64_t block, int thread,
                                         bool aligned, const float* weights, Load load, Take take,
                                         EndBatch end_batch) {
   auto steps = walk.steps(block, thread);
-  const bool fast = aligned && weights == nullptr;
+  if (aligned && weights == nullptr && steps.all_whole()) {
+    using LoadedVector = decltype(load(std::declval<const Step<Walk::vector>&>(), AllThere{}));
+    Batch<kBatch, Walk::vector, LoadedVector> next{};
+    next.load_next(steps, load);
+    while (next.count > 0) {
+      if constexpr (kAhead) {
+        const auto batch = next;
+        next.load_next(steps, load);
+        batch.take_each(take);
+      } else {
+        next.take_each(take);
+        next.load_next(steps, load);
+      }
+      end_batch();
+    }
+    return;
+  }
   while (steps.any()) {
-    if (fast && steps.are_whole(kBatch)) {
-      Step<Walk::vector> step[kBatch];
-      decltype(load(step[0], AllThere{})) loaded[kBatch];
-      SYNCBN_UNROLL
-      for (int j = 0; j < kBatch; ++j) {
-        step[j] = steps.next_whole();
-        loaded[j] = load(step[j], AllThere{});
-      }
-      SYNCBN_UNROLL
-      for (int j = 0; j < kBatch; ++j) {
-        take(step[j], loaded[j], AllThere{});
-      }
-    } else {
-      SYNCBN_UNROLL
-      for (int j = 0; j < kBatch; ++j) {
-        const Step<Walk::vector> step = steps.next();
-        const SomeThere<typename Walk::Steps> there{steps, step, weights};
-        take(step, load(step, there), there);
-      }
+    SYNCBN_UNROLL
+    for (int j = 0; j < kBatch; ++j) {
+      const Step<Walk::vector> step = steps.next();
+      const SomeThere<typename Walk::Steps> there{steps, step, weights};
+      take(step, load(step, there), there);
     }
     end_batch();
   }
