@@ -465,7 +465,7 @@ static void a_missing_rank_is_reported_and_recorded(void) {
   double value = 1;
   char record[512];
   syncbn_communicator_options options = SYNCBN_COMMUNICATOR_OPTIONS_INIT;
-  options.timeout_seconds = 0.5;
+  options.timeout_seconds = 3;
   options.report_seconds = 0.05;
   EXPECT_OK(syncbn_set_flight_record_directory(directory));
   syncbn_set_report_handler(keep_report, &reports);
