@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Reads what the compiler has made of the kernels for CUDA devices.
+
+Usage: device_code_test.py OBJECT... [-v]    objects of nvcc, or a library of them
+
+It takes cuobjdump and nvdisasm: CUDA's, or those that Triton brings along in the environment of the
+PyTorch tests. Exit status 77: there are none.
+"""
+
+import collections
+import glob
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+OBJECTS = []
+
+# What a kernel reads and writes of each element (Extras of normalized.hpp: 0 none, 1 activation, 2 all),
+# and how many vectors of each tensor a thread loads back to back.
+Access = collections.namedtuple("Access", "read written batch")
+ACCESSES = {
+    "ForwardTerms": lambda extras: Access(1, 0, 4),
+    "BackwardTerms": lambda extras: Access(3 if extras == 2 else 2, 0, 2),
+    "NormalizedElements": lambda extras: Access(2, 1, 2) if extras == 2 else Access(1, 1, 4),
+    "GradientElements": lambda extras: Access(3, 2, 1) if extras == 2 else Access(2, 2, 2),
+}
+# A kernel's code has a batch's loads three times: of the first batch, of the next one in the loop, and
+# where vectors are cut; its stores in the two ways of taking a batch.
+LOADS, STORES = 3, 2
+
+
+def disassembler():
+    """Returns the directory of cuobjdump, None if there is none."""
+    environment = subprocess.run([ROOT / "tests/torch/environment", "--installed"],
+                                 capture_output=True, text=True, check=False)
+    lines = environment.stdout.split()
+    homes = ["/usr/local/cuda/bin"]
+    if environment.returncode == 0 and lines:
+        homes += glob.glob(str(Path(lines[-1]).parents[1] /
+                               "lib/python*/site-packages/triton/backends/nvidia/bin"))
+    found = shutil.which("cuobjdump")
+    homes = ([str(Path(found).parent)] if found else []) + homes
+    return next((home for home in homes
+                 if Path(home, "cuobjdump").exists() and Path(home, "nvdisasm").exists()), None)
+
+
+def output_of(home, *arguments):
+    return subprocess.run([Path(home, "cuobjdump"), *arguments], capture_output=True, text=True,
+                          check=True, env={"PATH": f"{home}:/usr/bin:/bin"}).stdout
+
+
+class Kernel:
+    """One kernel's instructions, by the name that C++ has for it."""
+
+    def __init__(self, name, architecture, text):
+        plain = re.sub(r"syncbn::(kernels::cuda::)?", "", name)
+        self.name = re.sub(r"^void run<|>\(.*", "", plain)
+        self.architecture = architecture
+        self.instructions = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9_.]+)", text)
+
+    def count(self, pattern):
+        return sum(bool(re.match(pattern, each)) for each in self.instructions)
+
+    def access(self):
+        """Returns what is known of its accesses, None for a kernel that goes through no tensor."""
+        terms = re.search(r"<(\w+)<\w+(?:, \(Extras\)(\d))?>, (?:Planes|Columns)", self.name)
+        find = terms and ACCESSES.get(terms[1])
+        return find and find(int(terms[2] or 0))
+
+    def faults(self):
+        """Yields what is wrong with the code."""
+        if self.count("LDL|STL"):
+            yield "uses local memory"
+        first_access = next((i for i, each in enumerate(self.instructions)
+                             if re.match("LDG|STG|ATOM|RED", each)), None)
+        waits = "ACQBULK" in self.instructions[:first_access]
+        if self.architecture >= 90 and first_access is not None and not waits:
+            yield "touches memory before it has waited for the kernel ahead of it"
+        access = self.access()
+        if access:
+            for what, found, expected in (
+                    ("loads", self.count(r"LDG\.E.*\.128"), LOADS * access.batch * access.read),
+                    ("stores", self.count(r"STG\.E.*\.128") if access.written else 0,
+                     STORES * access.batch * access.written)):
+                if found != expected:
+                    yield f"has {found} {what} of 16 bytes, not {expected}"
+
+
+def parse(text):
+    """Returns the kernels of launch.cuh in cuobjdump's output."""
+    kernels = []
+    for part in re.split(r"\n(?=\s*code for sm_)", text):
+        architecture = re.match(r"\s*code for sm_(\d+)", part)
+        functions = re.split(r"\n\s*Function : ", part)[1:]
+        names = [function.split("\n", 1)[0].strip() for function in functions]
+        demangled = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True,
+                                   check=True).stdout.splitlines() if names else []
+        kernels += [Kernel(name, int(architecture[1]), function)
+                    for name, function in zip(demangled, functions)
+                    if "cuda::run<" in name and architecture]
+    return kernels
+
+
+class DeviceCode(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.texts = [output_of(disassembler(), "-sass", path) for path in OBJECTS]
+        cls.kernels = [kernel for text in cls.texts for kernel in parse(text)]
+
+    def test_kernels_read_vectors_wait_and_spill_nothing(self):
+        tensors = [kernel for kernel in self.kernels if kernel.access()]
+        self.assertGreater(len(tensors), 50)
+        faults = [f"sm_{kernel.architecture} {kernel.name} {fault}"
+                  for kernel in self.kernels for fault in kernel.faults()]
+        self.assertEqual(faults, [])
+
+    def test_planted_faults_are_found(self):
+        """Shows that the check above sees a scalar load, a spill, and a kernel that does not wait."""
+        for pattern, replacement, fault in (
+                (r"LDG\.E((?:\.CONSTANT)?)\.128", r"LDG.E\1.64", "loads of 16 bytes"),
+                (r"STG\.E\.128", "STG.E.64", "stores of 16 bytes"),
+                (r"\bBAR\.SYNC\S*", "STL", "local memory"),
+                (r"\bACQBULK\b", "NOP", "before it has waited")):
+            found = any(fault in each for text in self.texts
+                        for kernel in parse(re.sub(pattern, replacement, text))
+                        for each in kernel.faults())
+            oldest = all(kernel.architecture < 90 for kernel in self.kernels)
+            self.assertTrue(found or (oldest and "waited" in fault), fault)
+
+    def test_registers_leave_room_for_the_blocks_that_are_meant_to_run(self):
+        """The fewest blocks that a multiprocessor of 65,536 registers has room for, and the memory that
+        their first batches ask for: 20 KiB keep that of an H200 busy (4.3 TB/s, 0.65 us, 132)."""
+        usage = "".join(output_of(disassembler(), "-res-usage", path) for path in OBJECTS)
+        rows = re.findall(r"Function (\S+?):?\s*\n\s*REG:(\d+) STACK:(\d+)", usage)
+        names = subprocess.run(["c++filt"], input="\n".join(row[0] for row in rows),
+                               capture_output=True, text=True, check=True).stdout.splitlines()
+        lines = []
+        for name, (_, registers, stack) in zip(names, rows):
+            kernel = Kernel(name, 0, "")
+            access = kernel.access()
+            if not access:
+                continue
+            blocks = 65536 // (-(-int(registers) // 8) * 8 * 256)
+            kib = blocks * 256 * 16 * access.batch * access.read / 1024
+            lines.append((kib, f"{kernel.name:<70} {registers:>4} registers {blocks} blocks {kib:4.0f} KiB"))
+            self.assertEqual(int(stack), 0, kernel.name)
+            self.assertGreaterEqual(kib, 20, lines[-1][1])
+        self.assertGreater(len(lines), 50)
+        print("\n" + "\n".join(line for _, line in sorted(lines)))
+
+
+if __name__ == "__main__":
+    OBJECTS = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    if not disassembler():
+        print("SKIPPED: there is no cuobjdump with nvdisasm (CUDA's, or Triton's).")
+        sys.exit(77)
+    unittest.main(argv=[sys.argv[0], *(each for each in sys.argv[1:] if each.startswith("-"))])
