@@ -2,8 +2,9 @@
 #pragma once
 
 // Blocks do these operations to the same words, in whatever order. The words are integers, so the
-// order does not show. On the host one thread runs at a time, and nothing need be atomic.
+// order does not show.
 
+#include <atomic>
 #include <cstdint>
 
 #include "core/host_device.hpp"
@@ -18,7 +19,7 @@ SYNCBN_HOST_DEVICE inline void add_to(std::uint64_t* word, std::uint64_t value) 
 #ifdef __CUDA_ARCH__
   atomicAdd(reinterpret_cast<AtomicWord*>(word), static_cast<AtomicWord>(value));
 #else
-  *word += value;
+  std::atomic_ref(*word).fetch_add(value, std::memory_order_relaxed);
 #endif
 }
 
@@ -26,7 +27,11 @@ SYNCBN_HOST_DEVICE inline void raise_to(std::uint64_t* word, std::uint64_t value
 #ifdef __CUDA_ARCH__
   atomicMax(reinterpret_cast<AtomicWord*>(word), static_cast<AtomicWord>(value));
 #else
-  *word = *word < value ? value : *word;
+  const std::atomic_ref shared(*word);
+  std::uint64_t before = shared.load(std::memory_order_relaxed);
+  while (before < value &&
+         !shared.compare_exchange_weak(before, value, std::memory_order_relaxed)) {
+  }
 #endif
 }
 
@@ -34,7 +39,7 @@ SYNCBN_HOST_DEVICE inline void set_bits(std::uint64_t* word, std::uint64_t bits)
 #ifdef __CUDA_ARCH__
   atomicOr(reinterpret_cast<AtomicWord*>(word), static_cast<AtomicWord>(bits));
 #else
-  *word |= bits;
+  std::atomic_ref(*word).fetch_or(bits, std::memory_order_relaxed);
 #endif
 }
 

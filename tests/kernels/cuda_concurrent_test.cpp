@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The kernels for CUDA devices give the same bits with their threads at once as one after the
+// other.
+
+#include "kernels/cuda_concurrent.hpp"
+
+#include <cstdlib>
+#include <random>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "kernels/cuda/atomics.hpp"
+#include "kernels/cuda/backward_sums.hpp"
+#include "kernels/cuda/exact_terms.hpp"
+#include "kernels/cuda/finalize.hpp"
+#include "kernels/cuda/forward_sums.hpp"
+#include "kernels/cuda/input_gradient.hpp"
+#include "kernels/cuda/normalize.hpp"
+#include "kernels/cuda_checks.hpp"
+#include "kernels/cuda_on_host.hpp"
+#include "kernels/tallies.hpp"
+
+#if defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
+namespace syncbn::test {
+namespace {
+
+namespace cuda = kernels::cuda;
+
+/// The seed of this process's runs: SYNCBN_SEED, or another one each time.
+std::uint32_t seed() {
+  static const std::uint32_t chosen = [] {
+    const char* const given = std::getenv("SYNCBN_SEED");
+    return given != nullptr ? static_cast<std::uint32_t>(std::atoll(given))
+                            : std::random_device()();
+  }();
+  return chosen;
+}
+
+constexpr kernels::Kernels concurrent{
+    .forward_sums =
+        [](const kernels::ForwardSums& of, const kernels::ChannelRange&, const kernels::Run&) {
+          std::vector<std::byte> workspace = workspace_for(of.x);
+          cuda::run_forward_sums(of, workspace.data(), ConcurrentHost{seed()});
+        },
+    .normalize = [](const kernels::Normalize& of, const kernels::ChannelRange&,
+                    const kernels::Run&) { cuda::run_normalize(of, ConcurrentHost{seed()}); },
+    .backward_sums =
+        [](const kernels::BackwardSums& of, const kernels::ChannelRange&, const kernels::Run&) {
+          std::vector<std::byte> workspace = workspace_for(of.upstream.data);
+          cuda::run_backward_sums(of, workspace.data(), ConcurrentHost{seed()});
+        },
+    .input_gradient =
+        [](const kernels::InputGradient& of, const kernels::ChannelRange&, const kernels::Run&) {
+          cuda::run_input_gradient(of, ConcurrentHost{seed()});
+        },
+    .forward_in_fixed_point = nullptr,
+    .backward_in_fixed_point = nullptr,
+    .forward_magnitudes = nullptr,
+    .backward_magnitudes = nullptr,
+    .cache_bytes = nullptr,
+    .least_channels = nullptr};
+
+// Long planes in several parts; short ones whose rows several groups of threads share; rows for
+// several blocks; and tensors whose vectors are cut.
+constexpr Shape shapes[] = {{40, 1, 300}, {2, 3, 257}, {33, 5, 49}, {700, 24, 1}};
+
+class CudaConcurrentTest : public testing::TestWithParam<TypeAndLayout> {
+ protected:
+  template <class Body>
+  void for_problems(Body body) const {
+    const auto [dtype, layout] = GetParam();
+    for (const Shape& shape : shapes) {
+      SCOPED_TRACE(testing::Message() << to_text(shape) << ", SYNCBN_SEED=" << seed());
+      Problem problem(dtype, shape, layout);
+      body(problem);
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, CudaConcurrentTest,
+                         testing::Values(TypeAndLayout{DType::f32, Layout::channels_first},
+                                         TypeAndLayout{DType::f32, Layout::channels_last},
+                                         TypeAndLayout{DType::bf16, Layout::channels_first}),
+                         [](const auto& of) { return name_of(of.param); });
+
+TEST_P(CudaConcurrentTest, PhasesGiveTheBitsOfOneThreadAfterTheOther) {
+  for_problems(
+      [](const Problem& problem) { expect_same_results(concurrent, cuda_on_host(), problem); });
+}
+
+TEST_P(CudaConcurrentTest, TalliesGiveTheIntegersOfOneThreadAfterTheOther) {
+  for_problems([](const Problem& problem) {
+    const kernels::ForwardSums sums{problem.x.view(), nullptr, problem.pivot.data(), nullptr};
+    const Tallies got(problem.x.shape().c, 10, 14), expected(problem.x.shape().c, 10, 14);
+    cuda::run_tally(sums, got.to(), ConcurrentHost{seed()});
+    cuda::run_tally_magnitudes(sums, got.to(), ConcurrentHost{seed()});
+    cuda::run_tally(sums, expected.to(), OnHost{});
+    cuda::run_tally_magnitudes(sums, expected.to(), OnHost{});
+    for (std::int64_t c = 0; c < got.channels(); ++c) {
+      const channels::OwnTally a = got.of(c, false), b = expected.of(c, false);
+      EXPECT_EQ(channels::carried(a.first.coarse).low, channels::carried(b.first.coarse).low) << c;
+      EXPECT_EQ(channels::carried(a.second.fine).low, channels::carried(b.second.fine).low) << c;
+      EXPECT_EQ(a.largest, b.largest) << c;
+      EXPECT_EQ(got.magnitude(0, c), expected.magnitude(0, c)) << c;
+    }
+  });
+}
+
+// --- controls: kernels with a fault
+// ---------------------------------------------------------------
+
+/// A kernel whose threads pass on values, in one phase or, as it should be, in two.
+struct PassOn {
+  static constexpr int threads = 256;
+  struct Shared {
+    int values[threads];
+  };
+  bool in_two_phases;
+  int* out;
+
+  template <class Block>
+  void operator()(const Block& block, Shared& shared) const {
+    block.every_thread([&](int thread) {
+      shared.values[thread] = thread;
+      if (!in_two_phases) {
+        out[thread] = shared.values[threads - 1 - thread];
+      }
+    });
+    if (in_two_phases) {
+      block.every_thread([&](int thread) { out[thread] = shared.values[threads - 1 - thread]; });
+    }
+  }
+};
+
+/// A kernel whose blocks count in one word, by an atomic operation or without.
+struct Count {
+  static constexpr int threads = 256;
+  struct Shared {};
+  bool atomic;
+  std::uint64_t* word;
+
+  template <class Block>
+  void operator()(const Block& block, Shared&) const {
+    block.every_thread([&](int) {
+      for (int i = 0; i < 200; ++i) {
+        if (atomic) {
+          cuda::add_to(word, 1);
+        } else {
+          auto* const plain = const_cast<volatile std::uint64_t*>(word);
+          *plain = *plain + 1;
+        }
+      }
+    });
+  }
+};
+
+/// A kernel whose result is that of the block that came last.
+struct LastBlock {
+  static constexpr int threads = 256;
+  struct Shared {};
+  std::int64_t* last;
+
+  template <class Block>
+  void operator()(const Block& block, Shared&) const {
+    block.every_thread([&](int thread) {
+      if (thread == 0) {
+        *last = block.index();
+      }
+    });
+  }
+};
+
+/// Runs a kernel with several seeds, and returns how many different results there were.
+template <class Run>
+std::size_t results_of(Run run) {
+  std::set<std::uint64_t> results;
+  for (std::uint32_t i = 0; i < (sanitized ? 1 : 30); ++i) {
+    results.insert(run(ConcurrentHost{seed() + i}));
+  }
+  return results.size();
+}
+
+std::size_t results_of_passing_on(bool in_two_phases) {
+  return results_of([&](const ConcurrentHost& launch) {
+    std::vector<int> out(PassOn::threads);
+    launch(1, PassOn{in_two_phases, out.data()}, "");
+    std::uint64_t hash = 0;
+    for (const int value : out) {
+      hash = hash * 31 + static_cast<std::uint64_t>(value);
+    }
+    return hash;
+  });
+}
+std::size_t results_of_counting(bool atomic) {
+  return results_of([&](const ConcurrentHost& launch) {
+    std::uint64_t word = 0;
+    launch(6, Count{atomic, &word}, "");
+    return word;
+  });
+}
+std::size_t results_of_last_block() {
+  return results_of([&](const ConcurrentHost& launch) {
+    std::int64_t last = 0;
+    launch(16, LastBlock{&last}, "");
+    return static_cast<std::uint64_t>(last);
+  });
+}
+
+/// Expects that a fault is found: by the thread sanitizer, which ends the process with 66, or by
+/// results that differ from run to run.
+template <class Run>
+void expect_found(Run results) {
+  if (sanitized) {
+    testing::FLAGS_gtest_death_test_style = "threadsafe";
+    EXPECT_EXIT((results(), std::exit(0)), testing::ExitedWithCode(66), "data race");
+  } else {
+    EXPECT_GT(results(), 1);
+  }
+}
+
+TEST(CudaConcurrentControl, AMissingPhaseIsFound) {
+  EXPECT_EQ(results_of_passing_on(true), 1);
+  expect_found([] { return results_of_passing_on(false); });
+}
+
+TEST(CudaConcurrentControl, AnOperationThatIsNotAtomicIsFound) {
+  EXPECT_EQ(results_of_counting(true), 1);
+  expect_found([] { return results_of_counting(false); });
+}
+
+TEST(CudaConcurrentControl, BlocksThatDependOnTheirOrderAreFound) {
+  expect_found([] { return results_of_last_block(); });
+}
+
+}  // namespace
+}  // namespace syncbn::test
