@@ -12,6 +12,8 @@
 
 #include <oneapi/dnnl/dnnl.hpp>
 
+#include "trainer/weight_gradient.hpp"
+
 namespace syncbn::trainer::dnn {
 namespace {
 
@@ -245,20 +247,15 @@ void Dense::backward_data(std::int64_t n, const float* w, const float* dy, float
 /// Does not use oneDNN, which has no matrix product in double for CPUs.
 void Dense::backward_weights(std::int64_t n, const float* x, const float* dy, double* dw,
                              double* db) {
-  const std::int64_t inputs = impl_->inputs, outputs = impl_->outputs;
-  std::fill_n(dw, inputs * outputs, 0.0);
-  for (std::int64_t o = 0; o < outputs; ++o, dw += inputs) {
-    double sum = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      const double gradient = dy[i * outputs + o];
-      const float* input = x + i * inputs;
-      sum += gradient;
-      for (std::int64_t k = 0; k < inputs; ++k) {
-        dw[k] += gradient * input[k];
-      }
-    }
-    if (db != nullptr) {
-      db[o] = sum;
+  const std::int64_t outputs = impl_->outputs;
+  dense_weight_gradient(n, impl_->inputs, outputs, x, dy, dw);
+  if (db == nullptr) {
+    return;
+  }
+  std::fill_n(db, outputs, 0.0);
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t o = 0; o < outputs; ++o) {
+      db[o] += dy[i * outputs + o];
     }
   }
 }
