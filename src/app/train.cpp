@@ -19,15 +19,22 @@
 namespace syncbn::app {
 namespace {
 
+using trainer::Inputs;
 using trainer::Network;
 using trainer::Norm;
+using trainer::ScaledWeights;
 using trainer::Schedule;
+using trainer::Shards;
 using trainer::TrainOptions;
 using Function = trainer::dnn::Function;
 
 constexpr Word<Network> network_words[] = {{"mlp", Network::mlp}, {"cnn", Network::cnn}};
 constexpr Word<Norm> norm_words[] = {
-    {"none", Norm::none}, {"local", Norm::local}, {"sync", Norm::sync}};
+    {"none", Norm::none}, {"affine", Norm::affine}, {"local", Norm::local}, {"sync", Norm::sync}};
+constexpr Word<Inputs> input_words[] = {{"grey", Inputs::grey}, {"binary", Inputs::binary}};
+constexpr Word<ScaledWeights> scaled_words[] = {{"all", ScaledWeights::all},
+                                                {"hidden", ScaledWeights::hidden}};
+constexpr Word<Shards> shard_words[] = {{"mixed", Shards::mixed}, {"by-label", Shards::by_label}};
 constexpr Word<std::optional<Function>> activation_words[] = {{"auto", std::nullopt},
                                                               {"sigmoid", Function::sigmoid},
                                                               {"tanh", Function::tanh},
@@ -38,19 +45,32 @@ constexpr Word<Schedule> schedule_words[] = {
 void declare_network(CommandLine& line, TrainOptions& options) {
   line.section("Network");
   line.choice("model", options.network, network_words, "three dense or three convolution layers");
+  line.number("hidden-layers", options.hidden_layers, {.min = 1, .max = 1000}, "N", "of the mlp");
   line.choice("norm", options.norm, norm_words,
-              "batch norm with statistics of nothing, of each rank's samples, or of all");
+              "batch norm with statistics of each rank's samples, or of all; none at all; or a "
+              "learned scale and shift in its place");
+  line.number("norm-samples", options.norm_samples, {.min = 1, .max = 1 << 30}, "N",
+              "with --norm sync: statistics over groups of ranks that have so many samples a step",
+              "all ranks");
   line.choice("activation", options.activation, activation_words,
               "behind hidden layers; auto is sigmoid in the mlp, relu in the cnn");
   line.number("dropout", options.dropout, {.min = 0, .max = 1, .max_excluded = true}, "P",
               "probability of dropping an input of a dense layer other than the mlp's first");
   line.number("init-scale", options.init_scale, {.min = 0, .min_excluded = true}, "X",
               "factor on the standard deviation of the initial weights");
+  line.choice("scaled-weights", options.scaled_weights, scaled_words,
+              "whose weights that factor is on: those of all layers, or not the last one's");
 }
 
 void declare_training(CommandLine& line, TrainOptions& options, bool& elastic) {
   line.section("Training");
   line.path("data", options.data, "DIR", "data set in MNIST's format, gzipped or not");
+  line.choice("inputs", options.inputs, input_words,
+              "what pixels become: their grey values scaled, or 1 from half of full intensity on");
+  line.number("training-images", options.training_images, {.min = 1}, "N",
+              "trains with the first so many", "all");
+  line.choice("shards", options.shards, shard_words,
+              "each rank's part of a step's samples: as they come, or sorted by label before");
   line.number("batch-size", options.batch_size, {.min = 1, .max = 1 << 30}, "N",
               "samples per step, over all ranks");
   line.number("learning-rate", options.learning_rate, {.min = 0, .min_excluded = true}, "X",

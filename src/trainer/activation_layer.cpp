@@ -10,6 +10,7 @@ class ActivationLayer final : public Layer {
       : width_(width), function_(function, width) {}
 
   std::int64_t output_size() const override { return width_; }
+  bool is_activation() const override { return true; }
 
   void forward(const Pass& pass, const float* x, float* y) override {
     if (pass.size() > 0) {

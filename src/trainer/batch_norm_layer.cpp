@@ -6,6 +6,7 @@
 #include "syncbn/batch_norm.hpp"
 
 #include "trainer/layers.hpp"
+#include "trainer/weights.hpp"
 
 namespace syncbn::trainer {
 namespace {
@@ -18,8 +19,8 @@ class BatchNormLayer final : public Layer {
                  const Communicator& group, const BatchNormOptions& options)
       : prefix_(name + "."),
         pixels_(pixels),
-        parameters_{parameter(prefix_ + "weight", channels, 1),
-                    parameter(prefix_ + "bias", channels, 0)},
+        parameters_{filled(prefix_ + "weight", {channels}, 1),
+                    filled(prefix_ + "bias", {channels}, 0)},
         batch_norm_(channels, group, options,
                     {.weight = std::span(parameters_[0].value),
                      .bias = std::span(parameters_[1].value),
@@ -49,10 +50,6 @@ class BatchNormLayer final : public Layer {
   void load_state(const StateDict& state) override { batch_norm_.load_state(state, prefix_); }
 
  private:
-  static Parameter parameter(const std::string& name, std::int64_t channels, float value) {
-    const auto count = static_cast<std::size_t>(channels);
-    return {name, {channels}, std::vector<float>(count, value), std::vector<double>(count)};
-  }
   Shape shape(const Pass& pass) const { return {pass.size(), batch_norm_.channels(), pixels_}; }
   ConstTensorView view(const Pass& pass, const float* data) const {
     return {data, shape(pass), Layout::channels_last};

@@ -46,6 +46,7 @@ class Layer {
 
   virtual std::span<Parameter> parameters() { return {}; }
   virtual bool is_batch_norm() const { return false; }
+  virtual bool is_activation() const { return false; }
 
   /// Save and load what training changes besides the parameters. Batch norm's parameters are among
   /// it.

@@ -35,6 +35,11 @@ std::unique_ptr<Layer> batch_norm_layer(const std::string& name, std::int64_t pi
                                         std::int64_t channels, syncbn::Activation activation,
                                         const Communicator& group);
 
+/// Makes a layer of the same tensors and parameters that normalizes nothing: y = weight x + bias
+/// per channel.
+std::unique_ptr<Layer> affine_layer(const std::string& name, std::int64_t pixels,
+                                    std::int64_t channels);
+
 std::unique_ptr<Layer> activation_layer(dnn::Function function, std::int64_t width);
 
 std::unique_ptr<Layer> average_pool_layer(dnn::Image input);

@@ -28,6 +28,9 @@ class Model {
 
   std::span<Parameter* const> parameters() { return parameters_; }
   std::span<const std::unique_ptr<Layer>> layers() const { return layers_; }
+  /// Returns what a layer made of the last forward's samples: [samples, its output_size()], valid
+  /// until the next forward.
+  const float* output_of(std::size_t layer) const { return outputs_[layer].data(); }
 
   /// Returns the time spent in batch norm layers so far, their exchange included [s].
   double batch_norm_seconds() const { return batch_norm_seconds_; }

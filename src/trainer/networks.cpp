@@ -21,27 +21,39 @@ class Builder {
       : options_(options), shape_(input), group_(std::move(group)) {}
 
   void convolution(std::int64_t filters) {
+    const Initialization initial = initialization(9 * shape_.channels, hidden_gain());
     ++convolutions_;
     add(convolution_layer(fmt::format("conv{}", convolutions_), shape_, filters, hidden_bias(),
-                          initialization(9 * shape_.channels, hidden_gain())));
+                          initial));
     shape_.channels = filters;
   }
 
-  void hidden_dense(std::int64_t outputs) { dense(outputs, hidden_bias(), hidden_gain()); }
+  void hidden_dense(std::int64_t outputs) {
+    dense(outputs, hidden_bias(), initialization(shape_.size(), hidden_gain()));
+  }
 
   /// Adds the last layer. Its weights are small at first: the classes begin about equally likely,
   /// and the first gradients gentle.
-  void output_dense(std::int64_t outputs) { dense(outputs, dnn::Bias::with, 0.01); }
+  void output_dense(std::int64_t outputs) {
+    Initialization small = initialization(shape_.size(), 0.01);
+    if (options_.scaled_weights == ScaledWeights::hidden) {
+      small.deviation /= options_.init_scale;
+    }
+    dense(outputs, dnn::Bias::with, small);
+  }
 
-  /// Adds batch norm, if there is any, and the activation, fused where batch norm can.
+  /// Adds batch norm, or what stands in its place, and the activation, fused where batch norm can.
   void activation() {
     const dnn::Function function = options_.chosen_activation();
-    const bool norm = options_.norm != Norm::none;
+    const bool norm = options_.norm == Norm::local || options_.norm == Norm::sync;
     const bool fused = norm && function == dnn::Function::relu;
+    const std::string name = fmt::format("bn{}", ++norms_);
+    const std::int64_t pixels = shape_.height * shape_.width;
     if (norm) {
-      ++norms_;
-      add(batch_norm_layer(fmt::format("bn{}", norms_), shape_.height * shape_.width,
-                           shape_.channels, fused ? Activation::relu : Activation::none, group_));
+      add(batch_norm_layer(name, pixels, shape_.channels,
+                           fused ? Activation::relu : Activation::none, group_));
+    } else if (options_.norm == Norm::affine) {
+      add(affine_layer(name, pixels, shape_.channels));
     }
     if (!fused) {
       add(activation_layer(function, shape_.size()));
@@ -66,14 +78,14 @@ class Builder {
  private:
   void add(std::unique_ptr<Layer> layer) { layers_.push_back(std::move(layer)); }
 
-  void dense(std::int64_t outputs, dnn::Bias bias, double gain) {
+  void dense(std::int64_t outputs, dnn::Bias bias, const Initialization& initial) {
     ++denses_;
-    add(dense_layer(fmt::format("dense{}", denses_), shape_.size(), outputs, bias,
-                    initialization(shape_.size(), gain)));
+    add(dense_layer(fmt::format("dense{}", denses_), shape_.size(), outputs, bias, initial));
     shape_ = {1, 1, outputs};
   }
 
-  /// Leaves out the bias in front of batch norm, which would subtract it again with the mean.
+  /// Leaves out the bias in front of batch norm, which would subtract it again with the mean, and
+  /// of a learned shift, which is one already.
   dnn::Bias hidden_bias() const {
     return options_.norm == Norm::none ? dnn::Bias::with : dnn::Bias::without;
   }
@@ -81,8 +93,9 @@ class Builder {
   /// Returns 2 for relu, which loses half of the variance (He et al., 2015).
   double hidden_gain() const { return options_.chosen_activation() == dnn::Function::relu ? 2 : 1; }
 
+  /// Returns how the weights of the next layer are drawn: the same ones whatever the norm.
   Initialization initialization(std::int64_t inputs, double gain) const {
-    const std::uint64_t nth = convolutions_ + denses_;  // gives the same weights whatever the norm
+    const std::uint64_t nth = convolutions_ + denses_ + 1;
     return {Random{static_cast<std::uint64_t>(Draw::weights), options_.seed, nth},
             options_.init_scale * std::sqrt(gain / static_cast<double>(inputs))};
   }
@@ -94,8 +107,8 @@ class Builder {
   std::uint64_t convolutions_ = 0, denses_ = 0, norms_ = 0, dropouts_ = 0;
 };
 
-void build_mlp(Builder& builder) {
-  for (int hidden = 0; hidden < 3; ++hidden) {
+void build_mlp(Builder& builder, std::int64_t hidden_layers) {
+  for (std::int64_t hidden = 0; hidden < hidden_layers; ++hidden) {
     builder.hidden_dense(100);
     builder.activation();
     builder.dropout();
@@ -126,7 +139,7 @@ Model build_network(const TrainOptions& options, dnn::Image input, std::int64_t 
   }
   Builder builder(options, input, group);
   if (options.network == Network::mlp) {
-    build_mlp(builder);
+    build_mlp(builder, options.hidden_layers);
   } else {
     build_cnn(builder);
   }

@@ -30,6 +30,7 @@ struct StepReport {
   std::int64_t steps = 0;   ///< in the whole run
   std::int64_t images = 0;  ///< in the global batch
   double loss = 0;          ///< mean over the global batch, before the step's update
+  double accuracy = 0;      ///< of the same forward, which is in training mode
   double learning_rate = 0;
   Times times;
   std::optional<double> test_accuracy;  ///< at the end of an epoch and of the run

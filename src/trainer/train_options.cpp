@@ -11,6 +11,7 @@ namespace syncbn::trainer {
 namespace {
 
 constexpr std::int64_t default_epochs = 4;
+const std::int64_t default_hidden_layers = TrainOptions().hidden_layers;
 
 void require(bool holds, std::string_view option, double value, std::string_view accepted) {
   if (!holds) {
@@ -36,6 +37,9 @@ void validate(const TrainOptions& options) {
   require_positive("epochs", options.epochs);
   require_positive("steps", options.steps);
   require_positive("save-every", options.save_every);
+  require_positive("training-images", options.training_images);
+  require_positive("norm-samples", options.norm_samples);
+  require_positive("hidden-layers", options.hidden_layers);
   require(std::isfinite(options.learning_rate) && options.learning_rate > 0, "learning-rate",
           options.learning_rate, "a number above 0");
   require(options.momentum >= 0 && options.momentum < 1, "momentum", options.momentum,
@@ -44,6 +48,16 @@ void validate(const TrainOptions& options) {
           "0 up to, but not, 1");
   require(std::isfinite(options.init_scale) && options.init_scale > 0, "init-scale",
           options.init_scale, "a number above 0");
+  if (options.network != Network::mlp && options.hidden_layers != default_hidden_layers) {
+    throw InvalidArgument(fmt::format(
+        "--hidden-layers {} is for the mlp (the cnn has its three convolutions). Give --model mlp.",
+        options.hidden_layers));
+  }
+  if (options.norm != Norm::sync && options.norm_samples) {
+    throw InvalidArgument(fmt::format(
+        "--norm-samples needs --norm sync (with --norm {} there are no groups of ranks).",
+        to_string(options.norm)));
+  }
   if (options.epochs && options.steps) {
     throw InvalidArgument(
         "--epochs and --steps contradict each other (both set the length of the "

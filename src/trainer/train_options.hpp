@@ -18,9 +18,29 @@ enum class Network : std::uint8_t {
 
 /// Says over which samples the batch norm layers take their statistics.
 enum class Norm : std::uint8_t {
-  none,   ///< no batch norm layers
-  local,  ///< each rank's own shard
-  sync,   ///< the global batch
+  none,    ///< no batch norm layers
+  affine,  ///< none either: a learned scale and shift per channel stand in the layers' places, as
+           ///< the control that tells whether it is normalizing that helps, or these parameters
+  local,   ///< each rank's own shard
+  sync,    ///< the global batch, or that of a sub-group (see TrainOptions::norm_samples)
+};
+
+/// Says how pixels become inputs.
+enum class Inputs : std::uint8_t {
+  grey,    ///< divided by the standard deviation of the training pixels
+  binary,  ///< 1 from half of full intensity (128) on, else 0
+};
+
+/// Says which weights TrainOptions::init_scale scales.
+enum class ScaledWeights : std::uint8_t {
+  all,
+  hidden,  ///< not the last layer's, behind which there is no batch norm
+};
+
+/// Says which samples of a global batch a rank takes.
+enum class Shards : std::uint8_t {
+  mixed,     ///< whichever the order of the epoch gives
+  by_label,  ///< the batch is sorted by label first, so that a rank's samples are of few classes
 };
 
 /// Says how the learning rate changes over the run.
@@ -35,7 +55,22 @@ constexpr std::string_view to_string(Network network) {
 }
 
 constexpr std::string_view to_string(Norm norm) {
-  return norm == Norm::none ? "none" : norm == Norm::local ? "local" : "sync";
+  return norm == Norm::none     ? "none"
+         : norm == Norm::affine ? "affine"
+         : norm == Norm::local  ? "local"
+                                : "sync";
+}
+
+constexpr std::string_view to_string(Inputs inputs) {
+  return inputs == Inputs::grey ? "grey" : "binary";
+}
+
+constexpr std::string_view to_string(ScaledWeights scaled) {
+  return scaled == ScaledWeights::all ? "all" : "hidden";
+}
+
+constexpr std::string_view to_string(Shards shards) {
+  return shards == Shards::mixed ? "mixed" : "by-label";
 }
 
 constexpr std::string_view to_string(Schedule schedule) {
@@ -54,12 +89,20 @@ constexpr std::string_view to_string(Function function) {
 struct TrainOptions {
   /// Debian's package dataset-fashion-mnist puts its files here.
   std::filesystem::path data = "/usr/share/datasets/fashion-mnist";
+  Inputs inputs = Inputs::grey;
+  std::optional<std::int64_t> training_images;  ///< at most the first so many; unset: all
+  Shards shards = Shards::mixed;
 
   Network network = Network::cnn;
+  std::int64_t hidden_layers = 3;  ///< of an mlp
   Norm norm = Norm::sync;
+  /// With Norm::sync: statistics are taken over sub-groups of consecutive ranks, each with at least
+  /// so many of a step's samples (Communicator::split_by_samples); unset: over all ranks.
+  std::optional<std::int64_t> norm_samples;
   std::optional<dnn::Function> activation;  ///< unset: sigmoid for mlp, relu for cnn
   double dropout = 0;                       ///< probability, before dense layers but an mlp's first
   double init_scale = 1;                    ///< factor on the initial weights
+  ScaledWeights scaled_weights = ScaledWeights::all;
 
   std::int64_t batch_size = 64;  ///< global: of all ranks together
   double learning_rate = 0.03;

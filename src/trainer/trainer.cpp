@@ -29,13 +29,41 @@ const TrainOptions& validated(const TrainOptions& options) {
   return options;
 }
 
+constexpr std::size_t message_tail = 2;  ///< numbers behind the gradients: see message_
+
+/// Collective. Returns the ranks that share statistics with this one.
 Communicator norm_group(const TrainOptions& options, const Communicator& ranks) {
-  return options.norm == Norm::sync ? ranks : Communicator::self();
+  if (options.norm != Norm::sync) {
+    return Communicator::self();
+  }
+  return options.norm_samples
+             ? ranks.split_by_samples(shard(options.batch_size, ranks.rank(), ranks.size()).size(),
+                                      *options.norm_samples)
+             : ranks;
+}
+
+/// Returns what each grey value is as an input.
+std::array<float, 256> input_values(Inputs inputs, const Dataset& data) {
+  if (inputs == Inputs::grey) {
+    return grey_scale(data);
+  }
+  std::array<float, 256> value_of{};
+  std::fill(value_of.begin() + 128, value_of.end(), 1.0F);
+  return value_of;
+}
+
+std::int64_t training_images(const TrainOptions& options, const Dataset& data) {
+  return std::min(data.size(), options.training_images.value_or(data.size()));
 }
 
 Model network(const TrainOptions& options, const Split& data, const Communicator& norm_group) {
   return build_network(options, {data.train.height(), data.train.width(), 1}, data.classes(),
                        norm_group);
+}
+
+RunningStatistics running_statistics(const TrainOptions& options) {
+  return options.norm == Norm::local || options.norm_samples ? RunningStatistics::per_rank
+                                                             : RunningStatistics::shared;
 }
 
 std::size_t count_values(std::span<Parameter* const> parameters) {
@@ -68,13 +96,13 @@ Trainer::Trainer(const TrainOptions& options, const Communicator& ranks,
     : options_(validated(options)),
       exchange_(ranks.split(0)),
       data_(std::move(data)),
-      value_of_(grey_scale(data_->train)),
+      value_of_(input_values(options.inputs, data_->train)),
       norm_group_(norm_group(options, ranks)),
       model_(network(options, *data_, norm_group_)),
       sgd_(model_.parameters(), options.momentum),
-      sampler_(data_->train.size(), options.batch_size, options.seed),
+      sampler_(training_images(options, data_->train), options.batch_size, options.seed),
       steps_(total_steps(options, sampler_.steps_per_epoch())),
-      message_(count_values(model_.parameters()) + 1) {
+      message_(count_values(model_.parameters()) + message_tail) {
   if (options.resume.empty()) {
     return;
   }
@@ -88,7 +116,7 @@ Trainer::Trainer(const TrainOptions& options, const Communicator& ranks,
 }
 
 std::int64_t Trainer::parameter_count() const {
-  return static_cast<std::int64_t>(message_.size()) - 1;
+  return static_cast<std::int64_t>(mean_gradients().size());
 }
 
 RunReport Trainer::run(Observer& observer, const Recover& recover) {
@@ -123,14 +151,14 @@ void Trainer::train(Observer& observer) {
     }
   }
   if (run_.steps == 0) {
-    run_.test_accuracy = evaluate();
+    run_.test_accuracy = evaluate(Part::test, data_->test.size());
   }
 }
 
 void Trainer::take_step(Observer& observer) {
   StepReport report = step();
   if (sampler_.ends_epoch(step_ - 1) || step_ == steps_) {
-    report.test_accuracy = evaluate();
+    report.test_accuracy = evaluate(Part::test, data_->test.size());
     run_.test_accuracy = *report.test_accuracy;
   }
   ++run_.steps;
@@ -164,10 +192,12 @@ StepReport Trainer::step() {
   report.steps = steps_;
   const std::span<const std::int64_t> batch = sampler_.global_batch(step_);
   report.images = static_cast<std::int64_t>(batch.size());
-  report.loss = global_loss(batch);
+  run_batch(batch);
+  report.loss = mean_loss();
+  report.accuracy = accuracy();
 
   const Stopwatch update_watch;
-  sgd_.step(std::span(message_).first(message_.size() - 1), report.learning_rate);
+  sgd_.step(mean_gradients(), report.learning_rate);
   Times& times = report.times;
   times.update = update_watch.seconds();
   times.gradient_exchange = exchange_.counters().seconds - exchange_before;
@@ -180,31 +210,38 @@ StepReport Trainer::step() {
   return report;
 }
 
-/// Runs forward, backward and exchange. Leaves the mean gradients in message_, returns the mean
-/// loss.
-double Trainer::global_loss(std::span<const std::int64_t> batch) {
+/// Runs forward, backward and exchange. Leaves the means over the batch in message_.
+void Trainer::run_batch(std::span<const std::int64_t> batch) {
   const auto images = static_cast<std::int64_t>(batch.size());
   const Pass pass{Mode::train, step_, own_part(batch)};
-  return exchange_gradients(shard_loss(pass), images);
+  exchange_gradients(run_shard(pass), images);
 }
 
-/// Returns the samples of a global batch that this rank takes.
-std::span<const std::int64_t> Trainer::own_part(std::span<const std::int64_t> batch) const {
+/// Returns the samples of a global batch that this rank takes, valid until the next call.
+std::span<const std::int64_t> Trainer::own_part(std::span<const std::int64_t> batch) {
+  if (options_.shards == Shards::by_label) {
+    by_label_.assign(batch.begin(), batch.end());
+    const std::span<const std::uint8_t> labels = data_->train.labels();
+    std::ranges::stable_sort(by_label_, {}, [&](std::int64_t sample) {
+      return labels[static_cast<std::size_t>(sample)];
+    });
+    batch = by_label_;
+  }
   const Range mine =
       shard(static_cast<std::int64_t>(batch.size()), exchange_.rank(), exchange_.size());
   return batch.subspan(static_cast<std::size_t>(mine.begin), static_cast<std::size_t>(mine.size()));
 }
 
-/// Runs forward and backward. Leaves the summed gradients with the parameters, returns the summed
-/// loss.
-double Trainer::shard_loss(const Pass& pass) {
+/// Runs forward and backward. Leaves the summed gradients with the parameters.
+Trainer::ShardReport Trainer::run_shard(const Pass& pass) {
   try {
     load_images(data_->train, pass.samples);
     const std::span<const float> logits = model_.forward(pass, images_);
     logit_gradients_.resize(logits.size());
     const double loss = softmax_cross_entropy(logits, labels_, logit_gradients_);
+    const std::int64_t correct = count_correct(logits, labels_);
     model_.backward(pass, images_, logit_gradients_);
-    return loss;
+    return {loss, correct};
   } catch (const std::bad_alloc&) {
     throw Error(
         fmt::format("memory ran out for the activations of {} samples, this rank's share of a "
@@ -213,42 +250,79 @@ double Trainer::shard_loss(const Pass& pass) {
   }
 }
 
-double Trainer::exchange_gradients(double loss, std::int64_t images) {
+void Trainer::exchange_gradients(const ShardReport& shard, std::int64_t images) {
   double* out = message_.data();
   for (const Parameter* parameter : model_.parameters()) {
     out = std::copy(parameter->gradient.begin(), parameter->gradient.end(), out);
   }
-  *out = loss;
+  *out++ = shard.loss;
+  *out = static_cast<double>(shard.correct);
   exchange_.all_reduce(message_);
   for (double& value : message_) {
     value /= static_cast<double>(images);
   }
-  if (!std::isfinite(message_.back())) {
-    throw Error(
+  if (!std::isfinite(mean_loss())) {
+    throw Diverged(
         fmt::format("the loss of step {} is not finite (training has diverged). Try a lower "
                     "--learning-rate.",
                     step_ + 1));
   }
+}
+
+std::span<const double> Trainer::mean_gradients() const {
+  return std::span(message_).first(message_.size() - message_tail);
+}
+
+double Trainer::mean_loss() const {
+  return message_[message_.size() - 2];
+}
+
+double Trainer::accuracy() const {
   return message_.back();
 }
 
-double Trainer::evaluate() {
-  std::vector<double> correct{static_cast<double>(count_correct_in_shard())};
+double Trainer::evaluate(Part part, std::int64_t images) {
+  images = std::min(images, this->part(part).size());
+  const Range mine = shard(images, exchange_.rank(), exchange_.size());
+  std::int64_t right = 0;
+  infer(part, mine,
+        [&](std::span<const float> logits) { right += count_correct(logits, labels_); });
+  std::vector<double> correct{static_cast<double>(right)};
   exchange_.all_reduce(correct);
-  return correct[0] / static_cast<double>(data_->test.size());
+  return correct[0] / static_cast<double>(images);
 }
 
-std::int64_t Trainer::count_correct_in_shard() {
-  const Range mine = shard(data_->test.size(), exchange_.rank(), exchange_.size());
-  std::vector<std::int64_t> samples;
-  std::int64_t correct = 0;
-  for (std::int64_t begin = mine.begin; begin < mine.end; begin += evaluation_batch) {
-    samples.resize(static_cast<std::size_t>(std::min(evaluation_batch, mine.end - begin)));
-    std::iota(samples.begin(), samples.end(), begin);
-    load_images(data_->test, samples);
-    correct += count_correct(model_.forward({Mode::infer, step_, samples}, images_), labels_);
+std::vector<float> Trainer::last_hidden_inputs(std::int64_t images) {
+  const auto layers = model_.layers();
+  std::size_t activation = layers.size() - 1;
+  while (activation > 0 && !layers[activation]->is_activation()) {
+    --activation;
   }
-  return correct;
+  if (activation == 0) {
+    throw NotConfigured(
+        "the input of the last activation is not kept (the activation is fused with batch norm). "
+        "Choose sigmoid or tanh.");
+  }
+  const std::int64_t units = layers[activation]->output_size();
+  std::vector<float> inputs;
+  infer(Part::test, {0, std::min(images, data_->test.size())}, [&](std::span<const float>) {
+    const float* of_batch = model_.output_of(activation - 1);
+    inputs.insert(inputs.end(), of_batch,
+                  of_batch + static_cast<std::int64_t>(labels_.size()) * units);
+  });
+  return inputs;
+}
+
+/// Runs these images through the model, a batch at a time. Calls `see` with the logits of each.
+void Trainer::infer(Part part, Range images,
+                    const std::function<void(std::span<const float>)>& see) {
+  std::vector<std::int64_t> samples;
+  for (std::int64_t begin = images.begin; begin < images.end; begin += evaluation_batch) {
+    samples.resize(static_cast<std::size_t>(std::min(evaluation_batch, images.end - begin)));
+    std::iota(samples.begin(), samples.end(), begin);
+    load_images(this->part(part), samples);
+    see(model_.forward({Mode::infer, step_, samples}, images_));
+  }
 }
 
 bool Trainer::checkpoint_is_due() const {
@@ -296,26 +370,33 @@ RunIdentity Trainer::identity() const {
       {"activation", std::string(to_string(options_.chosen_activation()))},
       {"dropout", fmt::format("{}", options_.dropout)},
       {"init-scale", fmt::format("{}", options_.init_scale)},
+      {"scaled-weights", std::string(to_string(options_.scaled_weights))},
+      {"hidden-layers", fmt::format("{}", options_.hidden_layers)},
+      {"inputs", std::string(to_string(options_.inputs))},
+      {"shards", std::string(to_string(options_.shards))},
       {"batch-size", fmt::format("{}", options_.batch_size)},
       {"learning-rate", fmt::format("{}", options_.learning_rate)},
       {"momentum", fmt::format("{}", options_.momentum)},
       {"schedule", std::string(to_string(options_.schedule))},
       {"seed", fmt::format("{}", options_.seed)},
       {"training-data",
-       fmt::format("{} images, checksum {:08x}", data_->train.size(), data_->train.checksum())},
+       fmt::format("{} images, checksum {:08x}", training_images(options_, data_->train),
+                   data_->train.checksum())},
   };
   if (options_.schedule != Schedule::constant) {
     identity["steps"] = fmt::format("{}", steps_);
   }
-  if (options_.norm == Norm::local) {
+  if (options_.norm_samples) {
+    identity["norm-samples"] = fmt::format("{}", *options_.norm_samples);
+  }
+  if (running_statistics(options_) == RunningStatistics::per_rank) {
     identity["ranks"] = fmt::format("{}", exchange_.size());
   }
   return identity;
 }
 
 Trained Trainer::trained() {
-  return {model_, sgd_,
-          options_.norm == Norm::local ? RunningStatistics::per_rank : RunningStatistics::shared};
+  return {model_, sgd_, running_statistics(options_)};
 }
 
 }  // namespace syncbn::trainer

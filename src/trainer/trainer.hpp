@@ -30,6 +30,13 @@ namespace syncbn::trainer {
 /// another reason, or if the others do not come; the run then ends.
 using Recover = std::function<Communicator(const CommError& failure)>;
 
+/// Diverged says that the loss is no longer finite. All ranks throw it in the same step.
+class Diverged : public Error {
+  using Error::Error;
+};
+
+enum class Part : std::uint8_t { train, test };
+
 /// Collective. Loads a data set on every rank. Throws FileError on all of them if they are not the
 /// same on all.
 std::shared_ptr<const Split> load_everywhere(const std::filesystem::path& directory,
@@ -59,7 +66,7 @@ class Trainer {
   std::int64_t classes() const { return model_.output_size(); }
   std::int64_t parameter_count() const;
 
-  /// Collective. Trains to the end and evaluates. Throws Error if the loss is no longer finite, and
+  /// Collective. Trains to the end and evaluates. Throws Diverged if the loss is not finite, and
   /// FileError instead of saving weights that give no finite loss; the last checkpoint is then from
   /// before.
   ///
@@ -70,19 +77,41 @@ class Trainer {
   RunReport run(Observer& observer, const Recover& recover = nullptr);
 
   /// Collective. Takes one training step and nothing else: no evaluation and no checkpoint. For
-  /// whoever times steps.
+  /// whoever times or studies steps. Throws Diverged.
   StepReport step();
+
+  /// Collective. Returns which part of the first `images` images of a part the model, as it is used
+  /// after training, takes for what they are.
+  double evaluate(Part part, std::int64_t images);
+
+  /// Local. Returns the input of the last hidden layer's activation for the first `images` test
+  /// images, [images, units], as the model is used after training. Throws NotConfigured if the
+  /// activation is fused with batch norm, as relu is.
+  std::vector<float> last_hidden_inputs(std::int64_t images);
+
+  /// Returns the parameters, the same on all ranks.
+  std::span<Parameter* const> parameters() { return model_.parameters(); }
 
  private:
   void train(Observer& observer);
   void take_step(Observer& observer);
   void go_on_with(const Communicator& survivors, Observer& observer);
-  double global_loss(std::span<const std::int64_t> batch);
-  std::span<const std::int64_t> own_part(std::span<const std::int64_t> batch) const;
-  double shard_loss(const Pass& pass);
-  double exchange_gradients(double loss, std::int64_t images);
-  double evaluate();
-  std::int64_t count_correct_in_shard();
+  /// What a forward of this rank's samples gives, summed over them.
+  struct ShardReport {
+    double loss = 0;
+    std::int64_t correct = 0;
+  };
+  void run_batch(std::span<const std::int64_t> batch);
+  std::span<const std::int64_t> own_part(std::span<const std::int64_t> batch);
+  ShardReport run_shard(const Pass& pass);
+  void exchange_gradients(const ShardReport& shard, std::int64_t images);
+  std::span<const double> mean_gradients() const;
+  double mean_loss() const;
+  double accuracy() const;
+  void infer(Part part, Range images, const std::function<void(std::span<const float>)>& see);
+  const Dataset& part(Part which) const {
+    return which == Part::train ? data_->train : data_->test;
+  }
   bool checkpoint_is_due() const;
   void require_finite_loss();
   void save();
@@ -107,7 +136,8 @@ class Trainer {
   TensorBuffer<float> images_;           ///< [shard, height * width]
   std::vector<std::uint8_t> labels_;     ///< [shard]
   TensorBuffer<float> logit_gradients_;  ///< [shard, classes]
-  std::vector<double> message_;          ///< all gradients, and the loss
+  std::vector<std::int64_t> by_label_;   ///< the global batch, sorted
+  std::vector<double> message_;          ///< all gradients, the loss, the number of right answers
 };
 
 }  // namespace syncbn::trainer

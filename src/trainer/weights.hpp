@@ -11,6 +11,9 @@
 
 namespace syncbn::trainer {
 
+/// Returns a parameter whose elements all have that value.
+Parameter filled(std::string name, std::vector<std::int64_t> shape, float value);
+
 /// Holds the parameters of a layer that multiplies: a weight, and a bias if it has one.
 class Weights {
  public:
