@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -20,10 +21,10 @@
 #include "app/hosts.hpp"
 #include "app/launcher.hpp"
 #include "app/print.hpp"
+#include "app/run_directory.hpp"
 #include "app/scale/cells.hpp"
 #include "app/scale/machine.hpp"
 #include "app/scale/measure_cells.hpp"
-#include "app/scale/run_directory.hpp"
 #include "app/scale/summary.hpp"
 #include "app/threads.hpp"
 #include "app/words.hpp"
@@ -139,6 +140,40 @@ Json identity(const Request& request, const World& world,
           {"data", plan.data.string()},
           {"seed", plan.seed},
           {"cells", names}};
+}
+
+/// Says what files a run leaves.
+PartFiles cell_files() {
+  const auto has = [](const Json& object, const char* name, auto is_right) {
+    return object.is_object() && object.contains(name) && is_right(object[name]);
+  };
+  const auto is_number = [](const Json& value) { return value.is_number(); };
+  const auto is_entry = [=](const Json& entry) {
+    return has(entry, "kind", [](const Json& value) { return value.is_string(); }) &&
+           has(entry, "enough", [](const Json& value) { return value.is_boolean(); });
+  };
+  const auto are_entries = [=](const Json& values) {
+    return values.is_array() && std::ranges::all_of(values, is_entry);
+  };
+  const auto is_cell = [=](const Json& cell) {
+    return has(cell, "seconds", is_number) && has(cell, "entries", are_entries);
+  };
+  return {.command = "syncbn scale", .part = "cell", .is_part = is_cell};
+}
+
+/// Returns what scale.json has of the cells, in the order given.
+Json entries_of(const std::vector<Cell>& cells, const RunDirectory::Parts& parts) {
+  Json entries = Json::array();
+  for (const Cell& cell : cells) {
+    const Json& kept = parts.at(cell.name);
+    for (const Json& found : kept["entries"]) {
+      Json entry = {
+          {"kind", found["kind"]}, {"order", kept["order"]}, {"seconds", kept["seconds"]}};
+      entry.update(found);
+      entries.push_back(std::move(entry));
+    }
+  }
+  return entries;
 }
 
 class Scale final : public Command {
@@ -264,7 +299,7 @@ int Scale::run(const World& world) {
         "there is nothing to measure (an exchange takes two ranks, ping two hosts). Start more "
         "ranks, or leave out --measure.");
   }
-  RunDirectory directory(ranks, request_.output,
+  RunDirectory directory(ranks, request_.output, cell_files(),
                          identity(request_, world, hosts, machine, sizes, cells));
 
   const std::vector<const Cell*> missing = missing_cells(cells, directory, request_.plan.seed);
@@ -273,7 +308,12 @@ int Scale::run(const World& world) {
   }
   measure_cells(missing, ranks, request_.plan, command_line().exchange().deadlines,
                 request_.progress, directory);
-  const Json report = directory.write_report(head(world, machine, groups), cells);
+  const Json start = head(world, machine, groups);
+  const Json report = directory.write_report("scale.json", [&](const RunDirectory::Parts& parts) {
+    Json rest = start;
+    rest["cells"] = entries_of(cells, parts);
+    return rest;
+  });
   trainer::agree(ranks, [&] {
     if (ranks.rank() == 0) {
       print(summary(report, request_.output));

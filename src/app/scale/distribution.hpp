@@ -7,11 +7,9 @@
 #include <span>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include "app/json.hpp"
 
 namespace syncbn::app::scale {
-
-using Json = nlohmann::ordered_json;
 
 /// The probabilities of a distribution's quantiles.
 inline constexpr std::array probabilities{0.0, 0.01, 0.02, 0.05, 0.1, 0.2,  0.25, 0.3,  0.4, 0.5,

@@ -5,12 +5,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstddef>
-#include <thread>
 
-#include "app/scale/scale_progress.hpp"
-#include "comm/group/access.hpp"
-#include "comm/group/descriptor.hpp"
-#include "comm/group/group.hpp"
+#include "app/idle_wait.hpp"
+#include "app/part_progress.hpp"
 #include "trainer/random.hpp"
 #include "trainer/stopwatch.hpp"
 
@@ -39,22 +36,12 @@ std::chrono::milliseconds patience(const Deadlines& deadlines, const Plan& plan,
          std::chrono::milliseconds(std::lround(3e3 * most_seconds(plan, kind)));
 }
 
-/// Collective. Waits for all ranks without taking a processor from those that measure, for as long
-/// as `patience`, and then as an exchange waits.
-void wait_for_all(const Communicator& world, std::chrono::milliseconds patience) {
-  constexpr auto longest_nap = std::chrono::microseconds(20000);
-  auto nap = std::chrono::microseconds(200);
-  comm::Group& group = comm::Access::group(world);
-  const comm::Descriptor what{.count = 1};
-  std::vector<double> word{0.0};
-  PendingSum sum = group.start(what, word);
-  const trainer::Stopwatch watch;
-  const double limit = std::chrono::duration<double>(patience).count();
-  while (!group.arrived(what, sum) && watch.seconds() < limit) {
-    std::this_thread::sleep_for(nap);
-    nap = std::min(2 * nap, longest_nap);
-  }
-  group.finish(what, sum);
+/// Collective. Keeps what a cell has found on rank `found.at`, in `seconds`.
+void keep(const Cell& cell, const Found& found, double seconds, RunDirectory& directory) {
+  directory.keep(
+      cell.name,
+      {{"seconds", rounded(seconds)}, {"entries", found.entries}, {"samples", found.samples}},
+      found.at, seconds);
 }
 
 }  // namespace
@@ -73,16 +60,17 @@ std::vector<const Cell*> missing_cells(const std::vector<Cell>& cells,
 void measure_cells(std::span<const Cell* const> cells, const Communicator& world, const Plan& plan,
                    const Deadlines& deadlines, ProgressStyle style, RunDirectory& directory) {
   const trainer::Stopwatch run;
-  ScaleProgress progress(world.rank(), cells.size(), style);
+  PartProgress progress(world.rank(), "cells", cells.size(), static_cast<double>(cells.size()),
+                        style);
   for (std::size_t done = 0; done < cells.size(); ++done) {
     const Cell& cell = *cells[done];
-    progress.begin(done, cell.text);
+    progress.show(done, static_cast<double>(done), cell.text);
     const trainer::Stopwatch watch;
     const double share = share_of_time(world, plan, run.seconds(), cells.subspan(done));
     const Found found = cell.measure(
         stopping_rule(plan, cell.kind, share * most_seconds(plan, cell.kind), world.size()));
     wait_for_all(world, patience(deadlines, plan, cell.kind));
-    directory.keep(cell, found, watch.seconds());
+    keep(cell, found, watch.seconds(), directory);
   }
 }
 

@@ -8,8 +8,8 @@
 #include "syncbn/communicator.hpp"
 
 #include "app/progress.hpp"
+#include "app/run_directory.hpp"
 #include "app/scale/cells.hpp"
-#include "app/scale/run_directory.hpp"
 
 namespace syncbn::app::scale {
 

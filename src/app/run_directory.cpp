@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/scale/run_directory.hpp"
+#include "app/run_directory.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <ctime>
 #include <fcntl.h>
@@ -19,56 +18,19 @@
 #include "core/atomic_file.hpp"
 #include "core/regular_file.hpp"
 
+#include "app/scale/distribution.hpp"
 #include "trainer/agreement.hpp"
 
-namespace syncbn::app::scale {
+namespace syncbn::app {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* format = "syncbn scale 1";
 
 std::string read_text(const fs::path& path) {
   RegularFile file(path);
   std::string text(file.size(), '\0');
   file.read(std::as_writable_bytes(std::span(text)));
   return text;
-}
-
-/// Reads a JSON object. Throws FileError if it is none.
-Json read_json(const fs::path& path) {
-  Json json = Json::parse(read_text(path), nullptr, false);
-  if (!json.is_object()) {
-    throw FileError(
-        fmt::format("{} is no JSON object (it was changed, or is not of 'syncbn scale'). Remove "
-                    "it, or choose another --output.",
-                    path.string()));
-  }
-  return json;
-}
-
-/// Reads the file of a cell. Throws FileError if it is none.
-Json read_cell(const fs::path& path) {
-  Json cell = read_json(path);
-  const auto has = [](const Json& object, const char* name, auto is_right) {
-    return object.is_object() && object.contains(name) && is_right(object[name]);
-  };
-  const auto is_number = [](const Json& value) { return value.is_number(); };
-  const auto is_boolean = [](const Json& value) { return value.is_boolean(); };
-  const auto is_text = [](const Json& value) { return value.is_string(); };
-  const auto are_entries = [&](const Json& values) {
-    return values.is_array() && std::ranges::all_of(values, [&](const Json& entry) {
-             return has(entry, "kind", is_text) && has(entry, "enough", is_boolean);
-           });
-  };
-  if (!has(cell, "order", is_number) || !has(cell, "seconds", is_number) ||
-      !has(cell, "entries", are_entries)) {
-    throw FileError(
-        fmt::format("{} is no cell of a run (it was changed, or is not of 'syncbn scale'). Remove "
-                    "it, or choose another --output.",
-                    path.string()));
-  }
-  return cell;
 }
 
 void write_json(const fs::path& path, const Json& json, int indent = -1) {
@@ -95,6 +57,9 @@ void require_same(const Json& kept, const Json& identity, const fs::path& direct
 
 /// Collective. Returns the text that rank `at` gives.
 std::string text_of(const Communicator& world, int at, const std::string& text) {
+  if (world.size() == 1) {
+    return text;
+  }
   const bool gives = world.rank() == at;
   std::vector<double> length{gives ? static_cast<double>(text.size()) : 0.0};
   world.all_reduce(length);
@@ -108,21 +73,47 @@ std::string text_of(const Communicator& world, int at, const std::string& text) 
 
 }  // namespace
 
-RunDirectory::RunDirectory(const Communicator& world, fs::path directory, const Json& identity)
-    : world_(world), directory_(std::move(directory)) {
+RunDirectory::RunDirectory(const Communicator& world, fs::path directory, PartFiles files,
+                           const Json& identity)
+    : world_(world), directory_(std::move(directory)), files_(std::move(files)) {
   trainer::agree(world_, [&] {
     if (world_.rank() == 0) {
       read(identity);
     }
   });
-  // The other ranks need to know which cells there are.
+  // The other ranks need to know which parts there are.
   Json names = Json::array();
-  for (const auto& [name, cell] : cells_) {
+  for (const auto& [name, part] : parts_) {
     names.push_back(name);
   }
   for (const Json& name : Json::parse(text_of(world_, 0, names.dump()))) {
-    cells_.try_emplace(name);
+    parts_.try_emplace(name);
   }
+}
+
+/// Reads a JSON object. Throws FileError if it is none.
+Json RunDirectory::read_json(const fs::path& path) const {
+  Json json = Json::parse(read_text(path), nullptr, false);
+  if (!json.is_object()) {
+    throw FileError(fmt::format(
+        "{} is no JSON object (it was changed, or is not of '{}'). Remove it, or choose "
+        "another --output.",
+        path.string(), files_.command));
+  }
+  return json;
+}
+
+/// Reads the file of a part. Throws FileError if it is none.
+Json RunDirectory::read_part(const fs::path& path) const {
+  Json part = read_json(path);
+  if (!part.contains("order") || !part["order"].is_number() || !files_.is_part(part)) {
+    throw FileError(fmt::format(
+        "{} is no {} of a run (it was changed, or is not of '{}'). Remove it, or choose "
+        "another --output.",
+        path.string(), files_.part, files_.command));
+  }
+  part.erase("samples");
+  return part;
 }
 
 /// Takes the directory for this run alone, until the process ends.
@@ -141,32 +132,30 @@ void RunDirectory::lock() {
 }
 
 void RunDirectory::read(const Json& identity) {
-  const fs::path cells = directory_ / "cells";
+  const fs::path folder = directory_ / parts_name();
   std::error_code error;
-  fs::create_directories(cells, error);
+  fs::create_directories(folder, error);
   if (error) {
-    throw FileError(fmt::format("{} cannot be made ({}). Choose another --output.", cells.string(),
+    throw FileError(fmt::format("{} cannot be made ({}). Choose another --output.", folder.string(),
                                 error.message()));
   }
   lock();
   if (fs::exists(directory_ / "run.json")) {
     run_ = read_json(directory_ / "run.json");
     require_same(run_.value("identity", Json::object()), identity, directory_);
-    for (const fs::directory_entry& entry : fs::directory_iterator(cells)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
       if (entry.path().extension() == ".json") {
-        Json cell = read_cell(entry.path());
-        cell.erase("samples");
-        cells_[entry.path().stem().string()] = std::move(cell);
+        parts_[entry.path().stem().string()] = read_part(entry.path());
       }
     }
     run_["sittings"] = run_.value("sittings", 0) + 1;
-  } else if (!fs::is_empty(cells)) {
+  } else if (!fs::is_empty(folder)) {
     throw FileError(
-        fmt::format("{} has cells of a run that is not known (run.json is missing). Choose another "
+        fmt::format("{} has {} of a run that is not known (run.json is missing). Choose another "
                     "--output, or remove that directory.",
-                    directory_.string()));
+                    directory_.string(), parts_name()));
   } else {
-    run_ = {{"format", format},
+    run_ = {{"format", files_.command + " 1"},
             {"identity", identity},
             {"started", now_as_text()},
             {"seconds", 0.0},
@@ -179,50 +168,36 @@ void RunDirectory::write_run() {
   write_json(directory_ / "run.json", run_, 1);
 }
 
-void RunDirectory::keep(const Cell& cell, const Found& found, double seconds) {
-  const Json mine = {{"order", cells_.size()},
-                     {"seconds", rounded(seconds)},
-                     {"entries", found.entries},
-                     {"samples", found.samples}};
-  const std::string text = found.at == 0 ? mine.dump() : text_of(world_, found.at, mine.dump());
+void RunDirectory::keep(const std::string& part, const Json& found, int at, double seconds) {
+  const std::string text = text_of(world_, at, found.dump());
   trainer::agree(world_, [&] {
     if (world_.rank() == 0) {
-      Json whole = Json::parse(text);
-      write_json(cell_file(cell.name), whole);
+      Json whole = {{"order", parts_.size()}};
+      whole.update(Json::parse(text));
+      write_json(part_file(part), whole);
       whole.erase("samples");
-      cells_[cell.name] = std::move(whole);
+      parts_[part] = std::move(whole);
       run_["seconds"] = run_["seconds"].get<double>() + seconds;
       write_run();
     }
   });
-  cells_.try_emplace(cell.name);
+  parts_.try_emplace(part);
 }
 
-Json RunDirectory::write_report(const Json& head, const std::vector<Cell>& cells) {
+Json RunDirectory::write_report(const std::string& file,
+                                const std::function<Json(const Parts&)>& rest) {
   Json report;
   trainer::agree(world_, [&] {
-    if (world_.rank() != 0) {
-      return;
+    if (world_.rank() == 0) {
+      report = {{"format", files_.command + " 1"},
+                {"started", run_["started"]},
+                {"seconds", scale::rounded(run_["seconds"])},
+                {"sittings", run_["sittings"]}};
+      report.update(rest(parts_));
+      write_json(directory_ / file, report);
     }
-    Json entries = Json::array();
-    for (const Cell& cell : cells) {
-      const Json& kept = cells_.at(cell.name);
-      for (const Json& found : kept["entries"]) {
-        Json entry = {
-            {"kind", found["kind"]}, {"order", kept["order"]}, {"seconds", kept["seconds"]}};
-        entry.update(found);
-        entries.push_back(std::move(entry));
-      }
-    }
-    report = {{"format", format},
-              {"started", run_["started"]},
-              {"seconds", rounded(run_["seconds"])},
-              {"sittings", run_["sittings"]}};
-    report.update(head);
-    report["cells"] = std::move(entries);
-    write_json(directory_ / "scale.json", report);
   });
   return report;
 }
 
-}  // namespace syncbn::app::scale
+}  // namespace syncbn::app
