@@ -67,8 +67,9 @@ class Command {
   CommandLine command_line_;
 };
 
-/// Throws NotConfigured in a build without oneDNN.
+/// Both throw NotConfigured in a build without oneDNN.
 std::unique_ptr<Command> make_train();
+std::unique_ptr<Command> make_study();
 std::unique_ptr<Command> make_check();
 std::unique_ptr<Command> make_bench();
 std::unique_ptr<Command> make_scale();

@@ -41,6 +41,8 @@ constexpr CommandEntry commands[] = {
      make_check},
     {"bench", "time a layer's phases, against copying memory, oneDNN and itself", make_bench},
     {"scale", "measure what synchronizing costs on these ranks, and on fewer of them", make_scale},
+    {"study", "train small networks to see what batch norm, and synchronizing it, does",
+     make_study},
     {"info", "what this build and these machines have", make_info},
 };
 

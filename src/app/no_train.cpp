@@ -5,10 +5,22 @@
 
 namespace syncbn::app {
 
-std::unique_ptr<Command> make_train() {
+namespace {
+
+[[noreturn]] void refuse() {
   throw NotConfigured(
       "no training (built without oneDNN, whose convolutions it takes). Configure with "
       "-DSYNCBN_ONEDNN=ON.");
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_train() {
+  refuse();
+}
+
+std::unique_ptr<Command> make_study() {
+  refuse();
 }
 
 }  // namespace syncbn::app

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "app/json.hpp"
+
+namespace syncbn::app::study {
+
+enum class Verdict : std::uint8_t { held, did_not_hold, not_decided };
+
+const char* to_string(Verdict verdict);
+
+/// A Claim is a sentence that the data of several seeds support, contradict, or leave open.
+struct Claim {
+  enum class Test : std::uint8_t {
+    above,   ///< the quantity is larger than the margin
+    within,  ///< its absolute value is smaller than the margin
+  };
+
+  std::string text;      ///< "Batch norm reaches a higher accuracy."
+  std::string quantity;  ///< what the values are: "test accuracy, with batch norm less without"
+  std::string unit;      ///< "points", which are hundredths; "decades"; ""
+  Test test = Test::above;
+  double margin = 0;
+  std::vector<double> values;  ///< one for each seed
+};
+
+/// A Band tells where the mean of a quantity over all seeds lies, by what some seeds gave.
+struct Band {
+  double median = 0;
+  double low = 0, high = 0;  ///< ends of the interval of 95 % confidence around the mean
+};
+
+/// Returns the interval by Student's t distribution ("The probable error of a mean", Biometrika 6,
+/// 1908). It is infinite for less than two values.
+Band band(const std::vector<double>& values);
+
+/// Decides only where the whole band lies on one side of the margin.
+Verdict verdict(const Claim& claim);
+
+/// Returns the verdict of an experiment: held if all its claims are, did_not_hold if one of them
+/// did not, else not_decided.
+Verdict verdict(const std::vector<Claim>& claims);
+
+Json to_json(const Claim& claim);
+
+/// Returns by how much a claim held or not: "+16.6 points (15.9 to 17.3, 3 seeds)".
+std::string amount(const Claim& claim);
+
+}  // namespace syncbn::app::study

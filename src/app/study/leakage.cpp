@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Wu & Johnson (2021), section 5: where the samples of a normalization batch have labels in common,
+// the batch's statistics tell of the label. Training finds that out and cheats; in evaluation,
+// where statistics are those of the population, it cannot. Here each step's samples are sorted by
+// label before the ranks take their parts.
+#include <array>
+#include <string>
+
+#include "app/study/experiments.hpp"
+#include "app/study/ioffe_szegedy.hpp"
+
+namespace syncbn::app::study {
+namespace {
+
+using trainer::Norm;
+using trainer::Shards;
+
+constexpr const char* name = "leakage";
+constexpr int ranks = 8;
+constexpr std::int64_t batch = 64;
+constexpr std::array all_norms{Norm::none, Norm::affine, Norm::local, Norm::sync};
+
+Json variant(Norm norm, Shards shards) {
+  return {{"norm", to_string(norm)}, {"shards", to_string(shards)}};
+}
+
+std::vector<Run> make_runs(const Plan& plan) {
+  std::vector<Run> runs;
+  for (const std::uint64_t seed : plan.seeds) {
+    for (const Norm norm : all_norms) {
+      for (const Shards shards : {Shards::mixed, Shards::by_label}) {
+        trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(1000, 10000));
+        options.batch_size = batch;
+        options.shards = shards;
+        runs.push_back(make_run(name, variant(norm, shards), options, ranks));
+      }
+    }
+  }
+  return runs;
+}
+
+/// Returns how much better training seems to be than it is.
+double gap(const Json& result) {
+  return result["final"]["batch_accuracy"].get<double>() -
+         result["final"]["train_accuracy"].get<double>();
+}
+
+std::vector<Claim> make_claims(const Results& results) {
+  const auto gaps = [&](Norm norm, Shards shards) {
+    std::vector<double> values = results.of(name, variant(norm, shards), gap);
+    for (double& value : values) {
+      value *= 100;
+    }
+    return values;
+  };
+  const auto accuracy = [&](Norm norm, Shards shards) {
+    return results.of(name, variant(norm, shards), final_value("test_accuracy"));
+  };
+  const std::string quantity =
+      "accuracy in training less that of training images in evaluation, ranks sorted by label, ";
+  constexpr double margin = 5;
+  return {
+      {.text = "With local statistics and ranks sorted by label, training cheats",
+       .quantity = quantity + "local",
+       .unit = "points",
+       .margin = margin,
+       .values = gaps(Norm::local, Shards::by_label)},
+      {.text = "With synchronized statistics it cannot",
+       .quantity = quantity + "synchronized",
+       .unit = "points",
+       .test = Claim::Test::within,
+       .margin = margin,
+       .values = gaps(Norm::sync, Shards::by_label)},
+      {.text = "Synchronizing saves the accuracy",
+       .quantity = "test accuracy with ranks sorted by label, synchronized less local",
+       .unit = "points",
+       .values = points_above(accuracy(Norm::sync, Shards::by_label),
+                              accuracy(Norm::local, Shards::by_label))},
+      {.text = "It is the sorting: with mixed ranks, local statistics cheat less",
+       .quantity = "accuracy in training less that of training images in evaluation, local, ranks "
+                   "sorted by label less mixed",
+       .unit = "points",
+       .values = difference(gaps(Norm::local, Shards::by_label), gaps(Norm::local, Shards::mixed))},
+      {.text = "Without batch norm there is no way to cheat",
+       .quantity = quantity + "without batch norm",
+       .unit = "points",
+       .test = Claim::Test::within,
+       .margin = margin,
+       .values = gaps(Norm::none, Shards::by_label)},
+      {.text = "Nor is there with a learned scale and shift alone",
+       .quantity = quantity + "with a learned scale and shift alone",
+       .unit = "points",
+       .test = Claim::Test::within,
+       .margin = margin,
+       .values = gaps(Norm::affine, Shards::by_label)}};
+}
+
+}  // namespace
+
+Experiment leakage(const Plan& plan) {
+  return {name, "Local batch norm leaks labels that ranks have in common",
+          "Wu & Johnson 2021, section 5", make_runs(plan), make_claims};
+}
+
+}  // namespace syncbn::app::study

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/study/sweep.hpp"
+
+#include <algorithm>
+#include <cstddef>
+
+namespace syncbn::app::study {
+namespace {
+
+constexpr double near = 0.05;
+
+}  // namespace
+
+std::vector<double> best(const Sweep& sweep) {
+  std::vector<double> most = sweep.front();
+  for (const std::vector<double>& accuracies : sweep) {
+    for (std::size_t seed = 0; seed < most.size(); ++seed) {
+      most[seed] = std::max(most[seed], accuracies[seed]);
+    }
+  }
+  return most;
+}
+
+std::vector<double> decades(const Sweep& sweep, std::span<const Sweep* const> networks,
+                            double apart) {
+  Sweep bests;
+  for (const Sweep* network : networks) {
+    bests.push_back(best(*network));
+  }
+  const std::vector<double> most = best(bests);
+  std::vector<double> range(most.size());
+  for (const std::vector<double>& accuracies : sweep) {
+    for (std::size_t seed = 0; seed < most.size(); ++seed) {
+      range[seed] += accuracies[seed] >= most[seed] - near ? apart : 0;
+    }
+  }
+  return range;
+}
+
+}  // namespace syncbn::app::study

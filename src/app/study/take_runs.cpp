@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/study/take_runs.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <numeric>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "app/idle_wait.hpp"
+#include "app/part_progress.hpp"
+#include "app/scale/distribution.hpp"
+#include "trainer/agreement.hpp"
+#include "trainer/stopwatch.hpp"
+
+namespace syncbn::app::study {
+namespace {
+
+/// Ranks wait this long for one whose run takes longer, beyond the time of an exchange.
+constexpr auto patience = std::chrono::hours(24);
+
+double weight_of(std::span<const Run* const> runs) {
+  return std::transform_reduce(runs.begin(), runs.end(), 0.0, std::plus<>(),
+                               [](const Run* run) { return run->weight; });
+}
+
+/// Trains this rank's run of a round. Throws on every rank if one fails.
+Json take(const Run* mine, const Communicator& world,
+          const std::shared_ptr<const trainer::Split>& data, const Advance& advance) {
+  Json found;
+  std::exception_ptr failure;
+  try {
+    if (mine != nullptr) {
+      const trainer::Stopwatch watch;
+      const Json results = train(*mine, data, advance);
+      found = {{"seconds", scale::rounded(watch.seconds())}, {"results", results}};
+    }
+  } catch (...) {  // the others are waiting; it is rethrown when they are there
+    failure = std::current_exception();
+  }
+  wait_for_all(world, patience);
+  trainer::agree(world, [&] {
+    if (failure) {
+      std::rethrow_exception(failure);
+    }
+  });
+  return found;
+}
+
+}  // namespace
+
+PartFiles run_files() {
+  return {.command = "syncbn study", .part = "run", .is_part = [](const Json& run) {
+            return run.contains("seconds") && run["seconds"].is_number() &&
+                   run.contains("results") && run["results"].is_object() &&
+                   run["results"].contains("series") && run["results"].contains("final") &&
+                   run["results"].contains("diverged_at");
+          }};
+}
+
+std::vector<const Run*> missing_runs(const std::vector<Run>& runs, const RunDirectory& directory) {
+  std::vector<const Run*> missing;
+  for (const Run& run : runs) {
+    if (!directory.has(run.name)) {
+      missing.push_back(&run);
+    }
+  }
+  std::ranges::stable_sort(missing, std::ranges::greater(), &Run::weight);
+  return missing;
+}
+
+void take_runs(std::span<const Run* const> runs, const Communicator& world,
+               const std::shared_ptr<const trainer::Split>& data, ProgressStyle style,
+               RunDirectory& directory) {
+  const auto ranks = static_cast<std::size_t>(world.size());
+  PartProgress progress(world.rank(), "runs", runs.size(), weight_of(runs), style);
+  double weight_done = 0;
+  for (std::size_t done = 0; done < runs.size(); done += ranks) {
+    const std::span<const Run* const> round =
+        runs.subspan(done, std::min(ranks, runs.size() - done));
+    const double weight = weight_of(round);
+    const auto own = static_cast<std::size_t>(world.rank());
+    const Run* mine = own < round.size() ? round[own] : nullptr;
+    const Advance advance = [&](double part) {
+      progress.show(done, weight_done + part * weight, round.front()->name);
+    };
+    advance(0);
+    const trainer::Stopwatch watch;
+    const Json found = take(mine, world, data, advance);
+    for (std::size_t rank = 0; rank < round.size(); ++rank) {
+      directory.keep(round[rank]->name, found, static_cast<int>(rank),
+                     watch.seconds() / static_cast<double>(round.size()));
+    }
+    weight_done += weight;
+  }
+}
+
+}  // namespace syncbn::app::study
