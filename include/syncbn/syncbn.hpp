@@ -8,6 +8,7 @@
 #include "syncbn/dtype.hpp"
 #include "syncbn/error.hpp"
 #include "syncbn/phases.hpp"
+#include "syncbn/population.hpp"
 #include "syncbn/state.hpp"
 #include "syncbn/tensor_view.hpp"
 #include "syncbn/version.hpp"

@@ -72,6 +72,32 @@ bool is_a_layers(std::string_view name, const BatchNormOptions& options) {
   return (parameter && options.affine) || (statistic && options.track_running_stats);
 }
 
+/// Forgets what the last batches were, which a state does not say. Waits for the stream.
+void forget_batches(BatchNorm::Impl& impl, CudaStream stream) {
+  bn::Layer& layer = impl.layer;
+  const bn::Place& place = *impl.place;
+  const auto channels = static_cast<std::size_t>(layer.channels);
+  bn::upload(std::vector<double>(channels, 0.0), layer.state.start_mean, place, stream);
+  bn::upload(std::vector<double>(channels, 1.0), layer.state.start_var, place, stream);
+  bn::upload(std::vector<double>(channels, 0.0), layer.state.pivot, place, stream);
+  layer.knows_mean = false;
+  impl.place->forget(stream);
+  place.wait(stream);
+}
+
+/// Throws InvalidArgument unless the values can be running statistics that are kept in `array`.
+void require_storable(const char* name, const std::vector<double>& values,
+                      const channels::Floats& array) {
+  for (std::size_t c = 0; c < values.size(); ++c) {
+    if (!std::isfinite(values[c]) || !std::isfinite(channels::rounded(values[c], array.dtype()))) {
+      throw InvalidArgument(std::string(name) + "[" + std::to_string(c) +
+                            "] of the population is " + std::to_string(values[c]) +
+                            " (finite values of " + std::string(to_string(array.dtype())) +
+                            " are kept). Has training diverged?");
+    }
+  }
+}
+
 }  // namespace
 
 void BatchNorm::save_state(StateDict& state, std::string_view prefix, CudaStream stream) const {
@@ -124,13 +150,41 @@ void BatchNorm::load_state(const StateDict& state, std::string_view prefix, Cuda
   if (layer.options.track_running_stats) {
     place.upload(std::as_bytes(std::span(&batches, 1)), layer.state.num_batches_tracked, stream);
   }
-  // A state does not say what the last batches were, so the layer forgets them.
-  bn::upload(std::vector<double>(channels, 0.0), layer.state.start_mean, place, stream);
-  bn::upload(std::vector<double>(channels, 1.0), layer.state.start_var, place, stream);
-  bn::upload(std::vector<double>(channels, 0.0), layer.state.pivot, place, stream);
-  layer.knows_mean = false;
-  impl_->place->forget(stream);
-  place.wait(stream);
+  forget_batches(*impl_, stream);
+}
+
+void BatchNorm::set_running_statistics(const Statistics& population, CudaStream stream) {
+  const DefaultArithmetic arithmetic;
+  const bn::Layer& layer = impl_->layer;
+  const bn::Place& place = *impl_->place;
+  if (!layer.options.track_running_stats) {
+    throw NotConfigured(
+        "the layer has no running statistics (track_running_stats is false). Make it with them.");
+  }
+  const auto channels = static_cast<std::size_t>(layer.channels);
+  if (population.mean.size() != channels || population.var.size() != channels) {
+    throw InvalidArgument("the population has " + std::to_string(population.mean.size()) +
+                          " means and " + std::to_string(population.var.size()) +
+                          " variances (the layer has " + std::to_string(channels) + " channels)");
+  }
+  if (population.count == 0) {
+    return;
+  }
+  std::vector<double> unbiased = population.var;
+  for (double& value : unbiased) {
+    if (value < 0) {
+      throw InvalidArgument("the population has a negative variance.");
+    }
+    value *= population.count / (population.count - 1);
+  }
+  const bool has_variance = population.count >= 2;
+  require_storable("mean", population.mean, layer.state.running_mean);
+  if (has_variance) {
+    require_storable("var", unbiased, layer.state.running_var);
+    bn::upload(unbiased, layer.state.running_var, place, stream);
+  }
+  bn::upload(population.mean, layer.state.running_mean, place, stream);
+  forget_batches(*impl_, stream);
 }
 
 void BatchNorm::save(const std::filesystem::path& file, CudaStream stream) const {

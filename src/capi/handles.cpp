@@ -63,6 +63,18 @@ DType to_dtype(syncbn_dtype dtype) {
   throw_unknown("syncbn_dtype", dtype);
 }
 
+void require_apart(std::span<const std::span<const double>> arrays, const char* names) {
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const std::span<const double> one = arrays[i];
+    for (const std::span<const double> other : arrays.subspan(i + 1)) {
+      if (std::less<>()(one.data(), other.data() + other.size()) &&
+          std::less<>()(other.data(), one.data() + one.size())) {
+        throw InvalidArgument(std::string(names) + " overlap. Give each memory of its own.");
+      }
+    }
+  }
+}
+
 bool to_flag(int flag, const char* name) {
   if (flag != 0 && flag != 1) {
     throw InvalidArgument(std::string(name) + " = " + std::to_string(flag) + " (0 or 1)");

@@ -6,10 +6,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "syncbn/batch_norm.hpp"
 #include "syncbn/c/syncbn.h"
 #include "syncbn/communicator.hpp"
+#include "syncbn/population.hpp"
 
 #include "core/internal_api.hpp"
 
@@ -25,6 +27,10 @@ struct syncbn_batch_norm {
 
 struct syncbn_forward_record {
   syncbn::ForwardRecord record;
+};
+
+struct syncbn_population {
+  syncbn::PopulationStatistics statistics;
 };
 
 struct syncbn_scratch {
@@ -46,6 +52,8 @@ std::optional<TensorView> to_optional_view(const syncbn_tensor* tensor, const ch
 SYNCBN_INTERNAL_API Deadlines to_deadlines(const syncbn_communicator_options* options);
 SYNCBN_INTERNAL_API syncbn_exchange exchange_of(const syncbn_communicator_options* options);
 Device to_device(syncbn_device device);
+/// Throws InvalidArgument if two of the arrays share a byte. `names` are all of theirs.
+void require_apart(std::span<const std::span<const double>> arrays, const char* names);
 /// Takes 0 and 1.
 bool to_flag(int flag, const char* name);
 

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 
@@ -108,20 +107,6 @@ std::span<T> to_sums(T* sums, const TensorView& x) {
   return to_span(sums, sums_length(x.shape().c), "sums");
 }
 
-/// Throws InvalidArgument if two of the arrays share a byte.
-void require_apart(std::span<const std::span<const double>> arrays) {
-  for (std::size_t i = 0; i < arrays.size(); ++i) {
-    const std::span<const double> one = arrays[i];
-    for (const std::span<const double> other : arrays.subspan(i + 1)) {
-      if (std::less<>()(one.data(), other.data() + other.size()) &&
-          std::less<>()(other.data(), one.data() + one.size())) {
-        throw InvalidArgument(
-            "mean, var, invstd, count, pivot and sums overlap. Give each memory of its own.");
-      }
-    }
-  }
-}
-
 }  // namespace
 
 size_t syncbn_sums_length(int64_t channels) {
@@ -157,9 +142,11 @@ syncbn_status syncbn_finalize(int64_t channels, const double* sums, const double
     const std::size_t c = to_length(channels);
     const std::span<const double> summed = to_span(sums, sums_length(channels), "sums");
     const std::span<const double> about = to_span(pivot, c, "pivot");
-    require_apart(std::array<std::span<const double>, 6>{
-        to_span(mean, c, "mean"), to_span(var, c, "var"), to_span(invstd, c, "invstd"),
-        to_span(count, 1, "count"), about, summed});
+    capi::require_apart(
+        std::array<std::span<const double>, 6>{to_span(mean, c, "mean"), to_span(var, c, "var"),
+                                               to_span(invstd, c, "invstd"),
+                                               to_span(count, 1, "count"), about, summed},
+        "mean, var, invstd, count, pivot and sums");
     Statistics statistics;
     finalize(summed, about, eps, statistics);
     std::ranges::copy(statistics.mean, mean);

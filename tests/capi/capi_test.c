@@ -89,6 +89,93 @@ static void ranks_share_memory_over_another_group(void) {
   for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
 }
 
+/* A rank that takes the statistics of its part of a population. */
+struct census {
+  syncbn_communicator* group;
+  float* x;
+  int64_t n; /* samples, in batches of one */
+  double mean[C], var[C], count;
+};
+
+static void* take_census(void* argument) {
+  struct census* self = argument;
+  syncbn_population* population = NULL;
+  EXPECT_OK(syncbn_population_new(C, &population));
+  for (int64_t i = 0; i < self->n; ++i) {
+    syncbn_tensor x = tensor(self->x + i * C * S, 1);
+    EXPECT_OK(syncbn_population_add(population, &x, NULL));
+  }
+  EXPECT_OK(syncbn_population_finish(population, self->group, self->mean, self->var, &self->count));
+  syncbn_population_free(population);
+  return NULL;
+}
+
+static void population_is_that_of_all_ranks(void) {
+  syncbn_communicator* handles[2];
+  struct census ranks[2];
+  pthread_t thread;
+  float all[SIZE];
+  syncbn_batch_norm* layer = NULL;
+  for (int i = 0; i < SIZE; ++i) all[i] = sample(i) + 0.1f * (float)i;
+  EXPECT_OK(syncbn_communicator_threads(2, WITHIN(30), handles));
+  for (int r = 0; r < 2; ++r) {
+    ranks[r].group = handles[r];
+    ranks[r].x = r == 0 ? all : all + C * S; /* one sample, and three */
+    ranks[r].n = r == 0 ? 1 : N - 1;
+  }
+  EXPECT(pthread_create(&thread, NULL, take_census, &ranks[1]) == 0);
+  take_census(&ranks[0]);
+  EXPECT(pthread_join(thread, NULL) == 0);
+  EXPECT_OK(syncbn_batch_norm_new(C, handles[0], NULL, &layer));
+  EXPECT_OK(syncbn_batch_norm_set_running_statistics(layer, ranks[0].mean, ranks[0].var,
+                                                     ranks[0].count, NULL));
+  for (int c = 0; c < C; ++c) {
+    double mean, var;
+    moments(all, N, c, &mean, &var);
+    for (int r = 0; r < 2; ++r) {
+      EXPECT(ranks[r].count == N * S);
+      EXPECT(fabs(ranks[r].mean[c] - mean) < 1e-12 * (1 + fabs(mean)));
+      EXPECT(fabs(ranks[r].var[c] - var) < 1e-8 * var);
+    }
+    EXPECT(syncbn_batch_norm_running_mean(layer)[c] == ranks[0].mean[c]);
+    EXPECT(fabs(syncbn_batch_norm_running_var(layer)[c] - var * N * S / (N * S - 1)) < 1e-8 * var);
+  }
+  syncbn_batch_norm_free(layer);
+  for (int r = 0; r < 2; ++r) syncbn_communicator_free(handles[r]);
+}
+
+static void population_refuses_misuse(void) {
+  syncbn_population* population = NULL;
+  syncbn_communicator* self = NULL;
+  syncbn_batch_norm* layer = NULL;
+  float data[SIZE] = {0};
+  double values[C + 1] = {0}, count = 3;
+  syncbn_tensor x = SYNCBN_TENSOR(data, SYNCBN_F32, SYNCBN_CHANNELS_FIRST, 1, C + 1, 1);
+  EXPECT(syncbn_population_new(0, &population) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_population_new(C, NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_population_new(C, &population));
+  EXPECT(syncbn_population_add(population, &x, NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "channels") != NULL);
+  EXPECT(syncbn_population_add(NULL, &x, NULL) == SYNCBN_INVALID_ARGUMENT);
+  EXPECT_OK(syncbn_communicator_self(&self));
+  EXPECT(syncbn_population_finish(population, NULL, values, values, &count) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_population_finish(population, self, values, values + 1, &count) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(strstr(syncbn_last_error(), "overlap") != NULL);
+  EXPECT_OK(syncbn_batch_norm_new(C, self, NULL, &layer));
+  double mean[C] = {0}, var[C] = {1, -1, 1};
+  EXPECT(syncbn_batch_norm_set_running_statistics(layer, mean, var, count, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_set_running_statistics(layer, mean, NULL, count, NULL) ==
+         SYNCBN_INVALID_ARGUMENT);
+  EXPECT(syncbn_batch_norm_running_var(layer)[0] == 1);
+  syncbn_batch_norm_free(layer);
+  syncbn_communicator_free(self);
+  syncbn_population_free(population);
+  syncbn_population_free(NULL);
+}
+
 static void two_thread_ranks_normalize_as_one_batch(void) {
   syncbn_communicator* handles[2];
   struct rank ranks[2];
@@ -517,6 +604,8 @@ int main(void) {
   the_phases_are_the_layer();
   errors_have_a_code_and_a_message();
   layers_work_in_place();
+  population_is_that_of_all_ranks();
+  population_refuses_misuse();
   sums_are_started_and_finished_and_groups_split_by_samples();
   a_missing_rank_is_reported_and_recorded();
   a_communicator_tells_what_it_has_exchanged();

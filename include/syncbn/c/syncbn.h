@@ -406,6 +406,27 @@ syncbn_status syncbn_batch_norm_get_state(const syncbn_batch_norm* layer, syncbn
 syncbn_status syncbn_batch_norm_set_state(syncbn_batch_norm* layer, const syncbn_state* state,
                                           syncbn_cuda_stream stream);
 
+/* A syncbn_population adds up the mean and variance of a layer's input over many batches and all
+ * ranks, to replace running averages ("PreciseBN"); see syncbn/population.hpp. */
+typedef struct syncbn_population syncbn_population;
+syncbn_status syncbn_population_new(int64_t channels, syncbn_population** out);
+void syncbn_population_free(syncbn_population* population);
+/* Local. Adds this rank's x, which is in the CPU's memory: returns SYNCBN_NOT_CONFIGURED for a
+ * device's. */
+syncbn_status syncbn_population_add(syncbn_population* population, const syncbn_tensor* x,
+                                    const float* position_weights);
+/* Collective. Writes mean and var (biased), [C] each, and the count of elements per channel, of all
+ * that the ranks of the group have added. The three are memory of their own. */
+syncbn_status syncbn_population_finish(const syncbn_population* population,
+                                       const syncbn_communicator* group, double* mean, double* var,
+                                       double* count);
+/* Local. Takes them as running statistics, the variance unbiased. Give the same on every rank.
+ * Returns SYNCBN_INVALID_ARGUMENT for values that are not finite, or too large for the array that
+ * keeps them, and SYNCBN_NOT_CONFIGURED without track_running_stats. */
+syncbn_status syncbn_batch_norm_set_running_statistics(syncbn_batch_norm* layer, const double* mean,
+                                                       const double* var, double count,
+                                                       syncbn_cuda_stream stream);
+
 /* Local. Write and read a safetensors file with PyTorch's names, of this layer alone, and wait for
  * the stream; writing is atomic. A layer with values that are not finite is not saved: returns
  * SYNCBN_FILE_ERROR, and the old file stays. */
