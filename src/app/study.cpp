@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -37,7 +39,13 @@ using MakeExperiment = Experiment (*)(const Plan& plan);
 constexpr Word<Budget> budget_words[] = {{"quick", Budget::quick}, {"full", Budget::full}};
 constexpr Word<MakeExperiment> experiment_words[] = {{"faster-training", faster_training},
                                                      {"activations", activations},
-                                                     {"learning-rates", learning_rates}};
+                                                     {"learning-rates", learning_rates},
+                                                     {"parameter-scale", parameter_scale},
+                                                     {"saturating", saturating},
+                                                     {"regularization", regularization},
+                                                     {"synchronize", synchronize},
+                                                     {"group-size", group_size},
+                                                     {"leakage", leakage}};
 
 struct Request {
   Plan plan;
@@ -110,6 +118,14 @@ Json identity(const Plan& plan, const Json& machine, const Json& data,
           {"steps", plan.most_steps ? Json(*plan.most_steps) : Json(nullptr)},
           {"checksums", data["checksums"]},
           {"runs", names}};
+}
+
+std::string introduction(std::size_t experiments, std::size_t runs, std::size_t missing,
+                         double seconds) {
+  const std::string time = seconds < 5400 ? fmt::format("{:.0f} minutes", std::ceil(seconds / 60))
+                                          : fmt::format("{:.1f} hours", seconds / 3600);
+  return fmt::format("syncbn study: {} experiment{}, {} runs, {} of them done already; about {}\n",
+                     experiments, experiments == 1 ? "" : "s", runs, runs - missing, time);
 }
 
 class Study final : public Command {
@@ -208,10 +224,9 @@ int Study::run(const World& world) {
   RunDirectory directory(ranks, request_.output, run_files(),
                          identity(request_.plan, machine, data, runs));
   const std::vector<const Run*> missing = missing_runs(runs, directory);
+  const double seconds = expected_seconds(missing, request_.plan, ranks, split);
   if (ranks.rank() == 0) {
-    print_at_once(fmt::format("syncbn study: {} experiment{}, {} runs, {} of them done already\n",
-                              experiments.size(), experiments.size() == 1 ? "" : "s", runs.size(),
-                              runs.size() - missing.size()));
+    print_at_once(introduction(experiments.size(), runs.size(), missing.size(), seconds));
   }
   take_runs(missing, ranks, split, request_.progress, directory);
   write(directory, experiments, runs, head(world, machine, data), ranks);

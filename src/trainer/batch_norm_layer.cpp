@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "syncbn/batch_norm.hpp"
+#include "syncbn/population.hpp"
 
 #include "trainer/layers.hpp"
 #include "trainer/weights.hpp"
@@ -34,6 +36,9 @@ class BatchNormLayer final : public Layer {
       batch_norm_.infer(view(pass, x), view(pass, y));
     } else {
       batch_norm_.forward(view(pass, x), view(pass, y), record_);
+      if (population_) {
+        population_->add(view(pass, x));
+      }
     }
   }
 
@@ -45,6 +50,12 @@ class BatchNormLayer final : public Layer {
 
   std::span<Parameter> parameters() override { return parameters_; }
   bool is_batch_norm() const override { return true; }
+
+  void begin_population() override { population_.emplace(batch_norm_.channels()); }
+  void end_population(const Communicator& ranks) override {
+    batch_norm_.set_running_statistics(population_->finish(ranks));
+    population_.reset();
+  }
 
   void save_state(StateDict& state) const override { batch_norm_.save_state(state, prefix_); }
   void load_state(const StateDict& state) override { batch_norm_.load_state(state, prefix_); }
@@ -63,6 +74,7 @@ class BatchNormLayer final : public Layer {
   std::array<Parameter, 2> parameters_;
   BatchNorm batch_norm_;
   ForwardRecord record_;
+  std::optional<PopulationStatistics> population_;  ///< while it is collected
 };
 
 }  // namespace

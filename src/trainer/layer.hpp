@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "syncbn/communicator.hpp"
 #include "syncbn/state.hpp"
 
 namespace syncbn::trainer {
@@ -47,6 +48,12 @@ class Layer {
   virtual std::span<Parameter> parameters() { return {}; }
   virtual bool is_batch_norm() const { return false; }
   virtual bool is_activation() const { return false; }
+
+  /// Collect the population's statistics over the forwards in training mode that come between the
+  /// two calls. The second is collective over all ranks, and puts them in the place of running
+  /// statistics. Layers without these do nothing.
+  virtual void begin_population() {}
+  virtual void end_population(const Communicator& /*ranks*/) {}
 
   /// Save and load what training changes besides the parameters. Batch norm's parameters are among
   /// it.

@@ -313,6 +313,31 @@ std::vector<float> Trainer::last_hidden_inputs(std::int64_t images) {
   return inputs;
 }
 
+void Trainer::take_population_statistics(std::int64_t images) {
+  images = std::min(images, training_images(options_, data_->train));
+  for (const auto& layer : model_.layers()) {
+    layer->begin_population();
+  }
+  std::vector<std::int64_t> batch;
+  for (std::int64_t begin = 0; begin < images; begin += options_.batch_size) {
+    batch.resize(static_cast<std::size_t>(std::min(options_.batch_size, images - begin)));
+    std::iota(batch.begin(), batch.end(), begin);
+    const Pass pass{Mode::train, step_, own_part(batch)};
+    load_images(data_->train, pass.samples);
+    model_.forward(pass, images_);
+  }
+  for (const auto& layer : model_.layers()) {
+    layer->end_population(exchange_);
+  }
+}
+
+void Trainer::copy_parameters(Trainer& other) {
+  const std::span<Parameter* const> theirs = other.parameters();
+  for (std::size_t p = 0; p < theirs.size(); ++p) {
+    std::ranges::copy(theirs[p]->value, model_.parameters()[p]->value.begin());
+  }
+}
+
 /// Runs these images through the model, a batch at a time. Calls `see` with the logits of each.
 void Trainer::infer(Part part, Range images,
                     const std::function<void(std::span<const float>)>& see) {

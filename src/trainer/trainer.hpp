@@ -89,6 +89,14 @@ class Trainer {
   /// activation is fused with batch norm, as relu is.
   std::vector<float> last_hidden_inputs(std::int64_t images);
 
+  /// Collective. Replaces the running statistics of batch norm by those of a population
+  /// (syncbn/population.hpp): the first `images` training images, in batches as training takes
+  /// them, with the weights as they are. Throws InvalidArgument if these have diverged.
+  void take_population_statistics(std::int64_t images);
+
+  /// Local. Takes over the values of another trainer's parameters, of the same network.
+  void copy_parameters(Trainer& other);
+
   /// Returns the parameters, the same on all ranks.
   std::span<Parameter* const> parameters() { return model_.parameters(); }
 

@@ -30,7 +30,7 @@ std::vector<Run> make_runs(const Plan& plan) {
   for (const std::uint64_t seed : plan.seeds) {
     for (const Norm norm : all_norms) {
       for (const Shards shards : {Shards::mixed, Shards::by_label}) {
-        trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(1000, 10000));
+        trainer::TrainOptions options = of_tanh_units(plan, norm, seed, plan.steps(1000, 10000));
         options.batch_size = batch;
         options.shards = shards;
         runs.push_back(make_run(name, variant(norm, shards), options, ranks));

@@ -36,6 +36,7 @@ std::vector<Run> make_runs(const Plan& plan) {
         }
         trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(2000, 10000));
         options.activation = trainer::dnn::Function::relu;
+        options.learning_rate = 0.1;
         options.dropout = dropout;
         options.training_images = training_images;
         runs.push_back(make_run(name, variant(norm, dropout), options));

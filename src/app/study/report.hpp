@@ -14,12 +14,13 @@
 //   experiments    [{name, title, source, verdict, claims}], in the order of issue and page
 //     verdict      "held", "did not hold" or "not decided": held if all claims held, did not hold
 //                  if one did not
-//     claims       [{claim, verdict, quantity, unit, test, margin, values, median, low, high}], the
-//                  main one first. `values` has one number a seed, in the order of `seeds`. low and
-//                  high bound the band: 95 % confidence around the mean, by Student's t; null where
-//                  one seed gives none. With test "above" a claim holds if low > margin and does
-//                  not if high <= margin; with "within" it holds if the band lies in (-margin,
-//                  margin).
+//     claims       [{claim, verdict, quantity, unit, test, margin, values, median, low, high,
+//     amount}],
+//                  the main one first. `values` has one number a seed, in the order of `seeds`. low
+//                  and high bound the band: 95 % confidence around the mean, by Student's t; null
+//                  where one seed gives none. With test "above" a claim holds if low > margin and
+//                  does not if high <= margin; with "within" it holds if the band lies in (-margin,
+//                  margin). `amount` says it in words: "+16.6 points (+15.9 to +17.3, 3 seeds)".
 //   runs           [{name, experiments, variant, seed, ranks, command, seconds, results}]
 //     experiments  names of those that use the run (two share theirs)
 //     variant      what distinguishes it inside the experiment, in order; see below
@@ -35,7 +36,7 @@
 //                      batch_accuracy  of these steps' batches, as the forward of training sees
 //                      them test_accuracy   with running statistics, over all test images [0, 1]
 //       final        the last values of the series, and train_accuracy (as test_accuracy, of the
-//                    first 10,000 training images). After a divergence the two accuracies are those
+//                    first 5,000 training images). After a divergence the two accuracies are those
 //                    of guessing, and there is nothing else.
 //
 // Variants, and what else their series have:
@@ -49,19 +50,25 @@
 //   activations        the same runs
 //   learning-rates     norm, learning_rate
 //   parameter-scale    norm, init_scale
-//   saturating         norm, activation: sigmoid or tanh, hidden_layers
+//   saturating         norm, activation: sigmoid or tanh, hidden_layers, learning_rate: each
+//   network
+//                      is judged by the better one
 //   regularization     norm, dropout
 //   synchronize        norm: none, affine, local or sync; ranks; samples (of a rank). With
-//                        distance      of all parameters from those of one process after the same
+//                        distance      (but on one rank) of all parameters from those of one
+//                        process after the same
 //                                      steps, over the distance that these have come from the start
 //   group-size         norm, samples (that share statistics). With
 //                        population_accuracy  test_accuracy with population statistics (PreciseBN
 //                                      over all ranks) in place of running averages
 //   leakage            norm, shards: mixed or by-label
 //
-// The experiment parameter-scale has one more field, `identity`: [{scale, output, input_gradient,
-// weight_gradient, tolerance}], the largest errors of BN((aW)u) = BN(Wu) and of the two gradients,
-// relative to the largest value, and the rounding that explains them.
+// The experiment parameter-scale has one more field, `identity`, for the first seed: [{scale,
+// output, output_tolerance, input_gradient, input_gradient_tolerance, weight_gradient,
+// weight_gradient_tolerance, output_with_eps}]. Those are the largest errors of BN((aW)u) = BN(Wu)
+// and of the two gradients for a = scale, in double with eps = 0, relative to the largest element,
+// and what rounding explains; output_with_eps is that of the output with eps = 1e-5, which breaks
+// the identity where variances are small.
 //
 // study.csv has a line for each number of `results`: experiment, run, norm, the other factors of
 // all variants, seed, quantity, step, value. Neither file depends on how many ranks ran the study,

@@ -30,7 +30,9 @@ struct Run {
   trainer::TrainOptions options = {};
   int ranks = 1;  ///< threads that act as ranks
   Recording recording = {};
-  double weight = 0;  ///< expected time, in steps of the network of faster-training
+
+  /// Returns the expected time, in that of a training step on 60 images with batch norm.
+  double weight() const;
 };
 
 /// Makes a run of an experiment, with its name. `options` have the seed and the number of steps.
@@ -40,8 +42,7 @@ Run make_run(const std::string& experiment, const Json& variant,
 /// Returns the name that make_run gives.
 std::string run_name(const std::string& experiment, const Json& variant, std::uint64_t seed);
 
-/// Returns up to `count` steps at equal distances, the last of which is `steps`, and two early
-/// ones.
+/// Returns up to `count` steps at equal distances, the last of which is `steps`.
 std::vector<std::int64_t> checkpoints(std::int64_t steps, std::int64_t count);
 
 /// Is called from time to time by a run, with how much of it is done. [0, 1]

@@ -10,6 +10,7 @@
 
 #include "app/study/experiments.hpp"
 #include "app/study/ioffe_szegedy.hpp"
+#include "app/study/sweep.hpp"
 
 namespace syncbn::app::study {
 namespace {
@@ -17,11 +18,17 @@ namespace {
 using trainer::dnn::Function;
 
 constexpr const char* name = "saturating";
-constexpr std::array<std::int64_t, 4> depths{1, 3, 6, 10};
+constexpr std::array<std::int64_t, 3> depths{1, 4, 10};
 constexpr std::array functions{Function::sigmoid, Function::tanh};
+/// Each network is judged by the better of two learning rates, so that none is at a loss because
+/// the rate suits another.
+constexpr std::array rates{0.1, 1.0};
 
-Json variant(trainer::Norm norm, Function function, std::int64_t depth) {
-  return {{"norm", to_string(norm)}, {"activation", to_string(function)}, {"hidden_layers", depth}};
+Json variant(trainer::Norm norm, Function function, std::int64_t depth, double rate) {
+  return {{"norm", to_string(norm)},
+          {"activation", to_string(function)},
+          {"hidden_layers", depth},
+          {"learning_rate", rate}};
 }
 
 std::vector<Run> make_runs(const Plan& plan) {
@@ -30,12 +37,13 @@ std::vector<Run> make_runs(const Plan& plan) {
     for (const trainer::Norm norm : norms) {
       for (const Function function : functions) {
         for (const std::int64_t depth : depths) {
-          trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(1000, 10000));
-          options.activation = function;
-          options.hidden_layers = depth;
-          runs.push_back(make_run(name, variant(norm, function, depth), options));
-          // A hidden layer behind the first has an eighth of its weights.
-          runs.back().weight *= 0.7 + 0.1 * static_cast<double>(depth);
+          for (const double rate : rates) {
+            trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(800, 10000));
+            options.activation = function;
+            options.hidden_layers = depth;
+            options.learning_rate = rate;
+            runs.push_back(make_run(name, variant(norm, function, depth, rate), options));
+          }
         }
       }
     }
@@ -45,7 +53,12 @@ std::vector<Run> make_runs(const Plan& plan) {
 
 std::vector<Claim> make_claims(const Results& results) {
   const auto accuracy = [&](trainer::Norm norm, Function function) {
-    return results.of(name, variant(norm, function, depths.back()), final_value("test_accuracy"));
+    Sweep sweep;
+    for (const double rate : rates) {
+      sweep.push_back(results.of(name, variant(norm, function, depths.back(), rate),
+                                 final_value("test_accuracy")));
+    }
+    return best(sweep);
   };
   const auto claim = [&](Function function, trainer::Norm other, std::string text,
                          const char* less) {

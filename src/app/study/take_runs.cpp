@@ -13,8 +13,10 @@
 #include "app/idle_wait.hpp"
 #include "app/part_progress.hpp"
 #include "app/scale/distribution.hpp"
+#include "app/study/ioffe_szegedy.hpp"
 #include "trainer/agreement.hpp"
 #include "trainer/stopwatch.hpp"
+#include "trainer/trainer.hpp"
 
 namespace syncbn::app::study {
 namespace {
@@ -24,7 +26,7 @@ constexpr auto patience = std::chrono::hours(24);
 
 double weight_of(std::span<const Run* const> runs) {
   return std::transform_reduce(runs.begin(), runs.end(), 0.0, std::plus<>(),
-                               [](const Run* run) { return run->weight; });
+                               [](const Run* run) { return run->weight(); });
 }
 
 /// Trains this rank's run of a round. Throws on every rank if one fails.
@@ -68,8 +70,28 @@ std::vector<const Run*> missing_runs(const std::vector<Run>& runs, const RunDire
       missing.push_back(&run);
     }
   }
-  std::ranges::stable_sort(missing, std::ranges::greater(), &Run::weight);
+  std::ranges::stable_sort(missing, std::ranges::greater(),
+                           [](const Run* run) { return run->weight(); });
   return missing;
+}
+
+double expected_seconds(std::span<const Run* const> runs, const Plan& plan,
+                        const Communicator& world,
+                        const std::shared_ptr<const trainer::Split>& data) {
+  constexpr int warm_up = 10, timed = 50;
+  trainer::Trainer trainer(ioffe_szegedy(plan, trainer::Norm::sync, 1, warm_up + timed),
+                           Communicator::self(), data);
+  for (int i = 0; i < warm_up; ++i) {
+    trainer.step();
+  }
+  const trainer::Stopwatch watch;
+  for (int i = 0; i < timed; ++i) {
+    trainer.step();
+  }
+  std::vector<double> seconds{watch.seconds() / timed};
+  world.all_reduce(seconds);
+  const double mean = seconds[0] / world.size();
+  return mean * weight_of(runs) / world.size();
 }
 
 void take_runs(std::span<const Run* const> runs, const Communicator& world,

@@ -9,6 +9,7 @@
 
 #include "app/progress.hpp"
 #include "app/run_directory.hpp"
+#include "app/study/plan.hpp"
 #include "app/study/run.hpp"
 
 namespace syncbn::app::study {
@@ -19,6 +20,12 @@ PartFiles run_files();
 /// Returns the runs that the directory does not have yet, longest first, so that those which are
 /// done at the same time take about the same time.
 std::vector<const Run*> missing_runs(const std::vector<Run>& runs, const RunDirectory& directory);
+
+/// Collective over the world. Returns how long the runs may take on these ranks, by the time of
+/// some training steps. [s]
+double expected_seconds(std::span<const Run* const> runs, const Plan& plan,
+                        const Communicator& world,
+                        const std::shared_ptr<const trainer::Split>& data);
 
 /// Collective over the world. Deals the runs out to its ranks, one to each at a time, and keeps
 /// what they find.

@@ -24,8 +24,9 @@ using trainer::Part;
 using trainer::StepReport;
 using trainer::Trainer;
 
-constexpr std::int64_t training_accuracy_images = 10000;
+constexpr std::int64_t training_accuracy_images = 5000;
 constexpr std::int64_t hidden_inputs_images = 1000;
+constexpr std::int64_t population_images = 1000;
 
 /// Runs `work` in a thread for each rank, of which this one is rank 0. Throws what a rank throws;
 /// if several do, the first that did not fail because another was missing.
@@ -133,6 +134,9 @@ class Training {
       one_process_.emplace(options, Communicator::self(), data);
       start_ = values_of(*one_process_);
     }
+    if (run.recording.population) {
+      population_.emplace(run.options, ranks, data);
+    }
   }
 
   Json run() {
@@ -200,6 +204,11 @@ class Training {
     if (one_process_) {
       note_distance();
     }
+    if (population_) {
+      population_->copy_parameters(trainer_);
+      population_->take_population_statistics(population_images);
+      note("population_accuracy", population_->evaluate(Part::test, data_->test.size()));
+    }
   }
 
   /// Notes the percentiles of the first unit, and how far those of all units have come since the
@@ -243,6 +252,7 @@ class Training {
   bool leads_;
   Trainer trainer_;
   std::optional<Trainer> one_process_;  ///< takes the same steps beside it; on rank 0
+  std::optional<Trainer> population_;   ///< is given the parameters, to evaluate them otherwise
   std::vector<double> start_;           ///< parameters before the first step
   Window window_;
   Percentiles percentiles_;
