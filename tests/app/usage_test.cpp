@@ -53,7 +53,7 @@ TEST(Usage, VersionIsOneLine) {
 }
 
 TEST(Usage, EveryCommandHasHelpWithDefaultsAndAnExample) {
-  for (const std::string command : {"train", "check", "bench", "info"}) {
+  for (const std::string command : {"train", "check", "bench", "scale", "study", "info"}) {
     const Ended ended = run_tool(command + " --help");
     EXPECT_EQ(ended.code, 0) << command;
     EXPECT_THAT(ended.out, StartsWith("syncbn " + command + " [option]..")) << command;
@@ -97,8 +97,9 @@ TEST_P(UsageRefuses, WithExitCode2AndNamesWhatIsAccepted) {
 INSTANTIATE_TEST_SUITE_P(
     CommandLine, UsageRefuses,
     testing::Values(
-        Refused{"chek", {"'chek'", "train, check, bench, scale, info", "Did you mean 'check'?"}},
-        Refused{"--fast", {"'--fast'", "train, check, bench, scale, info"}},
+        Refused{"chek",
+                {"'chek'", "train, check, bench, scale, study, info", "Did you mean 'check'?"}},
+        Refused{"--fast", {"'--fast'", "train, check, bench, scale, study, info"}},
         Refused{"check --jsn x", {"--jsn", "--dtype, --layout, ", "Did you mean '--json'?"}},
         Refused{"check --dtyp f32", {"--dtyp", "--dtype"}}, Refused{"check surplus", {"'surplus'"}},
         Refused{"check -- surplus", {"'surplus'"}},

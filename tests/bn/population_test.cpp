@@ -114,6 +114,8 @@ TEST(Population, PoolsUnevenBatchesOfAllRanks) {
   }
 }
 
+/// A batch's mean of 1e8 is rounded to 1.5e-8 standard deviations, and the variance between batches
+/// with it.
 TEST(Population, KeepsAVarianceFarBelowTheMean) {
   Tensor all =
       Tensor::normal(DType::f64, {60, channels, positions}, Layout::channels_first, 3, 1e8);

@@ -129,6 +129,52 @@ TEST(DenseLayer, HasTheRightGradients) {
   Probe(dense_layer("dense", 7, 3, dnn::Bias::without, unit()), 7).check();
 }
 
+TEST(DenseLayer, AddsUpWeightGradientsInDoubleForAnyWidth) {
+  constexpr std::int64_t n = 9;
+  for (const std::int64_t inputs : {1, 7, 8, 37}) {
+    for (const std::int64_t outputs : {1, 3, 4, 11}) {
+      dnn::Dense dense(inputs, outputs, dnn::Bias::with);
+      const std::vector<float> x = random_values(n * inputs, 1),
+                               dy = random_values(n * outputs, 900);
+      std::vector<double> dw(static_cast<std::size_t>(inputs * outputs)),
+          db(static_cast<std::size_t>(outputs));
+      dense.backward_weights(n, x.data(), dy.data(), dw.data(), db.data());
+      for (std::int64_t o = 0; o < outputs; ++o) {
+        for (std::int64_t k = 0; k < inputs; ++k) {
+          double sum = 0;  // in the order of the samples, in which it is the same to the bit
+          for (std::int64_t i = 0; i < n; ++i) {
+            sum += static_cast<double>(dy[static_cast<std::size_t>(i * outputs + o)]) *
+                   x[static_cast<std::size_t>(i * inputs + k)];
+          }
+          EXPECT_EQ(dw[static_cast<std::size_t>(o * inputs + k)], sum) << inputs << "x" << outputs;
+        }
+      }
+    }
+  }
+}
+
+TEST(AffineLayer, ScalesAndShiftsEachChannel) {
+  constexpr std::int64_t pixels = 4, channels = 3;
+  Probe probe(affine_layer("bn1", pixels, channels), pixels * channels);
+  const std::span<Parameter> parameters = probe.layer().parameters();
+  EXPECT_EQ(parameters[0].name, "bn1.weight");
+  EXPECT_EQ(parameters[1].name, "bn1.bias");
+  probe.objective();
+  EXPECT_EQ(probe.y(), probe.x()) << "it begins as the identity";
+  parameters[0].value = {2, 0.5F, -1};
+  parameters[1].value = {1, 0, 3};
+  probe.objective();
+  for (std::size_t i = 0; i < probe.y().size(); ++i) {
+    const std::size_t c = i % channels;
+    EXPECT_EQ(probe.y()[i], parameters[0].value[c] * probe.x()[i] + parameters[1].value[c]);
+  }
+  EXPECT_FALSE(probe.layer().is_batch_norm());
+}
+
+TEST(AffineLayer, HasTheRightGradients) {
+  Probe(affine_layer("bn1", 4, 3), 12).check();
+}
+
 /// Images channels last, weights [filters, channels, 3, 3].
 TEST(ConvolutionLayer, SlidesItsFiltersOverTheImage) {
   const dnn::Image image{4, 5, 2};

@@ -37,6 +37,8 @@ TEST(TrainOptions, OutOfRangeAreRefused) {
   EXPECT_THAT(refusal([](auto& o) { o.dropout = 1; }), HasSubstr("--dropout 1"));
   EXPECT_THAT(refusal([](auto& o) { o.dropout = -0.1; }), HasSubstr("--dropout -0.1"));
   EXPECT_THAT(refusal([](auto& o) { o.init_scale = 0; }), HasSubstr("--init-scale 0"));
+  EXPECT_THAT(refusal([](auto& o) { o.training_images = 0; }), HasSubstr("--training-images 0"));
+  EXPECT_THAT(refusal([](auto& o) { o.norm_samples = 0; }), HasSubstr("--norm-samples 0"));
 }
 
 TEST(TrainOptions, ThatContradictEachOtherAreRefused) {
@@ -46,6 +48,12 @@ TEST(TrainOptions, ThatContradictEachOtherAreRefused) {
               }),
               HasSubstr("--epochs and --steps"));
   EXPECT_THAT(refusal([](auto& o) { o.save_every = 5; }), HasSubstr("--save-every needs --save"));
+  EXPECT_THAT(refusal([](auto& o) { o.hidden_layers = 5; }), HasSubstr("--hidden-layers 5"));
+  EXPECT_THAT(refusal([](auto& o) {
+                o.norm = Norm::local;
+                o.norm_samples = 5;
+              }),
+              HasSubstr("--norm-samples needs --norm sync"));
 }
 
 TEST(TrainOptions, GiveTheLengthOfTheRun) {

@@ -92,6 +92,98 @@ TEST(Training, WithLocalStatisticsHasOtherLosses) {
   });
 }
 
+TEST(Training, WithoutBatchNormDoesNotDependOnTheRanks) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    for (const Network network : {Network::mlp, Network::cnn}) {
+      TrainOptions options = directory.options(20);
+      options.network = network;
+      options.norm = Norm::affine;
+      const std::vector<double> alone = losses_of(options, Communicator::self());
+      EXPECT_LT(worst_difference(losses_of(options, ranks), alone), tolerance);
+      options.norm = Norm::sync;
+      EXPECT_GT(worst_difference(losses_of(options, Communicator::self()), alone), tolerance);
+    }
+  });
+}
+
+TEST(Training, TakesStatisticsOverGroupsOfEnoughSamples) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    TrainOptions options = directory.options(20);
+    options.batch_size = 4 * ranks.size();
+    options.norm_samples = 4 * ranks.size();
+    const std::vector<double> in_one_group = losses_of(options, ranks);
+    options.norm_samples = 4;
+    const std::vector<double> each_alone = losses_of(options, ranks);
+    options.norm_samples.reset();
+    EXPECT_EQ(in_one_group, losses_of(options, ranks));
+    options.norm = Norm::local;
+    EXPECT_EQ(each_alone, losses_of(options, ranks));
+  });
+}
+
+TEST(Training, SortsShardsByLabelWithoutChangingTheBatch) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    TrainOptions options = directory.options(20);
+    options.batch_size = 4 * ranks.size();
+    const std::vector<double> mixed = losses_of(options, ranks);
+    options.shards = Shards::by_label;
+    EXPECT_LT(worst_difference(losses_of(options, ranks), mixed), tolerance);
+    options.norm = Norm::local;
+    const std::vector<double> local = losses_of(options, ranks);
+    if (ranks.size() > 1) {
+      EXPECT_GT(worst_difference(local, mixed), 100 * tolerance);
+    }
+  });
+}
+
+TEST(Training, TakesNoMoreThanSoManyImages) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    TrainOptions options = directory.options(20);
+    options.batch_size = 6;
+    options.training_images = 12;
+    Trainer trainer(options, ranks);
+    EXPECT_EQ(trainer.steps_per_epoch(), 2);
+  });
+}
+
+TEST(Training, TellsWhatItsParametersAre) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    TrainOptions options = directory.options(20);
+    options.network = Network::mlp;
+    options.hidden_layers = 5;
+    options.inputs = Inputs::binary;
+    options.init_scale = 10;
+    Trainer all(options, ranks);
+    options.scaled_weights = ScaledWeights::hidden;
+    Trainer hidden(options, ranks);
+    const auto value = [](Trainer& trainer, std::size_t parameter) {
+      return trainer.parameters()[parameter]->value[0];
+    };
+    const std::size_t count = all.parameters().size();
+    EXPECT_EQ(count, 5 * 3 + 2);
+    EXPECT_EQ(value(all, 0), value(hidden, 0));
+    EXPECT_NEAR(value(all, count - 2), 10 * value(hidden, count - 2), 1e-6);
+    EXPECT_EQ(all.last_hidden_inputs(7).size(), 700);
+    for (int i = 0; i < 20; ++i) {
+      const StepReport report = all.step();
+      EXPECT_GE(report.accuracy, 0);
+      EXPECT_LE(report.accuracy, 1);
+    }
+    hidden.copy_parameters(all);
+    EXPECT_EQ(value(all, 0), value(hidden, 0));
+    hidden.take_population_statistics(61);
+    const double running = all.evaluate(Part::test, 23),
+                 population = hidden.evaluate(Part::test, 23);
+    EXPECT_GE(running, 0);
+    EXPECT_GT(population, 0.1) << "better than guessing";
+  });
+}
+
 class Reports final : public Observer {
  public:
   void on_step(const StepReport& report) override { reports_.push_back(report); }

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Single runs of a study, on a small data set.
+#include <memory>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "app/study/report.hpp"
+#include "app/study/run.hpp"
+#include "support/scratch_directory.hpp"
+#include "trainer/idx_files.hpp"
+#include "trainer/trainer.hpp"
+
+namespace syncbn::app::study {
+namespace {
+
+using testing::HasSubstr;
+using trainer::Norm;
+
+class StudyTraining : public testing::Test {
+ protected:
+  StudyTraining() {
+    test::write_data_set(directory_.path(), 100, 50, 8);
+    data_ = trainer::load_everywhere(directory_.path(), Communicator::self());
+  }
+
+  trainer::TrainOptions options(std::int64_t steps) const {
+    trainer::TrainOptions options;
+    options.data = directory_.path();
+    options.network = trainer::Network::mlp;
+    options.activation = trainer::dnn::Function::tanh;
+    options.batch_size = 8;
+    options.learning_rate = 0.1;
+    options.momentum = 0;
+    options.schedule = trainer::Schedule::constant;
+    options.steps = steps;
+    return options;
+  }
+
+  Json result_of(const study::Run& run) const {
+    return train(run, data_, [](double) {});
+  }
+
+  test::ScratchDirectory directory_;
+  std::shared_ptr<const trainer::Split> data_;
+};
+
+TEST_F(StudyTraining, RecordsTheCourseOfATraining) {
+  study::Run run = make_run("test", {{"norm", "sync"}}, options(20));
+  run.recording.hidden_inputs = true;
+  const Json result = result_of(run);
+  EXPECT_TRUE(result["diverged_at"].is_null());
+  EXPECT_EQ(result["series"]["step"], (Json{5, 10, 15, 20}));
+  for (const auto& [quantity, values] : result["series"].items()) {
+    EXPECT_EQ(values.size(), 4) << quantity;
+  }
+  for (const char* quantity : {"loss", "batch_accuracy", "hidden_p50", "hidden_width"}) {
+    EXPECT_TRUE(result["series"].contains(quantity)) << quantity;
+  }
+  EXPECT_EQ(result["final"]["test_accuracy"], result["series"]["test_accuracy"].back());
+  EXPECT_LE(result["series"]["hidden_p15"][3], result["series"]["hidden_p50"][3]);
+  EXPECT_LE(result["series"]["hidden_p50"][3], result["series"]["hidden_p85"][3]);
+}
+
+TEST_F(StudyTraining, GivesTheSameBitsAgain) {
+  const study::Run run = make_run("test", {{"norm", "sync"}}, options(20), 3);
+  EXPECT_EQ(result_of(run).dump(), result_of(run).dump());
+}
+
+TEST_F(StudyTraining, TakesADivergenceForAResult) {
+  trainer::TrainOptions wild = options(20);
+  wild.learning_rate = 1e43;
+  wild.activation = trainer::dnn::Function::relu;
+  wild.norm = Norm::none;
+  for (const int ranks : {1, 2}) {
+    study::Run run = make_run("test", {{"norm", "none"}}, wild, ranks);
+    run.recording.one_process = ranks > 1;
+    const Json result = result_of(run);
+    EXPECT_GE(result["diverged_at"], 2);
+    EXPECT_EQ(result["final"]["test_accuracy"], 0.1) << "as good as guessing";
+    EXPECT_FALSE(result["final"].contains("loss"));
+  }
+}
+
+/// The rounding of float grows over the steps; what local statistics do is larger by far.
+TEST_F(StudyTraining, IsThatOfOneProcessIfItIsSynchronized) {
+  const auto distance = [&](Norm norm) {
+    trainer::TrainOptions wanted = options(20);
+    wanted.norm = norm;
+    study::Run run = make_run("test", {{"norm", "any"}}, wanted, 4);
+    run.recording.one_process = true;
+    return result_of(run)["final"]["distance"].get<double>();
+  };
+  EXPECT_LT(distance(Norm::sync), 1e-4);
+  EXPECT_LT(distance(Norm::affine), 1e-4);
+  EXPECT_GT(distance(Norm::local), 1e-2);
+}
+
+TEST_F(StudyTraining, EvaluatesWithPopulationStatisticsBesideIt) {
+  trainer::TrainOptions wanted = options(20);
+  wanted.norm_samples = 4;
+  study::Run run = make_run("test", {{"norm", "sync"}}, wanted, 4);
+  const Json without = result_of(run);
+  run.recording.population = true;
+  Json with = result_of(run);
+  EXPECT_EQ(with["series"]["population_accuracy"].size(), 4);
+  with["series"].erase("population_accuracy");
+  with["final"].erase("population_accuracy");
+  EXPECT_EQ(with.dump(), without.dump()) << "the training itself must not change";
+}
+
+TEST_F(StudyTraining, TellsTheCommandThatTrainsTheSame) {
+  trainer::TrainOptions wanted = options(20);
+  wanted.norm_samples = 4;
+  wanted.shards = trainer::Shards::by_label;
+  const std::string command = command_of(make_run("test", {{"norm", "sync"}}, wanted, 2));
+  EXPECT_EQ(command,
+            "mpirun -n 2 syncbn train --model mlp --norm-samples 4 --activation tanh --data " +
+                directory_.path().string() +
+                " --shards by-label --batch-size 8 --learning-rate 0.1 --momentum 0 "
+                "--schedule constant --steps 20");
+}
+
+}  // namespace
+}  // namespace syncbn::app::study
