@@ -17,8 +17,8 @@ using trainer::Norm;
 using trainer::Shards;
 
 constexpr const char* name = "leakage";
-constexpr int ranks = 8;
-constexpr std::int64_t batch = 64;
+constexpr int ranks = 4;
+constexpr std::int64_t batch = 32;
 constexpr std::array all_norms{Norm::none, Norm::affine, Norm::local, Norm::sync};
 
 Json variant(Norm norm, Shards shards) {
@@ -30,7 +30,7 @@ std::vector<Run> make_runs(const Plan& plan) {
   for (const std::uint64_t seed : plan.seeds) {
     for (const Norm norm : all_norms) {
       for (const Shards shards : {Shards::mixed, Shards::by_label}) {
-        trainer::TrainOptions options = of_tanh_units(plan, norm, seed, plan.steps(1000, 10000));
+        trainer::TrainOptions options = of_tanh_units(plan, norm, seed, plan.steps(600, 6000));
         options.batch_size = batch;
         options.shards = shards;
         runs.push_back(make_run(name, variant(norm, shards), options, ranks));

@@ -43,21 +43,20 @@ std::vector<std::int64_t> checkpoints(std::int64_t steps, std::int64_t count) {
   return result;
 }
 
-// The constants were measured; what they are wrong by, the progress's estimate mends.
+// The constants were measured; what they are wrong by, the progress's estimate mends. A rank's part
+// of a step costs the more parameters there are: each updates all of them.
 double Run::weight() const {
-  constexpr double of_step = 0.25, of_image = 0.75 / 60;  // of 3 hidden layers
-  constexpr double of_further_rank = 0.5;
+  constexpr double of_rank = 0.5, of_image = 0.5 / 60;  // with 3 hidden layers
   constexpr double of_evaluation = 50;
   const auto steps = static_cast<double>(options.steps.value());
   const auto images = static_cast<double>(options.batch_size);
   const auto evaluations = static_cast<double>(recording.steps.size() + 1);
   const double depth = 0.7 + 0.1 * static_cast<double>(options.hidden_layers);
-  double step = (of_step + of_image * images) * depth;
-  if (recording.one_process) {
-    step *= 2;
-  }
-  step += of_further_rank * (ranks - 1);
-  return steps * step + evaluations * of_evaluation * (recording.population ? 3 : 1);
+  const int trainers = ranks + (recording.one_process ? 1 : 0);
+  const double step = (of_rank * trainers + of_image * images) * depth;
+  const double of_population =
+      recording.population ? static_cast<double>(population_images) / images * step : 0;
+  return steps * step + evaluations * (of_evaluation + of_population);
 }
 
 }  // namespace syncbn::app::study

@@ -21,6 +21,9 @@ struct Recording {
   bool population = false;  ///< accuracy with population statistics in place of running ones
 };
 
+/// So many training images give population statistics.
+inline constexpr std::int64_t population_images = 1000;
+
 /// A Run is one training of a study: a variant of an experiment with one seed. Its result depends
 /// on nothing but itself and the data set.
 struct Run {

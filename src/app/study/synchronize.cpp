@@ -26,7 +26,7 @@ Json variant(Norm norm, int ranks) {
 }
 
 Run make_run_of(const Plan& plan, std::uint64_t seed, Norm norm, int ranks) {
-  trainer::TrainOptions options = of_tanh_units(plan, norm, seed, plan.steps(1000, 10000));
+  trainer::TrainOptions options = of_tanh_units(plan, norm, seed, plan.steps(600, 6000));
   options.batch_size = batch;
   Run run = make_run(name, variant(norm, ranks), options, ranks);
   run.recording.one_process = ranks > 1;

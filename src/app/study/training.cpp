@@ -26,7 +26,6 @@ using trainer::Trainer;
 
 constexpr std::int64_t training_accuracy_images = 5000;
 constexpr std::int64_t hidden_inputs_images = 1000;
-constexpr std::int64_t population_images = 1000;
 
 /// Runs `work` in a thread for each rank, of which this one is rank 0. Throws what a rank throws;
 /// if several do, the first that did not fail because another was missing.
