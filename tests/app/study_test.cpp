@@ -112,13 +112,13 @@ TEST_F(Study, WritesALineOfCsvForEachNumber) {
   std::ifstream csv(scratch_ / "study/study.csv");
   std::string line;
   ASSERT_TRUE(std::getline(csv, line));
-  EXPECT_EQ(line, "experiment,run,norm,ranks,samples,seed,quantity,step,value");
+  EXPECT_EQ(line, "experiment,run,norm,ranks,samples,shards,seed,quantity,step,value");
   int lines = 0;
   while (std::getline(csv, line)) {
-    EXPECT_EQ(std::count(line.begin(), line.end(), ','), 8) << line;
+    EXPECT_EQ(std::count(line.begin(), line.end(), ','), 9) << line;
     ++lines;
   }
-  EXPECT_GT(lines, 18 * 20);
+  EXPECT_GT(lines, 20 * 20);
 }
 
 TEST_F(Study, GoesOnWhereItWasKilled) {

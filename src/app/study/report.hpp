@@ -54,9 +54,10 @@
 //   network
 //                      is judged by the better one
 //   regularization     norm, dropout
-//   synchronize        norm: none, affine, local or sync; ranks; samples (of a rank). With
-//                        distance      (but on one rank) of all parameters from those of one
-//                        process after the same
+//   synchronize        norm: none, affine, local or sync; ranks; samples (of a rank); one run with
+//                      ranks 1 has shards: by-label, too, which is another order of each step's
+//                      samples. With, but for the other run on one rank,
+//                        distance      of all parameters from those of one process after the same
 //                                      steps, over the distance that these have come from the start
 //   group-size         norm, samples (that share statistics). With
 //                        population_accuracy  test_accuracy with population statistics (PreciseBN

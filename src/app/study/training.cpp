@@ -130,6 +130,7 @@ class Training {
     if (run.recording.one_process && leads_) {
       trainer::TrainOptions options = run.options;
       options.norm_samples.reset();
+      options.shards = trainer::Shards::mixed;
       one_process_.emplace(options, Communicator::self(), data);
       start_ = values_of(*one_process_);
     }
@@ -192,7 +193,18 @@ class Training {
     }
   }
 
+  /// Throws Diverged if a step has left parameters that would show in the next one's loss.
+  void require_finite_parameters() {
+    for (const trainer::Parameter* parameter : trainer_.parameters()) {
+      if (!std::ranges::all_of(parameter->value,
+                               [](float value) { return std::isfinite(value); })) {
+        throw trainer::Diverged(parameter->name + " is not finite");
+      }
+    }
+  }
+
   void evaluate() {
+    require_finite_parameters();
     note("step", trainer_.steps_done());
     note("loss", window_.loss());
     note("batch_accuracy", window_.accuracy());

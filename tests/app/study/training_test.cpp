@@ -83,6 +83,14 @@ TEST_F(StudyTraining, TakesADivergenceForAResult) {
   }
 }
 
+TEST_F(StudyTraining, SeesThatTheLastStepDiverged) {
+  trainer::TrainOptions wild = options(1);
+  wild.learning_rate = 1e43;
+  const Json result = result_of(make_run("test", {{"norm", "sync"}}, wild));
+  EXPECT_EQ(result["diverged_at"], 2);
+  EXPECT_EQ(result["series"].size(), 0);
+}
+
 /// The rounding of float grows over the steps; what local statistics do is larger by far.
 TEST_F(StudyTraining, IsThatOfOneProcessIfItIsSynchronized) {
   const auto distance = [&](Norm norm) {
