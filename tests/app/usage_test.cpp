@@ -135,7 +135,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"bench --shapes 1000000x1000000", {"--shapes", "2^34"}},
         Refused{"bench --shapes 4x4 --batch 3", {"--batch", "--shapes", "contradict"}},
         Refused{"bench --compare pytorch", {"--compare", "'pytorch'", "onednn, local"}},
-        Refused{"train --norm synk", {"--norm", "none, affine, local, sync", "Did you mean 'sync'?"}},
+        Refused{"train --norm synk",
+                {"--norm", "none, affine, local, sync", "Did you mean 'sync'?"}},
         Refused{"info --json x", {"--json", "--help, --timeout"}}));
 
 TEST(Failure, APlaceThatCannotBeWrittenIsToldBeforeTheWork) {
