@@ -72,7 +72,10 @@ Verdict verdict(const Claim& claim) {
 
 Verdict verdict(const std::vector<Claim>& claims) {
   const auto any = [&](Verdict which) {
-    return std::ranges::any_of(claims, [&](const Claim& claim) { return verdict(claim) == which; });
+    return std::ranges::any_of(claims, [&](const Claim& claim) {
+      const bool counts = claim.control || &claim == &claims.front();
+      return counts && verdict(claim) == which;
+    });
   };
   return any(Verdict::did_not_hold)                    ? Verdict::did_not_hold
          : any(Verdict::not_decided) || claims.empty() ? Verdict::not_decided
@@ -81,11 +84,12 @@ Verdict verdict(const std::vector<Claim>& claims) {
 
 Json to_json(const Claim& claim) {
   const Band found = band(claim.values);
-  return {{"claim", claim.text},           {"verdict", to_string(verdict(claim))},
-          {"quantity", claim.quantity},    {"unit", claim.unit},
-          {"test", to_string(claim.test)}, {"margin", claim.margin},
-          {"values", claim.values},        {"median", found.median},
-          {"low", number(found.low)},      {"high", number(found.high)}};
+  return {{"claim", claim.text},       {"verdict", to_string(verdict(claim))},
+          {"control", claim.control},  {"quantity", claim.quantity},
+          {"unit", claim.unit},        {"test", to_string(claim.test)},
+          {"margin", claim.margin},    {"values", claim.values},
+          {"median", found.median},    {"low", number(found.low)},
+          {"high", number(found.high)}};
 }
 
 std::string amount(const Claim& claim) {

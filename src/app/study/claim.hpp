@@ -25,6 +25,7 @@ struct Claim {
   std::string unit;      ///< "points", which are hundredths; "decades"; ""
   Test test = Test::above;
   double margin = 0;
+  bool control = false;        ///< the main claim says what it says only if this one holds, too
   std::vector<double> values;  ///< one for each seed
 };
 
@@ -41,8 +42,8 @@ Band band(const std::vector<double>& values);
 /// Decides only where the whole band lies on one side of the margin.
 Verdict verdict(const Claim& claim);
 
-/// Returns the verdict of an experiment: held if all its claims are, did_not_hold if one of them
-/// did not, else not_decided.
+/// Returns the verdict of an experiment, by its main claim, which is the first, and the controls:
+/// held if all of these are, did_not_hold if one of them did not, else not_decided.
 Verdict verdict(const std::vector<Claim>& claims);
 
 Json to_json(const Claim& claim);

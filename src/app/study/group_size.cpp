@@ -93,6 +93,7 @@ std::vector<Claim> make_claims(const Results& results) {
       {.text = "It is not the learned scale and shift that does it",
        .quantity = "test accuracy, groups of 32 samples less a learned scale and shift alone",
        .unit = "points",
+       .control = true,
        .values = points_above(of(Norm::sync, largest, running), of(Norm::affine, 1, running))}};
 }
 

@@ -61,6 +61,7 @@ std::vector<Claim> make_claims(const Results& results) {
        .quantity = "range of learning rates within 5 points of the best accuracy of any network, "
                    "with batch norm less with a learned scale and shift alone",
        .unit = "decades",
+       .control = true,
        .values = more_decades(affine)}};
 }
 

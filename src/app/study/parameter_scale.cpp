@@ -67,6 +67,7 @@ std::vector<Claim> make_claims(const Results& results) {
        .quantity = "smallest change of the output, relative to the largest output",
        .unit = "",
        .margin = 0.1,
+       .control = true,
        .values = control},
       {.text = "It is not the learned scale and shift that does it",
        .quantity = "range of scales within 5 points of the best accuracy of any network, with "

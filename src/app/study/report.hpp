@@ -12,14 +12,13 @@
 //   data           {directory, training_images, test_images, height, width, classes, checksums}
 //   method         how bands and verdicts come about, in sentences
 //   experiments    [{name, title, source, verdict, claims}], in the order of issue and page
-//     verdict      "held", "did not hold" or "not decided": held if all claims held, did not hold
-//                  if one did not
-//     claims       [{claim, verdict, quantity, unit, test, margin, values, median, low, high,
-//     amount}],
-//                  the main one first. `values` has one number a seed, in the order of `seeds`. low
-//                  and high bound the band: 95 % confidence around the mean, by Student's t; null
-//                  where one seed gives none. With test "above" a claim holds if low > margin and
-//                  does not if high <= margin; with "within" it holds if the band lies in (-margin,
+//     verdict      "held", "did not hold" or "not decided", by the main claim, the first, and its
+//                  controls: held if all of these held, did not hold if one did not
+//     claims       [{claim, verdict, control, quantity, unit, test, margin, values, median, low,
+//                  high, amount}]. `values` has one number a seed, in the order of `seeds`. low and
+//                  high bound the band: 95 % confidence around the mean, by Student's t; null where
+//                  one seed gives none. With test "above" a claim holds if low > margin and does
+//                  not if high <= margin; with "within" it holds if the band is in (-margin,
 //                  margin). `amount` says it in words: "+16.6 points (+15.9 to +17.3, 3 seeds)".
 //   runs           [{name, experiments, variant, seed, ranks, command, seconds, results}]
 //     experiments  names of those that use the run (two share theirs)
@@ -33,8 +32,8 @@
 //                    diverged. All runs have
 //                      step            steps done
 //                      loss            mean over the steps since the last evaluation
-//                      batch_accuracy  of these steps' batches, as the forward of training sees
-//                      them test_accuracy   with running statistics, over all test images [0, 1]
+//                      batch_accuracy  of these steps' batches, as training sees them
+//                      test_accuracy   with running statistics, over all test images [0, 1]
 //       final        the last values of the series, and train_accuracy (as test_accuracy, of the
 //                    first 5,000 training images). After a divergence the two accuracies are those
 //                    of guessing, and there is nothing else.
@@ -50,8 +49,7 @@
 //   activations        the same runs
 //   learning-rates     norm, learning_rate
 //   parameter-scale    norm, init_scale
-//   saturating         norm, activation: sigmoid or tanh, hidden_layers, learning_rate: each
-//   network
+//   saturating         norm, activation: sigmoid or tanh, hidden_layers, learning_rate: a network
 //                      is judged by the better one
 //   regularization     norm, dropout
 //   synchronize        norm: none, affine, local or sync; ranks; samples (of a rank); one run with

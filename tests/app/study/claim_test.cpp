@@ -59,8 +59,12 @@ TEST(Verdict, IsGivenOnlyWhereTheWholeBandLiesOnOneSide) {
   EXPECT_EQ(verdict(within({-5, -5.1, -5.2}, 1)), Verdict::did_not_hold);
 }
 
-TEST(Verdict, OfAnExperimentTakesAllItsClaims) {
-  const Claim held = above({1, 1, 1}), open = above({-1, 0, 1}), failed = above({-1, -1, -1});
+TEST(Verdict, OfAnExperimentIsThatOfItsMainClaimAndTheControls) {
+  const Claim held = above({1, 1, 1}), other = above({-1, 0, 1});
+  Claim open = above({-1, 0, 1}), failed = above({-1, -1, -1});
+  open.control = failed.control = true;
+  EXPECT_EQ(verdict({held, other}), Verdict::held);
+  EXPECT_EQ(verdict({other, held}), Verdict::not_decided);
   EXPECT_EQ(verdict({held, held}), Verdict::held);
   EXPECT_EQ(verdict({held, open}), Verdict::not_decided);
   EXPECT_EQ(verdict({held, open, failed}), Verdict::did_not_hold);
