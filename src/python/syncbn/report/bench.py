@@ -14,7 +14,6 @@ from .numbers import amount, seconds, short_seconds, times
 from .page import Page, render
 from .style import INK, SERIES, Canvas, head, key, paint
 
-_SIGNS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼"}
 # Passes and what they are compared with, as they are drawn: the phases that are added up, if all of
 # them were measured.
 _PASSES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -91,7 +90,7 @@ def _times(canvas: Canvas, layers: list[Layer], kinds: list[tuple[str, tuple[str
     shifts = np.linspace(-0.2, 0.2, len(kinds)) if len(kinds) > 1 else np.zeros(1)
     signs = []
     for mark, shift, (name, phases) in zip(SERIES, shifts, kinds, strict=False):
-        signs.append((_SIGNS[mark.marker], name, mark.colour))
+        signs.append((mark.sign, name, mark.colour))
         for place, layer in enumerate(layers):
             middle = layer.total(phases)
             if middle is not None:
@@ -114,7 +113,7 @@ def _speeds(canvas: Canvas, layers: list[Layer]) -> None:
         own = [(place, layer.phases.get(name)) for place, layer in enumerate(layers)]
         drawn = [(place, phase.speed) for place, phase in own if phase and phase.speed]
         if drawn:
-            signs.append((_SIGNS[mark.marker], name, mark.colour))
+            signs.append((mark.sign, name, mark.colour))
             axes.plot(
                 [speed for _, speed in drawn], [place for place, _ in drawn], mark.marker,
                 color=mark.colour,

@@ -13,8 +13,6 @@ from .numbers import amount, count, digits
 from .page import Page, render
 from .style import INK, RED, SERIES, Canvas, head, key, paint
 
-_SIGNS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼"}
-
 
 @dataclass(frozen=True)
 class Result:
@@ -75,7 +73,7 @@ def _draw(canvas: Canvas, results: list[Result], control: float | None) -> None:
     axes.set_ylim(len(quantities) - 0.4, -0.6)
     axes.set_yticks(range(len(quantities)), quantities)
     signs = [
-        (_SIGNS[SERIES[i % len(SERIES)].marker], dtype, SERIES[i % len(SERIES)].colour)
+        (SERIES[i % len(SERIES)].sign, dtype, SERIES[i % len(SERIES)].colour)
         for i, dtype in enumerate(dtypes)
     ]
     head(axes, "Largest error, as a part of its tolerance", " ", "error / tolerance", left)

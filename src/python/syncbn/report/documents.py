@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
 
 
 class DocumentError(Exception):
@@ -48,6 +50,10 @@ class Member:
                 "Was the file written by another version of syncbn?"
             )
         return Member(members[name], self.file, place)
+
+    def optional(self, name: str, read_it: Callable[[Member], Value]) -> Value | None:
+        """Returns what is read of a member, None where the object does not have it."""
+        return read_it(self[name]) if self.has(name) else None
 
     def names(self) -> list[str]:
         """Returns the names of an object's members."""

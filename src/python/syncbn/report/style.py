@@ -32,6 +32,11 @@ class Mark:
     marker: str
     dash: str = "-"
 
+    @property
+    def sign(self) -> str:
+        """The marker as a character, for texts."""
+        return {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼"}[self.marker]
+
 
 SERIES = (
     Mark(BLUE, "o"),

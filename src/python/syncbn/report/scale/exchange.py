@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..axes import log_counts
 from ..distribution import Interval
 from ..numbers import listed, seconds
 from ..page import render
+from ..section import Section
 from ..style import GREEN, SERIES, Canvas, EndLabel, Mark, head, label_ends, paint
-from .axes import log_counts, log_seconds, log_seconds_across
+from .axes import log_seconds, log_seconds_across
 from .exchanges import BUILTIN, CLOCK_TICK, MPI, Pings, exchange_groups, exchanges, pings_of, ratio
 from .measurements import ExchangeCell, Group, Scale
-from .section import Section, largest_of, name_of, warning_of
+from .section import largest_of, name_of, warning_of
 
 _MARKS = {BUILTIN: SERIES[0], MPI: SERIES[1]}
 _NAMES = {BUILTIN: "syncbn", MPI: "MPI"}

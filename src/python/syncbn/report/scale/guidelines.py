@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..page import render
+from ..section import Section
 from .exchanges import BUILTIN, CLOCK_TICK, MPI, exchange_groups, exchanges
 from .measurements import ExchangeCell, Scale
-from .section import Section, name_of
+from .section import name_of
 
 Case = tuple[ExchangeCell, ExchangeCell, float]  # the first <= a factor times the second
 

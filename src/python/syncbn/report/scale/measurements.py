@@ -7,72 +7,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..distribution import Distribution, Interval
+from ..machine import Machine
 
 PHASES = (
     "sums", "exchange", "normalize", "backward_sums", "input_gradient", "copy", "streaming_copy",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Host:
-    name: str
-    ranks: list[int]
-    processor: str
-    processors: int
-    quota: float | None
-    kernel: str
-    governor: str | None
-    memory_bytes: float
-    huge_pages: str | None
-    load: float | None
-    boot: str | None = None  # which start of which kernel, if the run tells
-
-
-@dataclass(frozen=True)
-class Machine:
-    transport: str
-    instruction_set: str
-    compiler: str
-    build_type: str
-    ranks: int
-    threads: int
-    oversubscribed: bool
-    hosts: list[Host]
-    binding: list[str]
-
-    @property
-    def computers(self) -> list[list[Host]]:
-        """The hosts by the computer that they are on: namespaces and containers share one.
-
-        Without the kernel's own name for its start, hosts are taken to share one if they tell the same
-        kernel, memory and load to all digits.
-        """
-        found: dict[object, list[Host]] = {}
-        for host in self.hosts:
-            same = host.boot or (host.kernel, host.memory_bytes, host.load or host.name)
-            found.setdefault(same, []).append(host)
-        return list(found.values())
-
-    @property
-    def crowded(self) -> bool:
-        """Whether some computer has more ranks x threads than processors."""
-        return self.oversubscribed or any(
-            sum(len(host.ranks) for host in hosts) * self.threads > hosts[0].processors
-            for hosts in self.computers
-        )
-
-    def waits(self, members: list[int]) -> float:
-        """Returns how many of these ranks' threads wait for each processor, on the fullest computer."""
-        return max(
-            0.0,
-            *(
-                sum(rank in host.ranks for host in hosts for rank in members)
-                * self.threads
-                / hosts[0].processors
-                - 1
-                for hosts in self.computers
-            ),
-        )
 
 
 @dataclass(frozen=True)

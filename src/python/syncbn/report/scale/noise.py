@@ -6,13 +6,15 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from ..axes import log_counts
 from ..distribution import pooled
 from ..numbers import listed, percent, seconds, short_seconds
 from ..page import render
+from ..section import Section
 from ..style import BLUE, GREEN, INK, RED, SERIES, Canvas, EndLabel, head, label_ends, paint
-from .axes import log_counts, log_seconds
+from .axes import log_seconds
 from .measurements import NoiseCell, NoiseOfRank, Scale
-from .section import Section, largest_of, name_of, warning_of
+from .section import largest_of, name_of, warning_of
 
 TIMES_THE_MEDIAN = 2.0  # of time lost for each second of work
 MORE_THAN_MEDIAN = 0.01

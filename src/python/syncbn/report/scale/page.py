@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .. import machine
 from ..documents import Member
 from ..numbers import error, seconds
 from ..page import Page, render
-from . import exchange, guidelines, machine, noise, phases, price, rules, skew, steps
+from ..section import Section
+from . import exchange, guidelines, noise, phases, price, rules, skew, steps
 from .headline import body_of, headline_of, price_lines
 from .measurements import Scale
 from .models import ModelOf, models_of
 from .prediction import section as model_section
 from .reading import SCALE_FORMAT, scale_of
-from .section import Section, warning_of
+from .section import warning_of
 from .simulation import read_simulation
 
 
@@ -57,7 +59,7 @@ def sections_of(scale: Scale, models: list[ModelOf], file: Path) -> list[Section
     simulated = file.with_name("simulated.json")
     simulation = read_simulation(simulated) if simulated.exists() else None
     return [
-        machine.section(scale),
+        machine.section(scale.machine),
         price.section(scale),
         phases.section(scale),
         exchange.section(scale),

@@ -6,14 +6,16 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..axes import group_axis
 from ..distribution import Distribution
 from ..numbers import percent, seconds
 from ..page import render
+from ..section import Section
 from ..style import BLUE, GREEN, INK, RED, SURFACE, Canvas, EndLabel, label_ends, paint
-from .axes import group_axis, group_heads, linear_seconds
+from .axes import group_heads, linear_seconds
 from .layer_sets import COPIES_OF_A_LAYER, SetOfLayers, largest_set, sets_of_layers, whole_name
 from .measurements import LayerCell, Scale
-from .section import Section, has_several_hosts, short_name, warning_of
+from .section import has_several_hosts, short_name, warning_of
 
 MOST_GROUPS = 8  # beyond which those that are spread over hosts are left out
 # In the order of a step: the phase, its words, its colour and how strong it is.

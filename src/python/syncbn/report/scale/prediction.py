@@ -6,15 +6,17 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..axes import log_counts
 from ..model import FEWEST_SIZES, Model, Point
 from ..numbers import amount, listed, percent, seconds
 from ..page import render
+from ..section import Section
 from ..style import INK, MUTED, SERIES, SURFACE, Canvas, EndLabel, Mark, head, label_ends, paint
-from .axes import log_counts, log_seconds
+from .axes import log_seconds
 from .exchanges import BUILTIN
 from .measurements import Scale
 from .models import Curve, ModelOf, curves_of, far_predictions
-from .section import Section, has_several_hosts, warning_of
+from .section import has_several_hosts, warning_of
 from .simulation import SimulatedPoint, Simulation
 
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ..axes import rank_axis
 from ..numbers import times
 from ..page import render
+from ..section import Section
 from ..style import GREEN, INK, SERIES, Canvas, EndLabel, head, label_ends, paint
-from .axes import rank_axis
 from .layer_sets import COPIES_OF_A_LAYER, SetOfLayers, largest_set, sets_of_layers, whole_name
 from .measurements import LayerCell, Scale
-from .section import Section, has_several_hosts, name_of, warning_of
+from .section import has_several_hosts, name_of, warning_of
 
 
 def _by_ranks(scale: Scale, sets: list[SetOfLayers], canvas: Canvas) -> None:

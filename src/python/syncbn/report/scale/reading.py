@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from ..distribution import Distribution, Interval, read_distribution
 from ..documents import DocumentError, Member
+from ..machine import read_machine
 from .exchanges import BUILTIN
 from .measurements import (
     PHASES,
     Cell,
     ExchangeCell,
     Group,
-    Host,
     LayerCell,
-    Machine,
     Method,
     NoiseCell,
     NoiseOfRank,
@@ -27,44 +25,6 @@ from .measurements import (
 )
 
 SCALE_FORMAT = "syncbn scale 1"
-
-Value = TypeVar("Value")
-
-
-def _optional(member: Member, name: str, read_it: Callable[[Member], Value]) -> Value | None:
-    return read_it(member[name]) if member.has(name) else None
-
-
-def _machine(member: Member) -> Machine:
-    hosts = [
-        Host(
-            host["name"].text(),
-            host["ranks"].integers(),
-            host["processor"].text(),
-            host["processors"].integer(),
-            _optional(host, "quota", Member.number),
-            host["kernel"].text(),
-            _optional(host, "governor", Member.text),
-            host["memory_bytes"].number(),
-            _optional(host, "huge_pages", Member.text),
-            _optional(host, "load", Member.number),
-            _optional(host, "boot", Member.text),
-        )
-        for host in member["hosts"]
-    ]
-    if not hosts:
-        raise DocumentError(f"{member.file}: {member.place}.hosts is empty (a run has a host).")
-    return Machine(
-        member["transport"].text(),
-        member["instruction_set"].text(),
-        member["compiler"].text(),
-        member["build_type"].text(),
-        member["ranks"].integer(),
-        member["threads"].integer(),
-        member["oversubscribed"].truth(),
-        hosts,
-        [one.text() for one in member["binding"]],
-    )
 
 
 class _CellReader:
@@ -149,8 +109,8 @@ class _CellReader:
             self._distribution(member["local_backward"]),
             {name: self._distribution(member[name]) for name in PHASES if member.has(name)},
             Interval(price["value"].number(), price["low"].number(), price["high"].number()),
-            _optional(member, "transfer", self._distribution),
-            _optional(member, "spread", self._distribution),
+            member.optional("transfer", self._distribution),
+            member.optional("spread", self._distribution),
             self._shares(member),
         )
 
@@ -165,8 +125,8 @@ class _CellReader:
             member["samples"].integer(),
             self._distribution(member["step"]),
             {name: parts[name].number() for name in parts.names()},
-            _optional(member, "transfer", self._distribution),
-            _optional(member, "spread", self._distribution),
+            member.optional("transfer", self._distribution),
+            member.optional("spread", self._distribution),
             self._shares(member),
         )
 
@@ -231,7 +191,7 @@ def scale_of(document: Member) -> Scale:
         document["sittings"].integer(),
         document["seed"].integer(),
         document["budget"].text(),
-        _machine(document["machine"]),
+        read_machine(document["machine"]),
         Method(
             probabilities,
             method["wanted"].number(),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from ..numbers import amount, count, percent, seconds
 from ..page import render
+from ..section import Section
 from .layer_sets import largest_set, network_of, sets_of_layers
 from .measurements import LayerCell, NoiseCell, PingCell, Scale, StepCell
-from .section import Section
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the sections of the page have in common: how groups are named, and a section itself."""
+"""What the sections of the page have in common: how groups are named."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-from markupsafe import Markup
 
 from ..numbers import amount
 from .measurements import Group, Scale
-
-
-@dataclass(frozen=True)
-class Section:
-    anchor: str
-    title: str
-    body: Markup = field(default_factory=Markup)
-    missing: str = ""  # why there is no body, and what gives it
 
 
 def name_of(group: Group) -> str:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ..axes import group_axis
 from ..distribution import pooled
 from ..numbers import listed, percent, seconds, short_seconds
 from ..page import render
+from ..section import Section
 from ..style import BLUE, INK, RED, SERIES, Canvas, EndLabel, head, label_ends, paint
-from .axes import group_axis, group_heads, linear_seconds
+from .axes import group_heads, linear_seconds
 from .measurements import Group, LayerCell, Scale, StepCell
 from .section import (
-    Section,
     has_several_hosts,
     in_order,
     largest_of,

@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from ..axes import rank_axis
 from ..distribution import Interval
 from ..numbers import digits, percent
 from ..page import render
+from ..section import Section
 from ..style import INK, MUTED, SERIES, Canvas, EndLabel, head, label_ends, paint
-from .axes import rank_axis
 from .measurements import Scale, StepCell
-from .section import Section, in_order, largest_of, name_of, warning_of
+from .section import in_order, largest_of, name_of, warning_of
 
 EXCHANGES = ("batch_norm_exchange", "gradient_exchange")
 
