@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from .numbers import count
+from .numbers import NARROW_SPACE, count
 
 
 def _apart(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> list[float]:
@@ -52,4 +52,19 @@ def log_counts(axes: Axes, values: Sequence[int], most: int) -> None:
     shown = {float(among[np.abs(np.log(among / one)).argmin()]) for one in wanted}
     axes.xaxis.set_major_locator(FixedLocator(sorted(shown)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def decade_axis(axes: Axes, values: Sequence[float], most: int = 9) -> None:
+    """Makes a logarithmic x axis around these values, with about so many powers of ten at most."""
+    axes.set_xscale("log")
+    low, high = min(values), max(values)
+    room = (high / low) ** 0.025
+    axes.set_xlim(low / room, high * room)
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    exponents = range(first, last + 1, -(-(last - first + 1) // most))
+    axes.xaxis.set_major_locator(FixedLocator([10.0**one for one in exponents]))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,g}".replace(",", NARROW_SPACE))
+    )
     axes.xaxis.set_minor_locator(NullLocator())

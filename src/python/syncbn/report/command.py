@@ -10,9 +10,11 @@ from pathlib import Path
 
 from .documents import DocumentError, Member, read
 
+# What a directory has when a run is done, with the command that wrote it.
+REPORTS = {"scale.json": "syncbn scale", "study.json": "syncbn study"}
 ACCEPTED = (
-    "a directory or scale.json of `syncbn scale --output`, or a file of `syncbn bench --json` or "
-    "`syncbn check --json`"
+    "a directory of `syncbn scale --output` or `syncbn study --output`, or its scale.json or study.json, "
+    "or a file of `syncbn bench --json` or `syncbn check --json`"
 )
 
 
@@ -42,21 +44,35 @@ def _source(path: Path) -> Path:
     """Returns the file to read."""
     if not path.is_dir():
         return path
-    if not (path / "scale.json").exists() and (path / "run.json").exists():
+    found = [name for name in REPORTS if (path / name).exists()]
+    if len(found) > 1:
         raise DocumentError(
-            f"{path} has a run that was not finished. Start `syncbn scale` once more with the same "
-            "options: it goes on where it was."
+            f"{path} has reports of several commands ({', '.join(found)}). Give one of these files."
         )
-    if not (path / "scale.json").exists():
+    if found:
+        return path / found[0]
+    if (path / "run.json").exists():
         raise DocumentError(
-            f"{path} has no scale.json. Give the directory that `syncbn scale --output` wrote."
+            f"{path} has a run that was not finished. Start `{_command_of(path / 'run.json')}` once more "
+            "with the same options: it goes on where it was."
         )
-    return path / "scale.json"
+    raise DocumentError(
+        f"{path} has no {' and no '.join(REPORTS)}. Give the directory that `syncbn scale --output` or "
+        "`syncbn study --output` wrote."
+    )
+
+
+def _command_of(run: Path) -> str:
+    """Returns the command whose run was not finished."""
+    document = read(run)
+    told = document["format"].text() if document.has("format") else ""
+    known = [command for command in REPORTS.values() if told.startswith(command)]
+    return known[0] if known else " or ".join(REPORTS.values())
 
 
 def _place(source: Path, file: Path) -> Path:
     """Returns where the page goes unless told otherwise."""
-    if source.is_dir() or file.name == "scale.json":
+    if source.is_dir() or file.name in REPORTS:
         return file.with_name("report.html")
     return file.with_suffix(".html")
 
@@ -74,6 +90,7 @@ def _run(options: argparse.Namespace) -> None:
     try:
         from . import bench, check, page
         from .scale import page as scale
+        from .study import page as study
     except ModuleNotFoundError as error:
         name = (error.name or "").split(".")[0]
         if name not in ("matplotlib", "jinja2", "markupsafe", "numpy"):
@@ -84,7 +101,7 @@ def _run(options: argparse.Namespace) -> None:
         ) from error
     file = _source(options.source)
     document = read(file)
-    kinds = [kind for kind in (scale, bench, check) if kind.recognizes(document)]
+    kinds = [kind for kind in (scale, study, bench, check) if kind.recognizes(document)]
     if not kinds:
         raise DocumentError(
             f"{file} is {_what_it_is(document)}, of which there is no page. Accepted: {ACCEPTED}."

@@ -8,6 +8,8 @@ import math
 from .distribution import Interval
 
 NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
+MINUS = "\N{MINUS SIGN}"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PREFIXES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
@@ -18,6 +20,26 @@ def digits(value: float, significant: int = 3) -> str:
     rounded = float(f"{value:.{significant - 1}e}")
     decimals = max(0, significant - 1 - math.floor(math.log10(abs(rounded))))
     return f"{rounded:,.{decimals}f}".replace(",", NARROW_SPACE)
+
+
+def power_of_ten(exponent: int) -> str:
+    """Returns 10 to a power."""
+    if exponent in (0, 1):
+        return f"{10**exponent}"
+    return "10" + str(exponent).translate(_RAISED)
+
+
+def brief(value: float, significant: int = 3) -> str:
+    """Returns a number to so many significant digits, with a power of ten if it is very small or large."""
+    if value == 0 or not math.isfinite(value) or 1e-3 <= abs(value) < 1e6:
+        return digits(value, significant).replace("-", MINUS)
+    mantissa, exponent = f"{value:.{significant - 1}e}".split("e")
+    return f"{mantissa}·{power_of_ten(int(exponent))}".replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """Returns a difference, briefly and with its sign."""
+    return f"{'+' if value > 0 else ''}{brief(value)}"
 
 
 def seconds(value: float, significant: int = 3) -> str:

@@ -29,6 +29,19 @@ def _with_code(text: str) -> Markup:
     return Markup("").join(parts)
 
 
+def _capitalize_first(text: str) -> str:
+    """Returns a sentence's text with its first letter large, and all others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def _unbroken(command: str) -> Markup:
+    """Returns a command whose lines are broken between options alone."""
+    first, *options = command.split(" --")
+    return escape(first) + Markup("").join(
+        Markup(" <span>--{}</span>").format(option) for option in options
+    )
+
+
 _environment = Environment(
     loader=PackageLoader("syncbn.report"),
     autoescape=True,
@@ -45,12 +58,16 @@ for _filter in (
     numbers.error,
     numbers.size,
     numbers.digits,
+    numbers.brief,
+    numbers.signed,
     numbers.amount,
     numbers.listed,
 ):
     _environment.filters[_filter.__name__] = _filter
 _environment.filters["grouped"] = numbers.count
 _environment.filters["code"] = _with_code
+_environment.filters["unbroken"] = _unbroken
+_environment.filters["capitalize_first"] = _capitalize_first
 
 
 def render(template: str, **context: Any) -> Markup:
