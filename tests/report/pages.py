@@ -82,3 +82,27 @@ class Page(HTMLParser):
 
 def page_of(file: Path) -> Page:
     return Page(file.read_text(encoding="utf-8"))
+
+
+def needs_nothing_else(page: Page) -> None:
+    """Checks that a page refers to nothing but itself, and has no scripts."""
+    assert len(page.ids) == len(set(page.ids))
+    for reference in page.references:
+        assert reference.startswith(("#", "data:")), reference
+        assert not reference.startswith("#") or reference[1:] in page.ids
+    for used in re.findall(r"url\(([^)]*)\)", page.source):
+        assert used.strip("\"'#") in page.ids
+    assert "<script" not in page.source and "@import" not in page.source
+    assert "http" not in re.sub(r"xmlns(:\w+)?=\"[^\"]*\"", "", page.source)
+
+
+def the_style_of_figures(page: Page) -> None:
+    """Checks that figures come in pairs, have titles and text, and colours of the page."""
+    assert len(page.figures) % 2 == 0
+    for figure in page.figures:
+        (title,) = [one.text for one in figure if one.tag.endswith("title")]
+        assert title and figure.get("aria-label") == title
+        assert len([one for one in figure.iter() if one.tag.endswith("text")]) > 3
+    inside = "".join(page.source.split("<svg")[1:])
+    assert "var(--ink)" in inside and "#0102" not in inside
+    assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", inside)) <= {"#000000"}
