@@ -69,7 +69,7 @@ constexpr kernels::Kernels concurrent{
 
 // Long planes in several parts; short ones whose rows several groups of threads share; rows for
 // several blocks; and tensors whose vectors are cut.
-constexpr Shape shapes[] = {{40, 1, 300}, {2, 3, 257}, {33, 5, 49}, {700, 24, 1}};
+constexpr Shape shapes[] = {{40, 1, 300}, {2, 3, 257}, {33, 5, 49}};
 
 class CudaConcurrentTest : public testing::TestWithParam<TypeAndLayout> {
  protected:
@@ -85,8 +85,7 @@ class CudaConcurrentTest : public testing::TestWithParam<TypeAndLayout> {
 };
 INSTANTIATE_TEST_SUITE_P(, CudaConcurrentTest,
                          testing::Values(TypeAndLayout{DType::f32, Layout::channels_first},
-                                         TypeAndLayout{DType::f32, Layout::channels_last},
-                                         TypeAndLayout{DType::bf16, Layout::channels_first}),
+                                         TypeAndLayout{DType::bf16, Layout::channels_last}),
                          [](const auto& of) { return name_of(of.param); });
 
 TEST_P(CudaConcurrentTest, PhasesGiveTheBitsOfOneThreadAfterTheOther) {

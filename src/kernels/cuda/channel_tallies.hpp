@@ -38,7 +38,7 @@ struct TallyChannels {
     std::uint64_t sums[Tally::fields][block_threads * sets];  ///< or maxima, of threads' sets
     Mark marks[block_threads * sets];
     channels::Integer strands[block_threads];
-    int any;
+    std::uint64_t any;  ///< not 0 if a channel is wanted
   };
 
   Terms terms;
@@ -58,7 +58,7 @@ struct TallyChannels {
     block.every_thread([&](int thread) {
       for (int c = thread; c < channels(block); c += block_threads) {
         if (of.wanted[first_channel(block) + c] != 0) {
-          shared.any = 1;
+          set_bits(&shared.any, 1);  // other threads do so, too
         }
       }
     });
