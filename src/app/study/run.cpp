@@ -17,7 +17,7 @@ std::string word(const Json& value) {
 std::string run_name(const std::string& experiment, const Json& variant, std::uint64_t seed) {
   std::string name = experiment;
   for (const auto& [factor, value] : variant.items()) {
-    name += "-" + word(value);
+    name += fmt::format("-{}", word(value));
   }
   return fmt::format("{}-{}", name, seed);
 }
