@@ -250,7 +250,8 @@ TEST(Population, RefusesWhatCannotBe) {
   EXPECT_THAT(failure_of<InvalidArgument>([&] { wider.set_running_statistics(found); }),
               HasSubstr("has 5 means"));
   BatchNorm layer(channels, Communicator::self());
-  Statistics negative{.mean = std::vector<double>(channels), .var = {1, 1, -1, 1, 1}, .count = 3};
+  Statistics negative{
+      .mean = std::vector<double>(channels), .var = {1, 1, -1, 1, 1}, .invstd = {}, .count = 3};
   EXPECT_THAT(failure_of<InvalidArgument>([&] { layer.set_running_statistics(negative); }),
               HasSubstr("negative"));
   std::vector<float> mean(channels), var(channels, 1.0F);

@@ -16,7 +16,11 @@ namespace {
 using testing::ElementsAre;
 
 Claim above(std::vector<double> values, double margin = 0) {
-  return {.text = "It is more", .unit = "points", .margin = margin, .values = std::move(values)};
+  return {.text = "It is more",
+          .quantity = "",
+          .unit = "points",
+          .margin = margin,
+          .values = std::move(values)};
 }
 
 Claim within(std::vector<double> values, double margin) {
