@@ -31,12 +31,7 @@ std::vector<Run> make_runs(const Plan& plan) {
 }
 
 Sweep sweep(const Results& results, trainer::Norm norm) {
-  Sweep found;
-  for (const double rate : rates) {
-    found.push_back(results.of(name, {{"norm", to_string(norm)}, {"learning_rate", rate}},
-                               final_value("test_accuracy")));
-  }
-  return found;
+  return sweep_of(results, name, norm, "learning_rate", rates);
 }
 
 std::vector<Claim> make_claims(const Results& results) {

@@ -33,12 +33,7 @@ std::vector<Run> make_runs(const Plan& plan) {
 }
 
 Sweep sweep(const Results& results, trainer::Norm norm) {
-  Sweep found;
-  for (const double scale : scales) {
-    found.push_back(results.of(name, {{"norm", to_string(norm)}, {"init_scale", scale}},
-                               final_value("test_accuracy")));
-  }
-  return found;
+  return sweep_of(results, name, norm, "init_scale", scales);
 }
 
 std::vector<Claim> make_claims(const Results& results) {

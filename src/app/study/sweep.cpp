@@ -11,6 +11,16 @@ constexpr double near = 0.05;
 
 }  // namespace
 
+Sweep sweep_of(const Results& results, const std::string& experiment, trainer::Norm norm,
+               const std::string& factor, std::span<const double> values) {
+  Sweep sweep;
+  for (const double value : values) {
+    sweep.push_back(results.of(experiment, {{"norm", to_string(norm)}, {factor, value}},
+                               final_value("test_accuracy")));
+  }
+  return sweep;
+}
+
 std::vector<double> best(const Sweep& sweep) {
   std::vector<double> most = sweep.front();
   for (const std::vector<double>& accuracies : sweep) {
