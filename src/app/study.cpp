@@ -65,7 +65,7 @@ void declare(CommandLine& line, Request& request) {
   line.choice("budget", request.plan.budget, budget_words,
               "minutes on two processors, or a night on a workstation");
   line.number("seeds", request.seeds, {.min = 1, .max = 1000}, "N",
-              "trainings of each variant, with seeds of their own", "by --budget: 3 or 5");
+              "trainings of each variant, with seeds of their own", "by --budget: 4 or 5");
   line.number("first-seed", request.first_seed, {}, "N", "the first of these seeds");
   line.number("steps", request.plan.most_steps, {.min = 1, .max = std::int64_t{1} << 40}, "N",
               "most steps of a training", "what each experiment takes with that budget");
@@ -160,7 +160,7 @@ void Study::apply() {
         "--output is missing (a directory for what is found, which the page is drawn from).");
   }
   Plan& plan = request_.plan;
-  const int seeds = request_.seeds.value_or(plan.by_budget(3, 5));
+  const int seeds = request_.seeds.value_or(plan.by_budget(4, 5));
   plan.seeds.clear();
   for (int i = 0; i < seeds; ++i) {
     plan.seeds.push_back(request_.first_seed + static_cast<std::uint64_t>(i));

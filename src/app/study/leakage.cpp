@@ -6,6 +6,7 @@
 // label before the ranks take their parts.
 #include <array>
 #include <string>
+#include <utility>
 
 #include "app/study/experiments.hpp"
 #include "app/study/ioffe_szegedy.hpp"
@@ -33,7 +34,9 @@ std::vector<Run> make_runs(const Plan& plan) {
         trainer::TrainOptions options = of_tanh_units(plan, norm, seed, plan.steps(600, 6000));
         options.batch_size = batch;
         options.shards = shards;
-        runs.push_back(make_run(name, variant(norm, shards), options, ranks));
+        Run run = make_run(name, variant(norm, shards), options, ranks);
+        run.recording.steps = checkpoints(*options.steps, 4);  // `gap` is that of the last quarter
+        runs.push_back(std::move(run));
       }
     }
   }

@@ -20,7 +20,7 @@ std::vector<Run> make_runs(const Plan& plan) {
   for (const std::uint64_t seed : plan.seeds) {
     for (const trainer::Norm norm : norms) {
       for (const double rate : rates) {
-        trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(1000, 10000));
+        trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(750, 10000));
         options.learning_rate = rate;
         runs.push_back(
             make_run(name, {{"norm", to_string(norm)}, {"learning_rate", rate}}, options));

@@ -34,7 +34,7 @@ std::vector<Run> make_runs(const Plan& plan) {
         if (!is_taken(plan, dropout)) {
           continue;
         }
-        trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(2000, 10000));
+        trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(1500, 10000));
         options.activation = trainer::dnn::Function::relu;
         options.learning_rate = 0.1;
         options.dropout = dropout;

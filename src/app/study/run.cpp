@@ -29,7 +29,7 @@ Run make_run(const std::string& experiment, const Json& variant,
           .variant = variant,
           .options = options,
           .ranks = ranks};
-  run.recording.steps = checkpoints(options.steps.value(), 4);
+  run.recording.steps = {options.steps.value()};
   return run;
 }
 

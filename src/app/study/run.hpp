@@ -38,7 +38,8 @@ struct Run {
   double weight() const;
 };
 
-/// Makes a run of an experiment, with its name. `options` have the seed and the number of steps.
+/// Makes a run of an experiment, with its name, which is evaluated at its end. `options` have the
+/// seed and the number of steps.
 Run make_run(const std::string& experiment, const Json& variant,
              const trainer::TrainOptions& options, int ranks = 1);
 

@@ -38,7 +38,7 @@ std::vector<Run> make_runs(const Plan& plan) {
       for (const Function function : functions) {
         for (const std::int64_t depth : depths) {
           for (const double rate : rates) {
-            trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(800, 10000));
+            trainer::TrainOptions options = ioffe_szegedy(plan, norm, seed, plan.steps(600, 10000));
             options.activation = function;
             options.hidden_layers = depth;
             options.learning_rate = rate;

@@ -46,8 +46,15 @@ class StudyTraining : public testing::Test {
   std::shared_ptr<const trainer::Split> data_;
 };
 
+TEST_F(StudyTraining, IsEvaluatedAtItsEndUnlessMoreIsAskedFor) {
+  const Json result = result_of(make_run("test", {{"norm", "sync"}}, options(20)));
+  EXPECT_EQ(result["series"]["step"], (Json{20}));
+  EXPECT_EQ(result["series"]["test_accuracy"].back(), result["final"]["test_accuracy"]);
+}
+
 TEST_F(StudyTraining, RecordsTheCourseOfATraining) {
   study::Run run = make_run("test", {{"norm", "sync"}}, options(20));
+  run.recording.steps = checkpoints(20, 4);
   run.recording.hidden_inputs = true;
   const Json result = result_of(run);
   EXPECT_TRUE(result["diverged_at"].is_null());
@@ -109,6 +116,7 @@ TEST_F(StudyTraining, EvaluatesWithPopulationStatisticsBesideIt) {
   trainer::TrainOptions wanted = options(20);
   wanted.norm_samples = 4;
   study::Run run = make_run("test", {{"norm", "sync"}}, wanted, 4);
+  run.recording.steps = checkpoints(20, 4);
   const Json without = result_of(run);
   run.recording.population = true;
   Json with = result_of(run);
