@@ -6,6 +6,8 @@
 //
 //   mean += d n' / N,   m2 += m2' + d^2 n n' / N
 //
+// The first batch's are taken as they are: where d^2 overflows, its product with n = 0 is NaN.
+//
 // Over the ranks, the first all-reduce gives M = sum(n mean) / sum(n), rounded. The second sums the
 // ranks' moments about M, n (mean - M) and m2 + n (mean - M)^2, which are sums about a pivot as
 // those of a forward, and from there on the same.
@@ -51,9 +53,15 @@ void merge(PopulationStatistics::Impl& into, const Statistics& batch) {
   const double n = into.count;
   const double total = n + batch.count;
   for (std::size_t c = 0; c < into.mean.size(); ++c) {
+    const double m2 = batch.var[c] * batch.count;
+    if (n == 0) {
+      into.mean[c] = batch.mean[c];
+      into.m2[c] = m2;
+      continue;
+    }
     const double d = batch.mean[c] - into.mean[c];
     into.mean[c] += d * (batch.count / total);
-    into.m2[c] += batch.var[c] * batch.count + d * d * (n / total) * batch.count;
+    into.m2[c] += m2 + d * d * (n / total) * batch.count;
   }
   into.count = total;
 }

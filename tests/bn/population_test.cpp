@@ -172,6 +172,25 @@ TEST(Population, CountsAPositionByItsWeight) {
   }
 }
 
+/// The square of such a mean is beyond double, the variance is not.
+TEST(Population, TakesAMeanWhoseSquareOverflows) {
+  constexpr double value = 1e160;
+  Tensor x(DType::f64, {4, 1, 1}, Layout::channels_first);
+  for (std::int64_t n = 0; n < 4; ++n) {
+    x.set(n, 0, 0, value);
+  }
+  test::on_ranks([&](const Communicator& group) {
+    PopulationStatistics population(1);
+    population.add(x.view());
+    population.add(x.samples(0, 3).view());
+    const Statistics found = population.finish(group);
+    EXPECT_EQ(found.count, 7 * group.size());
+    EXPECT_NEAR(found.mean[0] / value, 1, 1e-15);
+    EXPECT_TRUE(std::isfinite(found.var[0])) << found.var[0];
+    EXPECT_LE(found.var[0] / value / value, 1e-30) << "the rounding of the mean";
+  });
+}
+
 TEST(Population, OfNothingChangesNothing) {
   test::on_ranks([](const Communicator& group) {
     BatchNorm layer(channels, group);
