@@ -356,8 +356,8 @@ class SYNCBN_API BatchNorm {
   /// unbiased (count / (count - 1)), and forgets the last batches as load_state does;
   /// num_batches_tracked stays. A count of 0 changes nothing, one below 2 leaves running_var. Give
   /// the same on every rank. Throws InvalidArgument, and changes nothing, for another number of
-  /// channels, values that are not finite or too large for the array that keeps them, and a
-  /// negative variance; NotConfigured without track_running_stats.
+  /// channels, values or a count that are not finite, values too large for the array that keeps
+  /// them, and a negative variance or count; NotConfigured without track_running_stats.
   void set_running_statistics(const Statistics& population, CudaStream stream = nullptr);
 
   /// Write and read a safetensors file of this layer alone; see save_safetensors. `load` throws

@@ -85,6 +85,16 @@ void forget_batches(BatchNorm::Impl& impl, CudaStream stream) {
   place.wait(stream);
 }
 
+/// Throws InvalidArgument unless a population can have so many elements. It is no whole number
+/// where their weights are none.
+void require_count(double count) {
+  if (!std::isfinite(count) || count < 0) {
+    throw InvalidArgument("the population has a count of " + std::to_string(count) +
+                          " (a finite number of elements, or sum of their weights, of 0 or more "
+                          "expected). Pass the count that finish gave.");
+  }
+}
+
 /// Throws InvalidArgument unless the values can be running statistics that are kept in `array`.
 void require_storable(const char* name, const std::vector<double>& values,
                       const channels::Floats& array) {
@@ -167,6 +177,7 @@ void BatchNorm::set_running_statistics(const Statistics& population, CudaStream 
                           " means and " + std::to_string(population.var.size()) +
                           " variances (the layer has " + std::to_string(channels) + " channels)");
   }
+  require_count(population.count);
   if (population.count == 0) {
     return;
   }

@@ -283,6 +283,26 @@ TEST(Population, RefusesWhatCannotBe) {
   EXPECT_EQ(var, std::vector<float>(channels, 1.0F));
 }
 
+TEST(Population, IsRefusedWithACountThatCannotBe) {
+  BatchNorm layer(channels, Communicator::self());
+  Statistics population{.mean = std::vector<double>(channels, 3),
+                        .var = std::vector<double>(channels, 2),
+                        .invstd = {},
+                        .count = 0};
+  for (const double count : {-5.0, -0.5, std::numeric_limits<double>::quiet_NaN(),
+                             std::numeric_limits<double>::infinity()}) {
+    population.count = count;
+    EXPECT_THAT(failure_of<InvalidArgument>([&] { layer.set_running_statistics(population); }),
+                HasSubstr("count of " + std::to_string(count)));
+    EXPECT_EQ(layer.running_mean()[0], 0) << count;
+    EXPECT_EQ(layer.running_var()[0], 1) << count;
+  }
+  population.count = 1.5;  // of weighted elements, too few for an unbiased variance
+  layer.set_running_statistics(population);
+  EXPECT_EQ(layer.running_mean()[0], 3);
+  EXPECT_EQ(layer.running_var()[0], 1);
+}
+
 TEST(Population, TellsRanksThatHaveOtherChannels) {
   test::on_ranks([](const Communicator& group) {
     if (group.size() == 1) {

@@ -169,6 +169,13 @@ static void population_refuses_misuse(void) {
          SYNCBN_INVALID_ARGUMENT);
   EXPECT(syncbn_batch_norm_set_running_statistics(layer, mean, NULL, count, NULL) ==
          SYNCBN_INVALID_ARGUMENT);
+  const double one[C] = {1, 1, 1}, impossible[] = {-5, NAN, INFINITY};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT(syncbn_batch_norm_set_running_statistics(layer, one, one, impossible[i], NULL) ==
+           SYNCBN_INVALID_ARGUMENT);
+    EXPECT(strstr(syncbn_last_error(), "count") != NULL);
+  }
+  EXPECT(syncbn_batch_norm_running_mean(layer)[0] == 0);
   EXPECT(syncbn_batch_norm_running_var(layer)[0] == 1);
   syncbn_batch_norm_free(layer);
   syncbn_communicator_free(self);

@@ -421,8 +421,8 @@ syncbn_status syncbn_population_finish(const syncbn_population* population,
                                        const syncbn_communicator* group, double* mean, double* var,
                                        double* count);
 /* Local. Takes them as running statistics, the variance unbiased. Give the same on every rank.
- * Returns SYNCBN_INVALID_ARGUMENT for values that are not finite, or too large for the array that
- * keeps them, and SYNCBN_NOT_CONFIGURED without track_running_stats. */
+ * Returns SYNCBN_INVALID_ARGUMENT for what is not finite or too large for the layer's arrays, and a
+ * negative var or count; SYNCBN_NOT_CONFIGURED without track_running_stats. */
 syncbn_status syncbn_batch_norm_set_running_statistics(syncbn_batch_norm* layer, const double* mean,
                                                        const double* var, double count,
                                                        syncbn_cuda_stream stream);
