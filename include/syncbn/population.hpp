@@ -24,8 +24,8 @@ namespace syncbn {
 /// The result is that of one batch of all elements, each weighing the same: the variance includes
 /// that between the batches' means. Moments are merged in double by Chan, Golub & LeVeque's formula
 /// (1979), so it does not depend, up to rounding, on how the elements are split into batches and
-/// over ranks, which may have any number of batches, also none. Batches are given again, not kept:
-/// an object holds 4C doubles.
+/// over ranks, which may have any number of batches, also none. Batches are not kept: an object
+/// holds arrays of 2C doubles, and of 8C + 1 from the first batch on.
 class SYNCBN_API PopulationStatistics {
  public:
   struct Impl;  ///< defined inside the library

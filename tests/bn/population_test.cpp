@@ -83,15 +83,18 @@ Tensor all_samples(DType dtype, Layout layout, double mean) {
   return x;
 }
 
-/// Adds this rank's part of the samples: rank r has batches of r, r + 1, ... samples, and of
-/// several ranks the second has none.
+/// Adds this rank's part of the samples. The ranks take turns: rank r has batches of r, r + 1, ...
+/// samples, so that the first one of rank 0 is empty, and of several ranks the second has no batch.
 void add_share(PopulationStatistics& population, const Tensor& all, const Communicator& group) {
   const std::int64_t ranks = group.size(), samples = all.shape().n;
   std::int64_t begin = 0;
   for (std::int64_t turn = 0; begin < samples; ++turn) {
-    const std::int64_t size = std::min(turn % 5 + 1, samples - begin);
-    const std::int64_t owner = ranks > 1 && turn % ranks == 1 ? 0 : turn % ranks;
-    if (owner == group.rank()) {
+    const std::int64_t rank = turn % ranks;
+    if (rank == 1) {
+      continue;
+    }
+    const std::int64_t size = std::min(rank + turn / ranks, samples - begin);
+    if (rank == group.rank()) {
       population.add(all.samples(begin, begin + size).view());
     }
     begin += size;
