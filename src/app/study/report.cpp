@@ -36,10 +36,6 @@ Json to_json(const Experiment& experiment, const Results& results) {
   return result;
 }
 
-std::string text_of(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
-
 /// Returns the factors of all variants, in the order in which they come up.
 std::vector<std::string> factors_of(std::span<const StudyRun> runs) {
   std::vector<std::string> factors;

@@ -6,18 +6,15 @@
 #include <fmt/format.h>
 
 namespace syncbn::app::study {
-namespace {
 
-std::string word(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+std::string text_of(const Json& factor) {
+  return factor.is_string() ? factor.get<std::string>() : factor.dump();
 }
-
-}  // namespace
 
 std::string run_name(const std::string& experiment, const Json& variant, std::uint64_t seed) {
   std::string name = experiment;
   for (const auto& [factor, value] : variant.items()) {
-    name += fmt::format("-{}", word(value));
+    name += fmt::format("-{}", text_of(value));
   }
   return fmt::format("{}-{}", name, seed);
 }

@@ -46,6 +46,9 @@ Run make_run(const std::string& experiment, const Json& variant,
 /// Returns the name that make_run gives.
 std::string run_name(const std::string& experiment, const Json& variant, std::uint64_t seed);
 
+/// Returns what a factor of a variant is called in names and in study.csv: "sync", "0.1".
+std::string text_of(const Json& factor);
+
 /// Returns up to `count` steps at equal distances, the last of which is `steps`.
 std::vector<std::int64_t> checkpoints(std::int64_t steps, std::int64_t count);
 
