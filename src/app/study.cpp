@@ -23,6 +23,7 @@
 #include "app/scale/machine.hpp"
 #include "app/study/experiments.hpp"
 #include "app/study/report.hpp"
+#include "app/study/settings.hpp"
 #include "app/study/take_runs.hpp"
 #include "app/threads.hpp"
 #include "app/words.hpp"
@@ -106,10 +107,6 @@ Json describe(const trainer::Split& data, const std::filesystem::path& directory
 /// Returns what has to be the same for a study to go on.
 Json identity(const Plan& plan, const Json& machine, const Json& data,
               const std::vector<Run>& runs) {
-  Json names = Json::array();
-  for (const Run& run : runs) {
-    names.push_back(run.name);
-  }
   return {{"version", version()},
           {"instruction_set", machine["instruction_set"]},
           {"compiler", machine["compiler"]},
@@ -117,7 +114,8 @@ Json identity(const Plan& plan, const Json& machine, const Json& data,
           {"seeds", plan.seeds},
           {"steps", plan.most_steps ? Json(*plan.most_steps) : Json(nullptr)},
           {"checksums", data["checksums"]},
-          {"runs", names}};
+          {"runs", runs.size()},
+          {"settings", checksum_of(runs)}};
 }
 
 std::string introduction(std::size_t experiments, std::size_t runs, std::size_t missing,

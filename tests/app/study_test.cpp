@@ -171,6 +171,28 @@ TEST_F(Study, RefusesTheDirectoryOfAnother) {
   EXPECT_EQ(runs(), before);
 }
 
+TEST_F(Study, RefusesTheDirectoryOfOtherSettings) {
+  ASSERT_EQ(run_tool(arguments("--experiments activations")).code, 0);
+  const auto before = runs();
+  const fs::path file = scratch_ / "study/run.json";
+  json run = json::parse(read_file(file));
+  run["identity"]["settings"] = "00000000";  // as if by a program with another learning rate
+  std::ofstream(file) << run;
+  const Ended ended = run_tool(arguments("--experiments activations"));
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_THAT(ended.err, HasSubstr("settings: \"00000000\" there"));
+  EXPECT_EQ(runs(), before);
+}
+
+TEST_F(Study, GoesOnWithExperimentsInAnotherOrder) {
+  ASSERT_EQ(run_tool(arguments("--experiments regularization,leakage")).code, 0);
+  const auto before = runs();
+  const Ended ended = run_tool(arguments("--experiments leakage,regularization"));
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.out, HasSubstr(std::to_string(before.size()) + " of them done already"));
+  EXPECT_EQ(runs(), before);
+}
+
 TEST_F(Study, RefusesARunThatItDidNotWrite) {
   ASSERT_EQ(run_tool(arguments("--experiments activations")).code, 0);
   std::ofstream(scratch_ / "study/runs/faster-training-sync-1.json") << "{\"order\": 1}";
