@@ -15,6 +15,8 @@
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 
+#include "app/shell_word.hpp"
+
 namespace po = boost::program_options;
 
 namespace syncbn::app {
@@ -268,7 +270,7 @@ DeviceKind CommandLine::device() const {
 std::string CommandLine::text() const {
   std::string text = "syncbn " + description_->command;
   for (const std::string& argument : description_->typed) {
-    text += " " + argument;
+    text += " " + shell_word(argument);
   }
   return text;
 }

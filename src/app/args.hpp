@@ -95,7 +95,7 @@ class CommandLine {
   /// Returns whether the user gave the option. Call it after parse.
   bool given(std::string_view name) const;
 
-  /// Returns what was typed: "syncbn bench --batch 8". Call it after parse.
+  /// Returns what was typed, for a shell: "syncbn bench --batch 8". Call it after parse.
   std::string text() const;
 
   /// Returns the value of --device. Call it after parse.

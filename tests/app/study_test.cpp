@@ -27,12 +27,12 @@ namespace fs = std::filesystem;
 class Study : public testing::Test {
  protected:
   Study() {
-    fs::create_directory(scratch_ / "data");
-    write_data_set(scratch_ / "data", 100, 50, 8);
+    fs::create_directory(data_);
+    write_data_set(data_, 100, 50, 8);
   }
 
   std::string arguments(const std::string& more, const std::string& output = "study") const {
-    return "study --seeds 2 --steps 4 --data " + (scratch_ / "data").string() + " --output " +
+    return "study --seeds 2 --steps 4 --data '" + data_.string() + "' --output " +
            (scratch_ / output).string() + " " + more;
   }
   json report(const std::string& output = "study") const {
@@ -50,6 +50,7 @@ class Study : public testing::Test {
   }
 
   ScratchDirectory scratch_;
+  fs::path data_ = scratch_ / "data set";
 };
 
 TEST_F(Study, GivesAVerdictOfEachExperiment) {
@@ -164,7 +165,7 @@ TEST_F(Study, RefusesTheDirectoryOfAnother) {
                                  HasSubstr("Choose another --output")))
         << other;
   }
-  write_data_set(scratch_ / "data", 100, 50, 8, 2);
+  write_data_set(data_, 100, 50, 8, 2);
   const Ended other_data = run_tool(arguments("--experiments activations"));
   EXPECT_EQ(other_data.code, 1);
   EXPECT_THAT(other_data.err, HasSubstr("checksums"));
@@ -184,9 +185,11 @@ TEST_F(Study, RefusesTheDirectoryOfOtherSettings) {
   EXPECT_EQ(runs(), before);
 }
 
-TEST_F(Study, GoesOnWithExperimentsInAnotherOrder) {
+TEST_F(Study, GoesOnWithExperimentsInAnotherOrderAndDataElsewhere) {
   ASSERT_EQ(run_tool(arguments("--experiments regularization,leakage")).code, 0);
   const auto before = runs();
+  fs::rename(data_, scratch_ / "moved");
+  data_ = scratch_ / "moved";
   const Ended ended = run_tool(arguments("--experiments leakage,regularization"));
   EXPECT_EQ(ended.code, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr(std::to_string(before.size()) + " of them done already"));
@@ -202,8 +205,8 @@ TEST_F(Study, RefusesARunThatItDidNotWrite) {
 }
 
 TEST_F(Study, LeavesOneSeedUndecided) {
-  ASSERT_EQ(run_tool("study --seeds 1 --steps 4 --experiments activations --data " +
-                     (scratch_ / "data").string() + " --output " + (scratch_ / "study").string())
+  ASSERT_EQ(run_tool("study --seeds 1 --steps 4 --experiments activations --data '" +
+                     data_.string() + "' --output " + (scratch_ / "study").string())
                 .code,
             0);
   EXPECT_EQ(report()["experiments"][0]["verdict"], "not decided");

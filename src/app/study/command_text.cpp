@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "app/shell_word.hpp"
 #include "app/study/report.hpp"
 #include "app/study/settings.hpp"
 
@@ -13,7 +14,7 @@ std::string command_of(const Run& run) {
   text += "syncbn train";
   for (const Setting& setting : settings_of(run)) {
     if (setting.value != setting.usual) {
-      text += fmt::format(" --{} {}", setting.option, setting.value);
+      text += fmt::format(" --{} {}", setting.option, shell_word(setting.value));
     }
   }
   return text;

@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "app/shell_word.hpp"
+
 namespace syncbn::app::study {
 namespace {
 
@@ -113,7 +115,7 @@ std::string summary(const Json& report, const std::filesystem::path& output) {
   }
   return text + fmt::format("{} runs in {:.0f} s. To draw them: python -m syncbn.report {}\n",
                             report["runs"].size(), report["seconds"].get<double>(),
-                            output.string());
+                            shell_word(output.string()));
 }
 
 }  // namespace syncbn::app::study

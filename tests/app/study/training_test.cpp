@@ -138,5 +138,12 @@ TEST_F(StudyTraining, TellsTheCommandThatTrainsTheSame) {
                 "--schedule constant --steps 20");
 }
 
+TEST_F(StudyTraining, QuotesTheDataSetInTheCommand) {
+  trainer::TrainOptions wanted = options(20);
+  wanted.data = "a user's/data";
+  EXPECT_THAT(command_of(make_run("test", {{"norm", "sync"}}, wanted)),
+              HasSubstr(R"( --data 'a user'\''s/data' --batch-size)"));
+}
+
 }  // namespace
 }  // namespace syncbn::app::study
