@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -159,6 +160,13 @@ void Study::apply() {
   }
   Plan& plan = request_.plan;
   const int seeds = request_.seeds.value_or(plan.by_budget(4, 5));
+  const std::uint64_t last_first =
+      std::numeric_limits<std::uint64_t>::max() - static_cast<std::uint64_t>(seeds - 1);
+  if (request_.first_seed > last_first) {
+    throw UsageError(fmt::format(
+        "--first-seed is {} (at most {} with {} seeds, the last of which has to be below 2^64).",
+        request_.first_seed, last_first, seeds));
+  }
   plan.seeds.clear();
   for (int i = 0; i < seeds; ++i) {
     plan.seeds.push_back(request_.first_seed + static_cast<std::uint64_t>(i));

@@ -220,6 +220,10 @@ TEST_F(Study, TellsWhatIsWrongWithTheCommandLine) {
   const Ended unknown = run_tool(arguments("--experiments leakages"));
   EXPECT_EQ(unknown.code, 2);
   EXPECT_THAT(unknown.err, AllOf(HasSubstr("'leakages'"), HasSubstr("Did you mean 'leakage'?")));
+  const Ended too_far =
+      run_tool(arguments("--experiments leakage --first-seed 18446744073709551615"));
+  EXPECT_EQ(too_far.code, 2);
+  EXPECT_THAT(too_far.err, HasSubstr("at most 18446744073709551614 with 2 seeds"));
   const Ended no_data = run_tool("study --data " + scratch_.path().string() + " --output " +
                                  (scratch_ / "study").string());
   EXPECT_EQ(no_data.code, 1);
