@@ -29,27 +29,46 @@ double weight_of(std::span<const Run* const> runs) {
                                [](const Run* run) { return run->weight(); });
 }
 
-/// Trains this rank's run of a round. Throws on every rank if one fails.
-Json take(const Run* mine, const Communicator& world,
-          const std::shared_ptr<const trainer::Split>& data, const Advance& advance) {
-  Json found;
-  std::exception_ptr failure;
+/// Taken is what came of a rank's run.
+struct Taken {
+  Json found;                            ///< for its file
+  std::exception_ptr failure = nullptr;  ///< why there is nothing
+};
+
+/// Trains this rank's run of a round, if it has one, and waits for the other ranks.
+Taken take(const Run* mine, const Communicator& world,
+           const std::shared_ptr<const trainer::Split>& data, const Advance& advance) {
+  Taken taken;
   try {
     if (mine != nullptr) {
       const trainer::Stopwatch watch;
       const Json results = train(*mine, data, advance);
-      found = {{"seconds", scale::rounded(watch.seconds())}, {"results", results}};
+      taken.found = {{"seconds", scale::rounded(watch.seconds())}, {"results", results}};
     }
-  } catch (...) {  // the others are waiting; it is rethrown when they are there
-    failure = std::current_exception();
+  } catch (...) {  // the others are waiting; it is rethrown when their runs are kept
+    taken.failure = std::current_exception();
   }
   wait_for_all(world, patience);
+  return taken;
+}
+
+/// Collective. Keeps what the ranks found of their runs of a round, one a rank, which took
+/// `seconds` together. Then throws on every rank if a run failed.
+void keep(std::span<const Run* const> round, const Taken& mine, double seconds,
+          const Communicator& world, RunDirectory& directory) {
+  const std::vector<double> failed =
+      world.all_gather(std::vector<double>{mine.failure ? 1.0 : 0.0});
+  for (std::size_t rank = 0; rank < round.size(); ++rank) {
+    if (failed[rank] == 0) {
+      directory.keep(round[rank]->name, mine.found, static_cast<int>(rank),
+                     seconds / static_cast<double>(round.size()));
+    }
+  }
   trainer::agree(world, [&] {
-    if (failure) {
-      std::rethrow_exception(failure);
+    if (mine.failure) {
+      std::rethrow_exception(mine.failure);
     }
   });
-  return found;
 }
 
 }  // namespace
@@ -111,11 +130,8 @@ void take_runs(std::span<const Run* const> runs, const Communicator& world,
     };
     advance(0);
     const trainer::Stopwatch watch;
-    const Json found = take(mine, world, data, advance);
-    for (std::size_t rank = 0; rank < round.size(); ++rank) {
-      directory.keep(round[rank]->name, found, static_cast<int>(rank),
-                     watch.seconds() / static_cast<double>(round.size()));
-    }
+    const Taken taken = take(mine, world, data, advance);
+    keep(round, taken, watch.seconds(), world, directory);
     weight_done += weight;
   }
 }

@@ -28,7 +28,8 @@ double expected_seconds(std::span<const Run* const> runs, const Plan& plan,
                         const std::shared_ptr<const trainer::Split>& data);
 
 /// Collective over the world. Deals the runs out to its ranks, one to each at a time, and keeps
-/// what they find.
+/// what they find. If a run fails, throws FileError on every rank when the others that were trained
+/// at the same time are kept.
 void take_runs(std::span<const Run* const> runs, const Communicator& world,
                const std::shared_ptr<const trainer::Split>& data, ProgressStyle style,
                RunDirectory& directory);
