@@ -21,8 +21,9 @@ struct Recording {
   bool population = false;  ///< accuracy with population statistics in place of running ones
 };
 
-/// So many training images give population statistics.
-inline constexpr std::int64_t population_images = 1000;
+/// So many training images give population statistics. They are whole batches of 8, 32 and 60: a
+/// last batch that is smaller would have smaller groups than training.
+inline constexpr std::int64_t population_images = 960;
 
 /// A Run is one training of a study: a variant of an experiment with one seed. Its result depends
 /// on nothing but itself and the data set.

@@ -10,6 +10,8 @@
 #include <thread>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "syncbn/communicator.hpp"
 #include "syncbn/error.hpp"
 
@@ -117,6 +119,16 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
   return std::sqrt(squares);
 }
 
+/// Throws InvalidArgument if population statistics would be of a part of a batch, too.
+void require_whole_batches(std::int64_t batch_size) {
+  if (population_images % batch_size != 0) {
+    throw InvalidArgument(
+        fmt::format("population statistics of {} images are no whole batches of {} (the groups of "
+                    "the last one would be smaller). Choose a batch size that divides {}.",
+                    population_images, batch_size, population_images));
+  }
+}
+
 /// Trains on one rank, and records on rank 0.
 class Training {
  public:
@@ -135,6 +147,7 @@ class Training {
       start_ = values_of(*one_process_);
     }
     if (run.recording.population) {
+      require_whole_batches(run.options.batch_size);
       population_.emplace(run.options, ranks, data);
     }
   }

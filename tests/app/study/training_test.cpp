@@ -2,12 +2,16 @@
 //
 // Single runs of a study, on a small data set.
 #include <memory>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "syncbn/error.hpp"
+
 #include "app/study/report.hpp"
 #include "app/study/run.hpp"
+#include "support/failure.hpp"
 #include "support/scratch_directory.hpp"
 #include "trainer/idx_files.hpp"
 #include "trainer/trainer.hpp"
@@ -110,6 +114,22 @@ TEST_F(StudyTraining, IsThatOfOneProcessIfItIsSynchronized) {
   EXPECT_LT(distance(Norm::sync), 1e-4);
   EXPECT_LT(distance(Norm::affine), 1e-4);
   EXPECT_GT(distance(Norm::local), 1e-2);
+}
+
+TEST_F(StudyTraining, TakesPopulationStatisticsOfWholeBatches) {
+  trainer::TrainOptions wanted = options(1);
+  for (const auto& [batch_size, divides] :
+       {std::pair(8, true), {32, true}, {60, true}, {7, false}}) {
+    wanted.batch_size = batch_size;
+    study::Run run = make_run("test", {{"norm", "sync"}}, wanted);
+    run.recording.population = true;
+    if (divides) {
+      EXPECT_NO_THROW(result_of(run)) << batch_size;
+    } else {
+      EXPECT_THAT(test::failure_of<InvalidArgument>([&] { result_of(run); }),
+                  HasSubstr("no whole batches of 7"));
+    }
+  }
 }
 
 TEST_F(StudyTraining, EvaluatesWithPopulationStatisticsBesideIt) {
