@@ -38,6 +38,11 @@ Json to_json(const Experiment& experiment, const Results& results) {
   return result;
 }
 
+/// Returns a number as study.csv has it: nothing for null.
+std::string cell_of(const Json& number) {
+  return number.is_null() ? "" : number.dump();
+}
+
 /// Returns the factors of all variants, in the order in which they come up.
 std::vector<std::string> factors_of(std::span<const StudyRun> runs) {
   std::vector<std::string> factors;
@@ -86,15 +91,13 @@ std::string to_csv(std::span<const StudyRun> runs) {
     for (const auto& [quantity, values] : series.items()) {
       for (std::size_t i = 0; quantity != "step" && i < values.size(); ++i) {
         text += fmt::format("{},{},{},{}\n", start, quantity, series["step"][i].dump(),
-                            values[i].dump());
+                            cell_of(values[i]));
       }
     }
     for (const auto& [quantity, value] : done.results["final"].items()) {
-      text += fmt::format("{},final_{},,{}\n", start, quantity, value.dump());
+      text += fmt::format("{},final_{},,{}\n", start, quantity, cell_of(value));
     }
-    text += fmt::format(
-        "{},diverged_at,,{}\n", start,
-        done.results["diverged_at"].is_null() ? "" : done.results["diverged_at"].dump());
+    text += fmt::format("{},diverged_at,,{}\n", start, cell_of(done.results["diverged_at"]));
   }
   return text;
 }

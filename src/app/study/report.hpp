@@ -27,7 +27,8 @@
 //     command      what trains the same by hand
 //     seconds      how long it took
 //     results      {diverged_at, series, final}
-//       diverged_at  the step whose loss was not finite, or null
+//       diverged_at  the first step whose loss is not finite, or null. If the last step leaves
+//                    parameters that are not finite, that is the step after it.
 //       series       arrays of equal length, one value at each evaluation; they end where training
 //                    diverged. All runs have
 //                      step            steps done
@@ -56,7 +57,8 @@
 //                      ranks 1 has shards: by-label, too, which is another order of each step's
 //                      samples. With, but for the other run on one rank,
 //                        distance      of all parameters from those of one process after the same
-//                                      steps, over the distance that these have come from the start
+//                                      steps, over the distance that these have come from the
+//                                      start; null once that process has diverged
 //   group-size         norm, samples (that share statistics). With
 //                        population_accuracy  test_accuracy with population statistics (PreciseBN
 //                                      over all ranks) in place of running averages

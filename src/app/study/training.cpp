@@ -225,7 +225,7 @@ class Training {
     if (run_.recording.hidden_inputs && leads_) {
       note_hidden_inputs();
     }
-    if (one_process_) {
+    if (run_.recording.one_process && leads_) {
       note_distance();
     }
     if (population_) {
@@ -258,8 +258,12 @@ class Training {
   }
 
   /// Notes how far the parameters are from those of one process, relative to how far these have
-  /// come.
+  /// come. If that process has diverged, there is no distance: null.
   void note_distance() {
+    if (!one_process_) {
+      note("distance", nullptr);
+      return;
+    }
     const std::vector<double> theirs = values_of(*one_process_);
     const double come = distance(theirs, start_);
     note("distance", come > 0 ? distance(values_of(trainer_), theirs) / come : 0);

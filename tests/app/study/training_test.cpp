@@ -116,6 +116,23 @@ TEST_F(StudyTraining, IsThatOfOneProcessIfItIsSynchronized) {
   EXPECT_GT(distance(Norm::local), 1e-2);
 }
 
+/// One sample a rank is its own mean, so that the weights before local batch norm do not move.
+/// Those of one process do, beyond float: their gradient is the larger the smaller the weights are.
+TEST_F(StudyTraining, HasNoDistanceFromAProcessThatDiverged) {
+  trainer::TrainOptions wild = options(2);
+  wild.norm = Norm::local;
+  wild.learning_rate = 2e38;
+  wild.init_scale = 0.01;
+  wild.scaled_weights = trainer::ScaledWeights::hidden;
+  study::Run run = make_run("test", {{"norm", "local"}}, wild, 8);
+  run.recording.steps = {1, 2};
+  run.recording.one_process = true;
+  const Json result = Json::parse(result_of(run).dump());  // as a file has it
+  EXPECT_TRUE(result["diverged_at"].is_null());
+  EXPECT_EQ(result["series"]["distance"], (Json{nullptr, nullptr}));
+  EXPECT_TRUE(result["final"]["distance"].is_null());
+}
+
 TEST_F(StudyTraining, TakesPopulationStatisticsOfWholeBatches) {
   trainer::TrainOptions wanted = options(1);
   for (const auto& [batch_size, divides] :
