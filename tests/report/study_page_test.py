@@ -126,16 +126,16 @@ def test_amounts_are_those_of_the_data(drawn: Path, example: Document) -> None:
     compared = 0
     for one in example["experiments"]:
         for claim in one["claims"]:
-            smallest = min(abs(claim[name]) for name in ("median", "low", "high"))
+            smallest = min(abs(claim[name]) for name in ("mean", "low", "high"))
             if claim["unit"] != "points" or smallest < 1e-3 or claim["low"] == claim["high"]:
                 continue
             compared += 1
-            median, low, high = (
+            mean, low, high = (
                 ("+" if claim[name] > 0 else "") + number(claim[name])
-                for name in ("median", "low", "high")
+                for name in ("mean", "low", "high")
             )
             seeds = len(claim["values"])
-            assert f"{median} points (95 % band {low} to {high}, {seeds} seeds)" in text
+            assert f"{mean} points (95 % band {low} to {high}, {seeds} seeds)" in text
     assert compared >= 10
 
 
@@ -279,8 +279,8 @@ def cut(document: Document) -> str:
     return json.dumps(document)[:-1000]
 
 
-def without_a_median(document: Document) -> str:
-    del document["experiments"][0]["claims"][0]["median"]
+def without_a_mean(document: Document) -> str:
+    del document["experiments"][0]["claims"][0]["mean"]
     return json.dumps(document)
 
 
@@ -304,7 +304,7 @@ def value_of_a_seed_too_many(document: Document) -> str:
 
 
 def unknown_test(document: Document) -> str:
-    document["experiments"][0]["claims"][0]["test"] = "below"
+    document["experiments"][0]["claims"][0]["test"] = "around"
     return json.dumps(document)
 
 
@@ -332,14 +332,14 @@ def no_experiments(document: Document) -> str:
     ("spoil", "message"),
     [
         (cut, "study.json is no JSON"),
-        (without_a_median, "experiments[0].claims[0].median is missing"),
+        (without_a_mean, "experiments[0].claims[0].mean is missing"),
         (other_verdict, "experiments[0].claims[1].verdict is 'held' (its band and margin make it"),
         (
             verdict_that_claims_do_not_give,
             "experiments[0].verdict is 'not decided' (its main claim and controls",
         ),
         (value_of_a_seed_too_many, "experiments[0].claims[0].values has"),
-        (unknown_test, "experiments[0].claims[0].test is 'below' (known: above, within)"),
+        (unknown_test, "experiments[0].claims[0].test is 'around' (known: above, below, within)"),
         (text_in_a_series, 'runs[0].results.series.loss[0] is no number ("low")'),
         (series_too_long, "runs[0].results.series.loss has"),
         (no_seeds, "seeds is empty"),

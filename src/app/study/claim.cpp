@@ -10,8 +10,6 @@
 
 #include <fmt/format.h>
 
-#include "app/scale/distribution.hpp"
-
 namespace syncbn::app::study {
 namespace {
 
@@ -29,7 +27,7 @@ Json number(double value) {
 }
 
 const char* to_string(Claim::Test test) {
-  return test == Claim::Test::above ? "above" : "within";
+  return test == Claim::Test::above ? "above" : test == Claim::Test::below ? "below" : "within";
 }
 
 }  // namespace
@@ -40,34 +38,38 @@ const char* to_string(Verdict verdict) {
                                             : "not decided";
 }
 
-Band band(const std::vector<double>& values) {
+Band band(const std::vector<double>& values, double resolution) {
   const std::size_t count = values.size();
   const auto n = static_cast<double>(count);
-  if (count < 2) {
-    constexpr double infinity = std::numeric_limits<double>::infinity();
-    return {count == 0 ? 0 : values[0], -infinity, infinity};
-  }
   const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  if (count < 2 || !std::isfinite(mean)) {
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    return {mean, -infinity, infinity};
+  }
   double squares = 0;
   for (const double value : values) {
     squares += (value - mean) * (value - mean);
   }
-  const double half = t_quantile(count - 1) * std::sqrt(squares / (n - 1) / n);
-  return {scale::median(values).value, mean - half, mean + half};
+  const double half = t_quantile(count - 1) * std::sqrt(squares / (n - 1) / n) + resolution;
+  return {mean, mean - half, mean + half};
 }
 
 Verdict verdict(const Claim& claim) {
-  const Band found = band(claim.values);
-  const bool within = claim.test == Claim::Test::within;
-  if (found.low > claim.margin) {
-    return within ? Verdict::did_not_hold : Verdict::held;
+  const Band found = band(claim.values, claim.resolution);
+  const auto decided = [](bool holds, bool fails) {
+    return holds ? Verdict::held : fails ? Verdict::did_not_hold : Verdict::not_decided;
+  };
+  const double margin = claim.margin;
+  switch (claim.test) {
+    case Claim::Test::above:
+      return decided(found.low > margin, found.high < margin);
+    case Claim::Test::below:
+      return decided(found.high<margin, found.low> margin);
+    case Claim::Test::within:
+      break;
   }
-  if (within) {
-    return found.high < -claim.margin                               ? Verdict::did_not_hold
-           : found.low > -claim.margin && found.high < claim.margin ? Verdict::held
-                                                                    : Verdict::not_decided;
-  }
-  return found.high <= claim.margin ? Verdict::did_not_hold : Verdict::not_decided;
+  return decided(found.low > -margin && found.high<margin, found.low> margin ||
+                 found.high < -margin);
 }
 
 Verdict verdict(const std::vector<Claim>& claims) {
@@ -83,23 +85,26 @@ Verdict verdict(const std::vector<Claim>& claims) {
 }
 
 Json to_json(const Claim& claim) {
-  const Band found = band(claim.values);
-  return {{"claim", claim.text},       {"verdict", to_string(verdict(claim))},
-          {"control", claim.control},  {"quantity", claim.quantity},
-          {"unit", claim.unit},        {"test", to_string(claim.test)},
-          {"margin", claim.margin},    {"values", claim.values},
-          {"median", found.median},    {"low", number(found.low)},
-          {"high", number(found.high)}};
+  const Band found = band(claim.values, claim.resolution);
+  return {{"claim", claim.text},      {"verdict", to_string(verdict(claim))},
+          {"control", claim.control}, {"quantity", claim.quantity},
+          {"unit", claim.unit},       {"test", to_string(claim.test)},
+          {"margin", claim.margin},   {"resolution", claim.resolution},
+          {"values", claim.values},   {"mean", number(found.mean)},
+          {"low", number(found.low)}, {"high", number(found.high)}};
 }
 
 std::string amount(const Claim& claim) {
-  const Band found = band(claim.values);
+  const Band found = band(claim.values, claim.resolution);
   const std::size_t seeds = claim.values.size();
-  const std::string unit = claim.unit.empty() ? "" : " " + claim.unit;
   const std::string count = fmt::format("{} seed{}", seeds, seeds == 1 ? "" : "s");
-  return seeds < 2 ? fmt::format("{:+.3g}{} ({})", found.median, unit, count)
-                   : fmt::format("{:+.3g}{} ({:+.3g} to {:+.3g}, {})", found.median, unit,
-                                 found.low, found.high, count);
+  if (!std::isfinite(found.mean)) {
+    return fmt::format("no number ({})", count);
+  }
+  const std::string unit = claim.unit.empty() ? "" : " " + claim.unit;
+  return seeds < 2 ? fmt::format("{:+.3g}{} ({})", found.mean, unit, count)
+                   : fmt::format("{:+.3g}{} ({:+.3g} to {:+.3g}, {})", found.mean, unit, found.low,
+                                 found.high, count);
 }
 
 }  // namespace syncbn::app::study

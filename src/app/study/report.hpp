@@ -14,11 +14,12 @@
 //   experiments    [{name, title, source, verdict, claims}], in the order of issue and page
 //     verdict      "held", "did not hold" or "not decided", by the main claim, the first, and its
 //                  controls: held if all of these held, did not hold if one did not
-//     claims       [{claim, verdict, control, quantity, unit, test, margin, values, median, low,
-//                  high, amount}]. `values` has one number a seed, in the order of `seeds`. low and
-//                  high bound the band: 95 % confidence around the mean, by Student's t; null where
-//                  one seed gives none. With test "above" a claim holds if low > margin and does
-//                  not if high <= margin; with "within" it holds if the band is in (-margin,
+//     claims       [{claim, verdict, control, quantity, unit, test, margin, resolution, values,
+//                  mean, low, high, amount}]. `values` has one number a seed, in the order of
+//                  `seeds`. low and high bound the band: 95 % confidence around the mean, by
+//                  Student's t, and `resolution` more on both sides; null where there is none. With
+//                  test "above" a claim holds if low > margin and does not if high < margin; with
+//                  "below" the other way round; with "within" it holds if the band is in (-margin,
 //                  margin). `amount` says it in words: "+16.6 points (+15.9 to +17.3, 3 seeds)".
 //   runs           [{name, experiments, variant, seed, ranks, command, seconds, results}]
 //     experiments  names of those that use the run (two share theirs)
@@ -36,8 +37,8 @@
 //                      batch_accuracy  of these steps' batches, as training sees them
 //                      test_accuracy   with running statistics, over all test images [0, 1]
 //       final        the last values of the series, and train_accuracy (as test_accuracy, of the
-//                    first 5,000 training images). After a divergence the two accuracies are those
-//                    of guessing, and there is nothing else.
+//                    first 5,000 training images). After a divergence accuracies in evaluation
+//                    are those of guessing, and there is nothing else.
 //
 // Variants, and what else their series have:
 //
@@ -61,8 +62,9 @@
 //                                      start; null once that process has diverged
 //   group-size         norm, samples (that share statistics). With
 //                        population_accuracy  test_accuracy with population statistics (PreciseBN
-//                                      over all ranks) in place of running averages
-//   leakage            norm, shards: mixed or by-label
+//                                      over all ranks) in place of running averages; in `final`
+//                                      population_train_accuracy, which is train_accuracy so
+//   leakage            norm, shards: mixed or by-label. With the same
 //
 // The experiment parameter-scale has one more field, `identity`, for the first seed: [{scale,
 // output, output_tolerance, input_gradient, input_gradient_tolerance, weight_gradient,

@@ -2,6 +2,7 @@
 #include "app/study/results.hpp"
 
 #include <cstddef>
+#include <limits>
 
 #include "app/study/run.hpp"
 
@@ -17,21 +18,11 @@ std::vector<double> Results::of(const std::string& experiment, const Json& varia
 }
 
 Results::Quantity final_value(const std::string& quantity) {
-  return [quantity](const Json& result) { return result["final"][quantity].get<double>(); };
-}
-
-Results::Quantity value_after(const std::string& quantity, double share_of_steps) {
-  return [=](const Json& result) {
-    const Json& series = result["series"];
-    if (!result["diverged_at"].is_null()) {
-      return result["final"][quantity].get<double>();
-    }
-    const double step = share_of_steps * series["step"].back().get<double>();
-    std::size_t place = 0;
-    while (series["step"][place].get<double>() < step) {
-      ++place;
-    }
-    return series[quantity][place].get<double>();
+  return [quantity](const Json& result) {
+    const Json& last = result.at("final");
+    const auto found = last.find(quantity);
+    return found != last.end() && found->is_number() ? found->get<double>()
+                                                     : std::numeric_limits<double>::quiet_NaN();
   };
 }
 

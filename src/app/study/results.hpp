@@ -31,12 +31,9 @@ class Results {
   std::vector<std::uint64_t> seeds_;
 };
 
-/// Returns the last value of a quantity: "test_accuracy".
+/// Returns the last value of a quantity: "test_accuracy". NaN where training diverged before there
+/// was one.
 Results::Quantity final_value(const std::string& quantity);
-
-/// Returns the value after a share of the steps, or what the end gives if training had diverged by
-/// then.
-Results::Quantity value_after(const std::string& quantity, double share_of_steps);
 
 /// Returns 100 times what `a` has more than `b`, seed by seed: points of an accuracy.
 std::vector<double> points_above(const std::vector<double>& a, const std::vector<double>& b);

@@ -18,7 +18,7 @@ struct Recording {
   std::vector<std::int64_t> steps;  ///< after which it is evaluated; the last one is the end
   bool hidden_inputs = false;       ///< the inputs of the last hidden layer's units
   bool one_process = false;         ///< how far the parameters are from those of one process
-  bool population = false;  ///< accuracy with population statistics in place of running ones
+  bool population = false;  ///< accuracies with population statistics in place of running ones
 };
 
 /// So many training images give population statistics. They are whole batches of 8, 32 and 60: a

@@ -64,8 +64,8 @@ std::vector<Claim> make_claims(const Results& results) {
                          const char* less) {
     return Claim{
         .text = std::move(text),
-        .quantity = fmt::format("test accuracy with {} hidden layers of {} units, with "
-                                "batch norm less {}",
+        .quantity = fmt::format("test accuracy with {} hidden layers of {} units, at the "
+                                "better of two learning rates, with batch norm less {}",
                                 depths.back(), to_string(function), less),
         .unit = "points",
         .values = points_above(accuracy(trainer::Norm::sync, function), accuracy(other, function))};
@@ -79,7 +79,9 @@ std::vector<Claim> make_claims(const Results& results) {
                 "With batch norm a deep network of sigmoid units trains better", without),
           claim(Function::tanh, trainer::Norm::none,
                 "With batch norm a deep network of tanh units trains better", without),
-          std::move(shift), claim(Function::tanh, trainer::Norm::affine, control, affine)};
+          std::move(shift),
+          claim(Function::tanh, trainer::Norm::affine,
+                "With tanh units it is not the learned scale and shift that does it", affine)};
 }
 
 }  // namespace

@@ -102,11 +102,14 @@ double largest(const Matrix& matrix) {
   return *std::ranges::max_element(magnitudes.values);
 }
 
-/// Returns the largest difference, relative to the largest element of `expected`.
+/// Returns the largest difference, relative to the largest element of `expected`; infinity if one
+/// is no number.
 double error(const Matrix& found, const Matrix& expected) {
   double most = 0;
   for (std::size_t i = 0; i < found.values.size(); ++i) {
-    most = std::max(most, std::abs(found.values[i] - expected.values[i]));
+    const double difference = std::abs(found.values[i] - expected.values[i]);
+    most = std::isnan(difference) ? std::numeric_limits<double>::infinity()
+                                  : std::max(most, difference);
   }
   return most / largest(expected);
 }
@@ -210,23 +213,11 @@ double worst_share_of_tolerance(const std::vector<ScaleErrors>& errors) {
   for (const ScaleErrors& of_scale : errors) {
     for (const ScaleError& one :
          {of_scale.output, of_scale.input_gradient, of_scale.weight_gradient}) {
-      worst = std::max(worst, one.error / one.tolerance);
+      const double share = one.error / one.tolerance;
+      worst = std::isnan(share) ? std::numeric_limits<double>::infinity() : std::max(worst, share);
     }
   }
   return worst;
-}
-
-double smallest_change_without_batch_norm(std::uint64_t seed, std::span<const double> scales) {
-  const Problem problem(seed);
-  const Matrix expected = product(problem.u, problem.w);
-  double smallest = std::numeric_limits<double>::infinity();
-  for (const double scale : scales) {
-    if (scale != 1) {
-      const Matrix found = product(problem.u, scaled(problem.w, scale));
-      smallest = std::min(smallest, error(found, expected));
-    }
-  }
-  return smallest;
 }
 
 }  // namespace syncbn::app::study

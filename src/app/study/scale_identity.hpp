@@ -27,11 +27,7 @@ struct ScaleErrors {
 /// drawn from `seed`.
 std::vector<ScaleErrors> scale_errors(std::uint64_t seed, std::span<const double> scales);
 
-/// Returns the largest of all errors over its tolerance.
+/// Returns the largest of all errors over its tolerance; infinity if one is no number.
 double worst_share_of_tolerance(const std::vector<ScaleErrors>& errors);
-
-/// Returns by how much a learned scale and shift alone, in the place of batch norm, lets the output
-/// change: the smallest change of any scale but 1, relative to the largest output.
-double smallest_change_without_batch_norm(std::uint64_t seed, std::span<const double> scales);
 
 }  // namespace syncbn::app::study

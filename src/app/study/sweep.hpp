@@ -10,20 +10,25 @@
 
 namespace syncbn::app::study {
 
-/// A Sweep has the final test accuracies of a network at several values of a factor: for each value
-/// one accuracy a seed.
+/// A Sweep has the final accuracies of one network: for each value of the swept factor, one for
+/// each seed.
 using Sweep = std::vector<std::vector<double>>;
 
-/// Returns the sweep of an experiment's networks with one norm over the values of a factor.
+/// Returns the sweep of an experiment whose variants have a norm and that factor.
 Sweep sweep_of(const Results& results, const std::string& experiment, trainer::Norm norm,
                const std::string& factor, std::span<const double> values);
 
-/// Returns the best accuracy in the sweep, for each seed.
+/// Returns the best accuracy of a sweep, for each seed.
 std::vector<double> best(const Sweep& sweep);
 
-/// Returns, for each seed, over how many decades the accuracy is within 5 points of the best that
-/// any of the networks reaches. Neighbouring values are `apart`. [decades]
-std::vector<double> decades(const Sweep& sweep, std::span<const Sweep* const> networks,
-                            double apart);
+/// Returns the mean accuracy over a sweep, for each seed.
+std::vector<double> mean(const Sweep& sweep);
+
+/// Returns the best accuracy less the worst, for each seed.
+std::vector<double> spread(const Sweep& sweep);
+
+/// Returns the decimal logarithm of the highest value with which at least half of the sweep's best
+/// accuracy is reached, for each seed.
+std::vector<double> highest_that_learns(const Sweep& sweep, std::span<const double> values);
 
 }  // namespace syncbn::app::study

@@ -14,6 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -89,100 +91,119 @@ std::vector<Run> make_runs(const Plan& plan) {
   return runs;
 }
 
+/// Returns how far apart training and evaluation see the accuracy of the same images.
 double gap(const Json& result) {
-  return std::abs(result["final"]["batch_accuracy"].get<double>() -
-                  result["final"]["train_accuracy"].get<double>());
+  return std::abs(final_value("batch_accuracy")(result) - final_value("train_accuracy")(result));
 }
 
 double log_of(double distance) {
   constexpr double smallest = 1e-16;  // where the two have the same bits
-  return std::log10(std::max(smallest, distance));
+  return std::log10(distance < smallest ? smallest : distance);
 }
 
-/// Returns the distance from one process after a few steps.
+/// Returns the distance from one process after a few steps; NaN if there is none.
 double early_distance(const Json& result) {
-  const Json& series = result["series"];
+  const Json& series = result.at("series");
   std::size_t place = 0;
-  while (place + 1 < series["step"].size() && series["step"][place] < few_steps) {
+  while (place + 1 < series.at("step").size() && series["step"][place] < few_steps) {
     ++place;
   }
-  return series["distance"][place].get<double>();
+  const auto distances = series.find("distance");
+  return distances != series.end() && place < distances->size() && (*distances)[place].is_number()
+             ? (*distances)[place].get<double>()
+             : std::numeric_limits<double>::quiet_NaN();
 }
 
 double early_log(const Json& result) {
   return log_of(early_distance(result));
 }
 
-std::vector<Claim> make_claims(const Results& results) {
-  const auto accuracy = [&](Norm norm, int ranks) {
-    return results.of(name, variant(norm, ranks), final_value("test_accuracy"));
-  };
-  const auto early = [&](const Json& of_run) { return results.of(name, of_run, early_distance); };
-  const auto log = [&](const Json& of_run) { return results.of(name, of_run, early_log); };
-  const Json sync = variant(Norm::sync, most_ranks), local = variant(Norm::local, most_ranks);
-  const std::string distance = fmt::format(
+std::string distance() {
+  return fmt::format(
       "distance of the parameters from those of one process after {} steps, over what these have "
       "come",
       few_steps);
+}
+
+/// Returns the claim that a variant is so near to one process after a few steps.
+Claim begins_on_the_way(const Results& results, Norm norm, std::string text,
+                        const std::string& which) {
+  return {.text = std::move(text),
+          .quantity = distance() + which,
+          .unit = "",
+          .test = Claim::Test::below,
+          .margin = 0.001,
+          .control = true,
+          .values = results.of(name, variant(norm, most_ranks), early_distance)};
+}
+
+/// Returns the claims that synchronized ranks do what one process does.
+std::vector<Claim> claims_of_sync(const Results& results) {
+  const auto log = [&](const Json& of_run) { return results.of(name, of_run, early_log); };
   // Test accuracies are by running averages, which over so few samples are noise of some points.
   const auto learned = [&](int ranks) {
     return results.of(name, variant(Norm::sync, ranks), final_value("batch_accuracy"));
   };
-  const auto gaps = [&](Norm norm, int ranks) {
-    return results.of(name, variant(norm, ranks), gap);
-  };
   return {
-      {.text = "With one sample a rank, synchronizing saves the accuracy",
-       .quantity = "test accuracy on 8 ranks of one sample, synchronized less local",
-       .unit = "points",
-       .values = points_above(accuracy(Norm::sync, 8), accuracy(Norm::local, 8))},
-      {.text = "With two samples a rank, synchronizing saves accuracy",
-       .quantity = "test accuracy on 4 ranks of two samples, synchronized less local",
-       .unit = "points",
-       .values = points_above(accuracy(Norm::sync, 4), accuracy(Norm::local, 4))},
       {.text = "Synchronized, 8 ranks learn as well as one process",
-       .quantity = "accuracy in training after the last evaluation but one, on 8 ranks less on one",
+       .quantity = "accuracy in training after the last evaluation but one, on 8 ranks less on "
+                   "one",
        .unit = "points",
        .test = Claim::Test::within,
        .margin = 2,
        .values = points_above(learned(8), learned(1))},
-      {.text = "Synchronized, 8 ranks begin on the way of one process",
-       .quantity = distance,
-       .unit = "",
-       .test = Claim::Test::within,
-       .margin = 0.001,
-       .values = early(sync)},
+      begins_on_the_way(results, Norm::sync,
+                        "Synchronized, 8 ranks begin on the way of one process", ""),
       {.text = "They leave it no faster than rounding does",
-       .quantity = distance + ", over that of one process with its samples in another order",
+       .quantity = distance() + ", over that of one process with its samples in another order",
        .unit = "decades",
-       .test = Claim::Test::within,
+       .test = Claim::Test::below,
        .margin = 1,
        .control = true,
-       .values = difference(log(sync), log(reordered()))},
-      {.text = "With local statistics they leave it at once",
-       .quantity = distance + ", local over synchronized",
-       .unit = "decades",
-       .margin = 2,
-       .values = difference(log(local), log(sync))},
-      {.text = "With local statistics, training sees another network than testing",
-       .quantity = "difference between the accuracies in training and of the same images in "
-                   "evaluation, on 4 ranks of two samples, local less synchronized",
-       .unit = "points",
-       .values = points_above(gaps(Norm::local, 4), gaps(Norm::sync, 4))},
-      {.text = "Without batch norm there is nothing to synchronize",
-       .quantity = distance + ", without batch norm",
-       .unit = "",
-       .test = Claim::Test::within,
-       .margin = 0.001,
-       .control = true,
-       .values = early(variant(Norm::none, most_ranks))},
-      {.text = "Nor with a learned scale and shift alone",
-       .quantity = distance + ", with a learned scale and shift",
-       .unit = "",
-       .test = Claim::Test::within,
-       .margin = 0.001,
-       .control = true,
-       .values = early(variant(Norm::affine, most_ranks))}};
+       .values = difference(log(variant(Norm::sync, most_ranks)), log(reordered()))},
+      begins_on_the_way(results, Norm::none, "Without batch norm there is nothing to synchronize",
+                        ", without batch norm"),
+      begins_on_the_way(results, Norm::affine, "Nor with a learned scale and shift alone",
+                        ", with a learned scale and shift")};
+}
+
+/// Returns the claims that ranks with local statistics do something else.
+std::vector<Claim> claims_of_local(const Results& results) {
+  const auto more_accurate = [&](int ranks) {
+    const auto accuracy = [&](Norm norm) {
+      return results.of(name, variant(norm, ranks), final_value("test_accuracy"));
+    };
+    return points_above(accuracy(Norm::sync), accuracy(Norm::local));
+  };
+  const auto log = [&](Norm norm) {
+    return results.of(name, variant(norm, most_ranks), early_log);
+  };
+  const auto gaps = [&](Norm norm) { return results.of(name, variant(norm, 4), gap); };
+  return {{.text = "With local statistics they leave it at once",
+           .quantity = distance() + ", local over synchronized",
+           .unit = "decades",
+           .margin = 2,
+           .control = true,
+           .values = difference(log(Norm::local), log(Norm::sync))},
+          {.text = "With one sample a rank, synchronizing saves the accuracy",
+           .quantity = "test accuracy on 8 ranks of one sample, synchronized less local",
+           .unit = "points",
+           .values = more_accurate(8)},
+          {.text = "With two samples a rank, synchronizing saves accuracy",
+           .quantity = "test accuracy on 4 ranks of two samples, synchronized less local",
+           .unit = "points",
+           .values = more_accurate(4)},
+          {.text = "With local statistics, training sees another network than testing",
+           .quantity = "difference between the accuracies in training and of the same images in "
+                       "evaluation, on 4 ranks of two samples, local less synchronized",
+           .unit = "points",
+           .values = points_above(gaps(Norm::local), gaps(Norm::sync))}};
+}
+
+std::vector<Claim> make_claims(const Results& results) {
+  std::vector<Claim> claims = claims_of_sync(results);
+  std::ranges::move(claims_of_local(results), std::back_inserter(claims));
+  return claims;
 }
 
 }  // namespace

@@ -175,6 +175,10 @@ class Training {
         diverged_at ? guessing() : series_["test_accuracy"].back().get<double>();
     last["train_accuracy"] =
         diverged_at ? guessing() : trainer_.evaluate(Part::train, training_images());
+    if (population_) {
+      last["population_train_accuracy"] =
+          diverged_at ? guessing() : population_->evaluate(Part::train, training_images());
+    }
     return {{"diverged_at", diverged_at ? Json(*diverged_at) : Json(nullptr)},
             {"series", series_},
             {"final", last}};

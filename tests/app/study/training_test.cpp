@@ -158,8 +158,11 @@ TEST_F(StudyTraining, EvaluatesWithPopulationStatisticsBesideIt) {
   run.recording.population = true;
   Json with = result_of(run);
   EXPECT_EQ(with["series"]["population_accuracy"].size(), 4);
+  EXPECT_NE(with["series"]["population_accuracy"], with["series"]["test_accuracy"]);
   with["series"].erase("population_accuracy");
   with["final"].erase("population_accuracy");
+  EXPECT_GT(with["final"]["population_train_accuracy"], 0.5);
+  with["final"].erase("population_train_accuracy");
   EXPECT_EQ(with.dump(), without.dump()) << "the training itself must not change";
 }
 

@@ -71,8 +71,8 @@ def _paint(canvas: Canvas, gaps: Rows, accuracies: Rows) -> None:
 
 
 def _draw(study: Study, experiment: Experiment) -> list[Figure]:
-    gaps = _rows(experiment, lambda run: gap_of(run, "batch_accuracy", "train_accuracy"))
-    accuracies = _rows(experiment, final("test_accuracy"))
+    gaps = _rows(experiment, lambda run: gap_of(run, "batch_accuracy", "population_train_accuracy"))
+    accuracies = _rows(experiment, final("population_accuracy"))
     if not gaps or not accuracies:
         return []
     words = ", ".join(
@@ -90,7 +90,8 @@ def _draw(study: Study, experiment: Experiment) -> list[Figure]:
     caption = (
         f"Marks: medians of {seeds} seeds; lines: from the lowest seed to the highest. Filled: "
         "sorted by label; hollow: mixed. First: the accuracy of the last steps' batches in "
-        f"training less that of training images with running statistics. {CONTROL}"
+        "training less that of training images in evaluation. Evaluation takes the statistics of "
+        f"the population, not a rank's running averages. {CONTROL}"
     )
     return [Figure(svg, caption)]
 

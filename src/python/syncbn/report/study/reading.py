@@ -10,6 +10,7 @@ from ..machine import read_machine
 from .records import FAILED, HELD, OPEN, Claim, Data, Experiment, Factor, Run, ScaleErrors, Study
 
 STUDY_FORMAT = "syncbn study 1"
+TESTS = ("above", "below", "within")
 
 _CHECKED = ("output", "input_gradient", "weight_gradient")
 
@@ -18,11 +19,11 @@ def _follows(claim: Claim) -> str:
     """Returns the verdict that the band gives, by the rule in src/app/study/report.hpp."""
     low = -math.inf if claim.low is None else claim.low
     high = math.inf if claim.high is None else claim.high
+    larger, smaller = low > claim.margin, high < claim.margin
     if claim.test == "within":
-        if low > claim.margin or high < -claim.margin:
-            return FAILED
-        return HELD if low > -claim.margin and high < claim.margin else OPEN
-    return HELD if low > claim.margin else FAILED if high <= claim.margin else OPEN
+        larger, smaller = larger or high < -claim.margin, smaller and low > -claim.margin
+    holds, fails = (larger, smaller) if claim.test == "above" else (smaller, larger)
+    return HELD if holds else FAILED if fails else OPEN
 
 
 def _together(claims: list[Claim]) -> str:
@@ -50,14 +51,15 @@ def _claim(member: Member, seeds: list[int]) -> Claim:
         member["unit"].text(),
         member["test"].text(),
         member["margin"].number(),
+        member["resolution"].number(),
         [_number_or_nan(one) for one in member["values"]],
-        _number_or_nan(member["median"]),
+        _number_or_nan(member["mean"]),
         member.optional("low", Member.number),
         member.optional("high", Member.number),
     )
-    if claim.test not in ("above", "within"):
+    if claim.test not in TESTS:
         raise DocumentError(
-            f"{member.file}: {member.place}.test is {claim.test!r} (known: above, within). "
+            f"{member.file}: {member.place}.test is {claim.test!r} (known: {", ".join(TESTS)}). "
             "Was the file written by another version of syncbn?"
         )
     if len(claim.values) != len(seeds):

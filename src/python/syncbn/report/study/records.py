@@ -25,11 +25,12 @@ class Claim:
     control: bool  # whether the main claim says what it says only if this one holds, too
     quantity: str
     unit: str
-    test: str  # "above" or "within"
+    test: str  # "above", "below" or "within"
     margin: float
+    resolution: float  # of values that are read off a grid
     values: list[float]
-    median: float
-    low: float | None  # None where one seed gives no band
+    mean: float
+    low: float | None  # None where there is no band
     high: float | None
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..axes import decade_axis
-from ..style import MUTED, Canvas, EndLabel
+from ..style import Canvas, EndLabel
 from .curves import (
     NAMES,
     Curve,
@@ -16,8 +16,6 @@ from .curves import (
     side_by_side,
 )
 from .records import Experiment, final
-
-WITHIN = 0.05  # of the best accuracy: the share that src/app/study/sweep.cpp takes, too
 
 
 def sweep_of(experiment: Experiment, factor: str) -> list[Curve]:
@@ -33,9 +31,6 @@ def paint_sweep(canvas: Canvas, curves: list[Curve], title: str, x: str, classes
     labels: list[EndLabel] = draw(axes, curves)
     values = sorted({point.at for curve in curves for point in curve.points})
     decade_axis(axes, values, 3 if canvas.narrow else 9)
-    best = max(point.median for curve in curves for point in curve.points)
-    axes.axhline(best - WITHIN, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    labels.append(EndLabel(best - WITHIN, "best \N{MINUS SIGN} 5", MUTED))
     percent_axis(axes)
     labels += guessing(axes, classes)
     finish(axes, labels, title, "test accuracy at the end", x)

@@ -25,8 +25,6 @@ def _unit(claim: Claim) -> str:
 def band_of(claim: Claim) -> str:
     if claim.low is None or claim.high is None:
         return "no band"
-    if claim.low == claim.high:
-        return "all the same"
     return f"{value_of(claim, claim.low)} to {value_of(claim, claim.high)}"
 
 
@@ -34,8 +32,8 @@ def amount_of(claim: Claim) -> str:
     """Returns by how much: "+16.6 points (95 % band +15.9 to +17.3, 3 seeds)"."""
     band = band_of(claim)
     return (
-        f"{value_of(claim, claim.median)}{_unit(claim)} "
-        f"({_BAND if ' to ' in band else ''}{band}, {amount(len(claim.values), 'seed')})"
+        f"{value_of(claim, claim.mean)}{_unit(claim)} "
+        f"({'' if claim.low is None else _BAND}{band}, {amount(len(claim.values), 'seed')})"
     )
 
 
@@ -47,7 +45,7 @@ def rule_of(claim: Claim) -> str:
     margin = f"{claim.margin:g}{unit}"
     if claim.test == "within":
         return f"within ±{margin}"
-    return f"above {margin}"
+    return f"{claim.test} {margin}"
 
 
 def _count(experiment: Experiment, verdict: str) -> int:
