@@ -27,8 +27,9 @@ endif()
 
 syncbn_add_project_test(format "${PROJECT_SOURCE_DIR}/tests/format_test" "${SYNCBN_CLANG_FORMAT}")
 syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
-                        .ci/run launcher/install-packages launcher/processes.bash
-                        launcher/quickstart tests/elastic/elastic_test tests/elastic/openmpi
+                        .ci/run launcher/contained launcher/install-packages
+                        launcher/processes.bash launcher/quickstart
+                        tests/elastic/elastic_test tests/elastic/openmpi
                         tests/format_test tests/fuzz/run tests/gpu/pack tests/gpu/run
                         tests/hosts/agreement_test tests/hosts/faults_test tests/hosts/hosts.bash
                         tests/hosts/run tests/hosts/shapes_test tests/hosts/training.bash
