@@ -13,6 +13,7 @@
 #include "app/flight_directory.hpp"
 #include "app/output_files.hpp"
 #include "app/print.hpp"
+#include "app/stop_signals.hpp"
 #include "app/train_reporter.hpp"
 #include "trainer/trainer.hpp"
 
@@ -27,6 +28,10 @@ using trainer::Schedule;
 using trainer::Shards;
 using trainer::TrainOptions;
 using Function = trainer::dnn::Function;
+
+/// Is the exit code of a run that a signal stopped, after a checkpoint to go on from: EX_TEMPFAIL
+/// of <sysexits.h>, a failure that trying again makes good.
+constexpr int exit_stopped = 75;
 
 constexpr Word<Network> network_words[] = {{"mlp", Network::mlp}, {"cnn", Network::cnn}};
 constexpr Word<Norm> norm_words[] = {
@@ -99,8 +104,10 @@ void declare_output(CommandLine& line, TrainOptions& options, std::filesystem::p
       "how far training is: a bar on standard error, or a line every few seconds; auto is a "
       "bar on a terminal, which mpirun hides");
   line.path("log", log, "FILE", "write a JSON object per step: step, loss, images_per_s, ...");
-  line.path("save", options.save, "FILE",
-            "write a checkpoint (safetensors) after each epoch and at the end");
+  line.path(
+      "save", options.save, "FILE",
+      "write a checkpoint (safetensors) after each epoch and at the end; also when a rank gets "
+      "SIGUSR1 or SIGTERM, which then stop the run, with exit code 75");
   line.number("save-every", options.save_every, {.min = 1}, "N", "and every so many steps", "off");
   line.path("resume", options.resume, "FILE",
             "go on from a checkpoint, with the options of the run that wrote it");
@@ -132,6 +139,11 @@ std::string introduction(const TrainOptions& options, const trainer::Trainer& tr
     text += fmt::format(", of which {} done in {}", trainer.steps_done(), options.resume.string());
   }
   return text + "\n";
+}
+
+std::string stop_notice(const TrainOptions& options, std::int64_t steps_done) {
+  return fmt::format("stopped by a signal after step {}; --resume {} goes on from there\n",
+                     steps_done, options.save.string());
 }
 
 class Train final : public Command {
@@ -184,11 +196,17 @@ int Train::run(const World& world) {
       return survivors.communicator;
     };
   }
-  const trainer::RunReport run = trainer.run(reporter, recover);
-  if (reporter.leads()) {
-    print(summary(run));
+  std::optional<StopSignals> signals;
+  trainer::StopAsked stop_asked;
+  if (!options_.save.empty()) {
+    signals.emplace();
+    stop_asked = [&] { return signals->caught(); };
   }
-  return 0;
+  const trainer::RunReport run = trainer.run(reporter, recover, stop_asked);
+  if (reporter.leads()) {
+    print(run.stopped ? stop_notice(options_, trainer.steps_done()) : summary(run));
+  }
+  return run.stopped ? exit_stopped : 0;
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ struct RunReport {
   Times times;
   double test_accuracy = 0;
   std::int64_t test_images = 0;
+  bool stopped = false;  ///< before its end, as it was asked to; then nothing was evaluated
 };
 
 /// Hears of a run as it goes on, on the rank it was given to.

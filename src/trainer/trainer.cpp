@@ -29,7 +29,7 @@ const TrainOptions& validated(const TrainOptions& options) {
   return options;
 }
 
-constexpr std::size_t message_tail = 2;  ///< numbers behind the gradients: see message_
+constexpr std::size_t message_tail = 3;  ///< numbers behind the gradients: see message_
 
 /// Collective. Returns the ranks that share statistics with this one.
 Communicator norm_group(const TrainOptions& options, const Communicator& ranks) {
@@ -119,8 +119,9 @@ std::int64_t Trainer::parameter_count() const {
   return static_cast<std::int64_t>(mean_gradients().size());
 }
 
-RunReport Trainer::run(Observer& observer, const Recover& recover) {
+RunReport Trainer::run(Observer& observer, const Recover& recover, const StopAsked& stop_asked) {
   run_ = {};
+  stop_asked_ = stop_asked;
   run_.test_images = data_->test.size();
   if (recover) {
     snapshots_.emplace().keep(trained(), step_);
@@ -146,6 +147,10 @@ RunReport Trainer::run(Observer& observer, const Recover& recover) {
 void Trainer::train(Observer& observer) {
   while (step_ < steps_) {
     take_step(observer);
+    if (stops()) {
+      run_.stopped = step_ < steps_;
+      return;
+    }
     if (snapshots_) {
       snapshots_->keep(trained(), step_);
     }
@@ -256,7 +261,8 @@ void Trainer::exchange_gradients(const ShardReport& shard, std::int64_t images) 
     out = std::copy(parameter->gradient.begin(), parameter->gradient.end(), out);
   }
   *out++ = shard.loss;
-  *out = static_cast<double>(shard.correct);
+  *out++ = static_cast<double>(shard.correct);
+  *out = stop_asked_ && stop_asked_() ? 1 : 0;
   exchange_.all_reduce(message_);
   for (double& value : message_) {
     value /= static_cast<double>(images);
@@ -274,11 +280,16 @@ std::span<const double> Trainer::mean_gradients() const {
 }
 
 double Trainer::mean_loss() const {
-  return message_[message_.size() - 2];
+  return message_[message_.size() - 3];
 }
 
 double Trainer::accuracy() const {
-  return message_.back();
+  return message_[message_.size() - 2];
+}
+
+/// Returns whether a rank was asked to stop before the last exchange of gradients.
+bool Trainer::stops() const {
+  return message_.back() > 0;
 }
 
 double Trainer::evaluate(Part part, std::int64_t images) {
@@ -351,7 +362,7 @@ void Trainer::infer(Part part, Range images,
 }
 
 bool Trainer::checkpoint_is_due() const {
-  return !options_.save.empty() && (step_ == steps_ || sampler_.ends_epoch(step_ - 1) ||
+  return !options_.save.empty() && (step_ == steps_ || stops() || sampler_.ends_epoch(step_ - 1) ||
                                     (options_.save_every && step_ % *options_.save_every == 0));
 }
 

@@ -30,6 +30,10 @@ namespace syncbn::trainer {
 /// another reason, or if the others do not come; the run then ends.
 using Recover = std::function<Communicator(const CommError& failure)>;
 
+/// Is asked after each step on each rank whether the run should stop before its end, because this
+/// rank's host is about to be taken away.
+using StopAsked = std::function<bool()>;
+
 /// Diverged says that the loss is no longer finite. All ranks throw it in the same step.
 class Diverged : public Error {
   using Error::Error;
@@ -74,7 +78,12 @@ class Trainer {
   /// done. From there on they are what a run of as many ranks is that resumes from a checkpoint of
   /// that step, with the values of the lowest of them. With Norm::local each keeps its own running
   /// statistics.
-  RunReport run(Observer& observer, const Recover& recover = nullptr);
+  ///
+  /// With `stop_asked`, a rank that is asked to stop has all ranks stop after the step that it is
+  /// in, with a checkpoint if there is a file for it: ranks tell each other along with the
+  /// gradients.
+  RunReport run(Observer& observer, const Recover& recover = nullptr,
+                const StopAsked& stop_asked = nullptr);
 
   /// Collective. Takes one training step and nothing else: no evaluation and no checkpoint. For
   /// whoever times or studies steps. Throws Diverged.
@@ -116,6 +125,7 @@ class Trainer {
   std::span<const double> mean_gradients() const;
   double mean_loss() const;
   double accuracy() const;
+  bool stops() const;
   void infer(Part part, Range images, const std::function<void(std::span<const float>)>& see);
   const Dataset& part(Part which) const {
     return which == Part::train ? data_->train : data_->test;
@@ -138,6 +148,7 @@ class Trainer {
   std::int64_t steps_;
   std::int64_t step_ = 0;
   RunReport run_;
+  StopAsked stop_asked_;
   std::optional<Snapshots> snapshots_;  ///< if the run can go on without lost ranks
 
   // These are reused from step to step.
@@ -145,7 +156,7 @@ class Trainer {
   std::vector<std::uint8_t> labels_;     ///< [shard]
   TensorBuffer<float> logit_gradients_;  ///< [shard, classes]
   std::vector<std::int64_t> by_label_;   ///< the global batch, sorted
-  std::vector<double> message_;          ///< all gradients, the loss, the number of right answers
+  std::vector<double> message_;          ///< all gradients, loss, right answers, ranks to stop
 };
 
 }  // namespace syncbn::trainer

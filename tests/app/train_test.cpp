@@ -3,6 +3,7 @@
 // syncbn train, and the files that it reads and writes.
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -39,6 +40,15 @@ class Train : public testing::Test {
 
   TemporaryDirectory directory_;
 };
+
+std::vector<double> losses_in(const std::string& log) {
+  std::vector<double> losses;
+  std::ifstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    losses.push_back(nlohmann::json::parse(line)["loss"].get<double>());
+  }
+  return losses;
+}
 
 TEST_F(Train, TakesADataSetOf47Classes) {
   std::filesystem::create_directory(directory_ / "emnist");
@@ -159,6 +169,36 @@ TEST_F(Train, WritesNothingElseIntoItsLogWhereStandardOutputIsClosed) {
     EXPECT_TRUE(nlohmann::json::accept(line)) << line;
   }
   EXPECT_EQ(lines, 2);
+}
+
+TEST_F(Train, StopsOnASignalAndGoesOnAsIfItHadNot) {
+  const std::string common = "--schedule constant --log " + file("log");
+  for (const std::string signal : {"USR1", "TERM"}) {
+    const std::string command = "OMP_NUM_THREADS=1 " SYNCBN_PROGRAM
+                                " train --batch-size 20 --data " +
+                                file("data") + " --steps 100000000 " + common;
+    const std::string strike = " & process=\\$!; until test -s " + file("log") +
+                               "; do sleep 0.01; done; kill -" + signal +
+                               " \\$process; wait \\$process";
+    std::filesystem::remove(file("log"));
+    const Ended stopped = run_shell(command + " --save " + file("save") + strike);
+    EXPECT_EQ(stopped.code, 75) << signal << stopped.err;
+    EXPECT_THAT(stopped.out, HasSubstr("stopped by a signal after step"));
+    const std::string before = read_file(file("log"));
+    const auto done = std::count(before.begin(), before.end(), '\n');
+    EXPECT_EQ(
+        train("--steps " + std::to_string(done + 5) + " " + common + " --resume " + file("save"))
+            .code,
+        0);
+    const std::vector<double> losses = losses_in(file("log"));
+    EXPECT_EQ(train("--steps " + std::to_string(done + 5) + " " + common).code, 0);
+    EXPECT_EQ(losses, losses_in(file("log"))) << signal;
+    EXPECT_EQ(losses.size(), static_cast<std::size_t>(done + 5));
+
+    std::filesystem::remove(file("log"));
+    EXPECT_EQ(run_shell(command + strike).code, signal == "TERM" ? 128 + SIGTERM : 128 + SIGUSR1)
+        << "without a checkpoint the signal ends it";
+  }
 }
 
 TEST_F(Train, WritesItsLogIntoAPipe) {

@@ -99,6 +99,45 @@ TEST(Resume, GoesOnFromAnIntermediateCheckpoint) {
   });
 }
 
+/// One rank alone is asked to stop, in the fifth step.
+TEST(Resume, GoesOnFromWhereARankWasAskedToStop) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    TrainOptions options = directory.options(12);
+    options.schedule = Schedule::cosine;
+    const std::vector<double> expected = losses_of(options, ranks);
+
+    options.save = directory / "run.safetensors";
+    test::Losses losses;
+    const bool is_asked = ranks.rank() == ranks.size() - 1;
+    const RunReport stopped = Trainer(options, ranks).run(losses, nullptr, [&] {
+      return is_asked && losses.values().size() == 4;
+    });
+    EXPECT_TRUE(stopped.stopped);
+    EXPECT_EQ(stopped.steps, 5);
+
+    options.resume = options.save;
+    Trainer rest(options, ranks);
+    EXPECT_EQ(rest.steps_done(), 5);
+    EXPECT_FALSE(rest.run(losses).stopped);
+    EXPECT_EQ(losses.values(), expected);
+  });
+}
+
+/// A run that is asked in its last step has nothing left to do.
+TEST(Resume, DoesNotCountARunAsStoppedThatIsDone) {
+  on_ranks([](const Communicator& ranks) {
+    const TrainingDirectory directory(ranks);
+    test::Losses losses;
+    const RunReport run = Trainer(directory.options(4), ranks).run(losses, nullptr, [&] {
+      return losses.values().size() == 3;
+    });
+    EXPECT_FALSE(run.stopped);
+    EXPECT_EQ(run.steps, 4);
+    EXPECT_GT(run.test_accuracy, 0);
+  });
+}
+
 TEST(Resume, AtTheEndOnlyEvaluates) {
   on_ranks([](const Communicator& ranks) {
     const TrainingDirectory directory(ranks);
