@@ -29,11 +29,14 @@ syncbn_add_project_test(format "${PROJECT_SOURCE_DIR}/tests/format_test" "${SYNC
 syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
                         .ci/run launcher/contained launcher/install-packages
                         launcher/processes.bash launcher/quickstart
+                        launcher/slurm/check.sbatch launcher/slurm/scale.sbatch
+                        launcher/slurm/train.sbatch
                         tests/elastic/elastic_test tests/elastic/openmpi
                         tests/format_test tests/fuzz/run tests/gpu/pack tests/gpu/run
                         tests/hosts/agreement_test tests/hosts/faults_test tests/hosts/hostfile_test
                         tests/hosts/hosts.bash tests/hosts/run tests/hosts/shapes_test
-                        tests/hosts/training.bash tests/package/c99/build_and_run.sh tests/run)
+                        tests/hosts/training.bash tests/package/c99/build_and_run.sh tests/run
+                        tests/slurm/jobs_test tests/slurm/slurm.bash)
 if(SYNCBN_DOCS)
   syncbn_add_project_test(docs "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target docs)
 endif()

@@ -17,14 +17,34 @@ find_left() {
 # contained COMMAND...: runs it, without input, and returns its exit status. A signal to the script
 # ends the command first: a bash that waits in the foreground would not look at the signal.
 contained() {
-  local status=0
+  local status passed=-1
   set -m  # a process group of its own
   "$@" < /dev/null &
   contained_pid=$!
   set +m
-  wait "$contained_pid" || status=$?
+  # A signal that is passed on ends the wait, but not the command.
+  while ((passed != ${#passed_on[@]})); do
+    passed=${#passed_on[@]} status=0
+    wait "$contained_pid" || status=$?
+  done
   contained_pid=
   return "$status"
+}
+
+# pass_on SIGNAL...: has the contained command get these signals, which the script then survives.
+# They are added to `passed_on`.
+pass_on() {
+  local signal
+  for signal in "$@"; do
+    # shellcheck disable=SC2064  # the signal's name is of now
+    trap "pass_on_now $signal" "$signal"
+  done
+}
+passed_on=()
+
+pass_on_now() {
+  passed_on+=("$1")
+  [[ -z ${contained_pid:-} ]] || kill "-$1" "$contained_pid" 2> /dev/null || true
 }
 
 # The command is asked to end, so that mpirun can end its ranks. What is there five seconds later,

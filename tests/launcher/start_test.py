@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 import unittest
 from pathlib import Path
 
@@ -27,26 +27,32 @@ RUN = ROOT / "launcher" / "run"
 LIMIT = 60  # s for a job
 COMPILERS = ["mpicc.openmpi", "mpicc.mpich", str(ROOT / "build/openmpi/bin/mpicc")]
 
-# Each rank says who it is. With `wait` they stay; else they end with the number given.
+# Each rank says who it is. With `wait` they stay until SIGUSR1, and then end with 75; else they end
+# with the number given.
 PROGRAM = r"""
 #include <mpi.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static volatile sig_atomic_t asked;
+static void note(int signal) { asked = signal; }
 
 int main(int argc, char** argv) {
   int rank, size;
   MPI_Init(&argc, &argv);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);
+  signal(SIGUSR1, note);
   printf("rank %d of %d, threads %s\n", rank, size, getenv("OMP_NUM_THREADS"));
   fflush(stdout);
-  if (strcmp(argv[1], "wait") == 0) {
-    sleep(600);
+  for (; strcmp(argv[1], "wait") == 0 && !asked;) {
+    usleep(1000);
   }
   MPI_Finalize();
-  return atoi(argv[1]);
+  return asked ? 75 : atoi(argv[1]);
 }
 """
 
@@ -70,16 +76,6 @@ def processes_of(program: Path) -> list[str]:
         except OSError:  # ended, or another user's
             pass
     return found
-
-
-def wait_for_processes(program: Path, count: int) -> bool:
-    """Returns whether so many run the program before the limit."""
-    end = time.monotonic() + LIMIT
-    while len(processes_of(program)) != count:
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 class Started(unittest.TestCase):
@@ -183,17 +179,32 @@ class Started(unittest.TestCase):
         for compiler, program in self.programs.items():
             for sent, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
                 with self.subTest(compiler, signal=sent):
-                    job = subprocess.Popen(
-                        [str(RUN), "--ranks", "2", str(program), "wait"],
-                        env=clean_environment(),
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                    )
-                    started = wait_for_processes(program, 2)
-                    job.send_signal(sent)
-                    self.assertEqual(status, job.wait(LIMIT))
-                    self.assertTrue(started)
+                    self.assertEqual(status, self.status_after(sent, program))
                     self.assertEqual([], processes_of(program))
+
+    def test_passes_sigusr1_on_to_the_ranks(self) -> None:
+        for compiler, program in self.programs.items():
+            with self.subTest(compiler):
+                self.assertEqual(75, self.status_after(signal.SIGUSR1, program))
+
+    def status_after(self, sent: signal.Signals, program: Path) -> int:
+        """Returns the exit status of a job of two ranks that gets the signal when both are there."""
+        with subprocess.Popen(
+            [str(RUN), "--ranks", "2", str(program), "wait"],
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as job:
+            assert job.stdout
+            watchdog = threading.Timer(LIMIT, job.kill)
+            watchdog.start()
+            for _ in range(2):
+                self.assertRegex(job.stdout.readline(), "rank . of 2")
+            job.send_signal(sent)
+            status = job.wait(LIMIT)
+            watchdog.cancel()
+            return status
 
 
 if __name__ == "__main__":
