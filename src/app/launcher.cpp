@@ -13,24 +13,29 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 
 #include <fmt/format.h>
 
 #include "syncbn/error.hpp"
+
+#include "app/build_options.hpp"
 
 namespace syncbn::app {
 namespace {
 
 struct Launcher {
   const char* variable;
+  const char* rank;  ///< the variable with the process's own number
   const char* name;
 };
 
-constexpr Launcher launchers[] = {{"OMPI_COMM_WORLD_SIZE", "Open MPI's mpirun"},
-                                  {"MV2_COMM_WORLD_SIZE", "MVAPICH's mpirun_rsh"},
-                                  {"PMI_SIZE", "MPICH's mpiexec, or one of its kind"}};
-constexpr Launcher pmix = {"PMIX_RANK", "a launcher that speaks PMIx"};
-constexpr Launcher slurm = {"SLURM_STEP_NUM_TASKS", "srun"};
+constexpr Launcher launchers[] = {
+    {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "Open MPI's mpirun"},
+    {"MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK", "MVAPICH's mpirun_rsh"},
+    {"PMI_SIZE", "PMI_RANK", "MPICH's mpiexec, or one of its kind"}};
+constexpr Launcher pmix = {"PMIX_RANK", "PMIX_RANK", "a launcher that speaks PMIx"};
+constexpr Launcher slurm = {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "srun"};
 
 /// Returns the variable's number, none if it is missing or no number.
 std::optional<int> number_in(const Environment& environment, const char* variable) {
@@ -45,19 +50,20 @@ std::optional<int> number_in(const Environment& environment, const char* variabl
                                                                   : std::nullopt;
 }
 
-std::string description(int processes, const Launcher& launcher, int value) {
-  return fmt::format("{} processes by {} ({}={})", processes, launcher.name, launcher.variable,
-                     value);
-}
+/// Others are the processes that a launcher has started.
+struct Others {
+  int processes = 0;
+  bool at_least = false;  ///< there may be more
+  Launcher launcher;
+  int value = 0;  ///< of its variable
+};
 
-}  // namespace
-
-std::optional<std::string> other_processes(const Environment& environment) {
+std::optional<Others> find_others(const Environment& environment) {
   bool alone = false;
   for (const Launcher& launcher : launchers) {
     if (const auto size = number_in(environment, launcher.variable)) {
       if (*size > 1) {
-        return description(*size, launcher, *size);
+        return Others{*size, false, launcher, *size};
       }
       alone = true;
     }
@@ -66,34 +72,66 @@ std::optional<std::string> other_processes(const Environment& environment) {
     return std::nullopt;  // mpirun -n 1, perhaps within a step of srun that has more tasks
   }
   if (const auto rank = number_in(environment, pmix.variable); rank && *rank > 0) {
-    return "at least " + description(*rank + 1, pmix, *rank);
+    return Others{*rank + 1, true, pmix, *rank};
   }
   const auto tasks = number_in(environment, slurm.variable);
   if (tasks && *tasks > 1 && environment("SLURM_PTY_PORT") == nullptr) {
-    return description(*tasks, slurm, *tasks);
+    return Others{*tasks, false, slurm, *tasks};
   }
   return std::nullopt;
 }
 
-void require_known_processes(int size, std::string_view library) {
-  if (size > 1) {
-    return;
+std::string describe(const Others& others) {
+  return fmt::format("{}{} processes by {} ({}={})", others.at_least ? "at least " : "",
+                     others.processes, others.launcher.name, others.launcher.variable,
+                     others.value);
+}
+
+/// Returns the beginning of a command by which processes with this MPI know of each other.
+std::string right_start(const Others& others, std::string_view library) {
+  const std::string number = others.at_least ? "RANKS" : fmt::format("{}", others.processes);
+  if (others.launcher.variable == slurm.variable) {
+    return fmt::format("srun --mpi={} -n {}", library.starts_with("Open MPI") ? "pmix" : "pmi2",
+                       number);
   }
-  const std::optional<std::string> others =
-      other_processes([](const char* name) { return std::getenv(name); });
+  // That of the machine which this was built on need not be here.
+  const bool here = std::filesystem::exists(mpiexec);
+  return fmt::format("{} -n {}", here ? mpiexec : "mpirun", number);
+}
+
+}  // namespace
+
+std::optional<std::string> other_processes(const Environment& environment) {
+  const std::optional<Others> others = find_others(environment);
+  return others ? std::optional(describe(*others)) : std::nullopt;
+}
+
+std::optional<Strangers> find_strangers(int size, const Environment& environment,
+                                        std::string_view library, std::string_view command) {
+  const std::optional<Others> others = size > 1 ? std::nullopt : find_others(environment);
   if (!others) {
-    return;
+    return std::nullopt;
   }
-  const std::string started = fmt::format("started as {}, each of which would be alone", *others);
+  const std::string started = fmt::format("started as {}", describe(*others));
+  const bool first = number_in(environment, others->launcher.rank).value_or(0) == 0;
   if (library.empty()) {
-    throw NotConfigured(fmt::format(
-        "{} (this build has no MPI). Start one, or build with -DSYNCBN_MPI=ON.", started));
+    return Strangers{started + ", each of which would be alone (this build has no MPI)",
+                     "Start one, or build with -DSYNCBN_MPI=ON.", first};
   }
-  throw NotConfigured(
-      fmt::format("{} (this build has {}, which that launcher did not reach). Start them with that "
-                  "library's own mpirun, or with a kind of srun --mpi that it was built for; or "
-                  "build with the launcher's MPI.",
-                  started, library));
+  return Strangers{
+      fmt::format("{}, but this build has {}, and so each would be alone", started, library),
+      fmt::format("Start them with that library's own launcher, `{} {}`, or build with the "
+                  "launcher's MPI.",
+                  right_start(*others, library), command),
+      first};
+}
+
+void require_known_processes(int size, std::string_view library, std::string_view command) {
+  const auto strangers = find_strangers(
+      size, [](const char* name) { return std::getenv(name); }, library, command);
+  if (strangers) {
+    throw NotConfigured(fmt::format("{}. {}", strangers->problem, strangers->advice));
+  }
 }
 
 std::string start_of_command(int size, const Environment& environment) {

@@ -16,10 +16,22 @@ using Environment = std::function<const char*(const char* variable)>;
 /// started by itself, or if nothing in the environment tells.
 std::optional<std::string> other_processes(const Environment& environment);
 
-/// Throws NotConfigured if `size`, the number of ranks that know of each other, is 1 although a
-/// launcher has started several. Each would otherwise do the whole work alone and write the same
-/// files. `library` is the MPI of this build, "" without one.
-void require_known_processes(int size, std::string_view library);
+/// Strangers are processes that one launcher started and that do not know of each other.
+struct Strangers {
+  std::string problem;  ///< who started them, and what MPI this build has
+  std::string advice;   ///< with the command that starts them as ranks
+  bool first = true;    ///< this process is the launcher's number 0, or nothing numbers it
+};
+
+/// Returns what is wrong if `size`, the number of ranks that know of each other, is 1 although a
+/// launcher has started several; else none. `library` is the MPI of this build, "" without one;
+/// `command` is what was started: "syncbn check --quick".
+std::optional<Strangers> find_strangers(int size, const Environment& environment,
+                                        std::string_view library, std::string_view command);
+
+/// Throws NotConfigured if there are strangers. Each would otherwise do the whole work alone and
+/// write the same files.
+void require_known_processes(int size, std::string_view library, std::string_view command);
 
 /// Returns the beginning of a command that starts as many processes: "mpirun -n 4 ", or "srun -n 4
 /// " if srun started these. For one process "".

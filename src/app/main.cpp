@@ -18,6 +18,7 @@
 #include "app/args.hpp"
 #include "app/command.hpp"
 #include "app/hosts.hpp"
+#include "app/launcher.hpp"
 #include "app/print.hpp"
 #include "app/session.hpp"
 #include "app/threads.hpp"
@@ -191,6 +192,7 @@ int run(const Session& session, const Job& job) {
   if (job.writes_flight_records) {
     set_flight_record_directory(job.exchange.flight_record);
   }
+  require_known_processes(session.size(), session.library(), job.command->command_line().text());
   const World world = session.world(job.exchange);
   set_thread_count(default_thread_count(ranks_on_this_host(world.communicator),
                                         ranks_on_these_processors(world.communicator)));

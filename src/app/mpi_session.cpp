@@ -19,7 +19,6 @@
 #include "syncbn/mpi.hpp"
 
 #include "app/last_resort.hpp"
-#include "app/launcher.hpp"
 #include "app/mpi_calls.hpp"
 #include "app/mpi_survivors.hpp"
 #include "app/print.hpp"
@@ -190,8 +189,11 @@ int Session::size() const {
   return members->size();
 }
 
+std::string Session::library() const {
+  return library_name();
+}
+
 World Session::world(const ExchangeOptions& options) const {
-  require_known_processes(size(), library_name());
   const MpiExchange exchange = exchange_of(options);
   World world{communicator(options.deadlines, exchange),
               fmt::format("{} over {}", exchange == MpiExchange::mpi ? "mpi" : "builtin",

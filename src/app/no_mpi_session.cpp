@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdlib>
 
-#include "app/launcher.hpp"
 #include "app/session.hpp"
 
 namespace syncbn::app {
@@ -16,8 +15,11 @@ int Session::size() const {
   return 1;
 }
 
+std::string Session::library() const {
+  return "";
+}
+
 World Session::world(const ExchangeOptions&) const {
-  require_known_processes(1, "");
   return {Communicator::self(), "none, a single process (this build has no MPI)", nullptr,
           "this build has no MPI, and so a single process. Build with Open MPI 5", nullptr};
 }

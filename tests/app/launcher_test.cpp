@@ -79,5 +79,42 @@ TEST(Launcher, WithinAStepOfSrunCounts) {
   EXPECT_THAT(others({{"SLURM_STEP_NUM_TASKS", "1"}, {"PMI_SIZE", "2"}}), HasSubstr("2 processes"));
 }
 
+std::string refusal(const Variables& variables, std::string_view library) {
+  const auto strangers =
+      app::find_strangers(1, environment_of(variables), library, "syncbn check --quick");
+  return strangers ? strangers->problem + ". " + strangers->advice : "";
+}
+
+TEST(Strangers, AreToldBothMpisAndTheCommandThatStartsThemAsRanks) {
+  EXPECT_THAT(
+      refusal({{"PMI_SIZE", "3"}}, "Open MPI v4.1.4"),
+      AllOf(HasSubstr("started as 3 processes by MPICH's mpiexec"), HasSubstr("PMI_SIZE=3"),
+            HasSubstr("this build has Open MPI v4.1.4"), HasSubstr(" -n 3 syncbn check --quick`")));
+  EXPECT_THAT(refusal({{"SLURM_STEP_NUM_TASKS", "8"}}, "Open MPI v4.1.4"),
+              HasSubstr("`srun --mpi=pmix -n 8 syncbn check --quick`"));
+  EXPECT_THAT(refusal({{"SLURM_STEP_NUM_TASKS", "8"}}, "MPICH Version 4.0.2"),
+              HasSubstr("`srun --mpi=pmi2 -n 8 "));
+  EXPECT_THAT(refusal({{"PMIX_RANK", "2"}}, "MPICH Version 4.0.2"), HasSubstr(" -n RANKS syncbn"));
+  EXPECT_THAT(refusal({{"PMI_SIZE", "3"}}, ""), HasSubstr("build with -DSYNCBN_MPI=ON"));
+}
+
+TEST(Strangers, AreNotRanksThatKnowOfEachOtherNorASingleProcess) {
+  EXPECT_FALSE(app::find_strangers(3, environment_of({{"PMI_SIZE", "3"}}), "MPICH", "syncbn"));
+  EXPECT_EQ(refusal({}, "Open MPI v4.1.4"), "");
+}
+
+bool is_first(const Variables& variables) {
+  return app::find_strangers(1, environment_of(variables), "MPICH", "syncbn").value().first;
+}
+
+TEST(Strangers, HaveAFirstOne) {
+  EXPECT_TRUE(is_first({{"PMI_SIZE", "2"}, {"PMI_RANK", "0"}}));
+  EXPECT_FALSE(is_first({{"PMI_SIZE", "2"}, {"PMI_RANK", "1"}, {"SLURM_PROCID", "0"}}));
+  // Open MPI sets PMIX_RANK where it starts alone.
+  EXPECT_FALSE(
+      is_first({{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "3"}, {"PMIX_RANK", "0"}}));
+  EXPECT_TRUE(is_first({{"SLURM_STEP_NUM_TASKS", "4"}}));
+}
+
 }  // namespace
 }  // namespace syncbn::test
