@@ -33,8 +33,8 @@ syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
                         launcher/slurm/train.sbatch
                         tests/elastic/elastic_test tests/elastic/openmpi
                         tests/format_test tests/fuzz/run tests/gpu/pack tests/gpu/run
-                        tests/hosts/agreement_test tests/hosts/faults_test tests/hosts/hostfile_test
-                        tests/hosts/hosts.bash tests/hosts/run tests/hosts/shapes_test
+                        tests/hosts/agreement_test tests/hosts/doctor_test tests/hosts/faults_test
+                        tests/hosts/hostfile_test tests/hosts/hosts.bash tests/hosts/run tests/hosts/shapes_test
                         tests/hosts/training.bash tests/package/c99/build_and_run.sh tests/run
                         tests/slurm/jobs_test tests/slurm/slurm.bash)
 if(SYNCBN_DOCS)

@@ -28,8 +28,9 @@ struct Survivors {
 /// A World holds the processes this program was started with.
 struct World {
   Communicator communicator;
-  std::string
-      transport;  ///< for `info`: "Open MPI 4.1.4, MPI_THREAD_FUNNELED", or "single process"
+  /// for `info`: "builtin over Open MPI v4.1.4 (MPI 3.1, thread level funneled)"
+  std::string transport;
+  std::string library;  ///< the MPI: "Open MPI v4.1.4"; "" in a build without one
 
   /// Finds out, after an exchange failed, which processes are left. Collective over these. Throws
   /// `failure` if none is lost, or if not all come within the timeout. Empty if the others cannot
@@ -58,6 +59,16 @@ class Command {
   /// syncbn::Error for what went wrong later (exit code 1).
   virtual int run(const World& world) = 0;
 
+  /// Returns whether it also runs as one of several processes that do not know of each other, to
+  /// say so; for other commands that is an error.
+  virtual bool runs_among_strangers() const { return false; }
+
+  /// Says what to do where ranks do not answer each other at the start. Local. `library` is the
+  /// MPI's name.
+  virtual std::string advice_on_silence([[maybe_unused]] const std::string& library) const {
+    return "`syncbn doctor` in place of this command tells which networks each rank has.";
+  }
+
  protected:
   /// The arguments are CommandLine's.
   Command(std::string_view name, std::string_view purpose, RunsOn devices = RunsOn::cpu)
@@ -74,5 +85,6 @@ std::unique_ptr<Command> make_check();
 std::unique_ptr<Command> make_bench();
 std::unique_ptr<Command> make_scale();
 std::unique_ptr<Command> make_info();
+std::unique_ptr<Command> make_doctor();
 
 }  // namespace syncbn::app

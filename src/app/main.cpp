@@ -45,6 +45,8 @@ constexpr CommandEntry commands[] = {
     {"study", "train small networks to see what batch norm, and synchronizing it, does",
      make_study},
     {"info", "what this build and these machines have", make_info},
+    {"doctor", "look for what makes jobs fail or slow on these machines, and say what to do",
+     make_doctor},
 };
 
 /// A rank that fails waits this long for the others to fail too: ranks that fail together do so at
@@ -60,7 +62,7 @@ std::string usage() {
       "  mpirun -n RANKS syncbn COMMAND [option]..\n\nCommands:\n",
       version());
   for (const CommandEntry& command : commands) {
-    text += fmt::format("  {:<7}{}\n", command.name, command.summary);
+    text += fmt::format("  {:<8}{}\n", command.name, command.summary);
   }
   text +=
       "\nsyncbn COMMAND --help   the command's options\n"
@@ -139,7 +141,9 @@ void require_same_arguments(const Session& session, const Job& job) {
   const std::optional<bool> same =
       session.all_same(std::hash<std::string>()(joined), job.exchange.deadlines.fail);
   if (!same) {
-    throw CommError("not all ranks started in time: " + session.silence());
+    const std::string advice =
+        job.command ? "\n  " + job.command->advice_on_silence(session.library()) : "";
+    throw CommError("not all ranks started in time: " + session.silence() + advice);
   }
   if (!*same) {
     throw UsageError("the ranks were started with different arguments. Give all the same.");
@@ -192,7 +196,9 @@ int run(const Session& session, const Job& job) {
   if (job.writes_flight_records) {
     set_flight_record_directory(job.exchange.flight_record);
   }
-  require_known_processes(session.size(), session.library(), job.command->command_line().text());
+  if (!job.command->runs_among_strangers()) {
+    require_known_processes(session.size(), session.library(), job.command->command_line().text());
+  }
   const World world = session.world(job.exchange);
   set_thread_count(default_thread_count(ranks_on_this_host(world.communicator),
                                         ranks_on_these_processors(world.communicator)));

@@ -198,7 +198,10 @@ World Session::world(const ExchangeOptions& options) const {
   World world{communicator(options.deadlines, exchange),
               fmt::format("{} over {}", exchange == MpiExchange::mpi ? "mpi" : "builtin",
                           library_and_level()),
-              nullptr, why_inelastic(), make_plain_mpi};
+              library_name(),
+              nullptr,
+              why_inelastic(),
+              make_plain_mpi};
   if (world.why_inelastic.empty()) {
     world.survivors = [this, options](const CommError& failure) {
       return survivors(options, failure);

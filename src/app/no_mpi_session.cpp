@@ -20,8 +20,12 @@ std::string Session::library() const {
 }
 
 World Session::world(const ExchangeOptions&) const {
-  return {Communicator::self(), "none, a single process (this build has no MPI)", nullptr,
-          "this build has no MPI, and so a single process. Build with Open MPI 5", nullptr};
+  return {Communicator::self(),
+          "none, a single process (this build has no MPI)",
+          "",
+          nullptr,
+          "this build has no MPI, and so a single process. Build with Open MPI 5",
+          nullptr};
 }
 
 std::optional<bool> Session::all_same(std::uint64_t, std::chrono::milliseconds) const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -9,8 +10,9 @@ namespace syncbn::app {
 /// Returns the number of processors that this process may run on.
 int processor_count();
 
-/// Returns which these are, "0-3,8", as /proc/self/status has it; "" where there is no such file.
-std::string processor_list();
+/// Returns which these are, "0-3,8", as proc/self/status below `root` has it; "" where there is no
+/// such file.
+std::string processor_list(const std::filesystem::path& root = "/");
 
 /// Returns the number of OpenMP threads that this process works with; 1 in a build without OpenMP.
 int thread_count();

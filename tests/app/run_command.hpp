@@ -13,7 +13,7 @@ namespace syncbn::test {
 inline int run_command(const std::unique_ptr<app::Command>& command,
                        const app::Arguments& arguments, const Communicator& ranks) {
   EXPECT_TRUE(command->command_line().parse(arguments)) << "asks for help";
-  return command->run({ranks, "threads", nullptr, "", nullptr});
+  return command->run({ranks, "threads", "", nullptr, "", nullptr});
 }
 
 }  // namespace syncbn::test

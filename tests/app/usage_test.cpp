@@ -23,8 +23,8 @@ TEST(Usage, NoCommandShowsTheCommands) {
   const Ended ended = run_tool("");
   EXPECT_EQ(ended.code, 2);
   EXPECT_THAT(ended.out, IsEmpty());
-  EXPECT_THAT(ended.err,
-              AllOf(HasSubstr("train"), HasSubstr("check"), HasSubstr("bench"), HasSubstr("info")));
+  EXPECT_THAT(ended.err, AllOf(HasSubstr("train"), HasSubstr("check"), HasSubstr("bench"),
+                               HasSubstr("info"), HasSubstr("doctor")));
 }
 
 TEST(Usage, HelpOfTheToolGoesToStandardOutput) {
@@ -53,7 +53,8 @@ TEST(Usage, VersionIsOneLine) {
 }
 
 TEST(Usage, EveryCommandHasHelpWithDefaultsAndAnExample) {
-  for (const std::string command : {"train", "check", "bench", "scale", "study", "info"}) {
+  for (const std::string command :
+       {"train", "check", "bench", "scale", "study", "info", "doctor"}) {
     const Ended ended = run_tool(command + " --help");
     EXPECT_EQ(ended.code, 0) << command;
     EXPECT_THAT(ended.out, StartsWith("syncbn " + command + " [option]..")) << command;
@@ -97,9 +98,10 @@ TEST_P(UsageRefuses, WithExitCode2AndNamesWhatIsAccepted) {
 INSTANTIATE_TEST_SUITE_P(
     CommandLine, UsageRefuses,
     testing::Values(
-        Refused{"chek",
-                {"'chek'", "train, check, bench, scale, study, info", "Did you mean 'check'?"}},
-        Refused{"--fast", {"'--fast'", "train, check, bench, scale, study, info"}},
+        Refused{
+            "chek",
+            {"'chek'", "train, check, bench, scale, study, info, doctor", "Did you mean 'check'?"}},
+        Refused{"--fast", {"'--fast'", "train, check, bench, scale, study, info, doctor"}},
         Refused{"check --jsn x", {"--jsn", "--dtype, --layout, ", "Did you mean '--json'?"}},
         Refused{"check --dtyp f32", {"--dtyp", "--dtype"}}, Refused{"check surplus", {"'surplus'"}},
         Refused{"check -- surplus", {"'surplus'"}},
@@ -137,6 +139,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"bench --compare pytorch", {"--compare", "'pytorch'", "onednn, local"}},
         Refused{"train --norm synk",
                 {"--norm", "none, affine, local, sync", "Did you mean 'sync'?"}},
+        Refused{"doctor --jsn x", {"--jsn", "Did you mean '--json'?"}},
         Refused{"info --json x", {"--json", "--help, --timeout"}}));
 
 TEST(Failure, APlaceThatCannotBeWrittenIsToldBeforeTheWork) {
