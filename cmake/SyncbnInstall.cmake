@@ -1,16 +1,26 @@
 # cmake --install: the libraries with their headers, find_package(syncbn) and pkg-config files, and the
-# tool. Everything finds its way from its own place, so the installed tree may be moved.
+# tool. Everything finds its way from its own place, so the installed tree may be moved. Components are
+# what packages are made of (SyncbnDebian.cmake).
 include(CMakePackageConfigHelpers)
 
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/syncbn")
 
-install(TARGETS syncbn EXPORT syncbn_targets FILE_SET HEADERS)
-install(EXPORT syncbn_targets FILE syncbn-targets.cmake NAMESPACE syncbn:: DESTINATION ${package_dir})
+# syncbn_install_library(TARGET export component)
+function(syncbn_install_library target export component)
+  install(TARGETS ${target} EXPORT ${export}
+          LIBRARY COMPONENT ${component} NAMELINK_COMPONENT development
+          ARCHIVE COMPONENT development
+          FILE_SET HEADERS COMPONENT development)
+endfunction()
+
+syncbn_install_library(syncbn syncbn_targets library)
+install(EXPORT syncbn_targets FILE syncbn-targets.cmake NAMESPACE syncbn:: DESTINATION ${package_dir}
+        COMPONENT development)
 if(SYNCBN_MPI)
   set_target_properties(syncbn_mpi PROPERTIES INSTALL_RPATH "$ORIGIN")  # where libsyncbn is
-  install(TARGETS syncbn_mpi EXPORT syncbn_mpi_targets FILE_SET HEADERS)
+  syncbn_install_library(syncbn_mpi syncbn_mpi_targets library_mpi)
   install(EXPORT syncbn_mpi_targets FILE syncbn-mpi-targets.cmake NAMESPACE syncbn::
-          DESTINATION ${package_dir})
+          DESTINATION ${package_dir} COMPONENT development)
 endif()
 
 configure_package_config_file(
@@ -21,7 +31,7 @@ configure_package_config_file(
 write_basic_package_version_file(syncbn-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/syncbn-config.cmake"
               "${CMAKE_CURRENT_BINARY_DIR}/syncbn-config-version.cmake"
-        DESTINATION ${package_dir})
+        DESTINATION ${package_dir} COMPONENT development)
 
 # For compilers driven by hand, and for C: pkg-config --cflags --libs [--static] syncbn, or syncbn_mpi.
 file(RELATIVE_PATH prefix_from_pc "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
@@ -38,18 +48,19 @@ if(BUILD_SHARED_LIBS)
 endif()
 list(JOIN private_libs " " private_libs)
 configure_file("${CMAKE_CURRENT_LIST_DIR}/syncbn.pc.in" syncbn.pc @ONLY)
-install(FILES "${CMAKE_CURRENT_BINARY_DIR}/syncbn.pc" DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/syncbn.pc" DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
+        COMPONENT development)
 if(SYNCBN_MPI)
   list(JOIN MPI_CXX_LIBRARIES " " mpi_libs)
   list(TRANSFORM MPI_CXX_INCLUDE_DIRS PREPEND "-I" OUTPUT_VARIABLE mpi_flags)
   list(JOIN mpi_flags " " mpi_flags)
   configure_file("${CMAKE_CURRENT_LIST_DIR}/syncbn_mpi.pc.in" syncbn_mpi.pc @ONLY)
   install(FILES "${CMAKE_CURRENT_BINARY_DIR}/syncbn_mpi.pc"
-          DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+          DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
 endif()
 
 if(TARGET syncbn_tool)
-  install(TARGETS syncbn_tool)
+  install(TARGETS syncbn_tool COMPONENT tools)
 endif()
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" "${PROJECT_SOURCE_DIR}/README.md"
-        DESTINATION ${CMAKE_INSTALL_DOCDIR})
+        DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT development)
