@@ -185,11 +185,11 @@ Json Study::head(const World& world, const Json& machine, const Json& data) cons
       {"machine", machine},
       {"data", data},
       {"method",
-       "Each seed gives one value of a claim; where it is a difference, trainings with the same seed "
-       "are compared. The amount is the mean over seeds, and the band its 95 % confidence interval "
-       "by Student's t, each claim by itself: of forty, one band or two may miss. A value that is "
-       "read off a grid widens the band by the grid's step. A claim is decided only where the whole "
-       "band is on one side of the margin."}};
+       "Each seed gives one value of a claim; a difference is one between trainings with the same "
+       "seed. The amount is the mean over seeds, and the band its 95 % confidence interval by "
+       "Student's t, each claim by itself: of forty, one band or two may miss. A value that is "
+       "read off a grid widens the band by the grid's step. A claim is decided only where the "
+       "whole band is on one side of the margin."}};
 }
 
 /// Collective. Writes study.json and study.csv, and tells the verdicts.

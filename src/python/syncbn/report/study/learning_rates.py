@@ -33,9 +33,7 @@ def _draw(study: Study, experiment: Experiment) -> list[Figure]:
         ),
         *heights(1, 320),
     )
-    caption = (
-        f"{bands(study)} {about_divergence(curves)} {CONTROL}"
-    )
+    caption = f"{bands(study)} {about_divergence(curves)} {CONTROL}"
     return [Figure(svg, caption)]
 
 

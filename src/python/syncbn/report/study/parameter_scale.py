@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..axes import decade_axis
 from ..numbers import brief
 from ..style import MUTED, SERIES, Canvas, EndLabel, head, key, label_ends, paint
-from .curves import RIGHT, about_divergence, heights, power_axis
+from .curves import MARKS, NAMES, RIGHT, about_divergence, heights, power_axis
 from .part import CONTROL, Figure, Part, bands
 from .records import Experiment, ScaleErrors, Study
 from .sweep import paint_sweep, sweep_of
@@ -49,6 +49,10 @@ def _paint_identity(canvas: Canvas, errors: list[ScaleErrors]) -> None:
     with_eps = [max(one.output_with_eps, SMALLEST) for one in errors]
     axes.plot(scales, with_eps, color=MUTED, marker="x", linestyle=":")
     labels.append(EndLabel(with_eps[-1], "eps 1e-5", MUTED))
+    mark = MARKS["affine"]
+    without = [max(abs(scale - 1), SMALLEST) for scale in scales]
+    axes.plot(scales, without, color=mark.colour, linestyle=mark.dash)
+    labels.append(EndLabel(without[-1], NAMES["affine"], mark.colour))
     decade_axis(axes, scales, 4 if canvas.narrow else 9)
     axes.set_yscale("log")
     axes.set_ylim(SMALLEST / 2, max(axes.get_ylim()[1], 10))
@@ -77,7 +81,8 @@ def _identity(experiment: Experiment) -> list[Figure]:
         "In double, with eps = 0, of the first seed, relative to the largest element: marks are "
         "errors, and lines of the same colour what rounding explains at most. The crosses are the "
         "output with eps = 1e-5, which breaks the identity where variances are small. Errors of 0 "
-        "stand at the bottom. Without batch norm the output would be a times as large."
+        "stand at the bottom. “Scale, shift” is the control: a learned scale and shift alone in the "
+        "place of batch norm changes the output by |a \N{MINUS SIGN} 1|."
     )
     return [Figure(svg, caption)]
 
@@ -99,9 +104,7 @@ def _draw(study: Study, experiment: Experiment) -> list[Figure]:
         ),
         *heights(1, 320),
     )
-    caption = (
-        f"{bands(study)} {about_divergence(curves)} {CONTROL}"
-    )
+    caption = f"{bands(study)} {about_divergence(curves)} {CONTROL}"
     return [Figure(svg, caption), *_identity(experiment)]
 
 

@@ -59,7 +59,7 @@ def _claim(member: Member, seeds: list[int]) -> Claim:
     )
     if claim.test not in TESTS:
         raise DocumentError(
-            f"{member.file}: {member.place}.test is {claim.test!r} (known: {", ".join(TESTS)}). "
+            f"{member.file}: {member.place}.test is {claim.test!r} (known: {', '.join(TESTS)}). "
             "Was the file written by another version of syncbn?"
         )
     if len(claim.values) != len(seeds):
