@@ -76,6 +76,9 @@ TEST(Doctor, FindsSharedMemoryThatCannotBeWritten) {
     GTEST_SKIP() << "nothing can be mounted here";
   }
   const Ended ended = run_shell(mount + SYNCBN_PROGRAM " doctor'");
+  if (ended.err.find("in internal_Init_thread") != std::string::npos) {
+    GTEST_SKIP() << "this MPI does not start without /dev/shm, and says so";
+  }
   EXPECT_EQ(ended.code, 1) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("error    shared-memory: no file can be made in /dev/shm"));
 }
