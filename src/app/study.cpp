@@ -121,8 +121,10 @@ Json identity(const Plan& plan, const Json& machine, const Json& data,
 
 std::string introduction(std::size_t experiments, std::size_t runs, std::size_t missing,
                          double seconds) {
-  const std::string time = seconds < 5400 ? fmt::format("{:.0f} minutes", std::ceil(seconds / 60))
-                                          : fmt::format("{:.1f} hours", seconds / 3600);
+  const double minutes = std::ceil(seconds / 60);
+  const std::string time = minutes < 90
+                               ? fmt::format("{:.0f} minute{}", minutes, minutes == 1 ? "" : "s")
+                               : fmt::format("{:.1f} hours", seconds / 3600);
   return fmt::format("syncbn study: {} experiment{}, {} runs, {} of them done already; about {}\n",
                      experiments, experiments == 1 ? "" : "s", runs, runs - missing, time);
 }
