@@ -14,7 +14,6 @@
 
 #include "app/command.hpp"
 #include "app/doctor/clocks.hpp"
-#include "app/doctor/common.hpp"
 #include "app/doctor/cuda.hpp"
 #include "app/doctor/launch.hpp"
 #include "app/doctor/limits.hpp"
@@ -22,6 +21,7 @@
 #include "app/doctor/processors.hpp"
 #include "app/doctor/report.hpp"
 #include "app/doctor/shared_memory.hpp"
+#include "app/doctor/traits.hpp"
 #include "app/hosts.hpp"
 #include "app/last_resort.hpp"
 #include "app/launcher.hpp"
@@ -119,7 +119,7 @@ Facts Doctor::examine(const World& world) const {
   facts.shared_memory = read_shared_memory("/");
   facts.limits = read_limits("/");
   facts.clock = read_clock("/");
-  facts.common = read_common(variable, world.library, data_);
+  facts.traits = read_traits(variable, world.library, data_);
   facts.network = read_network(variable);
   facts.cuda = read_cuda();
   world.communicator.all_gather(std::vector{0.0});
@@ -133,7 +133,7 @@ std::vector<Finding> find_all(const std::vector<Facts>& all) {
   std::vector<Finding> findings;
   for (const auto& find :
        {find_about_launch, find_about_processors, find_about_shared_memory, find_about_limits,
-        find_about_clocks, find_about_common, find_about_interfaces, find_about_cuda}) {
+        find_about_clocks, find_about_traits, find_about_interfaces, find_about_cuda}) {
     std::ranges::move(find(all), std::back_inserter(findings));
   }
   return findings;

@@ -22,14 +22,14 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProcessorFacts, online, allowed, quota, threa
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SharedMemoryFacts, problem, bytes, free)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LimitFacts, locked_bytes, open_files, files_now, verbs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ClockFacts, source, read_cost, wall_clock)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CommonFacts, version, program, mpi, instruction_set,
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TraitFacts, version, program, mpi, instruction_set,
                                    kernel_release, environment, data)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Interface, name, address, prefix)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NetworkFacts, interfaces, chosen)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CudaFacts, build, devices, runtime, driver, problem, with_nccl,
                                    nccl, nccl_problem)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Facts, host, machine, launch, processors, shared_memory, limits,
-                                   clock, common, network, cuda)
+                                   clock, traits, network, cuda)
 
 std::string to_text(const Facts& facts) {
   // Variables of the environment may have any bytes.

@@ -46,7 +46,7 @@ struct ClockFacts {
 };
 
 /// What all ranks should have in common.
-struct CommonFacts {
+struct TraitFacts {
   std::string version;          ///< of syncbn
   std::string program;          ///< digest of the program's file
   std::string mpi;              ///< "Open MPI v4.1.4"; "" in a build without MPI
@@ -86,7 +86,7 @@ struct Facts {
   SharedMemoryFacts shared_memory;
   LimitFacts limits;
   ClockFacts clock;
-  CommonFacts common;
+  TraitFacts traits;
   NetworkFacts network;
   CudaFacts cuda;
 };

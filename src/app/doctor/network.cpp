@@ -115,7 +115,7 @@ Verdict judge_interfaces(const Members& members) {
   const std::set<std::string> common = common_networks(hosts);
   return {first.limits.verbs.empty() ? Severity::error : Severity::warning,
           seen + ", on which MPI over TCP may connect a host with itself, and hang",
-          how_to_choose(first.common.mpi, common.empty() ? "CIDR" : *common.begin())};
+          how_to_choose(first.traits.mpi, common.empty() ? "CIDR" : *common.begin())};
 }
 
 Verdict judge_network(const Members& members) {

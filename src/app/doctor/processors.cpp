@@ -75,7 +75,8 @@ Verdict judge_binding(const Members& members) {
   for (std::size_t i = 0; i < members.ranks.size(); ++i) {
     const ProcessorFacts& own = members.facts[i].processors;
     const std::size_t size = processors_in(own.allowed).size();
-    if (size<online&& static_cast<std::size_t>(own.threads)> size) {
+    const auto threads = static_cast<std::size_t>(own.threads);
+    if (threads > size && size < online) {
       return {Severity::error,
               fmt::format("a rank of {} threads is bound to {} (number {}) of {}", own.threads,
                           counted(size, "processor"), own.allowed, online),

@@ -38,7 +38,7 @@ Verdict verdict(const Members& members) {
             "Mount it for all users: `mount -t tmpfs -o mode=1777 tmpfs /dev/shm`; a container "
             "without a read-only /dev/shm, with `--shm-size 1g`."};
   }
-  const double needed = needed_in_shared_memory(members.facts.front().common.mpi, ranks);
+  const double needed = needed_in_shared_memory(members.facts.front().traits.mpi, ranks);
   const std::string seen = fmt::format(
       "/dev/shm has {:.0f} MiB, {:.0f} of them free; MPI may take {:.0f} for {} {}",
       facts.bytes / mib, facts.free / mib, needed / mib, ranks, ranks == 1 ? "rank" : "ranks");

@@ -2,8 +2,8 @@
 #include "app/study/settings.hpp"
 
 #include <algorithm>
-#include <zlib.h>
 
+#include <boost/crc.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -63,11 +63,11 @@ std::string checksum_of(std::span<const Run> runs) {
     lines.push_back(line_of(run));
   }
   std::ranges::sort(lines);
-  uLong crc = 0;
+  boost::crc_32_type crc;
   for (const std::string& line : lines) {
-    crc = crc32_z(crc, reinterpret_cast<const Bytef*>(line.data()), line.size());
+    crc.process_bytes(line.data(), line.size());
   }
-  return fmt::format("{:08x}", crc);
+  return fmt::format("{:08x}", crc.checksum());
 }
 
 }  // namespace syncbn::app::study

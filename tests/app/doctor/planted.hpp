@@ -29,7 +29,7 @@ inline Facts healthy(int host = 1) {
   facts.shared_memory = {.problem = "", .bytes = 1e9, .free = 9e8};
   facts.limits = {.locked_bytes = {}, .open_files = 1024, .files_now = 20, .verbs = {"mlx5_0"}};
   facts.clock = {.source = "tsc", .read_cost = 25e-9, .wall_clock = 1.7e9};
-  facts.common = {.version = "0.1.0",
+  facts.traits = {.version = "0.1.0",
                   .program = "1 bytes, CRC-32 00000001",
                   .mpi = "Open MPI v4.1.4",
                   .instruction_set = "AVX2",

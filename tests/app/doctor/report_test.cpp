@@ -20,18 +20,18 @@ using testing::SizeIs;
 TEST(Facts, GoToRank0AndBackUnchanged) {
   Facts facts = healthy();
   facts.processors.quota = 1.5;
-  facts.common.environment["LD_PRELOAD"] = "\"a\n\"";
+  facts.traits.environment["LD_PRELOAD"] = "\"a\n\"";
   const Facts back = from_text(to_text(facts));
   EXPECT_EQ(to_text(back), to_text(facts));
   EXPECT_EQ(back.processors.quota, 1.5);
   EXPECT_EQ(back.limits.locked_bytes, std::nullopt);
   EXPECT_EQ(back.network.interfaces.at(0).prefix, 24);
-  EXPECT_EQ(back.common.environment.at("LD_PRELOAD"), "\"a\n\"");
+  EXPECT_EQ(back.traits.environment.at("LD_PRELOAD"), "\"a\n\"");
 }
 
 TEST(Facts, WithBytesThatAreNoTextArrive) {
   Facts facts = healthy();
-  facts.common.environment["LD_PRELOAD"] = "\xff";
+  facts.traits.environment["LD_PRELOAD"] = "\xff";
   EXPECT_EQ(from_text(to_text(facts)).host, "node1");
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/doctor/common.hpp"
+#include "app/doctor/traits.hpp"
 
 #include <algorithm>
 #include <array>
@@ -131,16 +131,16 @@ Verdict judge_trait(const Members& members, const Trait& trait) {
 
 /// Returns the entries of a map that not all ranks have, or that they have with other values.
 std::vector<std::string> differing(const Members& members,
-                                   std::map<std::string, std::string> CommonFacts::*entries) {
+                                   std::map<std::string, std::string> TraitFacts::*entries) {
   std::map<std::string, std::string> all;
   for (const Facts& facts : members.facts) {
-    all.insert((facts.common.*entries).begin(), (facts.common.*entries).end());
+    all.insert((facts.traits.*entries).begin(), (facts.traits.*entries).end());
   }
   std::vector<std::string> names;
   for (const auto& [name, value] : all) {
     const bool alike = std::ranges::all_of(members.facts, [&](const Facts& facts) {
-      const auto found = (facts.common.*entries).find(name);
-      return found != (facts.common.*entries).end() && found->second == value;
+      const auto found = (facts.traits.*entries).find(name);
+      return found != (facts.traits.*entries).end() && found->second == value;
     });
     if (!alike) {
       names.push_back(name);
@@ -157,9 +157,9 @@ std::string entry(const std::map<std::string, std::string>& entries, const std::
 Verdict judge_environment(const Members& members) {
   std::vector<std::string> texts;
   std::vector<std::string> passed;
-  for (const std::string& name : differing(members, &CommonFacts::environment)) {
+  for (const std::string& name : differing(members, &TraitFacts::environment)) {
     texts.push_back(fmt::format("{}: {}", name, who_has_which(members, [&](const Facts& facts) {
-                                  return entry(facts.common.environment, name);
+                                  return entry(facts.traits.environment, name);
                                 })));
     passed.push_back("-x " + name);
   }
@@ -173,16 +173,16 @@ Verdict judge_environment(const Members& members) {
 }
 
 Verdict judge_data(const Members& members) {
-  const auto& first = members.facts.front().common.data;
+  const auto& first = members.facts.front().traits.data;
   if (std::ranges::all_of(members.facts,
-                          [](const Facts& facts) { return facts.common.data.empty(); })) {
+                          [](const Facts& facts) { return facts.traits.data.empty(); })) {
     return {Severity::unknown, "data sets are compared with --data DIRECTORY", ""};
   }
   std::vector<std::string> texts;
-  for (const std::string& name : differing(members, &CommonFacts::data)) {
+  for (const std::string& name : differing(members, &TraitFacts::data)) {
     texts.push_back(fmt::format("{}: {}", name == "." ? "the directory" : name,
                                 who_has_which(members, [&](const Facts& facts) {
-                                  return entry(facts.common.data, name);
+                                  return entry(facts.traits.data, name);
                                 })));
   }
   if (!texts.empty()) {
@@ -205,31 +205,31 @@ const Trait traits[] = {
      "Install the same build on all hosts, or start one from a directory that all share: ranks of "
      "different builds need not understand each other.",
      [](const Facts& facts) {
-       return fmt::format("{} ({})", facts.common.version, facts.common.program);
+       return fmt::format("{} ({})", facts.traits.version, facts.traits.program);
      }},
     {"same-mpi", "MPI", Severity::error,
      "Load the same MPI on all hosts (`module load`, LD_LIBRARY_PATH: `mpirun -x "
      "LD_LIBRARY_PATH`).",
-     [](const Facts& facts) { return facts.common.mpi; }},
+     [](const Facts& facts) { return facts.traits.mpi; }},
     {"same-instruction-set", "instruction set", Severity::warning,
      "Take hosts of one kind (`srun --constraint`), or expect the speed of the slowest and other "
      "bits than on hosts of one kind.",
-     [](const Facts& facts) { return facts.common.instruction_set; }},
+     [](const Facts& facts) { return facts.traits.instruction_set; }},
     {"same-kernel", "kernel", Severity::warning,
      "Update and reboot the hosts that are behind; different kernels are seldom wrong, but often "
      "tell that a host was forgotten.",
-     [](const Facts& facts) { return facts.common.kernel_release; }},
+     [](const Facts& facts) { return facts.traits.kernel_release; }},
 };
 
 }  // namespace
 
-CommonFacts read_common(const Environment& environment, const std::string& mpi,
-                        const fs::path& data) {
-  CommonFacts facts{.version = std::string(version()),
-                    .program = digest_of("/proc/self/exe"),
-                    .mpi = mpi,
-                    .instruction_set = std::string(instruction_set()),
-                    .kernel_release = kernel_release()};
+TraitFacts read_traits(const Environment& environment, const std::string& mpi,
+                       const fs::path& data) {
+  TraitFacts facts{.version = std::string(version()),
+                   .program = digest_of("/proc/self/exe"),
+                   .mpi = mpi,
+                   .instruction_set = std::string(instruction_set()),
+                   .kernel_release = kernel_release()};
   for (const char* name : variables) {
     if (const char* value = environment(name)) {
       facts.environment[name] = value;
@@ -241,7 +241,7 @@ CommonFacts read_common(const Environment& environment, const std::string& mpi,
   return facts;
 }
 
-std::vector<Finding> find_about_common(const std::vector<Facts>& all) {
+std::vector<Finding> find_about_traits(const std::vector<Facts>& all) {
   const std::vector<Members> ranks = {everybody(all)};
   std::vector<Finding> findings;
   const auto add = [&](const char* name, const std::function<Verdict(const Members&)>& verdict_of) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/doctor/common.hpp"
+#include "app/doctor/traits.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,20 +14,20 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Pair;
 
-class CommonFactsOf : public PlantedSystem {};
+class TraitFactsOf : public PlantedSystem {};
 
-CommonFacts read(const std::filesystem::path& data) {
-  return read_common(
+TraitFacts read(const std::filesystem::path& data) {
+  return read_traits(
       [](const char* name) -> const char* {
         return std::string(name) == "OMP_NUM_THREADS" ? "3" : nullptr;
       },
       "Open MPI v4.1.4", data);
 }
 
-TEST_F(CommonFactsOf, AProgramAndItsDataAreDigests) {
+TEST_F(TraitFactsOf, AProgramAndItsDataAreDigests) {
   write("images", "abc");
   write("more/deeper", "");
-  const CommonFacts facts = read(root());
+  const TraitFacts facts = read(root());
   EXPECT_THAT(facts.data, ElementsAre(Pair("images", "3 bytes, CRC-32 352441c2")));
   EXPECT_THAT(facts.environment, ElementsAre(Pair("OMP_NUM_THREADS", "3")));
   EXPECT_THAT(facts.program, HasSubstr(" bytes, CRC-32 "));
@@ -35,7 +35,7 @@ TEST_F(CommonFactsOf, AProgramAndItsDataAreDigests) {
   EXPECT_NE(read(root()).data.at("images"), facts.data.at("images"));
 }
 
-TEST_F(CommonFactsOf, ADirectoryThatIsNotThereSayWhy) {
+TEST_F(TraitFactsOf, ADirectoryThatIsNotThereSayWhy) {
   EXPECT_THAT(read(root() / "nowhere").data, ElementsAre(Pair(".", HasSubstr("No such file"))));
   EXPECT_TRUE(read({}).data.empty());
 }
@@ -45,7 +45,7 @@ std::vector<Facts> two_hosts() {
 }
 
 TEST(Common, ToAllRanksAreFine) {
-  for (const Finding& one : find_about_common(two_hosts())) {
+  for (const Finding& one : find_about_traits(two_hosts())) {
     EXPECT_EQ(one.verdict.severity, Severity::ok) << one.name << ": " << one.verdict.seen;
   }
 }
@@ -54,13 +54,13 @@ TEST(Common, ToAllRanksAreFine) {
 template <class Change>
 Finding found_after(std::string_view name, const Change& change) {
   std::vector<Facts> ranks = two_hosts();
-  change(ranks.back().common);
-  return finding(find_about_common(ranks), name);
+  change(ranks.back().traits);
+  return finding(find_about_traits(ranks), name);
 }
 
 TEST(Common, VersionsThatDifferAreAnErrorThatNamesTheHosts) {
   const Finding found =
-      found_after("same-version", [](CommonFacts& facts) { facts.version = "0.2.0"; });
+      found_after("same-version", [](TraitFacts& facts) { facts.version = "0.2.0"; });
   EXPECT_EQ(found.verdict.severity, Severity::error);
   EXPECT_THAT(found.verdict.seen,
               AllOf(HasSubstr("0.1.0 (1 bytes, CRC-32 00000001) on node1 (ranks 0-1)"),
@@ -69,34 +69,34 @@ TEST(Common, VersionsThatDifferAreAnErrorThatNamesTheHosts) {
 
 TEST(Common, BuildsOfOneVersionThatDifferAreAnError) {
   EXPECT_EQ(found_after("same-version",
-                        [](CommonFacts& facts) { facts.program = "1 bytes, CRC-32 00000002"; })
+                        [](TraitFacts& facts) { facts.program = "1 bytes, CRC-32 00000002"; })
                 .verdict.severity,
             Severity::error);
 }
 
 TEST(Common, MpisThatDifferAreAnError) {
-  EXPECT_EQ(found_after("same-mpi", [](CommonFacts& facts) { facts.mpi = "Open MPI v5.0.7"; })
+  EXPECT_EQ(found_after("same-mpi", [](TraitFacts& facts) { facts.mpi = "Open MPI v5.0.7"; })
                 .verdict.severity,
             Severity::error);
 }
 
 TEST(Common, InstructionSetsThatDifferAreAWarning) {
-  EXPECT_EQ(found_after("same-instruction-set",
-                        [](CommonFacts& facts) { facts.instruction_set = "AVX3"; })
-                .verdict.severity,
-            Severity::warning);
+  EXPECT_EQ(
+      found_after("same-instruction-set", [](TraitFacts& facts) { facts.instruction_set = "AVX3"; })
+          .verdict.severity,
+      Severity::warning);
 }
 
 TEST(Common, KernelsThatDifferAreAWarning) {
   EXPECT_EQ(
-      found_after("same-kernel", [](CommonFacts& facts) { facts.kernel_release = "Linux 5.10"; })
+      found_after("same-kernel", [](TraitFacts& facts) { facts.kernel_release = "Linux 5.10"; })
           .verdict.severity,
       Severity::warning);
 }
 
 TEST(Common, EnvironmentsThatDifferAreAWarningThatSaysHowToHandThemOn) {
   const Finding found =
-      found_after("same-environment", [](CommonFacts& facts) { facts.environment.clear(); });
+      found_after("same-environment", [](TraitFacts& facts) { facts.environment.clear(); });
   EXPECT_EQ(found.verdict.severity, Severity::warning);
   EXPECT_THAT(found.verdict.seen,
               HasSubstr("OMP_NUM_THREADS: 2 on node1 (ranks 0-1); none on node2"));
@@ -105,10 +105,10 @@ TEST(Common, EnvironmentsThatDifferAreAWarningThatSaysHowToHandThemOn) {
 
 TEST(Common, DataThatDifferAreAnErrorThatNamesTheFile) {
   const Finding found =
-      found_after("same-data", [](CommonFacts& facts) { facts.data["train"] = "2 bytes"; });
+      found_after("same-data", [](TraitFacts& facts) { facts.data["train"] = "2 bytes"; });
   EXPECT_EQ(found.verdict.severity, Severity::error);
   EXPECT_THAT(found.verdict.seen, AllOf(HasSubstr("train: "), HasSubstr("2 bytes on node2")));
-  EXPECT_EQ(found_after("same-data", [](CommonFacts& facts) { facts.data["new"] = "2 bytes"; })
+  EXPECT_EQ(found_after("same-data", [](TraitFacts& facts) { facts.data["new"] = "2 bytes"; })
                 .verdict.severity,
             Severity::error)
       << "a file that one host alone has";
@@ -117,13 +117,13 @@ TEST(Common, DataThatDifferAreAnErrorThatNamesTheFile) {
 TEST(Common, DataThatNobodyCanReadAreAnError) {
   std::vector<Facts> ranks = two_hosts();
   for (Facts& facts : ranks) {
-    facts.common.data = {{".", "No such file"}};
+    facts.traits.data = {{".", "No such file"}};
   }
-  EXPECT_EQ(severity(find_about_common(ranks), "same-data"), Severity::error);
+  EXPECT_EQ(severity(find_about_traits(ranks), "same-data"), Severity::error);
   for (Facts& facts : ranks) {
-    facts.common.data.clear();
+    facts.traits.data.clear();
   }
-  EXPECT_EQ(severity(find_about_common(ranks), "same-data"), Severity::unknown) << "not asked for";
+  EXPECT_EQ(severity(find_about_traits(ranks), "same-data"), Severity::unknown) << "not asked for";
 }
 
 }  // namespace
