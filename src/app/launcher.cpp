@@ -9,11 +9,21 @@
 // An sbatch script, and what it starts without srun, has SLURM_NTASKS and SLURM_PROCID but not
 // SLURM_STEP_NUM_TASKS. A shell of `srun -n 4 --pty` has that variable too, but counts as a single
 // process; SLURM_PTY_PORT tells it apart.
+//
+// How many they have started on a host, and which of these a process is:
+//   Open MPI       OMPI_COMM_WORLD_LOCAL_SIZE, OMPI_COMM_WORLD_LOCAL_RANK
+//   MPICH, Intel   MPI_LOCALNRANKS, MPI_LOCALRANKID
+//   MVAPICH2       MV2_COMM_WORLD_LOCAL_SIZE, MV2_COMM_WORLD_LOCAL_RANK
+//   srun           SLURM_STEP_TASKS_PER_NODE ("2(x3),1" for 2, 2, 2 and 1), SLURM_NODEID,
+//   SLURM_LOCALID
 #include "app/launcher.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -81,6 +91,24 @@ std::optional<Others> find_others(const Environment& environment) {
   return std::nullopt;
 }
 
+/// Returns the number of the node with this index, from 0, in a list of Slurm's: "2(x3),1".
+std::optional<int> number_of_node(std::string_view list, int node) {
+  while (!list.empty() && node >= 0) {
+    const std::string entry(list.substr(0, list.find(',')));
+    int number = 0;
+    int nodes = 1;
+    if (std::sscanf(entry.c_str(), "%d(x%d)", &number, &nodes) < 1) {
+      return std::nullopt;
+    }
+    if (node < nodes) {
+      return number;
+    }
+    node -= nodes;
+    list.remove_prefix(std::min(entry.size() + 1, list.size()));
+  }
+  return std::nullopt;
+}
+
 std::string describe(const Others& others) {
   return fmt::format("{}{} processes by {} ({}={})", others.at_least ? "at least " : "",
                      others.processes, others.launcher.name, others.launcher.variable,
@@ -104,6 +132,28 @@ std::string right_start(const Others& others, std::string_view library) {
 std::optional<std::string> other_processes(const Environment& environment) {
   const std::optional<Others> others = find_others(environment);
   return others ? std::optional(describe(*others)) : std::nullopt;
+}
+
+std::optional<RanksOfHost> ranks_of_this_host(const Environment& environment) {
+  constexpr std::pair<const char*, const char*> count_and_rank[] = {
+      {"OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"},
+      {"MPI_LOCALNRANKS", "MPI_LOCALRANKID"},
+      {"MV2_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_RANK"}};
+  for (const auto& [count_variable, rank_variable] : count_and_rank) {
+    const auto count = number_in(environment, count_variable);
+    const auto rank = number_in(environment, rank_variable);
+    if (count && rank) {
+      return RanksOfHost{*count, *rank == 0};
+    }
+  }
+  const char* tasks = environment("SLURM_STEP_TASKS_PER_NODE");
+  const auto node = number_in(environment, "SLURM_NODEID");
+  const auto rank = number_in(environment, "SLURM_LOCALID");
+  if (tasks == nullptr || !node || !rank || environment("SLURM_PTY_PORT") != nullptr) {
+    return std::nullopt;
+  }
+  const auto count = number_of_node(tasks, *node);
+  return count ? std::optional(RanksOfHost{*count, *rank == 0}) : std::nullopt;
 }
 
 std::optional<Strangers> find_strangers(int size, const Environment& environment,

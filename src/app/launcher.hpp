@@ -16,6 +16,15 @@ using Environment = std::function<const char*(const char* variable)>;
 /// started by itself, or if nothing in the environment tells.
 std::optional<std::string> other_processes(const Environment& environment);
 
+/// The ranks that a launcher has started on this process's host.
+struct RanksOfHost {
+  int count = 0;
+  bool first = false;  ///< this process is the host's number 0
+};
+
+/// Returns none if nothing in the environment tells how many they are.
+std::optional<RanksOfHost> ranks_of_this_host(const Environment& environment);
+
 /// Strangers are processes that one launcher started and that do not know of each other.
 struct Strangers {
   std::string problem;  ///< who started them, and what MPI this build has

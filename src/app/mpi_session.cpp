@@ -23,6 +23,7 @@
 #include "app/mpi_survivors.hpp"
 #include "app/print.hpp"
 #include "app/session.hpp"
+#include "app/shared_memory_warning.hpp"
 #include "comm/mpi/meeting.hpp"
 #include "comm/mpi/members.hpp"
 
@@ -147,6 +148,10 @@ MpiExchange exchange_of(const ExchangeOptions& options) {
 
 Session::Session(Deadlines at_start_and_end) {
   deadlines = at_start_and_end;
+  const auto environment = [](const char* name) { return std::getenv(name); };
+  if (const auto warning = shared_memory_warning("/", environment, library_name())) {
+    print_error(fmt::format("syncbn: {}\n", *warning));
+  }
   int provided = MPI_THREAD_SINGLE;
   {
     const LastResort last_resort =

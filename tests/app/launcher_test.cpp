@@ -79,6 +79,52 @@ TEST(Launcher, WithinAStepOfSrunCounts) {
   EXPECT_THAT(others({{"SLURM_STEP_NUM_TASKS", "1"}, {"PMI_SIZE", "2"}}), HasSubstr("2 processes"));
 }
 
+/// Returns "2" for two ranks of this host, "2, first" to the first of them, "" where nothing tells.
+std::string on_host(const Variables& variables) {
+  const auto ranks = app::ranks_of_this_host(environment_of(variables));
+  return ranks ? std::to_string(ranks->count) + (ranks->first ? ", first" : "") : "";
+}
+
+TEST(RanksOfHost, AreThoseThatTheLauncherCounts) {
+  EXPECT_EQ(on_host({{"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}, {"OMPI_COMM_WORLD_LOCAL_RANK", "0"}}),
+            "4, first");
+  EXPECT_EQ(on_host({{"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}, {"OMPI_COMM_WORLD_LOCAL_RANK", "1"}}),
+            "4");
+  EXPECT_EQ(on_host({{"MPI_LOCALNRANKS", "3"}, {"MPI_LOCALRANKID", "0"}}), "3, first");
+  EXPECT_EQ(on_host({{"MV2_COMM_WORLD_LOCAL_SIZE", "2"}, {"MV2_COMM_WORLD_LOCAL_RANK", "1"}}), "2");
+}
+
+TEST(RanksOfHost, AreReadInSlurmsListOfNodes) {
+  const auto of_node = [](const std::string& node, const std::string& list) {
+    return on_host(
+        {{"SLURM_STEP_TASKS_PER_NODE", list}, {"SLURM_NODEID", node}, {"SLURM_LOCALID", "0"}});
+  };
+  EXPECT_EQ(of_node("0", "8"), "8, first");
+  EXPECT_EQ(of_node("2", "2(x3),1"), "2, first");
+  EXPECT_EQ(of_node("3", "2(x3),1"), "1, first");
+  EXPECT_EQ(of_node("4", "2(x3),1"), "") << "there is no such node";
+  EXPECT_EQ(of_node("1", "2,many"), "");
+}
+
+TEST(RanksOfHost, AreUnknownWithoutALauncher) {
+  EXPECT_EQ(on_host({}), "");
+  EXPECT_EQ(on_host({{"OMPI_COMM_WORLD_SIZE", "4"}}), "");
+  EXPECT_EQ(on_host({{"SLURM_STEP_TASKS_PER_NODE", "4"},
+                     {"SLURM_NODEID", "0"},
+                     {"SLURM_LOCALID", "0"},
+                     {"SLURM_PTY_PORT", "40001"}}),
+            "");
+}
+
+TEST(RanksOfHost, OfMpirunWithinAStepOfSrunAreMpiruns) {
+  EXPECT_EQ(on_host({{"SLURM_STEP_TASKS_PER_NODE", "1(x2)"},
+                     {"SLURM_NODEID", "0"},
+                     {"SLURM_LOCALID", "0"},
+                     {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"},
+                     {"OMPI_COMM_WORLD_LOCAL_RANK", "2"}}),
+            "4");
+}
+
 std::string refusal(const Variables& variables, std::string_view library) {
   const auto strangers =
       app::find_strangers(1, environment_of(variables), library, "syncbn check --quick");

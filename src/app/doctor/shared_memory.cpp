@@ -42,11 +42,8 @@ Verdict verdict(const Members& members) {
   const std::string seen = fmt::format(
       "/dev/shm has {:.0f} MiB, {:.0f} of them free; MPI may take {:.0f} for {} {}",
       facts.bytes / mib, facts.free / mib, needed / mib, ranks, ranks == 1 ? "rank" : "ranks");
-  constexpr const char* enlarge =
-      "Make it larger: `docker run --shm-size 1g` (or --ipc host), an emptyDir of medium Memory at "
-      "/dev/shm in Kubernetes, elsewhere `mount -o remount,size=1g /dev/shm`.";
   if (facts.bytes < needed) {
-    return {Severity::error, seen, enlarge};
+    return {Severity::error, seen, enlarge_shared_memory};
   }
   if (facts.free < needed) {
     return {Severity::warning, seen,
@@ -55,7 +52,8 @@ Verdict verdict(const Members& members) {
   }
   if (facts.bytes <= docker_default) {
     return {Severity::warning,
-            seen + "; PyTorch's DataLoader workers and NCCL put their data there, too", enlarge};
+            seen + "; PyTorch's DataLoader workers and NCCL put their data there, too",
+            enlarge_shared_memory};
   }
   return {Severity::ok, seen, ""};
 }
@@ -63,12 +61,16 @@ Verdict verdict(const Members& members) {
 }  // namespace
 
 double needed_in_shared_memory(std::string_view library, int ranks) {
-  if (library.empty() || ranks == 1) {
+  if (library.empty()) {
     return 0;
   }
-  // Open MPI: btl_vader_segment_size, since version 5 btl_sm_segment_size. MPICH 4.0.2 with UCX was
-  // seen to take 4.1 MiB a rank; others are taken to be no worse.
-  return (library.starts_with("Open MPI") ? 4 : 4.25) * mib * ranks;
+  // Open MPI: btl_vader_segment_size, since version 5 btl_sm_segment_size. A rank alone takes none.
+  if (library.starts_with("Open MPI")) {
+    return ranks == 1 ? 0 : 4 * mib * ranks;
+  }
+  // MPICH 4.0.2 with UCX was seen to take 4.1 MiB a rank, also of one alone; others are taken to be
+  // no worse.
+  return 4.25 * mib * ranks;
 }
 
 SharedMemoryFacts read_shared_memory(const std::filesystem::path& root) {

@@ -13,6 +13,11 @@ namespace syncbn::app::doctor {
 /// This library's own exchange takes none: its memory has no file (core/shared_memory.hpp).
 double needed_in_shared_memory(std::string_view library, int ranks);
 
+/// This advice is for a /dev/shm that is too small.
+inline constexpr const char* enlarge_shared_memory =
+    "Make it larger: `docker run --shm-size 1g` (or --ipc host), an emptyDir of medium Memory at "
+    "/dev/shm in Kubernetes, elsewhere `mount -o remount,size=1g /dev/shm`.";
+
 /// `root` is the directory in which dev is. Makes a file there, and removes it.
 SharedMemoryFacts read_shared_memory(const std::filesystem::path& root);
 

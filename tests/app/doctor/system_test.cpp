@@ -46,6 +46,11 @@ TEST(SharedMemory, TooSmallForTheRanksIsAnErrorThatSaysHowMuchTheyNeed) {
   EXPECT_EQ(severity(find_about_shared_memory(ranks), "shared-memory"), Severity::ok);
 }
 
+TEST(SharedMemory, IsNeededByARankAloneUnderSomeMpis) {
+  EXPECT_EQ(needed_in_shared_memory("Open MPI v4.1.4", 1), 0);
+  EXPECT_EQ(needed_in_shared_memory("MPICH Version 4.0.2", 1), 4.25 * mib);
+}
+
 TEST(SharedMemory, OfAContainersDefaultSizeIsAWarning) {
   std::vector<Facts> ranks = {healthy()};
   ranks[0].shared_memory = {.problem = "", .bytes = 64 * mib, .free = 64 * mib};
