@@ -31,7 +31,7 @@ syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
                         launcher/processes.bash launcher/quickstart
                         launcher/slurm/check.sbatch launcher/slurm/scale.sbatch
                         launcher/slurm/train.sbatch
-                        tests/elastic/elastic_test tests/elastic/openmpi
+                        tests/elastic/elastic_test tests/launcher/pypi_mpi
                         tests/format_test tests/fuzz/run tests/gpu/pack tests/gpu/run
                         tests/hosts/agreement_test tests/hosts/doctor_test tests/hosts/faults_test
                         tests/hosts/hostfile_test tests/hosts/hosts.bash tests/hosts/run tests/hosts/shapes_test

