@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PATIENCE = 30  # s for a program that is asked for its version
@@ -71,6 +71,7 @@ class Launcher:
     abi: str
     name: str  # "Open MPI", "MPICH" or "Intel MPI"
     version: str
+    needs_in_path: str = ""  # a directory, where it has to find a program before all others of PATH
 
     @property
     def major(self) -> int:
@@ -111,11 +112,15 @@ def text_of(path: str | Path) -> str | None:
         return None
 
 
-def output_of(*command: str) -> str:
+def output_of(*command: str, first_in_path: Path | None = None) -> str:
     """Returns what the command prints, "" if it cannot be run or does not end."""
+    path = os.environ.get("PATH", os.defpath)
+    if first_in_path:
+        path = f"{first_in_path}{os.pathsep}{path}"
     try:
         done = subprocess.run(
             command,
+            env={**os.environ, "PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -205,26 +210,43 @@ def find_launchers(program: Program, given: str | None) -> Iterator[Launcher]:
 
     The one that was installed with the program's library comes first.
     """
-    beside = Path(program.library).parent.parent / "bin"
     names = (
         [given]
         if given
         else [
             *(
-                str(beside / name)
+                str(prefix / "bin" / name)
+                for prefix in prefixes_of(program.library)
                 for name in ("mpirun", "mpiexec")
-                if program.library.startswith("/")
             ),
             *("mpirun", "mpiexec", "mpirun.openmpi", "mpirun.mpich", "mpiexec.hydra"),
         ]
     )
     seen = set()
     for path in filter(None, map(shutil.which, names)):
-        if os.path.realpath(path) not in seen:
-            seen.add(os.path.realpath(path))
-            launcher = launcher_of(path, output_of(path, "--version"))
-            if launcher:
-                yield launcher
+        real = Path(os.path.realpath(path))
+        if real in seen:
+            continue
+        seen.add(real)
+        launcher = launcher_of(path, output_of(path, "--version", first_in_path=real.parent))
+        if launcher:
+            hydra = shutil.which("mpiexec.hydra")
+            # Intel MPI's mpirun is a script, which starts the first mpiexec.hydra of PATH.
+            foreign = hydra is None or not is_same(real.parent / "mpiexec.hydra", hydra)
+            if launcher.name == "Intel MPI" and foreign:
+                launcher = replace(launcher, needs_in_path=str(real.parent))
+            yield launcher
+
+
+def prefixes_of(library: str) -> Iterator[Path]:
+    """Yields where the library is installed, and also where it is if its path is a link."""
+    if library.startswith("/"):
+        yield Path(library).parent.parent
+        yield Path(os.path.realpath(library)).parent.parent
+
+
+def is_same(path: Path, other: str) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def launcher_of(path: str, says: str) -> Launcher | None:

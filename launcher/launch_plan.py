@@ -6,6 +6,7 @@ Nothing here looks at the machine or the environment.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -448,6 +449,9 @@ def environment_of(facts: Facts, launcher: Launcher, shape: Shape) -> dict[str, 
     if launcher.name == "Intel MPI":
         wanted["I_MPI_PIN" + ("_DOMAIN" if shape.bound else "")] = "numa" if shape.bound else "0"
     settings = {name: value for name, value in wanted.items() if name not in facts.environment}
+    if launcher.needs_in_path:
+        path = facts.environment.get("PATH", os.defpath)
+        settings["PATH"] = f"{launcher.needs_in_path}{os.pathsep}{path}"
     if shape.threads:
         settings["OMP_NUM_THREADS"] = str(shape.threads)
     return settings

@@ -174,6 +174,13 @@ class Mpis(Plans):
         self.assertNotIn("-bind-to", pinned.command)
         self.assertEqual("0", planned(facts, ranks=3).environment["I_MPI_PIN"])
 
+    def test_a_launcher_finds_its_parts_before_others(self) -> None:
+        foreign = replace(INTEL, needs_in_path="/opt/intel/bin")
+        facts = replace(SOCKETS, program=LINKED_WITH_MPICH, environment={"PATH": "/usr/bin"})
+        for launcher, path in ((foreign, "/opt/intel/bin:/usr/bin"), (INTEL, None)):
+            found = planned(replace(facts, launchers=(launcher,)))
+            self.assertEqual(path, found.environment.get("PATH"))
+
     def test_refuses_a_launcher_of_another_mpi(self) -> None:
         self.refuses(
             "linked with MPICH .* /usr/bin/mpirun is Open MPI's",
