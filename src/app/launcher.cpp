@@ -22,14 +22,14 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "syncbn/error.hpp"
 
-#include "app/build_options.hpp"
+#include "app/own_mpiexec.hpp"
 
 namespace syncbn::app {
 namespace {
@@ -40,8 +40,9 @@ struct Launcher {
   const char* name;
 };
 
+constexpr Launcher open_mpi = {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "Open MPI's mpirun"};
 constexpr Launcher launchers[] = {
-    {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "Open MPI's mpirun"},
+    open_mpi,
     {"MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK", "MVAPICH's mpirun_rsh"},
     {"PMI_SIZE", "PMI_RANK", "MPICH's mpiexec, or one of its kind"}};
 constexpr Launcher pmix = {"PMIX_RANK", "PMIX_RANK", "a launcher that speaks PMIx"};
@@ -122,9 +123,7 @@ std::string right_start(const Others& others, std::string_view library) {
     return fmt::format("srun --mpi={} -n {}", library.starts_with("Open MPI") ? "pmix" : "pmi2",
                        number);
   }
-  // That of the machine which this was built on need not be here.
-  const bool here = std::filesystem::exists(mpiexec);
-  return fmt::format("{} -n {}", here ? mpiexec : "mpirun", number);
+  return fmt::format("{} -n {}", own_mpiexec(), number);
 }
 
 }  // namespace
@@ -174,6 +173,19 @@ std::optional<Strangers> find_strangers(int size, const Environment& environment
                   "launcher's MPI.",
                   right_start(*others, library), command),
       first};
+}
+
+std::optional<Strangers> find_strangers_before_mpi(const Environment& environment,
+                                                   std::string_view library,
+                                                   std::string_view command) {
+  const std::optional<Others> others = find_others(environment);
+  const bool other_mpi = library.starts_with("MPICH") || library.starts_with("Intel(R) MPI");
+  // Its own launcher may have been started in an environment that names another.
+  if (environment("PMI_RANK") != nullptr || !others ||
+      others->launcher.variable != open_mpi.variable || !other_mpi) {
+    return std::nullopt;
+  }
+  return find_strangers(1, environment, library, command);
 }
 
 void require_known_processes(int size, std::string_view library, std::string_view command) {

@@ -38,6 +38,13 @@ struct Strangers {
 std::optional<Strangers> find_strangers(int size, const Environment& environment,
                                         std::string_view library, std::string_view command);
 
+/// The same before MPI starts, when the number of ranks is not known yet: returns what is wrong if
+/// Open MPI's mpirun has started several processes of MPICH or Intel MPI. MPICH 5 would end them
+/// with a message that does not name the mistake.
+std::optional<Strangers> find_strangers_before_mpi(const Environment& environment,
+                                                   std::string_view library,
+                                                   std::string_view command);
+
 /// Throws NotConfigured if there are strangers. Each would otherwise do the whole work alone and
 /// write the same files.
 void require_known_processes(int size, std::string_view library, std::string_view command);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -264,12 +265,31 @@ int run_guarded(const Session& session, const Job& job) {
   }
 }
 
+/// Returns whether the launcher of another MPI has started this, and says so. In its environment
+/// MPI_Init may end the process. Some commands tell more of it later.
+bool is_refused_before_mpi(const Job& job) {
+  if (!job.command || job.command->runs_among_strangers()) {
+    return false;
+  }
+  const auto strangers =
+      find_strangers_before_mpi([](const char* name) { return std::getenv(name); },
+                                Session::library(), job.command->command_line().text());
+  if (strangers) {
+    print_error(fmt::format("{}: {}. {}\n", program_of(job.arguments), strangers->problem,
+                            strangers->advice));
+  }
+  return strangers.has_value();
+}
+
 }  // namespace
 }  // namespace syncbn::app
 
 int main(int argc, char** argv) {
   syncbn::app::occupy_standard_streams();
   const syncbn::app::Job job = syncbn::app::read_job({argv + 1, argv + argc});
+  if (syncbn::app::is_refused_before_mpi(job)) {
+    return syncbn::app::exit_failure;
+  }
   const syncbn::app::Session session(job.exchange.deadlines);
   return syncbn::app::run_guarded(session, job);
 }

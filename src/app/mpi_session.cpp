@@ -194,7 +194,7 @@ int Session::size() const {
   return members->size();
 }
 
-std::string Session::library() const {
+std::string Session::library() {
   return library_name();
 }
 

@@ -15,7 +15,7 @@ int Session::size() const {
   return 1;
 }
 
-std::string Session::library() const {
+std::string Session::library() {
   return "";
 }
 

@@ -24,8 +24,8 @@ class Session {
 
   int rank() const;
   int size() const;
-  /// Returns the MPI's name, "Open MPI v4.1.4"; "" in a build without one.
-  std::string library() const;
+  /// Returns the MPI's name, "Open MPI v4.1.4"; "" in a build without one. It takes no session.
+  static std::string library();
 
   /// Collective. Makes the world of all processes.
   World world(const ExchangeOptions& options) const;

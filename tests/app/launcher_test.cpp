@@ -149,6 +149,22 @@ TEST(Strangers, AreNotRanksThatKnowOfEachOtherNorASingleProcess) {
   EXPECT_EQ(refusal({}, "Open MPI v4.1.4"), "");
 }
 
+TEST(Strangers, AreFoundBeforeMpiStartsUnderTheLauncherOfAnother) {
+  const auto are_found = [](const Variables& variables, std::string_view library) {
+    return app::find_strangers_before_mpi(environment_of(variables), library, "syncbn check")
+        .has_value();
+  };
+  const Variables open_mpi = {{"OMPI_COMM_WORLD_SIZE", "2"}};
+  EXPECT_TRUE(are_found(open_mpi, "MPICH Version 5.0.2"));
+  EXPECT_TRUE(are_found(open_mpi, "Intel(R) MPI Library 2021.18.1 for Linux* OS"));
+  EXPECT_FALSE(are_found(open_mpi, "Open MPI v4.1.4"));
+  EXPECT_FALSE(are_found(open_mpi, ""));
+  EXPECT_FALSE(are_found({{"OMPI_COMM_WORLD_SIZE", "1"}}, "MPICH Version 5.0.2"));
+  EXPECT_FALSE(are_found({{"PMI_SIZE", "2"}}, "MPICH Version 5.0.2"));
+  EXPECT_FALSE(
+      are_found({{"OMPI_COMM_WORLD_SIZE", "2"}, {"PMI_RANK", "0"}}, "MPICH Version 5.0.2"));
+}
+
 bool is_first(const Variables& variables) {
   return app::find_strangers(1, environment_of(variables), "MPICH", "syncbn").value().first;
 }
