@@ -16,6 +16,8 @@ endfunction()
 
 syncbn_add_project_test(layers "${Python3_EXECUTABLE}" tests/layers_test.py -v)
 syncbn_add_project_test(gpu_run "${Python3_EXECUTABLE}" tests/gpu/run_test.py -v)
+syncbn_add_project_test(conda "${Python3_EXECUTABLE}" tests/package/conda_test.py)
+set_tests_properties(conda PROPERTIES SKIP_RETURN_CODE 77)
 if(SYNCBN_TOOL AND SYNCBN_ONEDNN AND SYNCBN_MPI AND SYNCBN_INSTALL)
   syncbn_add_project_test(readme "${Python3_EXECUTABLE}" tests/readme_test.py
                           "${PROJECT_BINARY_DIR}" "${PROJECT_BINARY_DIR}/tests/package/moved"
