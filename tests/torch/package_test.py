@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -61,6 +62,19 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def checks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the programs of package_checks.txt."""
+    directory = tmp_path_factory.mktemp("checks")
+    venv.create(directory, with_pip=True)
+    named = Path(__file__).parent / "package_checks.txt"
+    install = [directory / "bin" / "pip", "install", "--quiet", "--retries", "2", "-r", named]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"pip could not install {named.name} ({done.stderr.strip()[-200:]})")
+    return directory / "bin"
+
+
+@pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "pip", "install", "--no-deps", "--target", target, wheel)
@@ -102,6 +116,44 @@ def test_wheel_is_a_manylinux_wheel_without_further_libraries(wheel: Path, tmp_p
     assert "-manylinux_2_" in repaired.name
     with zipfile.ZipFile(repaired) as archive:
         assert not [name for name in archive.namelist() if name.startswith("syncbn.libs/")]
+
+
+def test_indexes_take_the_sdist_and_the_wheel(
+    sdist: Path, wheel: Path, checks: Path, tmp_path: Path
+) -> None:
+    """Their readme renders, and the wheel has nothing that does not belong there."""
+    run(checks / "twine", "check", "--strict", sdist, wheel)
+    run(checks / "check-wheel-contents", wheel)
+    planted = tmp_path / wheel.name
+    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(planted, "w") as copy:
+        for name in whole.namelist():
+            # The checker goes by this list of the files.
+            listed = b"syncbn/planted.pyc,,\n" if name.endswith("/RECORD") else b""
+            copy.writestr(name, whole.read(name) + listed)
+        copy.writestr("syncbn/planted.pyc", b"")
+    with pytest.raises(AssertionError, match="W001"):
+        run(checks / "check-wheel-contents", planted)
+
+
+def test_pyproject_has_known_fields_only(checks: Path, tmp_path: Path) -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    run(checks / "validate-pyproject", ROOT / "pyproject.toml")
+    planted = tmp_path / "pyproject.toml"
+    planted.write_text(text.replace("requires-python", "requires-pythons"))
+    with pytest.raises(AssertionError, match="requires-pythons"):
+        run(checks / "validate-pyproject", planted)
+
+
+def test_wheel_is_imported_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
+    """It has no dependencies, so no index is asked."""
+    directory = tmp_path / "fresh"
+    venv.create(directory, with_pip=True)
+    python = directory / "bin" / "python"
+    run(python, "-m", "pip", "install", "--no-index", wheel, PYTHONPATH="")
+    program = "import syncbn, syncbn._core as core; print(syncbn.__file__, core.__version__)"
+    said = run(python, "-c", program, cwd=tmp_path, PYTHONPATH="")
+    assert said.startswith(str(directory))
+    assert said.split()[1] == wheel.name.split("-")[1]
 
 
 def test_metadata_names_license_versions_and_what_it_reads(wheel: Path) -> None:
