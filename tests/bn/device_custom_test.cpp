@@ -14,6 +14,7 @@
 #include "syncbn/error.hpp"
 
 #include "bn/placed.hpp"
+#include "cuda/stream.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 #include "support/tensor.hpp"
@@ -26,14 +27,15 @@ using test::Tensor;
 using testing::HasSubstr;
 
 constexpr Shape shape{.n = 3, .c = 5, .s = 17};
-constexpr CudaStream stream = nullptr;  // does at once what is put on it
+constexpr CudaStream stream = nullptr;
 
 /// A group that sums as another library would, whose collective is another communicator's.
 DeviceCommunicator over_a_framework(const Communicator& ranks, int& calls) {
   return DeviceCommunicator::custom(
       ranks.split(0),
-      [wire = ranks.split(0), &calls](double* values, std::size_t count, CudaStream) {
+      [wire = ranks.split(0), &calls](double* values, std::size_t count, CudaStream on) {
         ++calls;
+        cuda::StreamView(on).synchronize();
         wire.all_reduce({values, count});
       });
 }

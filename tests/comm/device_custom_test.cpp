@@ -34,6 +34,7 @@
 #include "comm/device/device_sum.hpp"
 #include "comm/group/access.hpp"
 #include "cuda/emulated.hpp"
+#include "cuda/emulated_stream.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
 
@@ -314,6 +315,7 @@ TEST(CustomDeviceCommunicator, NoticesACallbackThatDoesNotSum) {
           DeviceCommunicator::custom(host, [](double*, std::size_t, CudaStream) {});
       DeviceValues values(9, 1.0);
       group.all_reduce(values.data(), 9, nullptr);
+      cuda::StreamView(nullptr).synchronize();
       EXPECT_TRUE(std::isnan(values[0]));
       EXPECT_THAT(test::failure_of<CommError>([&] { group.poll(); }), HasSubstr("did not add up"));
     });

@@ -30,6 +30,7 @@
 #include "comm/nccl/emulated/rendezvous.hpp"
 #include "comm/nccl/library.hpp"
 #include "comm/nccl/unique_id.hpp"
+#include "cuda/device.hpp"
 #include "cuda/event.hpp"
 #include "support/failure.hpp"
 #include "support/on_ranks.hpp"
@@ -84,12 +85,14 @@ TEST(EmulatedNccl, SumsInRankOrderWhateverTheLength) {
   });
 }
 
-TEST(EmulatedNccl, SumsOnTheDefaultStreamBeforeItReturns) {
+TEST(EmulatedNccl, SumsOnTheDefaultStreamsOfTheRanksDevices) {
   test::on_ranks([](const Communicator& host) {
+    const cuda::OnDevice own(host.rank());
     const DeviceCommunicator group = DeviceCommunicator::nccl(host, 20s);
     const DeviceValues values(values_of(host.rank(), 9));
     cuda::StreamView(values.stream()).synchronize();
     group.all_reduce(values.data(), 9, nullptr);
+    group.synchronize(nullptr);
     EXPECT_EQ(values.read(), sum_in_rank_order(host.size(), 9));
   });
 }

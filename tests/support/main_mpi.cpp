@@ -13,6 +13,7 @@
 #include "comm/group/access.hpp"
 #include "comm/group/group.hpp"
 #include "comm/mpi/transports.hpp"
+#include "support/delayed_streams.hpp"
 #include "support/on_ranks.hpp"
 
 namespace syncbn::test {
@@ -66,6 +67,7 @@ int main(int argc, char** argv) {
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   testing::InitGoogleTest(&argc, argv);
+  syncbn::test::delay_streams();
   if (rank != 0) {
     testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());

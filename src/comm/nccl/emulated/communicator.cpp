@@ -2,6 +2,7 @@
 #include "comm/nccl/emulated/communicator.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -11,6 +12,8 @@
 #include "syncbn/error.hpp"
 
 #include "comm/nccl/emulated/failures.hpp"
+#include "cuda/capture.hpp"
+#include "cuda/device.hpp"
 #include "cuda/emulated.hpp"
 
 namespace syncbn::comm::nccl::emulated {
@@ -148,19 +151,40 @@ ncclResult_t Communicator::make_part(int color, int key, ncclComm_t* part) const
   return ncclSuccess;
 }
 
+std::function<void()> Communicator::next_sum(std::span<const double> values, double* sum) const {
+  return [members = members_, number = members_->sums.enqueue(), values,
+          to = std::span(sum, values.size())] { members->sums.run(number, values, to); };
+}
+
 ncclResult_t Communicator::all_reduce(std::span<const double> values, double* sum,
                                       cudaStream_t stream) {
   if (const ncclResult_t code = ready(); code != ncclSuccess) {
     return code;
   }
-  const auto work = [members = members_, number = members_->sums.enqueue(), values,
-                     to = std::span(sum, values.size())] { members->sums.run(number, values, to); };
-  if (stream != nullptr) {
+  if (syncbn::cuda::is_capturing(stream)) {  // each replay is a sum of its own
+    syncbn::cuda::put_on(stream, [members = members_, values, to = std::span(sum, values.size())] {
+      members->sums.run(members->sums.enqueue(), values, to);
+    });
+    return ncclSuccess;
+  }
+  const auto work = next_sum(values, sum);
+  if (!syncbn::cuda::does_at_once(stream)) {
     syncbn::cuda::put_on(stream, work);
     return ncclSuccess;
   }
   return start([work] {
     syncbn::cuda::put_on(nullptr, work);
+    return ncclSuccess;
+  });
+}
+
+ncclResult_t Communicator::all_reduce_later(std::span<const double> values, double* sum,
+                                            cudaStream_t stream) {
+  return start([this, values, sum, stream, device = syncbn::cuda::current_device()] {
+    constexpr std::chrono::milliseconds later(20);
+    std::this_thread::sleep_for(later);
+    const syncbn::cuda::OnDevice on_device(device);
+    syncbn::cuda::put_on(stream, next_sum(values, sum));
     return ncclSuccess;
   });
 }

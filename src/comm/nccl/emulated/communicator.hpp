@@ -56,9 +56,11 @@ class Communicator {
   ~Communicator();
 
   int rank() const { return members_->ranks.rank(); }
-  ncclResult_t state() const { return state_.load(); }
+  ncclResult_t state() const { return stands_still_.load() ? ncclInProgress : state_.load(); }
   /// Makes `code` the state, unless the communicator has failed already.
   void fail(ncclResult_t code);
+  /// Makes ncclInProgress the state from now on.
+  void stand_still() { stands_still_ = true; }
   /// Ends what the thread and the streams wait for, now and later. Other ranks are not told.
   void give_up() { members_->ranks.give_up(); }
 
@@ -69,9 +71,11 @@ class Communicator {
   ncclResult_t meet(std::function<void()> then);
   /// Collective. Has the thread write the part's communicator to `part`: null without a color.
   ncclResult_t split(int color, int key, ncclComm_t* part);
-  /// Puts a sum on the stream. On the default stream, which does at once what is put on it, the
-  /// thread does it.
+  /// Puts a sum on the stream. On a default stream that does at once what is put on it, the thread
+  /// does it. A captured sum takes its turn among the others whenever it is replayed.
   ncclResult_t all_reduce(std::span<const double> values, double* sum, cudaStream_t stream);
+  /// Has the thread put a sum on the stream, which is not the default one.
+  ncclResult_t all_reduce_later(std::span<const double> values, double* sum, cudaStream_t stream);
   /// Has the thread wait for the sums on streams.
   ncclResult_t finalize();
 
@@ -83,9 +87,12 @@ class Communicator {
   /// Returns ncclSuccess if a call can be made now.
   ncclResult_t ready() const;
   ncclResult_t make_part(int color, int key, ncclComm_t* part) const;
+  /// Returns the sum that is the next to be enqueued, as work for a stream.
+  std::function<void()> next_sum(std::span<const double> values, double* sum) const;
 
   std::shared_ptr<Members> members_;
   std::atomic<ncclResult_t> state_{ncclSuccess};
+  std::atomic<bool> stands_still_{false};
   std::thread thread_;  ///< last, as it uses the members above
 };
 

@@ -11,11 +11,14 @@ namespace syncbn::comm::nccl::emulated {
 /// A failure that a test plants, for one rank's next call of one function.
 struct Failure {
   /// Function's name without its prefix "nccl". CommGetAsyncError itself succeeds, and reports that
-  /// the communicator has failed, from then on.
+  /// the communicator is in the state `code` from then on; "CommGetAsyncError()" is the call that
+  /// fails.
   std::string function;
   int rank = 0;  ///< of the communicator that the call is for; 0 where it is for none
+  /// What the call returns, without doing anything. An AllReduce that returns ncclInProgress puts
+  /// the sum on the stream a little later.
   ncclResult_t code = ncclSystemError;
-  std::string details;  ///< what GetLastError says after that
+  std::string details = {};  ///< what GetLastError says after that
 };
 
 /// Plants a failure in this process, beside others that are planted. Any thread may call this.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NCCL for an emulated device, which all ranks of a host share. It does what NCCL's non-blocking
-// communicators do, and sums doubles only. Ranks are threads or processes of one host.
+// NCCL for emulated devices, which ranks may share. It does what NCCL's non-blocking communicators
+// do, and sums doubles only. Ranks are threads or processes of one host.
 
 #include "comm/nccl/library.hpp"
 
@@ -94,8 +94,11 @@ ncclResult_t comm_user_rank(ncclComm_t comm, int* rank) {
 }
 
 ncclResult_t comm_get_async_error(ncclComm_t comm, ncclResult_t* state) {
+  if (const auto code = planted("CommGetAsyncError()", comm->rank())) {
+    return *code;
+  }
   if (const auto code = planted("CommGetAsyncError", comm->rank())) {
-    comm->fail(*code);
+    *code == ncclInProgress ? comm->stand_still() : comm->fail(*code);
   }
   *state = comm->state();
   return ncclSuccess;
@@ -121,14 +124,16 @@ ncclResult_t comm_abort(ncclComm_t comm) {
 
 ncclResult_t all_reduce(const void* values, void* sum, std::size_t count, ncclDataType_t type,
                         ncclRedOp_t operation, ncclComm_t comm, cudaStream_t stream) {
-  if (const auto code = planted("AllReduce", comm->rank())) {
-    return *code;
-  }
   if (type != ncclDouble || operation != ncclSum) {
     return failed(ncclInvalidArgument, "an emulated all-reduce that is no sum of doubles");
   }
-  return comm->all_reduce({static_cast<const double*>(values), count}, static_cast<double*>(sum),
-                          stream);
+  const std::span from(static_cast<const double*>(values), count);
+  auto* const to = static_cast<double*>(sum);
+  const auto code = planted("AllReduce", comm->rank());
+  if (code == ncclInProgress) {
+    return comm->all_reduce_later(from, to, stream);
+  }
+  return code ? *code : comm->all_reduce(from, to, stream);
 }
 
 }  // namespace

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <atomic>
+#include <cstddef>
+
+#include "cuda/emulated.hpp"
+
+namespace syncbn::cuda {
+namespace {
+
+std::array<std::atomic<int>, 3> left_out;  ///< how many LeavesOut live, by Waiting
+
+}  // namespace
+
+LeavesOut::LeavesOut(Waiting what) : what_(what) {
+  ++left_out.at(static_cast<std::size_t>(what));
+}
+LeavesOut::~LeavesOut() {
+  --left_out.at(static_cast<std::size_t>(what_));
+}
+
+bool is_left_out(Waiting what) {
+  return left_out.at(static_cast<std::size_t>(what)).load(std::memory_order_relaxed) > 0;
+}
+
+}  // namespace syncbn::cuda
