@@ -11,12 +11,16 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "syncbn/error.hpp"
+
 #include "app/check/layer_run.hpp"
 #include "app/check/report.hpp"
 #include "app/command.hpp"
 #include "app/run_command.hpp"
+#include "comm/nccl/emulated/failures.hpp"
 #include "support/on_ranks.hpp"
 #include "support/scratch_directory.hpp"
+#include "support/thread_ranks.hpp"
 
 namespace syncbn::test {
 namespace {
@@ -47,6 +51,54 @@ TEST(DeviceCheck, FindsNothingWrong) {
       EXPECT_GT(result["error"], result["quantity"] == "dresidual" ? -1 : 0) << result;
     }
   });
+}
+
+/// Runs the check over NCCL, and expects rank 0's report to find nothing wrong.
+void expect_good_over_nccl(const Communicator& ranks, bool exact) {
+  const ScratchDirectory scratch;
+  const std::string file = (scratch.path() / "check.json").string();
+  std::vector<std::string> arguments{"--device", "emulated", "--exchange", "nccl", "--quick",
+                                     "--dtype",  "f32",      "--json",     file};
+  if (exact) {
+    arguments.emplace_back("--exact");
+  }
+  EXPECT_EQ(run_command(app::make_check(), arguments, ranks), 0);
+  if (ranks.rank() == 0) {
+    const auto report = nlohmann::json::parse(std::ifstream(file));
+    EXPECT_EQ(report["transport"], "NCCL emulated");
+    EXPECT_EQ(report["exact"].is_null(), !exact || ranks.size() == 1);
+  }
+}
+
+// Processes do so in app/device_check/nccl.
+TEST(DeviceCheck, FindsNothingWrongOverNccl) {
+  for (const int ranks : {2, 3, 5}) {
+    on_thread_ranks(
+        ranks, [](const Communicator& each) { expect_good_over_nccl(each, false); }, patience);
+  }
+  on_thread_ranks(
+      5, [](const Communicator& each) { expect_good_over_nccl(each, true); }, patience);
+}
+
+// The check is worth something: it sees a sum that NCCL drops, and an NCCL that stands still.
+TEST(DeviceCheck, SeesThatNcclDropsASumOrStandsStill) {
+  for (const ncclResult_t code : {ncclSuccess, ncclInProgress}) {
+    on_thread_ranks(
+        2,
+        [code](const Communicator& ranks) {
+          if (ranks.rank() == 1) {
+            const bool drops = code == ncclSuccess;
+            comm::nccl::emulated::plant(
+                {.function = drops ? "AllReduce" : "CommGetAsyncError", .rank = 1, .code = code});
+          }
+          EXPECT_THROW(run_command(app::make_check(),
+                                   {"--device", "emulated", "--exchange", "nccl", "--quick",
+                                    "--dtype", "f32", "--timeout", "2"},
+                                   ranks),
+                       CommError);
+        },
+        patience);
+  }
 }
 
 TEST(DeviceCheck, ProvesThatExactSumsDoNotDependOnTheRanks) {

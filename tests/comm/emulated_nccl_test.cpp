@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <mutex>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -189,6 +191,91 @@ TEST(EmulatedNccl, RefusesACallWhileAnotherIsInProgress) {
       << "the id has been given up";
 }
 
+TEST(EmulatedNccl, ASumMayBeInProgressForAWhile) {
+  test::on_ranks([](const Communicator& host) {
+    const DeviceCommunicator group = DeviceCommunicator::nccl(host, 20s);
+    DeviceValues values(values_of(host.rank(), 9));
+    for (int turn = 0; turn < 3; ++turn) {
+      if (turn == host.rank()) {
+        emulated::plant({.function = "AllReduce", .rank = host.rank(), .code = ncclInProgress});
+      }
+      values.write();
+      group.all_reduce(values.data(), 9, values.stream());
+      EXPECT_EQ(values.read(), sum_in_rank_order(host.size(), 9));
+    }
+    group.poll();
+  });
+}
+
+TEST(EmulatedNccl, SumsDoublesOnly) {
+  const ncclUniqueId id = share_unique_id(Communicator::self());
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  ncclComm_t comm = nullptr;
+  ASSERT_EQ(settled(comm, library().CommInitRankConfig(&comm, 1, id, 0, &config)), ncclSuccess);
+  const DeviceValues values({1.0});
+  const auto all_reduce = [&](ncclDataType_t type, ncclRedOp_t operation) {
+    return library().AllReduce(values.data(), values.data(), 1, type, operation, comm,
+                               values.stream());
+  };
+  EXPECT_EQ(all_reduce(ncclFloat, ncclSum), ncclInvalidArgument);
+  EXPECT_EQ(all_reduce(ncclDouble, ncclMax), ncclInvalidArgument);
+  EXPECT_EQ(all_reduce(ncclDouble, ncclSum), ncclSuccess);
+  EXPECT_EQ(values.read(), std::vector<double>{1.0});
+  EXPECT_EQ(library().CommDestroy(comm), ncclSuccess);
+}
+
+/// Collects what the library reports while it lives.
+class Reports {
+ public:
+  Reports() {
+    set_report_handler([this](std::string_view text) {
+      const std::scoped_lock lock(mutex_);
+      all_.emplace_back(text);
+    });
+  }
+  Reports(const Reports&) = delete;
+  Reports& operator=(const Reports&) = delete;
+  ~Reports() { set_report_handler(nullptr); }
+
+  std::vector<std::string> all() const {
+    const std::scoped_lock lock(mutex_);
+    return all_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> all_;
+};
+
+TEST(EmulatedNccl, WaitsForARankThatIsLateAndReportsIt) {
+  const Reports reports;
+  int groups = 0;
+  test::on_ranks([&groups](const Communicator& host) {
+    if (host.size() == 1) {
+      return;
+    }
+    const DeviceCommunicator group = DeviceCommunicator::nccl(host, Deadlines(20s, 200ms));
+    DeviceValues values(values_of(host.rank(), 9));
+    group.all_reduce(values.data(), 9, values.stream());
+    group.synchronize(values.stream());
+    meet(host);
+    values.write();
+    if (host.rank() == host.size() - 1) {
+      std::this_thread::sleep_for(600ms);
+    } else if (host.rank() == 0) {
+      ++groups;
+    }
+    group.all_reduce(values.data(), 9, values.stream());
+    group.synchronize(values.stream());
+    EXPECT_EQ(values.read(), sum_in_rank_order(host.size(), 9));
+    meet(host);
+  });
+  EXPECT_THAT(reports.all(), groups == 0
+                                 ? testing::An<const std::vector<std::string>&>()
+                                 : testing::Contains(HasSubstr("not finished within 0.2 s")));
+}
+
 /// What several ranks see of a failure that one of them has: it hears at once, and the others when
 /// a message stands still.
 class EmulatedNcclFailure : public testing::Test {
@@ -295,16 +382,106 @@ TEST_F(EmulatedNcclFailure, ToSplitLeavesNothingBehind) {
   });
 }
 
+// The rank's values are not in the sum, so fingerprints do not add up to what equal ones have.
+TEST_F(EmulatedNcclFailure, ThatDropsARanksSumEndsInNaNs) {
+  on_ranks([](const Communicator& host, bool is_last) {
+    const DeviceCommunicator group = DeviceCommunicator::nccl(host, deadline);
+    DeviceValues values({1.0, 2.0});
+    group.all_reduce(values.data(), 2, values.stream());
+    group.synchronize(values.stream());
+    if (is_last) {
+      emulated::plant({.function = "AllReduce", .rank = host.rank(), .code = ncclSuccess});
+    }
+    EXPECT_THAT(failure_of<CommError>([&] {
+                  group.all_reduce(values.data(), 2, values.stream());
+                  group.synchronize(values.stream());
+                }),
+                is_last ? HasSubstr("no rank is missing") : HasSubstr("within 1 s"));
+    cuda::StreamView(values.stream()).synchronize();
+    EXPECT_TRUE(std::isnan(values.read()[0]));
+  });
+}
+
+/// Makes a communicator of one rank, to fail by itself.
+Comm make_comm_of_one(Deadlines deadlines) {
+  return Comm(share_unique_id(Communicator::self()), 0, 1, deadlines);
+}
+
+TEST_F(EmulatedNcclFailure, OfACallInProgressIsToldByIt) {
+  Comm comm = make_comm_of_one(20s);
+  const DeviceValues values({1.0});
+  emulated::plant(
+      {.function = "CommGetAsyncError", .code = ncclRemoteError, .details = "no route"});
+  const auto sum = [&] { comm.all_reduce(values.data(), 1, values.stream()); };
+  EXPECT_THAT(failure_of<CommError>(sum),
+              AllOf(HasSubstr("putting a sum on a stream"), HasSubstr("no route")));
+  EXPECT_THAT(failure_of<CommError>(sum), HasSubstr("the communicator has been aborted"));
+}
+
+TEST_F(EmulatedNcclFailure, ToTellTheStateIsTrouble) {
+  Comm comm = make_comm_of_one(20s);
+  emulated::plant({.function = "CommGetAsyncError()", .details = "gone"});
+  EXPECT_THAT(comm.trouble(), HasSubstr("NCCL failed: unhandled system error: gone"));
+  EXPECT_EQ(comm.trouble(), "");
+  const DeviceValues values({1.0});
+  emulated::plant({.function = "CommGetAsyncError()", .details = "gone"});
+  EXPECT_THAT(failure_of<CommError>([&] { comm.all_reduce(values.data(), 1, values.stream()); }),
+              HasSubstr("gone"));
+}
+
+TEST_F(EmulatedNcclFailure, ToGetOnIsReportedAndEndsAtTheDeadline) {
+  const Reports reports;
+  Comm comm = make_comm_of_one(Deadlines(400ms, 100ms));
+  const DeviceValues values({1.0});
+  emulated::plant({.function = "CommGetAsyncError", .code = ncclInProgress});
+  EXPECT_THAT(failure_of<CommError>([&] { comm.all_reduce(values.data(), 1, values.stream()); }),
+              HasSubstr("NCCL was not done putting a sum on a stream within 0.4 s"));
+  EXPECT_THAT(reports.all(), testing::ElementsAre(HasSubstr("rank 0: NCCL was not done putting a "
+                                                            "sum on a stream within 0.1 s")));
+}
+
+TEST_F(EmulatedNcclFailure, ToTellAPartsRankEndsThePart) {
+  Comm comm = make_comm_of_one(20s);
+  emulated::plant({.function = "CommUserRank", .details = "who am I"});
+  EXPECT_THAT(failure_of<CommError>([&] { comm.split(0); }), HasSubstr("who am I"));
+  EXPECT_EQ(comm.split(0)->trouble(), "");
+}
+
 TEST_F(EmulatedNcclFailure, ToFinishIsReported) {
-  const ncclUniqueId id = share_unique_id(Communicator::self());
-  std::vector<std::string> reports;
-  set_report_handler([&reports](std::string_view text) { reports.emplace_back(text); });
-  {
-    const Comm comm(id, 0, 1, 20s);
-    emulated::plant({.function = "CommFinalize", .details = "a proxy hangs"});
+  for (const std::string function : {"CommFinalize", "CommDestroy", "CommAbort"}) {
+    const Reports reports;
+    {
+      Comm comm = make_comm_of_one(20s);
+      emulated::plant({.function = function, .details = "a proxy hangs"});
+      if (function == "CommAbort") {
+        comm.abort();
+      }
+    }
+    EXPECT_THAT(reports.all(), testing::ElementsAre(HasSubstr("a proxy hangs"))) << function;
   }
-  set_report_handler(nullptr);
-  EXPECT_THAT(reports, testing::ElementsAre(HasSubstr("a proxy hangs")));
+}
+
+TEST_F(EmulatedNcclFailure, ToFinishInTimeIsReported) {
+  const Reports reports;
+  {
+    const Comm comm = make_comm_of_one(Deadlines(300ms, 200ms));
+    emulated::plant({.function = "CommGetAsyncError", .code = ncclInProgress});
+  }
+  EXPECT_THAT(reports.all(), testing::Contains(HasSubstr("not done finishing a communicator "
+                                                         "within 0.3 s")));
+}
+
+TEST_F(EmulatedNcclFailure, OfTheCallerDoesNotWaitForNccl) {
+  const Reports reports;
+  EXPECT_THROW(
+      {
+        const Comm comm = make_comm_of_one(20s);
+        emulated::plant({.function = "CommFinalize", .details = "asked to finish"});
+        throw std::runtime_error("something else");
+      },
+      std::runtime_error);
+  EXPECT_THAT(reports.all(), testing::IsEmpty());
+  EXPECT_EQ(emulated::planted("CommFinalize", 0), ncclSystemError) << "nobody has asked for it";
 }
 
 TEST_F(EmulatedNcclFailure, IsNotToldToTheRanksOfOneThatAborts) {

@@ -25,7 +25,12 @@ Comm::Comm(const ncclUniqueId& id, int rank, int size, Deadlines deadlines)
 
 Comm::Comm(ncclComm_t comm, Deadlines deadlines) : deadlines_(deadlines), comm_(comm) {
   settle("splitting a communicator");
-  check(library().CommUserRank(comm_, &rank_), "asking for a rank");
+  try {
+    check(library().CommUserRank(comm_, &rank_), "asking for a rank");
+  } catch (...) {
+    abort();
+    throw;
+  }
 }
 
 Comm::~Comm() {
