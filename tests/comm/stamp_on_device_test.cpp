@@ -42,12 +42,20 @@ class Rank {
     values_.read();
   }
 
+  /// Puts a message on the stream that the ranks disagree on, and does not wait for it.
+  void enqueue_disagreement(std::uint64_t what, std::uint64_t plan) {
+    const cuda::Stamped own = message(what, plan);
+    launch(cuda::Stamp{own}, values_.stream());
+    words_.clear(values_.stream());
+    launch(cuda::Verify{own, values_.data(), length, 2}, values_.stream());
+  }
+
   std::vector<double> values() const { return values_.read(); }
   Board& board() { return board_; }
 
  private:
-  cuda::Stamped message(std::uint64_t what) {
-    return {what, 3, words_.as<double>(), tally_.as<cuda::Tally>(), &board_};
+  cuda::Stamped message(std::uint64_t what, std::uint64_t plan = 3) {
+    return {what, plan, words_.as<double>(), tally_.as<cuda::Tally>(), &board_};
   }
 
   test::DeviceValues values_{std::vector<double>(length, 1.0)};
@@ -103,6 +111,23 @@ TEST_F(StampOnDeviceTest, WhatTheHostHasCancelledIsPoisoned) {
   rank.verify(7, rank.words(), 1);
   EXPECT_TRUE(std::isnan(rank.values().back()));
   EXPECT_EQ(rank.board().disagreed, 0U);
+}
+
+// The host looks at the board while the device is at work: whoever has seen the word that was
+// posted last sees what was written before it.
+TEST_F(StampOnDeviceTest, TheHostSeesWhatWasWrittenBeforeAPostedWord) {
+  for (int turn = 0; turn < 50; ++turn) {
+    Rank rank;
+    rank.enqueue_disagreement(7, 5);
+    const Board& board = rank.board();
+    while (look(board.disagreed) == 0) {
+    }
+    EXPECT_EQ(board.disagreed_plan, 5U);
+    EXPECT_EQ(look(board.started), 1U);
+    EXPECT_EQ(look(board.started_plan), 5U);
+    rank.values();
+    EXPECT_EQ(look(board.finished), 1U);
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -163,6 +164,29 @@ TEST(Stamp, NoValueIsTouchedBehindTheMessage) {
   verify(rank, 1);
   EXPECT_TRUE(rank.is_poisoned());
   EXPECT_EQ(rank.values.back(), 42);
+}
+
+// As on a device: none of them waits for another, and the thread sanitizer looks on.
+TEST(Stamp, ThreadsOfAVerificationRunAtOnce) {
+  constexpr std::size_t workers = 4;
+  Rank rank;
+  for (std::uint64_t message = 1; message <= 2; ++message) {
+    stamp(rank);
+    rank.values[length] += 1;
+    const cuda::Verify kernel{rank.message(), rank.values.data(), length, 1};
+    std::vector<std::jthread> all;
+    for (std::size_t worker = 0; worker < workers; ++worker) {
+      all.emplace_back([&kernel, worker] {
+        for (std::size_t thread = worker; thread < cuda::Verify::threads; thread += workers) {
+          kernel(thread);
+        }
+      });
+    }
+    all.clear();
+    EXPECT_TRUE(rank.is_poisoned());
+    EXPECT_EQ(rank.board.disagreed, 1U);
+    EXPECT_EQ(rank.board.finished, message);
+  }
 }
 
 }  // namespace

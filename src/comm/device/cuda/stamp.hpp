@@ -76,7 +76,8 @@ struct Verify {
     Board& board = *message.board;
     const bool equal = all_equal(message.words, message.fingerprint(), ranks);
     const bool cancelled = look(board.cancelled) != 0;
-    if (!equal || cancelled || tally.failed != 0) {
+    const bool failed = look(tally.failed) != 0;
+    if (!equal || cancelled || failed) {
       for (std::size_t i = thread; i < length; i += threads) {
         values[i] = std::numeric_limits<double>::quiet_NaN();
       }
@@ -84,8 +85,8 @@ struct Verify {
     if (thread != 0) {
       return;
     }
-    if (!equal && !cancelled && tally.failed == 0) {
-      tally.failed = 1;  // a thread that reads it has seen the words, too
+    if (!equal && !cancelled && !failed) {
+      note(tally.failed, 1);  // threads that see it find the words different, too
       board.disagreed_plan = message.plan;
       board.disagreed_state = message.state();
       post(board.disagreed, tally.messages);
