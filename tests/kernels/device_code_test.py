@@ -9,6 +9,7 @@ PyTorch tests. Exit status 77: there are none.
 """
 
 import collections
+import copy
 import glob
 import re
 import shutil
@@ -32,6 +33,10 @@ ACCESSES = {
 # A kernel's code has a batch's loads three times: of the first batch, of the next one in the loop, and
 # where vectors are cut; its stores in the two ways of taking a batch.
 LOADS, STORES = 3, 2
+# Kernels whose blocks write to common words: by atomic operations alone.
+ATOMIC = ("TallyChannels", "WeightCount")
+# The kernels around a message on a device, and how often they post a word for the host.
+POSTS = {"stamp": 1, "verify": 2}
 
 
 def disassembler():
@@ -63,6 +68,12 @@ class Kernel:
         self.architecture = architecture
         self.instructions = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9_.]+)", text)
 
+    def with_fault(self, pattern, replacement):
+        """Returns the kernel with some of its instructions replaced."""
+        other = copy.copy(self)
+        other.instructions = [re.sub(f"^{pattern}", replacement, each) for each in self.instructions]
+        return other
+
     def count(self, pattern):
         return sum(bool(re.match(pattern, each)) for each in self.instructions)
 
@@ -81,6 +92,10 @@ class Kernel:
         waits = "ACQBULK" in self.instructions[:first_access]
         if self.architecture >= 90 and first_access is not None and not waits:
             yield "touches memory before it has waited for the kernel ahead of it"
+        if not self.count("BAR"):
+            yield "has no barrier, where its phases end"
+        if self.name.startswith(ATOMIC) and (self.count("STG") or not self.count(r"REDG?\.|ATOMG")):
+            yield "writes common words by other than atomic operations"
         access = self.access()
         if access:
             for what, found, expected in (
@@ -91,8 +106,21 @@ class Kernel:
                     yield f"has {found} {what} of 16 bytes, not {expected}"
 
 
-def parse(text):
-    """Returns the kernels of launch.cuh in cuobjdump's output."""
+class Post(Kernel):
+    """A kernel around a message (stamp.cu)."""
+
+    def __init__(self, name, architecture, text):
+        super().__init__(name, architecture, text)
+        self.name = re.search(r"(\w+)\(\w+(?:::\w+)*\)$", name)[1]
+
+    def faults(self):
+        fenced = sum(bool(re.match(r"MEMBAR\.\w+\.SYS", each)) for each in self.instructions)
+        if fenced != POSTS[self.name]:
+            yield f"has {fenced} fences for the host, not {POSTS[self.name]}"
+
+
+def parse(text, wanted="cuda::run<", kind=Kernel):
+    """Returns the kernels of launch.cuh, or others, in cuobjdump's output."""
     kernels = []
     for part in re.split(r"\n(?=\s*code for sm_)", text):
         architecture = re.match(r"\s*code for sm_(\d+)", part)
@@ -100,17 +128,22 @@ def parse(text):
         names = [function.split("\n", 1)[0].strip() for function in functions]
         demangled = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True,
                                    check=True).stdout.splitlines() if names else []
-        kernels += [Kernel(name, int(architecture[1]), function)
+        kernels += [kind(name, int(architecture[1]), function)
                     for name, function in zip(demangled, functions)
-                    if "cuda::run<" in name and architecture]
+                    if wanted in name and architecture]
     return kernels
+
+
+def parse_posts(text):
+    return parse(text, "syncbn::comm::cuda::(anonymous namespace)::", Post)
 
 
 class DeviceCode(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.texts = [output_of(disassembler(), "-sass", path) for path in OBJECTS]
-        cls.kernels = [kernel for text in cls.texts for kernel in parse(text)]
+        texts = [output_of(disassembler(), "-sass", path) for path in OBJECTS]
+        cls.kernels = [kernel for text in texts for kernel in parse(text)]
+        cls.posts = [kernel for text in texts for kernel in parse_posts(text)]
 
     def test_kernels_read_vectors_wait_and_spill_nothing(self):
         tensors = [kernel for kernel in self.kernels if kernel.access()]
@@ -119,16 +152,25 @@ class DeviceCode(unittest.TestCase):
                   for kernel in self.kernels for fault in kernel.faults()]
         self.assertEqual(faults, [])
 
+    def test_words_for_the_host_are_posted_behind_a_fence(self):
+        self.assertEqual({kernel.name for kernel in self.posts}, set(POSTS))
+        self.assertEqual([fault for kernel in self.posts for fault in kernel.faults()], [])
+        without = [fault for kernel in self.posts
+                   for fault in kernel.with_fault(r"MEMBAR\S*", "NOP").faults()]
+        self.assertEqual(len(without), len(self.posts), "without their fences all are at fault")
+
     def test_planted_faults_are_found(self):
-        """Shows that the check above sees a scalar load, a spill, and a kernel that does not wait."""
+        """Shows that the first check sees a scalar load, a spill, a kernel that does not wait, a missing
+        barrier, and additions that are not atomic."""
         for pattern, replacement, fault in (
                 (r"LDG\.E((?:\.CONSTANT)?)\.128", r"LDG.E\1.64", "loads of 16 bytes"),
                 (r"STG\.E\.128", "STG.E.64", "stores of 16 bytes"),
-                (r"\bBAR\.SYNC\S*", "STL", "local memory"),
-                (r"\bACQBULK\b", "NOP", "before it has waited")):
-            found = any(fault in each for text in self.texts
-                        for kernel in parse(re.sub(pattern, replacement, text))
-                        for each in kernel.faults())
+                (r"BAR\.SYNC\S*", "STL", "local memory"),
+                (r"BAR\.SYNC\S*", "NOP", "has no barrier"),
+                (r"(?:REDG?|ATOMG)\.\S*", "STG.E.64", "other than atomic"),
+                (r"ACQBULK", "NOP", "before it has waited")):
+            found = any(fault in each for kernel in self.kernels
+                        for each in kernel.with_fault(pattern, replacement).faults())
             oldest = all(kernel.architecture < 90 for kernel in self.kernels)
             self.assertTrue(found or (oldest and "waited" in fault), fault)
 

@@ -5,9 +5,15 @@
 
 #include <gtest/gtest.h>
 
+#if defined(__has_feature)
+#define SYNCBN_HAS_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define SYNCBN_HAS_THREAD_SANITIZER 0
+#endif
+
 namespace syncbn::test {
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || SYNCBN_HAS_THREAD_SANITIZER
 inline constexpr bool under_thread_sanitizer = true;
 #else
 inline constexpr bool under_thread_sanitizer = false;

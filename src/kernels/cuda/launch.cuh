@@ -90,16 +90,26 @@ struct OnStream {
 
 #else
 
+#include <limits>
+#include <string>
+
+#include "syncbn/error.hpp"
+
 #include "cuda/emulated.hpp"
 #include "kernels/cuda/on_host.hpp"
 
 namespace syncbn::kernels::cuda {
 
+/// Refuses what CUDA does not launch.
 struct OnStream {
   Stream stream;
 
   template <class Kernel>
   void operator()(std::int64_t blocks, const Kernel& kernel, const char* doing) const {
+    if (blocks < 1 || blocks > std::numeric_limits<std::int32_t>::max()) {
+      throw DeviceError(std::string(doing) + " failed (a launch of " + std::to_string(blocks) +
+                        " blocks)");
+    }
     syncbn::cuda::put_on(stream, [=] { OnHost()(blocks, kernel, doing); });
   }
 };
