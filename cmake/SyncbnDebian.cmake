@@ -99,7 +99,7 @@ if(SYNCBN_MPI)
 endif()
 if(TARGET syncbn_tool)
   syncbn_debian_package(tools syncbn-tools science
-    DEPENDS "openmpi-bin" RECOMMENDS "dataset-fashion-mnist" SUGGESTS "python3-syncbn"
+    DEPENDS "openmpi-bin, python3 (>= 3.11)" RECOMMENDS "dataset-fashion-mnist" SUGGESTS "python3-syncbn"
     SUMMARY "trains with synchronized batch norm, checks it and measures it"
     DESCRIPTION "${about}This package has the tool that does so on a machine or a cluster, with mpirun.")
 endif()

@@ -61,6 +61,14 @@ endif()
 
 if(TARGET syncbn_tool)
   install(TARGETS syncbn_tool COMPONENT tools)
+  # launcher/run, which is bin/syncbn-run.
+  set(launcher "${CMAKE_INSTALL_LIBEXECDIR}/syncbn")
+  install(PROGRAMS launcher/run launcher/contained DESTINATION ${launcher} COMPONENT tools)
+  install(FILES launcher/processes.bash launcher/launch_facts.py launcher/launch_plan.py
+          DESTINATION ${launcher} COMPONENT tools)
+  file(RELATIVE_PATH run "/${CMAKE_INSTALL_BINDIR}" "/${launcher}/run")
+  file(CREATE_LINK "${run}" "${CMAKE_CURRENT_BINARY_DIR}/syncbn-run" SYMBOLIC)
+  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/syncbn-run" DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
 endif()
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" "${PROJECT_SOURCE_DIR}/README.md"
         DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT development)

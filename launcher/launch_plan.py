@@ -119,7 +119,7 @@ def refuse_ranks_and_workers(environment: Mapping[str, str]) -> None:
         if number_in(environment, size, 1) > 1:
             raise Refusal(
                 f"this process is one of several ranks already ({size}={environment[size]}). "
-                "Start launcher/run by itself: it starts the ranks."
+                "Start this program by itself: it starts the ranks."
             )
     if environment.get("K_MPI_JOB_ROLE") == "worker":
         raise Refusal(
