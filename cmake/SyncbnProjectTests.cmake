@@ -33,6 +33,9 @@ syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
                         launcher/processes.bash launcher/quickstart
                         launcher/slurm/check.sbatch launcher/slurm/scale.sbatch
                         launcher/slurm/train.sbatch
+                        docker/apt-snapshot docker/furnish docker/list-contents docker/list-python
+                        docker/make-packages docker/make-wheel
+                        tests/docker/containers.bash tests/docker/image_test
                         tests/elastic/elastic_test tests/launcher/pypi_mpi
                         tests/format_test tests/fuzz/run tests/gpu/pack tests/gpu/run
                         tests/hosts/agreement_test tests/hosts/doctor_test tests/hosts/faults_test
@@ -41,7 +44,8 @@ syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
                         tests/kubernetes/run tests/kubernetes/torchrun_test cmake/debian/postinst cmake/debian/prerm
                         tests/package/c99/build_and_run.sh tests/package/debian_test tests/run
                         tests/slurm/jobs_test tests/slurm/slurm.bash
-                        tests/support/python_environment.bash tests/torch/environment tests/torch/run)
+                        tests/support/bare_debian.bash tests/support/python_environment.bash
+                        tests/torch/environment tests/torch/run)
 if(SYNCBN_DOCS)
   syncbn_add_project_test(docs "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target docs)
 endif()

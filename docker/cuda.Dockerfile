@@ -1,44 +1,40 @@
-# The syncbn tool and library for machines with CUDA devices: all but training, which is the CPU's. From
-# the top of the repository:
+# The syncbn tool for machines with CUDA devices. From the top of the repository:
 #
 #   docker build -f docker/cuda.Dockerfile -t syncbn:cuda .
-#   docker run --rm --gpus all syncbn:cuda                                what it has
-#   docker run --rm --gpus all syncbn:cuda syncbn check --device cuda     anything else
+#   docker run --rm --gpus all syncbn:cuda                                             what it has
+#   docker run --rm --gpus all --shm-size 1g syncbn:cuda syncbn-run syncbn check --device cuda
 #
-# --gpus takes the NVIDIA container toolkit on the machine. MPI's and NCCL's messages between ranks of one
-# container go through /dev/shm: give it --shm-size 1g.
-ARG CUDA=13.0.1
-ARG SYSTEM=ubuntu24.04
+# It has not been built yet. --gpus takes the NVIDIA container toolkit on the machine. Its packages are those of the day on which it
+# is built. Else it is as cpu.Dockerfile says. ARCHITECTURES are the compute capabilities of the devices
+# it is for, e.g. 90 for H100: fewer are built faster.
+ARG BASE=docker.io/nvidia/cuda:13.0.1-base-ubuntu24.04
+ARG SOURCE_DATE_EPOCH=1794700800
+ARG BUILD_BASE=docker.io/nvidia/cuda:13.0.1-devel-ubuntu24.04
 
 # Brings nvcc and NCCL.
-FROM docker.io/nvidia/cuda:${CUDA}-devel-${SYSTEM} AS build
+FROM ${BUILD_BASE} AS build
+ARG ARCHITECTURES
 WORKDIR /src
-COPY launcher/install-packages launcher/
-RUN launcher/install-packages build && rm -rf /var/lib/apt/lists/*
 COPY . .
-# packages: those of the libraries that the tool is linked with, which each release names otherwise.
-RUN cmake --preset release -DSYNCBN_CUDA=ON -DSYNCBN_NCCL=ON -DSYNCBN_MPI=ON -DSYNCBN_TOOL=ON \
-      -DSYNCBN_ONEDNN=OFF -DSYNCBN_TESTS=OFF -DSYNCBN_DOCS=OFF \
- && cmake --build --preset release \
- && cmake --install build/release --prefix /opt/syncbn --strip \
- && ldd /opt/syncbn/bin/syncbn | awk '$2 == "=>" { print "*-linux-gnu/" $1 }' | xargs dpkg --search \
-      | cut -d : -f 1 | sort -u > /opt/packages
+RUN docker/make-packages -DSYNCBN_CUDA=ON -DSYNCBN_NCCL=ON \
+      ${ARCHITECTURES:+-DCMAKE_CUDA_ARCHITECTURES=$ARCHITECTURES} \
+ && dpkg-query --show --showformat '${Package}=${Version}' libnccl2 > /packages/nccl
 
-# Brings NCCL.
-FROM docker.io/nvidia/cuda:${CUDA}-runtime-${SYSTEM}
-COPY --from=build /opt/packages /tmp/
-RUN apt-get update \
- && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      openmpi-bin $(cat /tmp/packages) \
- && rm -rf /var/lib/apt/lists/* /tmp/packages \
- && useradd --create-home syncbn
-COPY --from=build /opt/syncbn /opt/syncbn
-# As in cpu.Dockerfile.
-ENV PATH=/opt/syncbn/bin:$PATH \
-    OMP_NUM_THREADS=1 \
-    OMPI_MCA_hwloc_base_binding_policy=none \
-    OMPI_MCA_rmaps_base_oversubscribe=1 \
-    OMPI_MCA_btl_vader_single_copy_mechanism=none
-USER syncbn
+FROM ${BASE} AS image
+COPY docker/furnish docker/ssh_config docker/sshd_config /tmp/docker/
+COPY --from=build /packages /tmp/packages
+RUN /tmp/docker/furnish "$(cat /tmp/packages/nccl)"
+
+FROM build AS contents
+ARG SOURCE_DATE_EPOCH
+COPY --from=image /etc/os-release /image/etc/
+COPY --from=image /var/lib/dpkg /image/var/lib/dpkg
+RUN docker/list-contents /image
+
+FROM image
+COPY --from=contents /sbom /usr/share/doc/syncbn
+ENV OMPI_MCA_btl_vader_single_copy_mechanism=none
+USER 1000:1000
 WORKDIR /home/syncbn
+HEALTHCHECK --interval=10m --timeout=2m --retries=2 CMD ["nice", "syncbn", "check", "--quick"]
 CMD ["syncbn", "info"]
