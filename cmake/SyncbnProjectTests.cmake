@@ -40,7 +40,7 @@ syncbn_add_project_test(scripts "${SYNCBN_SHELLCHECK}" --external-sources
                         tests/format_test tests/fuzz/run tests/gpu/pack tests/gpu/run
                         tests/hosts/agreement_test tests/hosts/doctor_test tests/hosts/faults_test
                         tests/hosts/hostfile_test tests/hosts/hosts.bash tests/hosts/run tests/hosts/shapes_test
-                        tests/hosts/training.bash tests/kubernetes/environment
+                        tests/hosts/training.bash tests/kubernetes/environment tests/kubernetes/rehearsal_test
                         tests/kubernetes/run tests/kubernetes/torchrun_test cmake/debian/postinst cmake/debian/prerm
                         tests/package/c99/build_and_run.sh tests/package/debian_test tests/run
                         tests/slurm/jobs_test tests/slurm/slurm.bash
