@@ -17,26 +17,12 @@ DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
   memory_.reset(memory);
 }
 
-void DeviceBuffer::upload(std::span<const std::byte> from, StreamView stream, std::size_t offset) {
-  assert(offset + from.size() <= bytes_);
-  cuda::upload(from, as<std::byte>() + offset, stream);
-}
-
-void DeviceBuffer::download(std::span<std::byte> to, StreamView stream, std::size_t offset) const {
-  assert(offset + to.size() <= bytes_);
-  cuda::download(as<std::byte>() + offset, to, stream);
-}
-
 void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream,
                         std::size_t offset, std::size_t from_offset) {
   assert(offset + bytes <= bytes_ && from_offset + bytes <= from.bytes_);
   check(cudaMemcpyAsync(as<std::byte>() + offset, from.as<std::byte>() + from_offset, bytes,
                         cudaMemcpyDeviceToDevice, stream),
         "copying in device memory");
-}
-
-void DeviceBuffer::clear(StreamView stream) {
-  cuda::clear(data(), bytes_, stream);
 }
 
 void clear(void* memory, std::size_t bytes, StreamView stream) {

@@ -93,26 +93,12 @@ DeviceBuffer::DeviceBuffer(std::size_t bytes)
 PinnedBuffer::PinnedBuffer(std::size_t bytes)
     : memory_(allocate(bytes, Allocations::pinned)), bytes_(bytes) {}
 
-void DeviceBuffer::upload(std::span<const std::byte> from, StreamView stream, std::size_t offset) {
-  assert(offset + from.size() <= bytes_);
-  cuda::upload(from, as<std::byte>() + offset, stream);
-}
-
-void DeviceBuffer::download(std::span<std::byte> to, StreamView stream, std::size_t offset) const {
-  assert(offset + to.size() <= bytes_);
-  cuda::download(as<std::byte>() + offset, to, stream);
-}
-
 void DeviceBuffer::copy(const DeviceBuffer& from, std::size_t bytes, StreamView stream,
                         std::size_t offset, std::size_t from_offset) {
   assert(offset + bytes <= bytes_ && from_offset + bytes <= from.bytes_);
   copy_on(stream, [=, to = as<std::byte>() + offset, data = from.as<std::byte>() + from_offset] {
     std::copy_n(data, bytes, to);
   });
-}
-
-void DeviceBuffer::clear(StreamView stream) {
-  cuda::clear(data(), bytes_, stream);
 }
 
 void clear(void* memory, std::size_t bytes, StreamView stream) {
