@@ -33,7 +33,7 @@ RUN /tmp/docker/apt-snapshot "$SNAPSHOT" "$SNAPSHOT_SITE" \
  && /tmp/docker/furnish python3-venv \
  && python3 -m venv /opt/torch \
  && /opt/torch/bin/pip install --no-cache-dir --index-url "$TORCH_INDEX" "torch==$TORCH" \
- && /opt/torch/bin/pip install --no-cache-dir --no-deps numpy==2.3.5 /tmp/wheels/*.whl \
+ && /opt/torch/bin/pip install --no-cache-dir --no-deps numpy==2.4.6 /tmp/wheels/*.whl \
  && rm -r /tmp/wheels
 
 FROM build AS contents
