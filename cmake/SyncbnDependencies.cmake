@@ -18,7 +18,7 @@ if(SYNCBN_FETCH)
 else()
   string(CONCAT syncbn_how_to_find
     "or add where it is to CMAKE_PREFIX_PATH, or have it downloaded and built in: SYNCBN_FETCH=ON (pip "
-    "install . -C cmake.define.SYNCBN_FETCH=ON).")
+    "install . --config-settings=cmake.define.SYNCBN_FETCH=ON).")
   find_package(hwy CONFIG QUIET)
   if(NOT TARGET hwy::hwy)
     if(PkgConfig_FOUND)
