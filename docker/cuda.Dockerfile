@@ -4,9 +4,9 @@
 #   docker run --rm --gpus all syncbn:cuda                                             what it has
 #   docker run --rm --gpus all --shm-size 1g syncbn:cuda syncbn-run syncbn check --device cuda
 #
-# It has not been built yet. Running it takes the NVIDIA container toolkit on the machine (--gpus). Ubuntu's
-# packages in it are those of the day on which it is built; else it is as cpu.Dockerfile says. ARCHITECTURES
-# are the compute capabilities of the devices it is for, e.g. 90 for H100: fewer are built faster.
+# Running it takes the NVIDIA container toolkit on the machine (--gpus). Ubuntu's packages in it are those of
+# the day on which it is built; else it is as cpu.Dockerfile says. ARCHITECTURES are the compute capabilities
+# of the devices it is for, e.g. 90 for H100: fewer are built faster.
 ARG BASE=docker.io/nvidia/cuda:13.0.1-base-ubuntu24.04
 ARG SOURCE_DATE_EPOCH=1794700800
 ARG BUILD_BASE=docker.io/nvidia/cuda:13.0.1-devel-ubuntu24.04

@@ -4,10 +4,9 @@
 #   docker run --rm --shm-size 1g syncbn:torch                            what the layer's exchange costs
 #   docker run --rm --shm-size 1g -v "$PWD":/work -w /work syncbn:torch torchrun --nproc-per-node 2 train.py
 #
-# It has not been built yet. PyTorch is the one for CPUs. TORCH_INDEX is where pip takes it from; with
-# https://download.pytorch.org/whl/cu130 it is for CUDA devices, for which the layer's own kernels take a
-# build with CUDA's compiler (SYNCBN_CUDA). What PyTorch depends on is not pinned. Else it is as cpu.Dockerfile
-# says.
+# PyTorch is the one for CPUs. TORCH_INDEX is where pip takes it from; with https://download.pytorch.org/whl/cu130
+# it is for CUDA devices, for which the layer's own kernels take a build with CUDA's compiler (SYNCBN_CUDA).
+# What PyTorch depends on is not pinned. Else it is as cpu.Dockerfile says.
 ARG BASE=docker.io/library/debian:bookworm-slim
 ARG SNAPSHOT=20261115T000000Z
 ARG SNAPSHOT_SITE=http://snapshot.debian.org

@@ -72,12 +72,3 @@ require_runs() {
   in_storage podman run --rm --network none "$1" true > /dev/null 2> "$storage/refusal" ||
     skip "podman runs no container here: $(tail -n 1 "$storage/refusal")"
 }
-
-# build_image NAME FILE CONTEXT [OPTION...]: builds docker/FILE.Dockerfile of the context on the base image.
-build_image() {
-  local name=$1 file=$3/docker/$2.Dockerfile context=$3
-  shift 3
-  contained in_storage buildah bud --isolation chroot --network host --pull-never \
-    --format docker --timestamp 1794700800 --build-arg BASE=localhost/bare-debian \
-    -f "$file" -t "$name" "$@" "$context"
-}
