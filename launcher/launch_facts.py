@@ -40,6 +40,7 @@ class Machine:
     names: frozenset[str]
     processors: tuple[Processor, ...]
     quota: float | None = None  # processors' worth of time that the control groups grant
+    online: int | None = None  # processors that the machine has, whoever may use them
 
     @property
     def threads_per_core(self) -> int:
@@ -87,6 +88,7 @@ class Facts:
     srun_kinds: tuple[str, ...] = ()  # what `srun --mpi` takes; empty without srun
     hostfiles: Mapping[str, str] | None = None  # texts by path
     root: bool = False
+    named_launcher: str = ""  # by --mpirun
 
 
 def gather(program: str, hostfile: str | None, mpirun: str | None) -> Facts:
@@ -102,6 +104,7 @@ def gather(program: str, hostfile: str | None, mpirun: str | None) -> Facts:
         srun_kinds=srun_kinds() if "SLURM_JOB_ID" in environment else (),
         hostfiles={path: text for path in named if path and (text := text_of(path)) is not None},
         root=os.geteuid() == 0,
+        named_launcher=mpirun or "",
     )
 
 
@@ -149,7 +152,7 @@ def this_machine(root: Path = Path("/")) -> Machine:
         core = min(siblings, default=number)
         processors.append(Processor(number, core, domain_of.get(number, 0)))
     names = frozenset({name, name.partition(".")[0], "localhost"})
-    return Machine(names, tuple(processors), cpu_quota(root))
+    return Machine(names, tuple(processors), cpu_quota(root), os.cpu_count())
 
 
 def numbers(ranges: str) -> list[int]:

@@ -86,7 +86,8 @@ def plan(facts: Facts, options: Options, arguments: tuple[str, ...]) -> Plan:
     """Returns how to start the program of the facts with these arguments. Throws Refusal."""
     if not facts.program.found:
         raise Refusal(
-            f"there is no program {arguments[0]}. Is its path right, and may it be executed?"
+            f"there is no program {arguments[0]}. Has it been built, is its path right, and may it be "
+            "executed?"
         )
     refuse_ranks_and_workers(facts.environment)
     place = find_place(facts, options)
@@ -99,6 +100,7 @@ def plan(facts: Facts, options: Options, arguments: tuple[str, ...]) -> Plan:
     else:
         start = hydra_command(launcher, place, shape)
     why = [place.where, *shape.why, binding_text(place, shape, bool(srun)), by]
+    why += ssh_advice(facts, options, place)
     if shape.crowded and launcher.abi == MPICH:
         why.append(f"ranks of {launcher.name} keep their core while they wait: this will be slow")
     # Other hosts may have another PATH.
@@ -147,7 +149,8 @@ def find_place(facts: Facts, options: Options) -> Place:
         if environment.get(variable):
             return place_of_hostfile(facts, variable, environment[variable])
     domains = usable_domains(facts)
-    return Place(f"this machine: {cores_text(domains)}{quota_text(facts)}", (Host(""),), domains)
+    limits = f"{mask_text(facts)}{quota_text(facts)}"
+    return Place(f"this machine: {cores_text(domains)}{limits}", (Host(""),), domains)
 
 
 def usable_domains(facts: Facts, processors: int | None = None) -> tuple[int, ...]:
@@ -247,6 +250,10 @@ def parsed_hosts(text: str, path: str) -> Iterator[Host]:
 # --- how many -------------------------------------------------------------------------------------
 
 
+# More ranks on a core are a slip of the keyboard, and would take the machine down.
+MOST_RANKS_PER_CORE = 256
+
+
 def find_shape(facts: Facts, options: Options, place: Place) -> Shape:
     counts, reason = rank_counts(options, place)
     most = max(counts)
@@ -254,6 +261,11 @@ def find_shape(facts: Facts, options: Options, place: Place) -> Shape:
     threads, threads_reason = thread_count(facts, options, place, most)
     room = cores or place.processors
     crowded = room is not None and most > room
+    if room is not None and most > MOST_RANKS_PER_CORE * room:
+        raise Refusal(
+            f"{count(most, 'rank')} on a host of {count(room, 'core')} is refused (more than "
+            f"{MOST_RANKS_PER_CORE} for each core; {reason}). Ask for fewer."
+        )
     bound = (
         domains > 1
         and len(set(counts)) == 1
@@ -266,6 +278,11 @@ def find_shape(facts: Facts, options: Options, place: Place) -> Shape:
         why.append(
             f"{count(most, 'rank')} share {count(room or 0, 'core')} of a host: they wait for each "
             "other, and times tell of the system's scheduler"
+        )
+    if room is not None and threads is not None and threads > 1 and most * threads > room:
+        why.append(
+            f"{most * threads} threads share {count(room, 'core')} of a host: this may be many times "
+            f"slower. Give --threads {max(1, room // most)}, or leave OMP_NUM_THREADS unset"
         )
     return Shape(counts, threads, bound, crowded, tuple(why))
 
@@ -364,6 +381,9 @@ def matching_launcher(facts: Facts) -> tuple[Launcher, str]:
         raise Refusal(
             "there is no mpirun of an MPI that is known here (Open MPI, MPICH, Intel MPI). Install "
             "one, load its module, or give --mpirun PATH."
+            if not facts.named_launcher
+            else f"--mpirun {facts.named_launcher} cannot be used (it is not there, or is no launcher "
+            "of Open MPI, MPICH or Intel MPI). Is the path right? Without it one is looked for."
         )
     if program.abi is None:
         launcher = facts.launchers[0]
@@ -457,6 +477,33 @@ def environment_of(facts: Facts, launcher: Launcher, shape: Shape) -> dict[str, 
     return settings
 
 
+AGENT_VARIABLES = (
+    "OMPI_MCA_plm_rsh_agent",
+    "PRTE_MCA_plm_ssh_agent",
+    "HYDRA_LAUNCHER",
+    "HYDRA_LAUNCHER_EXEC",
+    "I_MPI_HYDRA_BOOTSTRAP",
+)
+
+
+def ssh_advice(facts: Facts, options: Options, place: Place) -> list[str]:
+    """Returns how to see whether ssh reaches the other hosts of a hostfile.
+
+    What mpirun says where it does not is long, and does not name ssh.
+    """
+    others = [host.name for host in place.hosts if facts.machine.names.isdisjoint(names_of(host))]
+    if (
+        not options.hostfile
+        or not others
+        or not facts.environment.keys().isdisjoint(AGENT_VARIABLES)
+    ):
+        return []
+    return [
+        "other hosts are reached by ssh, which must not ask for anything; if this fails, try "
+        f"`ssh -o BatchMode=yes {others[0]} true`"
+    ]
+
+
 # --- words ----------------------------------------------------------------------------------------
 
 
@@ -466,6 +513,15 @@ def count(number: int, noun: str) -> str:
 
 def cores_text(domains: tuple[int, ...]) -> str:
     return f"{count(sum(domains), 'core')}, {count(len(domains), 'NUMA domain')}"
+
+
+def mask_text(facts: Facts) -> str:
+    usable, online = len(facts.machine.processors), facts.machine.online
+    if online is None or usable >= online:
+        return ""
+    return (
+        f" (an affinity mask, as of taskset or a container, leaves {usable} of {online} processors)"
+    )
 
 
 def quota_text(facts: Facts) -> str:

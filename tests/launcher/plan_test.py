@@ -34,14 +34,16 @@ LINKED_WITH_OPEN_MPI = Program("/opt/app", OPEN_MPI, "/lib/libmpi.so.40")
 LINKED_WITH_MPICH = Program("/opt/app", MPICH, "/lib/libmpich.so.12")
 
 
-def machine(*domains: int, threads: int = 1, quota: float | None = None) -> Machine:
+def machine(
+    *domains: int, threads: int = 1, quota: float | None = None, online: int | None = None
+) -> Machine:
     """A machine named here, with so many cores in each NUMA domain, each of so many processors."""
     processors: list[Processor] = []
     for domain, cores in enumerate(domains):
         for _ in range(cores):
             core = len(processors)
             processors += [Processor(core + i, core, domain) for i in range(threads)]
-    return Machine(frozenset({"here", "localhost"}), tuple(processors), quota)
+    return Machine(frozenset({"here", "localhost"}), tuple(processors), quota, online)
 
 
 LAPTOP = Facts(machine(8, threads=2), {}, LINKED_WITH_OPEN_MPI, (OPEN_MPI_4, MPICH_4))
@@ -146,6 +148,24 @@ class ThisMachine(Plans):
         self.assertEqual("3", planned(variable).environment["OMP_NUM_THREADS"])
         self.assertEqual("5", planned(variable, threads=5).environment["OMP_NUM_THREADS"])
 
+    def test_processors_that_a_mask_leaves_out_are_told(self) -> None:
+        masked = "leaves 1 of 8 processors"
+        for online, is_told in ((8, True), (1, False), (None, False)):
+            found = planned(replace(LAPTOP, machine=machine(1, online=online)))
+            self.assertEqual(is_told, masked in "\n".join(found.why), online)
+
+    def test_more_threads_than_cores_are_told(self) -> None:
+        for threads, is_told in (("64", True), ("4", False)):
+            found = planned(replace(LAPTOP, environment={"OMP_NUM_THREADS": threads}))
+            told = "128 threads share 8 cores of a host" in "\n".join(found.why)
+            self.assertEqual(is_told, told, found.why)
+        self.assertIn("Give --threads 4", "\n".join(planned(LAPTOP, threads=5).why))
+
+    def test_refuses_ranks_that_would_take_the_machine_down(self) -> None:
+        planned(LAPTOP, ranks=8 * 256)
+        self.refuses("2049 ranks on a host of 8 cores", LAPTOP, ranks=8 * 256 + 1)
+        self.refuses("999999 ranks", hostfile(LAPTOP, "here slots=999999"), hostfile="hosts")
+
     def test_root_may_use_open_mpi(self) -> None:
         allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         self.assertLessEqual(
@@ -187,6 +207,7 @@ class Mpis(Plans):
             replace(LAPTOP, program=LINKED_WITH_MPICH, launchers=(OPEN_MPI_4,)),
         )
         self.refuses("no mpirun", replace(LAPTOP, launchers=()))
+        self.refuses("--mpirun /nowhere", replace(LAPTOP, launchers=(), named_launcher="/nowhere"))
 
     def test_refuses_a_program_that_is_not_there(self) -> None:
         self.refuses("no program app", replace(LAPTOP, program=Program("app", found=False)))
@@ -311,6 +332,16 @@ class Hostfiles(Plans):
             LAPTOP, "here\n", "OMPI_MCA_orte_default_hostfile", SYNCBN_TIMEOUT="9", HOME="/root"
         )
         self.assertIn("-x OMP_NUM_THREADS -x SYNCBN_TIMEOUT", " ".join(planned(facts).command))
+
+    def test_it_is_said_how_to_see_whether_ssh_reaches_other_hosts(self) -> None:
+        advice = "`ssh -o BatchMode=yes there true`"
+        for text, variables, is_told in (
+            ("here\nthere\n", {}, True),
+            ("here\n", {}, False),
+            ("there\n", {"OMPI_MCA_plm_rsh_agent": "rsh"}, False),
+        ):
+            found = planned(hostfile(LAPTOP, text, **variables), hostfile="hosts")
+            self.assertEqual(is_told, advice in "\n".join(found.why), text)
 
     def test_a_nodefile_of_pbs_names_hosts_as_often_as_it_has_ranks_for_them(self) -> None:
         facts = hostfile(LAPTOP, "here.site\nhere.site\nthere.site\nthere.site\n", "PBS_NODEFILE")

@@ -164,6 +164,11 @@ class Started(unittest.TestCase):
                 self.assertEqual((0, ""), (done.returncode, done.stdout))
                 self.assertRegex(done.stderr.splitlines()[-1], rf"^== .* -n 2 .*{program} 0$")
 
+    def test_a_misspelt_option_is_refused_with_where_they_are_listed(self) -> None:
+        done = self.run_it("--rank", 2, "printenv")
+        self.assertEqual((2, ""), (done.returncode, done.stdout))
+        self.assertRegex(done.stderr, r"--rank\b.*\. Try '.*run --help'\.\n$")
+
     def test_starts_what_is_linked_with_no_mpi(self) -> None:
         done = self.run_it("--ranks", 2, "printenv", "PLANTED", PLANTED="word")
         self.assertEqual((0, "word\nword\n"), (done.returncode, done.stdout), done.stderr)
