@@ -169,6 +169,33 @@ class Started(unittest.TestCase):
         self.assertEqual((2, ""), (done.returncode, done.stdout))
         self.assertRegex(done.stderr, r"--rank\b.*\. Try '.*run --help'\.\n$")
 
+    def test_batch_files_say_where_to_submit_them(self) -> None:
+        for file in sorted((ROOT / "launcher" / "slurm").glob("*.sbatch")):
+            with self.subTest(file.name):
+                for elsewhere, status, said in (
+                    (
+                        self.directory,
+                        2,
+                        rf"no {self.directory}/launcher/run .*\. Call sbatch at the top",
+                    ),
+                    (ROOT, 2, r"no program /nowhere/syncbn\. Has it been built"),
+                ):
+                    done = subprocess.run(
+                        ["bash", str(file)],
+                        env={
+                            **clean_environment(),
+                            "SLURM_SUBMIT_DIR": str(elsewhere),
+                            "SLURM_JOB_ID": "7",
+                            "SYNCBN": "/nowhere/syncbn",
+                        },
+                        cwd=self.directory,
+                        capture_output=True,
+                        text=True,
+                        timeout=LIMIT,
+                    )
+                    self.assertEqual((status, ""), (done.returncode, done.stdout))
+                    self.assertRegex(done.stderr, said)
+
     def test_starts_what_is_linked_with_no_mpi(self) -> None:
         done = self.run_it("--ranks", 2, "printenv", "PLANTED", PLANTED="word")
         self.assertEqual((0, "word\nword\n"), (done.returncode, done.stdout), done.stderr)
