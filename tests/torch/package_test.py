@@ -81,6 +81,34 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def test_sources_alone_say_that_they_are_to_be_installed() -> None:
+    for program in (
+        "import syncbn.torch",
+        "from syncbn import Error",
+        "import syncbn; syncbn.__version__",
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT / "src/python")},
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert re.search(r"^ImportError: .*not in .*src/python/syncbn \(.*pip install \.", last), (
+            last
+        )
+
+
+def test_a_build_without_headers_of_python_names_their_package(tmp_path: Path) -> None:
+    options = ["PYTHON=ON", "MPI=OFF", "TOOL=OFF", "CUDA=OFF", "TESTS=OFF", "DOCS=OFF"]
+    done = subprocess.run(
+        ["cmake", "-S", ROOT, "-B", tmp_path, "-DCMAKE_DISABLE_FIND_PACKAGE_Python=ON",
+         *(f"-DSYNCBN_{option}" for option in options)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "python3-dev" in done.stderr
+
+
 def test_sdist_has_what_a_build_takes_and_no_more(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1].split("/")[0] for name in archive.getnames() if "/" in name}

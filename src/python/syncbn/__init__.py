@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,9 +36,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import _core
-
-    value = globals()[name] = getattr(_core, name)
+    try:
+        core = import_module("._core", __name__)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"the binary module of syncbn is not in {Path(__file__).parent} (these are the sources of the "
+            "package, or it was built for another Python). Install it with `pip install .` in the "
+            "checkout, and leave its directory src/python out of PYTHONPATH."
+        ) from error
+    value = globals()[name] = getattr(core, name)
     return value
 
 
