@@ -188,6 +188,24 @@ std::optional<Strangers> find_strangers_before_mpi(const Environment& environmen
   return find_strangers(1, environment, library, command);
 }
 
+std::optional<Strangers> find_ranks_without_pmi(const Environment& environment,
+                                                std::string_view library,
+                                                std::string_view command) {
+  const std::optional<Others> others = find_others(environment);
+  if (!library.starts_with("Open MPI v4.") || !others ||
+      others->launcher.variable != slurm.variable || environment(pmix.variable) != nullptr ||
+      environment("PMI_RANK") != nullptr) {
+    return std::nullopt;
+  }
+  return Strangers{
+      fmt::format("started as {}, which does not tell {} that they belong together",
+                  describe(*others), library),
+      fmt::format("Start them with `{} {}`. If `srun --mpi=list` has no pmix, start mpirun, or "
+                  "syncbn's launcher/run, in a batch script.",
+                  right_start(*others, library), command),
+      number_in(environment, slurm.rank).value_or(0) == 0};
+}
+
 void require_known_processes(int size, std::string_view library, std::string_view command) {
   const auto strangers = find_strangers(
       size, [](const char* name) { return std::getenv(name); }, library, command);

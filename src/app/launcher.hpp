@@ -45,6 +45,12 @@ std::optional<Strangers> find_strangers_before_mpi(const Environment& environmen
                                                    std::string_view library,
                                                    std::string_view command);
 
+/// Returns what is wrong if srun has started several processes of Open MPI 4 without PMIx or PMI
+/// (`srun` alone, where Slurm's MpiDefault is none). MPI_Init would end them, and advise to build
+/// Open MPI anew.
+std::optional<Strangers> find_ranks_without_pmi(const Environment& environment,
+                                                std::string_view library, std::string_view command);
+
 /// Throws NotConfigured if there are strangers. Each would otherwise do the whole work alone and
 /// write the same files.
 void require_known_processes(int size, std::string_view library, std::string_view command);

@@ -265,15 +265,19 @@ int run_guarded(const Session& session, const Job& job) {
   }
 }
 
-/// Returns whether the launcher of another MPI has started this, and says so. In its environment
-/// MPI_Init may end the process. Some commands tell more of it later.
+/// Returns whether a launcher has started this whose processes do not find each other, and says so.
+/// In its environment MPI_Init may end the process. Where it does not, some commands tell more
+/// later.
 bool is_refused_before_mpi(const Job& job) {
-  if (!job.command || job.command->runs_among_strangers()) {
+  if (!job.command) {
     return false;
   }
-  const auto strangers =
-      find_strangers_before_mpi([](const char* name) { return std::getenv(name); },
-                                Session::library(), job.command->command_line().text());
+  const auto environment = [](const char* name) { return std::getenv(name); };
+  const std::string command = job.command->command_line().text();
+  auto strangers = find_ranks_without_pmi(environment, Session::library(), command);
+  if (!strangers && !job.command->runs_among_strangers()) {
+    strangers = find_strangers_before_mpi(environment, Session::library(), command);
+  }
   if (strangers) {
     print_error(fmt::format("{}: {}. {}\n", program_of(job.arguments), strangers->problem,
                             strangers->advice));

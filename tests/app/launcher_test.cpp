@@ -165,6 +165,32 @@ TEST(Strangers, AreFoundBeforeMpiStartsUnderTheLauncherOfAnother) {
       are_found({{"OMPI_COMM_WORLD_SIZE", "2"}, {"PMI_RANK", "0"}}, "MPICH Version 5.0.2"));
 }
 
+TEST(Strangers, AreFoundBeforeMpiStartsUnderSrunWithoutPmi) {
+  const auto refusal_of = [](const Variables& variables, std::string_view library) {
+    const auto found =
+        app::find_ranks_without_pmi(environment_of(variables), library, "syncbn doctor");
+    return found ? found->problem + ". " + found->advice : "";
+  };
+  const std::string open_mpi = "Open MPI v4.1.4";
+  EXPECT_THAT(refusal_of({{"SLURM_STEP_NUM_TASKS", "8"}, {"SLURM_PROCID", "3"}}, open_mpi),
+              AllOf(HasSubstr("started as 8 processes by srun"), HasSubstr("Open MPI v4.1.4"),
+                    HasSubstr("`srun --mpi=pmix -n 8 syncbn doctor`"), HasSubstr("mpirun")));
+  // srun speaks PMIx or PMI; mpirun has started these; a shell of srun; a single task.
+  for (const auto& [variable, value] : Variables{{"PMIX_RANK", "0"},
+                                                 {"PMI_RANK", "0"},
+                                                 {"OMPI_COMM_WORLD_SIZE", "8"},
+                                                 {"SLURM_PTY_PORT", "1"},
+                                                 {"SLURM_STEP_NUM_TASKS", "1"}}) {
+    Variables variables = {{"SLURM_STEP_NUM_TASKS", "8"}};
+    variables[variable] = value;
+    EXPECT_EQ(refusal_of(variables, open_mpi), "") << variable;
+  }
+  // These start as so many single processes, which find_strangers finds.
+  EXPECT_EQ(refusal_of({{"SLURM_STEP_NUM_TASKS", "8"}}, "Open MPI v5.0.11"), "");
+  EXPECT_EQ(refusal_of({{"SLURM_STEP_NUM_TASKS", "8"}}, "MPICH Version 4.0.2"), "");
+  EXPECT_EQ(refusal_of({}, open_mpi), "");
+}
+
 bool is_first(const Variables& variables) {
   return app::find_strangers(1, environment_of(variables), "MPICH", "syncbn").value().first;
 }
