@@ -41,11 +41,29 @@ constexpr std::string_view temporary_end = ".tmp";
   throw FileError("cannot write '" + file.string() + "' (" + why + ")." + std::string(suggestion));
 }
 
+/// Returns what to do about an error, with a space before it.
+std::string_view suggestion_for(int error) {
+  switch (error) {
+    case ENOENT:
+      return " Make the directory first?";
+    case ENOSPC:
+    case EDQUOT:
+      return " Make room there, or name a file elsewhere.";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return " Name a file in a directory that you may write to.";
+    default:
+      return " Name another file.";
+  }
+}
+
 /// Throws FileError with the text of errno.
 [[noreturn]] void throw_errno(const char* doing, const fs::path& file) {
   const int error = errno;
   throw FileError(std::string("cannot ") + doing + " '" + file.string() + "' (" +
-                  std::generic_category().message(error) + ")");
+                  std::generic_category().message(error) + ")." +
+                  std::string(suggestion_for(error)));
 }
 
 /// Refuses a link that anybody may have planted: Linux's own rule (proc(5), protected_symlinks).
@@ -99,7 +117,8 @@ Place place_of(const fs::path& file) {
   if (!place.directory) {
     const int error = errno;
     refuse(file,
-           "directory '" + directory.string() + "': " + std::generic_category().message(error));
+           "directory '" + directory.string() + "': " + std::generic_category().message(error),
+           suggestion_for(error));
   }
   return place;
 }

@@ -131,6 +131,17 @@ std::uint32_t checksum(const StateDict& state) {
   return static_cast<std::uint32_t>(crc);
 }
 
+StateDict read(const std::filesystem::path& file) {
+  try {
+    return load_safetensors(file);
+  } catch (const FileError& error) {
+    throw FileError(
+        fmt::format("cannot resume: {}. Give a file that --save has written, or start "
+                    "anew without --resume.",
+                    error.what()));
+  }
+}
+
 /// Tells ranks apart that have read different checkpoints.
 struct Loaded {
   std::int64_t steps_done = 0;
@@ -139,7 +150,7 @@ struct Loaded {
 
 Loaded load(const std::filesystem::path& file, const Trained& trained, const RunIdentity& identity,
             int rank) {
-  StateDict state = load_safetensors(file);
+  StateDict state = read(file);
   try {
     check_identity(state, identity);
     const Loaded loaded{steps_done(state), checksum(state)};
@@ -147,10 +158,10 @@ Loaded load(const std::filesystem::path& file, const Trained& trained, const Run
     load_state(trained, state);
     return loaded;
   } catch (const FileError& error) {
-    throw FileError(
-        fmt::format("cannot resume from {} ({}). Give the options of the run that "
-                    "saved it, or start anew without --resume.",
-                    file.string(), error.what()));
+    throw FileError(fmt::format(
+        "cannot resume from {} ({}). Give the file and the options of one run, or start "
+        "anew without --resume.",
+        file.string(), error.what()));
   }
 }
 

@@ -27,10 +27,10 @@ std::filesystem::path find(const std::filesystem::path& directory, const std::st
                                   candidate, directory.string(), error.message()));
     }
   }
-  throw FileError(
-      fmt::format("no {0} or {0}.gz in {1} (a data set in MNIST's format has it). "
-                  "Give its directory with --data, or install dataset-fashion-mnist?",
-                  name, directory.string()));
+  throw FileError(fmt::format(
+      "no {0} or {0}.gz in {1} (a data set in MNIST's format has it). "
+      "Give its directory with --data, or install Debian's package dataset-fashion-mnist?",
+      name, directory.string()));
 }
 
 /// Holds the files of a training or test part, their headers read.

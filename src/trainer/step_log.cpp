@@ -83,7 +83,8 @@ StepLog::StepLog(const std::filesystem::path& file, std::int64_t first_step) : f
 }
 
 void StepLog::refuse(const char* why) const {
-  throw FileError(fmt::format("log {} cannot be written ({})", file_.string(), why));
+  throw FileError(
+      fmt::format("log {} cannot be written ({}). Name another with --log?", file_.string(), why));
 }
 
 void StepLog::write(const StepReport& report) {

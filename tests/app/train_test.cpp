@@ -106,6 +106,18 @@ TEST_F(Train, RefusesACheckpointThatCannotBeWrittenBeforeTraining) {
     EXPECT_EQ(ended.code, 1) << save;
     EXPECT_THAT(ended.out, IsEmpty()) << save;
     EXPECT_THAT(ended.err, HasSubstr(save)) << save;
+    EXPECT_THAT(ended.err, testing::MatchesRegex("[^\n]*\\)\\. [A-Z][^\n]*[.?]\n"))
+        << save << ": no advice";
+  }
+}
+
+TEST_F(Train, RefusesACheckpointThatCannotBeReadWithAdvice) {
+  std::ofstream(file("foreign")) << "hello";
+  for (const std::string& resume : {file("missing"), file("."), file("foreign")}) {
+    const Ended ended = train("--steps 1 --resume " + resume);
+    EXPECT_EQ(ended.code, 1) << resume;
+    EXPECT_THAT(ended.err, AllOf(HasSubstr(resume), HasSubstr("). Give a file that --save has"),
+                                 HasSubstr("without --resume")));
   }
 }
 
