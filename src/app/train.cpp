@@ -129,12 +129,15 @@ void refuse_inelastic(const World& world) {
 
 std::string introduction(const TrainOptions& options, const trainer::Trainer& trainer, int ranks) {
   const trainer::Dataset& data = trainer.training_data();
+  const bool all = options.batch_size > data.size();
   std::string text = fmt::format(
       "{} with {} parameters, batch norm: {}; {} images of {}x{} in {} classes from {}\n"
-      "{} rank{}, {} samples a step, {} steps",
+      "{} rank{}, {} samples a step{}, {} step{}",
       to_string(options.network), trainer.parameter_count(), to_string(options.norm), data.size(),
       data.height(), data.width(), trainer.classes(), options.data.string(), ranks,
-      ranks == 1 ? "" : "s", std::min(options.batch_size, data.size()), trainer.steps());
+      ranks == 1 ? "" : "s", std::min(options.batch_size, data.size()),
+      all ? fmt::format(" (all there are; --batch-size is {})", options.batch_size) : "",
+      trainer.steps(), trainer.steps() == 1 ? "" : "s");
   if (!options.resume.empty()) {
     text += fmt::format(", of which {} done in {}", trainer.steps_done(), options.resume.string());
   }

@@ -121,6 +121,13 @@ TEST_F(Train, RefusesACheckpointThatCannotBeReadWithAdvice) {
   }
 }
 
+TEST_F(Train, SaysThatABatchHasAllImagesWhereMoreAreAskedFor) {
+  const Ended all = run_tool("train --batch-size 200 --steps 1 --data " + file("data"));
+  EXPECT_THAT(all.out,
+              HasSubstr("100 samples a step (all there are; --batch-size is 200), 1 step\n"));
+  EXPECT_THAT(train("--steps 2").out, HasSubstr("20 samples a step, 2 steps\n"));
+}
+
 TEST_F(Train, WritesACheckpointOfTheLongestName) {
   const std::string save = file(std::string(255, 'x'));
   EXPECT_EQ(train("--steps 1 --save " + save).code, 0);
