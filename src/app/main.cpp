@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 #include <fmt/format.h>
@@ -20,6 +21,7 @@
 #include "app/command.hpp"
 #include "app/hosts.hpp"
 #include "app/launcher.hpp"
+#include "app/misspelt_variables.hpp"
 #include "app/print.hpp"
 #include "app/session.hpp"
 #include "app/threads.hpp"
@@ -199,6 +201,11 @@ int run(const Session& session, const Job& job) {
   }
   if (!job.command->runs_among_strangers()) {
     require_known_processes(session.size(), session.library(), job.command->command_line().text());
+  }
+  if (session.rank() == 0) {
+    for (const std::string& warning : misspelt_variables(environ)) {
+      print_error(fmt::format("{}: {}\n", program_of(job.arguments), warning));
+    }
   }
   const World world = session.world(job.exchange);
   set_thread_count(default_thread_count(ranks_on_this_host(world.communicator),

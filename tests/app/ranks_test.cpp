@@ -80,6 +80,21 @@ TEST(Ranks, ATimeoutInTheEnvironmentOfOneAloneEndsAll) {
   EXPECT_EQ(count(ended.err, "SYNCBN_TIMEOUT='soon'"), 1) << ended.err;
 }
 
+TEST(Ranks, AreToldOnceOfAMisspeltVariable) {
+  // Others' variables, and right ones, are left alone.
+  const Ended ended = run_shell(
+      "SYNCBN_TIMOUT=9 SYNCBN_REPORT_AFTR=9 SYNCBN_TIMEOUT=100 SYNCBN_LAUNCHER=srun SYNCBN_RUN=x "
+      "SYNCBN_BIN=y exec " +
+      mpirun() + " 2 " + quick_check);
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(count(ended.err, "nothing reads it"), 2) << ended.err;
+  for (const std::string name : {"TIMOUT", "REPORT_AFTR"}) {
+    EXPECT_EQ(count(ended.err, "the environment has SYNCBN_" + name + " (nothing reads it)."), 1)
+        << ended.err;
+  }
+  EXPECT_EQ(count(ended.err, "Did you mean 'SYNCBN_TIMEOUT'?"), 1) << ended.err;
+}
+
 TEST(Ranks, AFlightDirectoryThatOneAloneCannotMakeEndsAll) {
   const Ended ended = run_pair(quick_check, "env SYNCBN_FLIGHT_RECORD=/dev/null/x " + quick_check);
   EXPECT_EQ(ended.code, 2);
