@@ -18,6 +18,9 @@ syncbn_add_project_test(layers "${Python3_EXECUTABLE}" tests/layers_test.py -v)
 syncbn_add_project_test(gpu_run "${Python3_EXECUTABLE}" tests/gpu/run_test.py -v)
 syncbn_add_project_test(conda "${Python3_EXECUTABLE}" tests/package/conda_test.py)
 set_tests_properties(conda PROPERTIES SKIP_RETURN_CODE 77)
+syncbn_add_project_test(spack_recipe "${Python3_EXECUTABLE}" tests/package/spack_recipe_test.py -v)
+syncbn_add_project_test(spack "${Python3_EXECUTABLE}" tests/package/spack_test.py)
+set_tests_properties(spack PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800)
 if(SYNCBN_TOOL AND SYNCBN_ONEDNN AND SYNCBN_MPI AND SYNCBN_INSTALL)
   syncbn_add_project_test(readme "${Python3_EXECUTABLE}" tests/readme_test.py
                           "${PROJECT_BINARY_DIR}" "${PROJECT_BINARY_DIR}/tests/package/moved"
