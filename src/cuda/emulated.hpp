@@ -42,27 +42,28 @@ void keep_for_streams(const std::shared_ptr<void>& owner);
 /// Throws DeviceError if the calling thread is capturing a stream, in which `doing` is not allowed.
 void refuse_in_capture(const char* doing);
 
-/// What a LeavesOut leaves out.
-enum class Waiting : std::uint8_t {
-  event_hold,   ///< Event::hold
-  event_look,   ///< Event::is_done, which then says yes
-  stream_wait,  ///< StreamView::synchronize
+/// A Call is one that a LeavesOut leaves out.
+enum class Call : std::uint8_t {
+  event_hold,    ///< Event::hold
+  event_look,    ///< Event::is_done, which then says yes
+  stream_wait,   ///< StreamView::synchronize
+  graph_replay,  ///< Graph::replay
 };
 
 /// A fault that a test plants: while it lives, calls of one kind do nothing in this process, as if
 /// the library had forgotten them.
 class LeavesOut {
  public:
-  explicit LeavesOut(Waiting what);
+  explicit LeavesOut(Call what);
   ~LeavesOut();
   LeavesOut(const LeavesOut&) = delete;
   LeavesOut& operator=(const LeavesOut&) = delete;
 
  private:
-  Waiting what_;
+  Call what_;
 };
 
 /// Tells whether a LeavesOut lives for calls of this kind.
-bool is_left_out(Waiting what);
+bool is_left_out(Call what);
 
 }  // namespace syncbn::cuda

@@ -48,14 +48,14 @@ void Event::record(StreamView stream) {
 
 void Event::hold(StreamView stream) const {
   refuse_captured(*event_, "holding a stream for");
-  if (event_->mark.valid() && !is_left_out(Waiting::event_hold)) {
+  if (event_->mark.valid() && !is_left_out(Call::event_hold)) {
     copy_on(stream, [mark = event_->mark] { mark.wait(); });
   }
 }
 
 bool Event::is_done() const {
   refuse_captured(*event_, "looking at");
-  return !event_->mark.valid() || is_left_out(Waiting::event_look) ||
+  return !event_->mark.valid() || is_left_out(Call::event_look) ||
          event_->mark.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
 }
 

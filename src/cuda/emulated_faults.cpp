@@ -8,18 +8,18 @@
 namespace syncbn::cuda {
 namespace {
 
-std::array<std::atomic<int>, 3> left_out;  ///< how many LeavesOut live, by Waiting
+std::array<std::atomic<int>, 4> left_out;  ///< how many LeavesOut live, by Call
 
 }  // namespace
 
-LeavesOut::LeavesOut(Waiting what) : what_(what) {
+LeavesOut::LeavesOut(Call what) : what_(what) {
   ++left_out.at(static_cast<std::size_t>(what));
 }
 LeavesOut::~LeavesOut() {
   --left_out.at(static_cast<std::size_t>(what_));
 }
 
-bool is_left_out(Waiting what) {
+bool is_left_out(Call what) {
   return left_out.at(static_cast<std::size_t>(what)).load(std::memory_order_relaxed) > 0;
 }
 

@@ -117,7 +117,7 @@ void refuse_in_capture(const char* doing) {
 
 void StreamView::synchronize() const {
   if (CUstream_st* const thread = behind(stream_);
-      thread != nullptr && !is_left_out(Waiting::stream_wait)) {
+      thread != nullptr && !is_left_out(Call::stream_wait)) {
     thread->synchronize();
   }
 }

@@ -31,7 +31,7 @@ struct CUstream_st {
 
   int device() const { return device_; }
 
-  // One thread begins, fills and ends a capture (emulated_graph.hpp).
+  // One thread begins, fills and ends a capture (graph.hpp).
   void begin_capture();
   bool is_capturing() const { return captured_.has_value(); }
   /// Returns what was put on the stream since begin_capture.

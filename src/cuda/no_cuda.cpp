@@ -5,6 +5,7 @@
 #include "cuda/device.hpp"
 #include "cuda/device_buffer.hpp"
 #include "cuda/event.hpp"
+#include "cuda/graph.hpp"
 #include "cuda/pinned_buffer.hpp"
 
 namespace syncbn::cuda {
@@ -80,6 +81,10 @@ Stream make_stream() {
 bool is_capturing(StreamView) {
   return false;
 }
+Graph::Graph(StreamHandle, const std::function<void()>&) {
+  refuse("no graph");
+}
+void Graph::replay(StreamHandle) const {}
 
 Event::Event(Timing) {
   refuse("no event");

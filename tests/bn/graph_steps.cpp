@@ -13,8 +13,8 @@
 
 #include "bn/device.hpp"
 #include "cuda/device_buffer.hpp"
+#include "cuda/graph.hpp"
 #include "cuda/stream.hpp"
-#include "support/graph.hpp"
 #include "support/tensor.hpp"
 
 namespace syncbn::test {
@@ -60,10 +60,10 @@ class Steps {
                     {.y = at(y_), .dresidual = at(dresidual_), .stream = stream_.get()});
   }
 
-  Graph capture() {
+  cuda::Graph capture() {
     return {stream_.get(), [this] { run(); }};
   }
-  void replay(const Graph& graph) { graph.replay(stream_.get()); }
+  void replay(const cuda::Graph& graph) { graph.replay(stream_.get()); }
 
   void wait() { layer_.device_communicator().synchronize(stream_.get()); }
 
@@ -122,7 +122,7 @@ void expect_replays_to_give_what_calls_give(const DeviceCommunicator& group,
           each->wait();
         }
       }
-      const Graph graph = replayed.capture();
+      const cuda::Graph graph = replayed.capture();
       for (; step < 6; ++step) {
         replayed.fill(step);
         replayed.replay(graph);

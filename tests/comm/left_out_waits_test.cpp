@@ -24,8 +24,8 @@ namespace syncbn {
 namespace {
 
 using namespace std::chrono_literals;
+using cuda::Call;
 using cuda::LeavesOut;
-using cuda::Waiting;
 using test::DeviceValues;
 
 constexpr int ranks = 2;
@@ -54,14 +54,14 @@ int wrong_sums(int turns) {
 TEST(LeftOutWaits, AStreamsForTheSumBeforeIsFound) {
   EXPECT_EQ(wrong_sums(50), 0);
   test::expect_race_found([] {
-    const LeavesOut fault(Waiting::event_hold);
+    const LeavesOut fault(Call::event_hold);
     return wrong_sums(500) > 0;
   });
 }
 
 TEST(LeftOutWaits, TheHostsForItsValuesIsFound) {
   test::expect_race_found([] {
-    const LeavesOut fault(Waiting::event_look);
+    const LeavesOut fault(Call::event_look);
     return wrong_sums(50) > 0;
   });
 }
@@ -82,7 +82,7 @@ std::vector<double> first_forward(LayersWait wait) {
   y.read();
   std::optional<LeavesOut> fault;
   if (wait == LayersWait::left_out) {
-    fault.emplace(Waiting::stream_wait);
+    fault.emplace(Call::stream_wait);
   }
   BatchNorm layer(shape.c, DeviceCommunicator::self(), {.eps = 1e-30});
   fault.reset();

@@ -9,7 +9,7 @@
 #include "syncbn/device_communicator.hpp"
 
 #include "comm/device_values.hpp"
-#include "support/graph.hpp"
+#include "cuda/graph.hpp"
 
 namespace syncbn {
 namespace {
@@ -27,7 +27,7 @@ TEST_F(NcclCaptureTest, ASumCanBeCapturedAndReplayed) {
       group.all_reduce(values.data(), values.length(), values.stream());
       group.synchronize(values.stream());
     }
-    const test::Graph graph(values.stream(), [&] {
+    const cuda::Graph graph(values.stream(), [&] {
       group.all_reduce(values.data(), values.length(), values.stream());
     });
     for (int step = 0; step < 5; ++step) {

@@ -10,7 +10,7 @@
 #include "syncbn/error.hpp"
 
 #include "comm/device_values.hpp"
-#include "support/graph.hpp"
+#include "cuda/graph.hpp"
 
 namespace syncbn {
 namespace {
@@ -23,7 +23,7 @@ TEST_F(StagedCaptureTest, AStreamThatIsBeingCapturedIsRefused) {
   std::vector<Communicator> hosts = Communicator::threads(2);
   const DeviceCommunicator group = DeviceCommunicator::staged(hosts[0]);
   DeviceValues values({1.0});
-  const test::Graph nothing(values.stream(), [&] {
+  const cuda::Graph nothing(values.stream(), [&] {
     EXPECT_THROW(group.all_reduce(values.data(), 1, values.stream()), DeviceError);
     EXPECT_THROW(group.synchronize(values.stream()), DeviceError);
   });

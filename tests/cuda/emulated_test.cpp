@@ -24,9 +24,9 @@
 #include "cuda/capture.hpp"
 #include "cuda/device.hpp"
 #include "cuda/device_buffer.hpp"
-#include "cuda/emulated_graph.hpp"
 #include "cuda/emulated_stream.hpp"
 #include "cuda/event.hpp"
+#include "cuda/graph.hpp"
 #include "cuda/pinned_buffer.hpp"
 #include "support/planted_fault.hpp"
 
@@ -212,11 +212,11 @@ TEST(Emulated, OnlyEventsAndWaitsOrderStreams) {
 
 TEST(Emulated, AWaitThatIsLeftOutIsFound) {
   test::expect_race_found([] {
-    const LeavesOut fault(Waiting::event_hold);
+    const LeavesOut fault(Call::event_hold);
     return missed(Order::by_event, 300) > 0;
   });
   test::expect_race_found([] {
-    const LeavesOut fault(Waiting::stream_wait);
+    const LeavesOut fault(Call::stream_wait);
     return missed(Order::by_stream_wait, 300) > 0;
   });
 }
@@ -225,24 +225,24 @@ TEST(Emulated, ACaptureIsDoneWhenItIsReplayed) {
   const Stream stream = make_stream();
   const DeviceBuffer earlier(8);
   int done = 0;
-  stream->begin_capture();
-  EXPECT_TRUE(is_capturing(stream.get()));
-  put_on(stream.get(), [&done] { ++done; });
-  put_on(stream.get(), [&done] { done *= 10; });
-  EXPECT_THROW(StreamView(stream.get()).synchronize(), DeviceError);
-  EXPECT_THROW(DeviceBuffer(8), DeviceError);
-  EXPECT_THROW(PinnedBuffer(8), DeviceError);
-  Event captured;
-  captured.record(stream.get());
-  EXPECT_THROW(captured.is_done(), DeviceError);
-  EXPECT_THROW(captured.synchronize(), DeviceError);
-  EXPECT_THROW(captured.hold(nullptr), DeviceError);
-  const EmulatedGraph graph(stream->end_capture());
+  const Graph graph(stream.get(), [&] {
+    EXPECT_TRUE(is_capturing(stream.get()));
+    put_on(stream.get(), [&done] { ++done; });
+    put_on(stream.get(), [&done] { done *= 10; });
+    EXPECT_THROW(StreamView(stream.get()).synchronize(), DeviceError);
+    EXPECT_THROW(DeviceBuffer(8), DeviceError);
+    EXPECT_THROW(PinnedBuffer(8), DeviceError);
+    Event captured;
+    captured.record(stream.get());
+    EXPECT_THROW(captured.is_done(), DeviceError);
+    EXPECT_THROW(captured.synchronize(), DeviceError);
+    EXPECT_THROW(captured.hold(nullptr), DeviceError);
+  });
   EXPECT_FALSE(is_capturing(stream.get()));
   StreamView(stream.get()).synchronize();
   EXPECT_EQ(done, 0);
-  graph.replay(*stream);
-  graph.replay(*stream);
+  graph.replay(stream.get());
+  graph.replay(stream.get());
   StreamView(stream.get()).synchronize();
   EXPECT_EQ(done, 110);
   EXPECT_NO_THROW(DeviceBuffer(8));
