@@ -95,13 +95,15 @@ int Check::run(const World& world) {
   outcome.seed = seed_;
   outcome.ranks = world.communicator.size();
   outcome.transport = world.transport;
-  outcome.cases = make_cases(selection_);
   if (selection_.device != DeviceKind::cpu) {
     const DeviceWorld devices = open_devices(world, selection_.device, command_line().exchange());
     outcome.device = devices.device;
     outcome.transport = devices.exchange;
+    outcome.selection.graphs = devices.capturable;
+    outcome.cases = make_cases(outcome.selection);
     run_cases(layers_on_device(devices.all, devices.own), world.communicator, outcome);
   } else {
+    outcome.cases = make_cases(outcome.selection);
     run_cases(layers_on_host(world.communicator), world.communicator, outcome);
   }
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

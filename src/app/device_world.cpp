@@ -70,6 +70,7 @@ int place_on_host(const Communicator& world) {
 struct Sums {
   DeviceCommunicator over_all;
   std::string text;
+  bool capturable;
 };
 
 /// Collective. Makes the group that sums over the ranks' devices.
@@ -78,7 +79,7 @@ Sums make_sums(const World& world, const ExchangeOptions& exchange) {
   if (exchange.summation.value_or(Summation::nccl) == Summation::nccl) {
     try {
       return {DeviceCommunicator::nccl(world.communicator, exchange.deadlines),
-              fmt::format("NCCL {}", comm::nccl::version())};
+              fmt::format("NCCL {}", comm::nccl::version()), true};
     } catch (const NotConfigured& error) {  // both errors come on all ranks
       why_not_nccl = error.what();
     } catch (const InvalidArgument& error) {
@@ -89,7 +90,7 @@ Sums make_sums(const World& world, const ExchangeOptions& exchange) {
     }
   }
   return {DeviceCommunicator::staged(world.communicator, exchange.deadlines),
-          fmt::format("staged through the host, {}", world.transport)};
+          fmt::format("staged through the host, {}", world.transport), false};
 }
 
 /// Collective. Returns the different names among the ranks' devices: "NVIDIA A100-SXM4-80GB, NVIDIA
@@ -112,6 +113,7 @@ DeviceWorld open_devices(const World& world, DeviceKind wanted, const ExchangeOp
   return {.all = std::move(sums.over_all),
           .own = DeviceCommunicator::self(),
           .exchange = std::move(sums.text),
+          .capturable = sums.capturable,
           .device = {.name = names_of_all(world.communicator, properties.name),
                      .runtime = cuda::runtime_version(),
                      .driver = cuda::driver_version(),

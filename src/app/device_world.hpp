@@ -16,6 +16,7 @@ struct DeviceWorld {
   DeviceCommunicator all;
   DeviceCommunicator own;  ///< this rank by itself
   std::string exchange;    ///< what sums over `all`: "NCCL 2.28.9"
+  bool capturable;         ///< whether a CUDA graph can hold these sums
   DeviceFacts device;
 };
 

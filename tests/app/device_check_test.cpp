@@ -18,6 +18,7 @@
 #include "app/command.hpp"
 #include "app/run_command.hpp"
 #include "comm/nccl/emulated/failures.hpp"
+#include "cuda/emulated.hpp"
 #include "support/on_ranks.hpp"
 #include "support/scratch_directory.hpp"
 #include "support/thread_ranks.hpp"
@@ -47,6 +48,7 @@ TEST(DeviceCheck, FindsNothingWrong) {
     EXPECT_EQ(report["transport"], "staged through the host, threads");
     EXPECT_EQ(report["results"].size(), 4 * 9);
     EXPECT_EQ(report["local_control"].is_null(), ranks.size() == 1);
+    EXPECT_EQ(report["replayed"], 0);  // a graph cannot hold staged sums
     for (const auto& result : report["results"]) {
       EXPECT_GT(result["error"], result["quantity"] == "dresidual" ? -1 : 0) << result;
     }
@@ -67,6 +69,7 @@ void expect_good_over_nccl(const Communicator& ranks, bool exact) {
     const auto report = nlohmann::json::parse(std::ifstream(file));
     EXPECT_EQ(report["transport"], "NCCL emulated");
     EXPECT_EQ(report["exact"].is_null(), !exact || ranks.size() == 1);
+    EXPECT_GE(report["replayed"], report["cases"].get<int>() / 3);
   }
 }
 
@@ -169,6 +172,36 @@ TEST(DeviceCheck, FindsASingleNumberThatIsALittleOff) {
     EXPECT_TRUE(finds(ranks, Quantity::running_mean,
                       [](StepResults& of) { of.running_mean[0] = std::nan(""); }));
   });
+}
+
+/// Checks a layer whose second and third step are replays of a graph, and returns whether that
+/// found nothing wrong.
+bool replays_well(Reproducibility reproducibility) {
+  const Communicator self = Communicator::self();
+  const LayerMaker make = layers_on_device(DeviceCommunicator::self(), DeviceCommunicator::self());
+  const Case one{.device = app::DeviceKind::emulated,
+                 .shape = {16, 5, 9},
+                 .replayed = true,
+                 .reproducibility = reproducibility};
+  Findings findings;
+  SharedBits shared;
+  run_case(make, one, 0, 1, self, findings, shared);
+  BitComparison bits;
+  compare_bits(make, one, 0, 1, self, bits);
+  EXPECT_GT(bits.compared, 0);
+  bool good = bits.different == 0;
+  for (const Quantity quantity : {Quantity::y, Quantity::dx, Quantity::running_mean}) {
+    good = good && findings.of(one.dtype, quantity).good();
+  }
+  return good;
+}
+
+TEST(DeviceCheck, FindsAGraphWhoseReplaysDoNothing) {
+  for (const auto kind : {Reproducibility::rank_consistent, Reproducibility::exact}) {
+    EXPECT_TRUE(replays_well(kind));
+    const cuda::LeavesOut fault(cuda::Call::graph_replay);
+    EXPECT_FALSE(replays_well(kind));
+  }
 }
 
 TEST(DeviceCheck, TellsLocalBatchNormApart) {

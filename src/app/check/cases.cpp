@@ -66,6 +66,7 @@ class Enumeration {
                                                               : Reproducibility::rank_consistent});
         if (selection_.device != DeviceKind::cpu) {
           cases_.back().channel_blocks = 1;
+          cases_.back().replayed = selection_.graphs && cases_.size() % 3 == 0;
         }
       }
     }
@@ -115,6 +116,10 @@ std::string activation_text(Activation activation) {
 
 }  // namespace
 
+int steps_of(const Case& one) {
+  return one.replayed ? 3 : 2;
+}
+
 bool sums_on_device(const Case& one) {
   return one.device != DeviceKind::cpu && one.reproducibility != Reproducibility::exact;
 }
@@ -143,12 +148,12 @@ Shard shard_of(Sharding sharding, std::int64_t samples, int rank, int ranks) {
 }
 
 std::string describe(const Case& one, int ranks) {
-  return fmt::format("{} {}x{}x{} {}, |mean|/std {:.0e}{}{}{}{}{}, shards {}", to_string(one.dtype),
-                     one.shape.n, one.shape.c, one.shape.s, to_string(one.layout),
-                     one.mean_over_std, activation_text(one.activation),
+  return fmt::format("{} {}x{}x{} {}, |mean|/std {:.0e}{}{}{}{}{}{}, shards {}",
+                     to_string(one.dtype), one.shape.n, one.shape.c, one.shape.s,
+                     to_string(one.layout), one.mean_over_std, activation_text(one.activation),
                      one.residual ? ", residual" : "", one.weighted ? ", weighted" : "",
                      memory_text(one.memory), one.channel_blocks > 1 ? ", in blocks" : "",
-                     shards_text(one, ranks));
+                     one.replayed ? ", replayed" : "", shards_text(one, ranks));
 }
 
 double largest_mean_over_std(DType dtype) {

@@ -48,6 +48,7 @@ struct Case {
   bool residual = false;
   bool weighted = false;  ///< with weights and padding: see Batch::weight
   Memory memory = Memory::apart;
+  bool replayed = false;  ///< steps after the first are replays of a CUDA graph
   GradientScope scope = GradientScope::group;
   Sharding sharding = Sharding::even;
   std::int64_t channel_blocks = 1;  ///< see BatchNormOptions
@@ -66,9 +67,15 @@ struct Selection {
   DeviceKind device = DeviceKind::cpu;
   std::vector<DType> dtypes = {DType::f32, DType::f64, DType::f16, DType::bf16};
   std::vector<Layout> layouts = {Layout::channels_first, Layout::channels_last};
-  bool quick = false;  ///< about a third of the cases
-  bool exact = false;  ///< layers with Reproducibility::exact
+  bool quick = false;   ///< about a third of the cases
+  bool exact = false;   ///< layers with Reproducibility::exact
+  bool graphs = false;  ///< with layers replayed from graphs: where those can hold the sums
 };
+
+/// Returns how many steps the case's layer is trained for. The second sums about the running mean
+/// of the first. A replayed layer is captured in the second, and replayed with other data in the
+/// third.
+int steps_of(const Case& one);
 
 /// Returns whether the case's layer sums as layers on a device do: once, in float terms (f64: in
 /// double), about a pivot that is predicted from earlier steps. Exact sums on a device are taken as

@@ -2,10 +2,12 @@
 #include "app/check/layer.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <utility>
 
 #include "cuda/device_buffer.hpp"
+#include "cuda/graph.hpp"
 #include "cuda/stream.hpp"
 
 namespace syncbn::app::check {
@@ -19,6 +21,14 @@ class PlacedTensor {
       : host_(std::move(host)), device_(device) {
     if (!device.is_cpu() && !host_.bytes().empty()) {
       copy_ = cuda::DeviceBuffer(host_.bytes().size());
+      copy_.upload(host_.bytes(), stream);
+    }
+  }
+
+  /// Puts another tensor of the same shape in the same memory of the device.
+  void put(Tensor host, CudaStream stream) {
+    host_ = std::move(host);
+    if (copy_.bytes() > 0) {
       copy_.upload(host_.bytes(), stream);
     }
   }
@@ -54,6 +64,12 @@ class PlacedWeights {
       weights_ = {copy_.as<float>(), weights.size()};
     }
   }
+  void put(PositionWeights weights, CudaStream stream) {
+    if (copy_.bytes() > 0) {
+      copy_.upload(std::as_bytes(weights), stream);
+    }
+  }
+
   PositionWeights get() const { return weights_; }
 
  private:
@@ -61,24 +77,46 @@ class PlacedWeights {
   PositionWeights weights_;
 };
 
-/// CaseTensors are a rank's tensors of one step. In place, y begins as x and dx as dy.
+/// HostTensors are a rank's tensors of one step, filled. In place, y begins as x and dx as dy.
+struct HostTensors {
+  Tensor x, dy, y, dx;
+  Tensor residual, dresidual;  ///< without samples if the case has no residual
+  PositionWeights weights;
+
+  HostTensors(const Case& one, const Shard& shard, const Batch& batch)
+      : x(one, shard, batch.x),
+        dy(one, shard, batch.dy),
+        y(one.memory == Memory::apart ? Tensor(one, shard) : Tensor(one, shard, batch.x)),
+        dx(one.memory == Memory::apart ? Tensor(one, shard) : Tensor(one, shard, batch.dy)),
+        residual(one.residual ? Tensor(one, shard, batch.residual) : Tensor(one, Shard{})),
+        dresidual(one, one.residual ? shard : Shard{}),
+        weights(weight_of(one, batch, shard)) {}
+};
+
+/// CaseTensors are these tensors where the layer is.
 struct CaseTensors {
-  PlacedTensor x, dy, y, dx;
-  PlacedTensor residual, dresidual;  ///< without samples if the case has no residual
+  PlacedTensor x, dy, y, dx, residual, dresidual;
   PlacedWeights weights;
 
-  CaseTensors(const Case& one, const Shard& shard, const Batch& batch, Device device,
-              CudaStream stream)
-      : x({one, shard, batch.x}, device, stream),
-        dy({one, shard, batch.dy}, device, stream),
-        y(one.memory == Memory::apart ? Tensor(one, shard) : Tensor(one, shard, batch.x), device,
-          stream),
-        dx(one.memory == Memory::apart ? Tensor(one, shard) : Tensor(one, shard, batch.dy), device,
-           stream),
-        residual(one.residual ? Tensor(one, shard, batch.residual) : Tensor(one, Shard{}), device,
-                 stream),
-        dresidual({one, one.residual ? shard : Shard{}}, device, stream),
-        weights(weight_of(one, batch, shard), device, stream) {}
+  CaseTensors(HostTensors host, Device device, CudaStream stream)
+      : x(std::move(host.x), device, stream),
+        dy(std::move(host.dy), device, stream),
+        y(std::move(host.y), device, stream),
+        dx(std::move(host.dx), device, stream),
+        residual(std::move(host.residual), device, stream),
+        dresidual(std::move(host.dresidual), device, stream),
+        weights(host.weights, device, stream) {}
+
+  /// Puts those of another step in the same memory.
+  void put(HostTensors host, CudaStream stream) {
+    x.put(std::move(host.x), stream);
+    dy.put(std::move(host.dy), stream);
+    y.put(std::move(host.y), stream);
+    dx.put(std::move(host.dx), stream);
+    residual.put(std::move(host.residual), stream);
+    dresidual.put(std::move(host.dresidual), stream);
+    weights.put(host.weights, stream);
+  }
 };
 
 class CheckedLayer final : public Layer {
@@ -96,16 +134,24 @@ class CheckedLayer final : public Layer {
   }
 
   StepResults train(const Batch& batch) override {
-    CaseTensors tensors(one_, shard_, batch, layer_.device(), stream_.get());
-    layer_.zero_grad(stream_.get());
-    forward(tensors);
-    backward(tensors);
+    const CudaStream stream = stream_.get();
+    HostTensors host(one_, shard_, batch);
+    if (one_.replayed && tensors_) {
+      tensors_->put(std::move(host), stream);
+      if (!graph_) {
+        graph_.emplace(stream, [this] { step(); });
+      }
+      graph_->replay(stream);
+    } else {
+      tensors_.emplace(std::move(host), layer_.device(), stream);
+      step();
+    }
     if (!layer_.device().is_cpu()) {
       layer_.device_communicator().synchronize(stream_.get());  // this throws if a rank is missing
     }
-    return {.y = tensors.y.values(stream_.get()),
-            .dx = tensors.dx.values(stream_.get()),
-            .dresidual = tensors.dresidual.values(stream_.get()),
+    return {.y = tensors_->y.values(stream),
+            .dx = tensors_->dx.values(stream),
+            .dresidual = tensors_->dresidual.values(stream),
             .weight_grad = values_of(layer_.weight_grad()),
             .bias_grad = values_of(layer_.bias_grad()),
             .running_mean = values_of(layer_.running_mean()),
@@ -113,6 +159,12 @@ class CheckedLayer final : public Layer {
   }
 
  private:
+  void step() {
+    layer_.zero_grad(stream_.get());
+    forward(*tensors_);
+    backward(*tensors_);
+  }
+
   void forward(CaseTensors& tensors) {
     const TensorView x = one_.memory == Memory::apart ? tensors.x.view() : tensors.y.view();
     ForwardExtras extras{.position_weights = tensors.weights.get(), .stream = stream_.get()};
@@ -163,6 +215,8 @@ class CheckedLayer final : public Layer {
   cuda::Stream stream_;  ///< none on the CPU
   BatchNorm layer_;
   ForwardRecord record_;
+  std::optional<CaseTensors> tensors_;
+  std::optional<cuda::Graph> graph_;
 };
 
 template <class Group>

@@ -30,7 +30,9 @@ class Layer {
   virtual ~Layer() = default;
 
   /// Collective over the layer's ranks. Runs a forward and a backward with this rank's samples of
-  /// the batch, and returns when both are done.
+  /// the batch, and returns when both are done. If the case is replayed, the first call runs them,
+  /// the second captures them in a graph, and from then on the graph is replayed with the batch in
+  /// the same memory.
   virtual StepResults train(const Batch& batch) = 0;
 };
 

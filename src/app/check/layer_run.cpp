@@ -11,7 +11,6 @@
 namespace syncbn::app::check {
 namespace {
 
-constexpr int steps = 2;  // the second step sums about the running mean of the first
 Exact initial(std::int64_t channels, double value) {
   const auto size = static_cast<std::size_t>(channels);
   return {Values(size, value), std::vector<double>(size, 0), std::vector<double>(size, 0)};
@@ -112,7 +111,7 @@ void run_case(const LayerMaker& make, const Case& one, std::size_t index, std::u
                          const Window& window) {
     findings.add(one.dtype, quantity, index, worst_of(values, exact, window));
   };
-  for (int step = 0; step < steps; ++step) {
+  for (int step = 0; step < steps_of(one); ++step) {
     Batch batch = make_batch(one, seed, step);
     const Expected expected =
         expect(one, parameters, eps, foretell(running_mean, step, momentum), batch);
@@ -155,12 +154,14 @@ void compare_bits(const LayerMaker& make, const Case& one, std::size_t index, st
                   const Communicator& world, BitComparison& comparison) {
   const Parameters parameters = make_parameters(one.shape.c, seed);
   std::vector<Batch> batches;
-  for (int step = 0; step < steps; ++step) {
+  for (int step = 0; step < steps_of(one); ++step) {
     batches.push_back(make_batch(one, seed, step));
   }
   Case of_group = one;
   of_group.scope = GradientScope::group;  // a rank's own sums depend on its samples
-  const Trained whole = train(make, of_group, parameters, batches, {0, one.shape.n}, Ranks::own);
+  Case of_calls = of_group;
+  of_calls.replayed = false;
+  const Trained whole = train(make, of_calls, parameters, batches, {0, one.shape.n}, Ranks::own);
   std::array<double, 2> counts = {0, 0};
   for (int i = 0; i < shardings; ++i) {
     of_group.sharding = static_cast<Sharding>(i);

@@ -23,8 +23,8 @@ class SharedBits {
   std::uint64_t hash_ = 0xcbf29ce484222325;
 };
 
-/// Collective. Trains a layer on the case's batches for two steps, this rank on its shard of them,
-/// and compares with what one process with the whole batch gets.
+/// Collective. Trains a layer on the case's batches for steps_of(one), this rank on its shard of
+/// them, and compares with what one process with the whole batch gets.
 void run_case(const LayerMaker& make, const Case& one, std::size_t index, std::uint64_t seed,
               const Communicator& world, Findings& findings, SharedBits& bits);
 
@@ -40,7 +40,7 @@ struct BitComparison {
 };
 
 /// Collective. Trains as run_case does, with the case's shards and each of the other shardings, and
-/// compares with the same layer in this process alone.
+/// compares with the same layer in this process alone, which is not replayed.
 void compare_bits(const LayerMaker& make, const Case& one, std::size_t index, std::uint64_t seed,
                   const Communicator& world, BitComparison& comparison);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/check/report.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -153,6 +155,25 @@ std::string bits_text(const Outcome& outcome) {
       bits_control_holds(outcome) ? "" : ": MISS, this check could not tell the modes apart");
 }
 
+std::size_t count_replayed(const Outcome& outcome) {
+  return static_cast<std::size_t>(std::ranges::count_if(outcome.cases, &Case::replayed));
+}
+
+std::string graphs_text(const Outcome& outcome) {
+  if (!outcome.device) {
+    return "";
+  }
+  if (!outcome.selection.graphs) {
+    return "graphs     not run: a graph cannot hold sums that are staged through the host. It "
+           "needs "
+           "NCCL.\n";
+  }
+  return fmt::format(
+      "graphs     {} of the layers trained for a third step; their second and third are replays\n"
+      "           of a CUDA graph\n",
+      count_replayed(outcome));
+}
+
 std::string verdict(const Outcome& outcome) {
   if (passed(outcome) && outcome.exact_bits) {
     return fmt::format(
@@ -212,7 +233,7 @@ std::string report_text(const Outcome& outcome) {
                       outcome.same_bits ? "running statistics and parameter gradients on every "
                                           "rank: yes"
                                         : "MISS: the ranks' results differ");
-  text += bits_text(outcome);
+  text += graphs_text(outcome) + bits_text(outcome);
   text += fmt::format("control    {}\n\n", control_text(outcome));
   return text + misses_text(outcome) + verdict(outcome);
 }
@@ -243,6 +264,7 @@ std::string report_json(const Outcome& outcome) {
                                          {"device", app::to_json(outcome.device)},
                                          {"seed", outcome.seed},
                                          {"cases", outcome.cases.size()},
+                                         {"replayed", count_replayed(outcome)},
                                          {"seconds", outcome.seconds},
                                          {"pass", passed(outcome)},
                                          {"same_bits", outcome.same_bits},
