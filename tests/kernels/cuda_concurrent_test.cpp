@@ -5,7 +5,10 @@
 
 #include "kernels/cuda_concurrent.hpp"
 
+#include <cmath>
+#include <optional>
 #include <set>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -16,6 +19,7 @@
 #include "kernels/cuda/forward_sums.hpp"
 #include "kernels/cuda/input_gradient.hpp"
 #include "kernels/cuda/normalize.hpp"
+#include "kernels/cuda/weight_count.hpp"
 #include "kernels/cuda_checks.hpp"
 #include "kernels/cuda_on_host.hpp"
 #include "kernels/tallies.hpp"
@@ -93,6 +97,67 @@ TEST_P(CudaConcurrentTest, TalliesGiveTheIntegersOfOneThreadAfterTheOther) {
       EXPECT_EQ(got.magnitude(0, c), expected.magnitude(0, c)) << c;
     }
   });
+}
+
+TEST(CudaConcurrent, WeightedSumsGiveTheBitsOfOneThreadAfterTheOther) {
+  Problem problem(DType::f32, {9, 5, 49}, Layout::channels_first);
+  problem.set_weights();
+  const Sums got = forward_sums(concurrent, problem);
+  const Sums expected = forward_sums(cuda_on_host(), problem);
+  EXPECT_EQ(got.first, expected.first) << "SYNCBN_SEED=" << seed();
+  EXPECT_EQ(got.second, expected.second) << "SYNCBN_SEED=" << seed();
+}
+
+TEST(CudaConcurrent, WeightsGiveTheCountOfOneThreadAfterTheOther) {
+  std::vector<float> weight(5000);
+  for (std::size_t i = 0; i < weight.size(); ++i) {
+    weight[i] = std::ldexp(1 + static_cast<float>(i % 7), static_cast<int>(i % 90) - 45);
+  }
+  const auto count = [&](const auto& launch) {
+    channels::CountLimbs limbs{};
+    cuda::run_count_weights({weight.data(), static_cast<std::int64_t>(weight.size()), limbs.data()},
+                            launch);
+    return limbs;
+  };
+  EXPECT_EQ(count(ConcurrentHost{seed()}), count(OnHost{}));
+}
+
+constexpr std::int64_t channels_of_state = 700;  // more than threads in the block
+
+TEST(CudaConcurrent, StatisticsAreFinalizedAsByOneThreadAfterTheOther) {
+  constexpr auto length = static_cast<std::size_t>(channels_of_state);
+  const auto finalize = [](const auto& launch) {
+    std::vector<double> sums(2 * length + 1, 9), all(10 * length + 1, 0.5);
+    sums.back() = 16;
+    const auto array = [&](std::size_t i) { return all.data() + i * length; };
+    std::int64_t batches = 3;
+    cuda::Finalize arguments{.channels = channels_of_state,
+                             .sums = sums.data(),
+                             .dtype = DType::f32,
+                             .pivot = array(0),
+                             .eps = 1e-5,
+                             .gamma = {},
+                             .beta = {},
+                             .out = {array(1), array(2), array(3), array(4), array(5), &all.back()},
+                             .running = std::nullopt};
+    arguments.running = {
+        {array(6), array(7), array(8), array(9)}, &batches, std::optional<double>(0.1)};
+    cuda::run_finalize(arguments, launch);
+    all.push_back(static_cast<double>(batches));
+    return all;
+  };
+  EXPECT_EQ(finalize(ConcurrentHost{seed()}), finalize(OnHost{}));
+}
+
+TEST(CudaConcurrent, AStatesFingerprintIsThatOfOneThreadAfterTheOther) {
+  const std::vector<double> values(channels_of_state, 0.3);
+  const auto fingerprint = [&](const auto& launch) {
+    std::uint64_t print = 1;
+    cuda::run_fingerprint(
+        {channels_of_state, values.data(), values.data(), values.data(), {}, {}, &print}, launch);
+    return print;
+  };
+  EXPECT_EQ(fingerprint(ConcurrentHost{seed()}), fingerprint(OnHost{}));
 }
 
 // --- controls: kernels with a fault
