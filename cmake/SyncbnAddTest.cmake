@@ -6,7 +6,7 @@
 #
 # With RANKS the same sources also become a program for mpirun (when there is MPI), registered once
 # per count as NAME/mpi/n; NAME itself then runs them with 1 to 4 threads as ranks. Every entry has
-# a time-out (half an hour unless given, 90 s if it is labelled gpu) and reserves as many processors as it
+# a time-out (half an hour unless given, 90 s if it is labelled gpu and runs on a device) and reserves as many processors as it
 # has ranks, two where these are threads. The target tests_PART builds all whose names begin with
 # PART/, tests_gpu those labelled gpu.
 function(syncbn_add_test name)
@@ -16,7 +16,7 @@ function(syncbn_add_test name)
     message(FATAL_ERROR "syncbn_add_test(${name}): SOURCES missing or unknown argument "
                         "'${arg_UNPARSED_ARGUMENTS}'")
   endif()
-  if(NOT arg_TIMEOUT AND "gpu" IN_LIST arg_LABELS)
+  if(NOT arg_TIMEOUT AND "gpu" IN_LIST arg_LABELS AND NOT SYNCBN_CUDA_EMULATED)
     set(arg_TIMEOUT 90)
   elseif(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 1800)

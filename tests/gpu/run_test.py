@@ -7,19 +7,21 @@ Usage: run_test.py [-v]
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 STEPS = ["configure", "build", "tests", "check",
-         *(f"torch_layer/{name}" for name in ("layer", "ranks", "device", "derivative", "checkpoint",
-                                              "accumulate", "memory")),
          "bench/f32/channels_first", "bench/f32/channels_last", "bench/bf16/channels_first", "bench/bf16/channels_last", "torch",
          *(f"{tool}/{name}" for tool in ("memcheck", "racecheck")
-           for name in ("kernels/cuda_on_device", "comm/stamp_on_device", "bn/device_graph"))]
+           for name in ("kernels/cuda_on_device", "comm/stamp_on_device", "bn/device_graph")),
+         *(f"torch_layer/{name}" for name in ("layer", "ranks", "device", "derivative", "checkpoint",
+                                              "accumulate", "memory"))]
 
 # What the machine has in its PATH.
 NVIDIA_SMI = "echo 'NVIDIA H100 80GB HBM3, 580.00, 9.0'"
@@ -83,12 +85,17 @@ class Run(unittest.TestCase):
         path.write_text(f"#!/bin/bash\n{text}\n")
         path.chmod(0o755)
 
-    def run_script(self, *arguments, devices=""):
+    def start(self, *arguments, devices=""):
         environment = os.environ | {"PATH": f"{self.scratch}/programs:{os.environ['PATH']}",
                                     "CUDA_VISIBLE_DEVICES": devices}
-        return subprocess.run(
+        return subprocess.Popen(
             [HERE / "run", "--build", self.scratch / "build", "--output", self.output, *arguments],
-            env=environment, capture_output=True, text=True, check=False)
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run_script(self, *arguments, devices=""):
+        with self.start(*arguments, devices=devices) as started:
+            output, errors = started.communicate()
+        return subprocess.CompletedProcess(started.args, started.returncode, output, errors)
 
     def report(self):
         whole = json.loads(self.output.read_text())
@@ -180,6 +187,39 @@ class Run(unittest.TestCase):
         self.assertEqual(steps["tests"], ("failed", "not done within 180 s"))
         self.assertEqual([(case["name"], case["outcome"]) for case in whole["tests"]["cases"]],
                          [("bn/a", "passed"), ("bn/b", "skipped"), ("bn/c", "failed")])
+
+    def test_keeps_what_it_has_when_it_is_stopped(self):
+        self.program("programs/nvidia-smi", NVIDIA_SMI)
+        self.program("programs/cmake", CMAKE)
+        self.program("programs/ctest", CTEST)
+        self.program("build/bin/syncbn", f"""[[ $* != *--help* ]] || {{ echo '--device WHERE --json FILE'; exit; }}
+touch {self.scratch}/checking; sleep 60""")
+        with self.start(devices="0") as started:
+            deadline = time.monotonic() + 60
+            while not (self.scratch / "checking").exists():
+                self.assertLess(time.monotonic(), deadline, "the check did not begin within 60 s")
+                time.sleep(0.05)
+            started.send_signal(signal.SIGTERM)
+            _, errors = started.communicate(timeout=30)
+        self.assertEqual(started.returncode, 143, errors)
+        whole, steps = self.report()
+        self.assertEqual(list(steps), STEPS)
+        self.assertEqual(steps["tests"], ("passed", None))
+        self.assertEqual(whole["tests"]["passed"], 1)
+        self.assertEqual(steps["check"], ("not_run", "SIGTERM cut it off"))
+        self.assertEqual(steps["bench/f32/channels_last"], ("not_run", "SIGTERM stopped the run before"))
+
+    def test_does_only_the_steps_that_are_asked_for(self):
+        self.program("programs/cmake", CMAKE)
+        self.program("build/bin/syncbn", SYNCBN)
+        ended = self.run_script("--emulated", "--no-build", "--only", "check|bench/.*")
+        self.assertEqual(ended.returncode, 1, ended.stderr)
+        steps = self.report()[1]
+        self.assertEqual(list(steps), STEPS)
+        self.assertEqual(steps["check"], ("failed", "exit status 1: bn1: off by 3"))
+        self.assertEqual(steps["bench/f32/channels_first"], ("passed", None))
+        self.assertEqual(steps["torch"][0], "not_run")
+        self.assertEqual(steps["racecheck/bn/device_graph"], ("not_run", "compute-sanitizer takes a CUDA device"))
 
     def test_plans_the_same_steps(self):
         ended = self.run_script("--plan")
