@@ -56,11 +56,12 @@ struct ConcurrentHost {
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), std::minstd_rand(seed));
     constexpr int teams = 2;
-    std::atomic<std::size_t> next{0};
+    std::atomic<std::size_t> next{teams};
     std::vector<std::unique_ptr<Team<Kernel>>> of_blocks;
     std::vector<std::jthread> all;
     for (int team = 0; team < teams; ++team) {
       of_blocks.push_back(std::make_unique<Team<Kernel>>());
+      of_blocks.back()->block = static_cast<std::size_t>(team);
       for (int thread = 0; thread < Kernel::threads; ++thread) {
         const auto of_thread = static_cast<std::uint32_t>(team * Kernel::threads + thread);
         all.emplace_back([&, thread, &mine = *of_blocks.back(), of_thread] {
@@ -71,18 +72,21 @@ struct ConcurrentHost {
   }
 
  private:
-  /// The threads that take blocks together, one block after the other.
+  /// The threads that take blocks together, one block after the other. The first one is given, so
+  /// that each team has one, and nothing orders it before another team's.
   template <class Kernel>
   struct Team {
     std::barrier<> end_of_phase{Kernel::threads};
-    std::size_t block = 0;  ///< its place in the order
+    std::size_t block;  ///< its place in the order
     alignas(typename Kernel::Shared) std::byte shared[sizeof(typename Kernel::Shared)];
 
     void run(int thread, const Kernel& kernel, const std::vector<std::int64_t>& order,
              std::atomic<std::size_t>& next, std::minstd_rand random) {
-      for (;;) {
+      for (bool first = true;; first = false) {
         if (thread == 0) {
-          block = next++;
+          if (!first) {
+            block = next++;
+          }
           std::memset(shared, 0xff, sizeof shared);  // NaNs: nobody has written it
         }
         end_of_phase.arrive_and_wait();
