@@ -9,23 +9,38 @@
 
 #include <algorithm>
 #include <atomic>
-#include <barrier>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <numeric>
+#include <pthread.h>
 #include <random>
 #include <thread>
 #include <vector>
 
 namespace syncbn::test {
 
+/// A barrier that orders nothing but the threads which meet there. All of libstdc++'s std::barrier
+/// share a table of those that wait, by which the thread sanitizer takes what one team of threads
+/// has done as done before what another does.
+class Barrier {
+ public:
+  explicit Barrier(unsigned threads) { pthread_barrier_init(&barrier_, nullptr, threads); }
+  ~Barrier() { pthread_barrier_destroy(&barrier_); }
+  Barrier(const Barrier&) = delete;
+  Barrier& operator=(const Barrier&) = delete;
+
+  void arrive_and_wait() { pthread_barrier_wait(&barrier_); }
+
+ private:
+  pthread_barrier_t barrier_;
+};
+
 /// Is the block of the calling thread.
 class ConcurrentBlock {
  public:
-  ConcurrentBlock(std::int64_t index, int thread, std::barrier<>& end_of_phase,
-                  std::minstd_rand& random)
+  ConcurrentBlock(std::int64_t index, int thread, Barrier& end_of_phase, std::minstd_rand& random)
       : index_(index), thread_(thread), end_of_phase_(end_of_phase), random_(random) {}
 
   std::int64_t index() const { return index_; }
@@ -42,7 +57,7 @@ class ConcurrentBlock {
  private:
   std::int64_t index_;
   int thread_;
-  std::barrier<>& end_of_phase_;
+  Barrier& end_of_phase_;
   std::minstd_rand& random_;
 };
 
@@ -76,7 +91,7 @@ struct ConcurrentHost {
   /// that each team has one, and nothing orders it before another team's.
   template <class Kernel>
   struct Team {
-    std::barrier<> end_of_phase{Kernel::threads};
+    Barrier end_of_phase{Kernel::threads};
     std::size_t block;  ///< its place in the order
     alignas(typename Kernel::Shared) std::byte shared[sizeof(typename Kernel::Shared)];
 

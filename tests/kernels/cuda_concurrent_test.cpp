@@ -208,6 +208,26 @@ struct Count {
   }
 };
 
+/// A kernel whose blocks add once each to a common word, behind a phase, and not by an atomic
+/// operation.
+struct AddOfBlocks {
+  static constexpr int threads = 256;
+  struct Shared {
+    std::int64_t values[4][threads];  // as much as kernels have
+  };
+  std::uint64_t* word;
+
+  template <class Block>
+  void operator()(const Block& block, Shared&) const {
+    block.every_thread([](int) {});
+    block.every_thread([&](int thread) {
+      if (thread == 0) {
+        *word += 1;
+      }
+    });
+  }
+};
+
 /// A kernel whose result is that of the block that came last.
 struct LastBlock {
   static constexpr int threads = 256;
@@ -268,6 +288,17 @@ TEST(CudaConcurrentControl, AMissingPhaseIsFound) {
 TEST(CudaConcurrentControl, AnOperationThatIsNotAtomicIsFound) {
   EXPECT_EQ(results_of_counting(true), 1);
   expect_race_found([] { return results_of_counting(false) > 1; });
+}
+
+TEST(CudaConcurrentControl, AnAdditionOfOneThreadOfEachBlockIsFound) {
+  if (!under_thread_sanitizer) {
+    GTEST_SKIP() << "only the thread sanitizer sees it";
+  }
+  expect_race_found([] {
+    std::uint64_t word = 0;
+    ConcurrentHost{seed()}(6, AddOfBlocks{&word}, "");
+    return word != 6;
+  });
 }
 
 TEST(CudaConcurrentControl, BlocksThatDependOnTheirOrderAreFound) {
