@@ -15,10 +15,12 @@ struct DestroyGraph {
 };
 using Recorded = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, DestroyGraph>;
 
-Recorded end_capture(StreamHandle stream) {
+/// Ends a capture without its graph. What has broken it is told by another error already.
+void drop_capture(StreamHandle stream) noexcept {
   cudaGraph_t recorded = nullptr;
-  check(cudaStreamEndCapture(stream, &recorded), "ending a capture");
-  return Recorded(recorded);
+  cudaStreamEndCapture(stream, &recorded);
+  cudaGetLastError();
+  const Recorded dropped(recorded);
 }
 
 }  // namespace
@@ -28,10 +30,12 @@ Graph::Graph(StreamHandle stream, const std::function<void()>& body) {
   try {
     body();
   } catch (...) {
-    end_capture(stream);
+    drop_capture(stream);
     throw;
   }
-  const Recorded recorded = end_capture(stream);
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamEndCapture(stream, &graph), "ending a capture");
+  const Recorded recorded(graph);
   cudaGraphExec_t instance = nullptr;
   check(cudaGraphInstantiate(&instance, recorded.get(), 0), "making a graph");
   graph_ = {instance, cudaGraphExecDestroy};
