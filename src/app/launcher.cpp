@@ -198,9 +198,10 @@ std::optional<Strangers> find_ranks_without_pmi(const Environment& environment,
     return std::nullopt;
   }
   return Strangers{
-      fmt::format("started as {}, which does not tell {} that they belong together",
+      fmt::format("started as {} without PMIx, by which {} finds that they belong together",
                   describe(*others), library),
-      fmt::format("Start them with `{} {}`. If `srun --mpi=list` has no pmix, start mpirun, or "
+      fmt::format("If MPI does not start, start them with `{} {}`. If `srun --mpi=list` has no "
+                  "pmix, start mpirun, or "
                   "syncbn's launcher/run, in a batch script.",
                   right_start(*others, library), command),
       number_in(environment, slurm.rank).value_or(0) == 0};

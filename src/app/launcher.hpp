@@ -45,9 +45,9 @@ std::optional<Strangers> find_strangers_before_mpi(const Environment& environmen
                                                    std::string_view library,
                                                    std::string_view command);
 
-/// Returns what is wrong if srun has started several processes of Open MPI 4 without PMIx or PMI
-/// (`srun` alone, where Slurm's MpiDefault is none). MPI_Init would end them, and advise to build
-/// Open MPI anew.
+/// Returns what may be wrong if srun has started several processes of Open MPI 4 without PMIx or
+/// PMI (`srun` alone, where Slurm's MpiDefault is none). Unless Open MPI was built with Slurm's own
+/// PMI, MPI_Init ends them, and advises to build Open MPI anew.
 std::optional<Strangers> find_ranks_without_pmi(const Environment& environment,
                                                 std::string_view library, std::string_view command);
 

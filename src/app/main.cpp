@@ -272,22 +272,28 @@ int run_guarded(const Session& session, const Job& job) {
   }
 }
 
-/// Returns whether a launcher has started this whose processes do not find each other, and says so.
-/// In its environment MPI_Init may end the process. Where it does not, some commands tell more
-/// later.
+/// Returns whether the launcher of another MPI has started this, and says so: in its environment
+/// MPI_Init may end the process. Some commands tell more of it later. Of a launcher whose processes
+/// may not find each other it only warns.
 bool is_refused_before_mpi(const Job& job) {
   if (!job.command) {
     return false;
   }
   const auto environment = [](const char* name) { return std::getenv(name); };
   const std::string command = job.command->command_line().text();
-  auto strangers = find_ranks_without_pmi(environment, Session::library(), command);
-  if (!strangers && !job.command->runs_among_strangers()) {
-    strangers = find_strangers_before_mpi(environment, Session::library(), command);
+  const auto print = [&](const Strangers& of) {
+    print_error(fmt::format("{}: {}. {}\n", program_of(job.arguments), of.problem, of.advice));
+  };
+  const auto suspects = find_ranks_without_pmi(environment, Session::library(), command);
+  if (suspects && suspects->first) {
+    print(*suspects);
   }
+  if (job.command->runs_among_strangers()) {
+    return false;
+  }
+  const auto strangers = find_strangers_before_mpi(environment, Session::library(), command);
   if (strangers) {
-    print_error(fmt::format("{}: {}. {}\n", program_of(job.arguments), strangers->problem,
-                            strangers->advice));
+    print(*strangers);
   }
   return strangers.has_value();
 }
