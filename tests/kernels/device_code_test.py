@@ -258,6 +258,8 @@ class DeviceCode(unittest.TestCase):
     def setUpClass(cls):
         cls.kernels, cls.posts, cls.usage = [], [], collections.defaultdict(dict)
         cls.look_at(OBJECTS)
+        if not cls.kernels or not cls.posts:
+            raise AssertionError(f"there is no device code of the library in {OBJECTS}")
         if 90 in cls.architectures():
             with tempfile.TemporaryDirectory() as directory:
                 for architecture in set(DEVICES) - cls.architectures():
