@@ -137,7 +137,7 @@ TEST_F(Study, GoesOnWhereItWasKilled) {
   std::ofstream(scratch_ / "kill_after_some_runs")
       << "OMP_NUM_THREADS=1 " SYNCBN_PROGRAM " " << command << " &\n"
       << "while kill -0 $! && [ $(ls " << (scratch_ / "study/runs").string()
-      << " | grep -c json) -lt 5 ]\ndo sleep 0.01; done\nkill -KILL $!\nwait $!\n";
+      << " | grep -c 'json$') -lt 5 ]\ndo sleep 0.01; done\nkill -KILL $!\nwait $!\n";
   const Ended killed = run_shell("sh " + (scratch_ / "kill_after_some_runs").string());
   ASSERT_EQ(killed.code, 128 + 9) << killed.err;
   EXPECT_FALSE(fs::exists(scratch_ / "study/study.json"));
