@@ -250,7 +250,7 @@ def parsed_hosts(text: str, path: str) -> Iterator[Host]:
 # --- how many -------------------------------------------------------------------------------------
 
 
-# More ranks on a core are a slip of the keyboard, and would take the machine down.
+# So many ranks for each core are taken for a typing error: they would take the machine down.
 MOST_RANKS_PER_CORE = 256
 
 
@@ -281,8 +281,8 @@ def find_shape(facts: Facts, options: Options, place: Place) -> Shape:
         )
     if room is not None and threads is not None and threads > 1 and most * threads > room:
         why.append(
-            f"{most * threads} threads share {count(room, 'core')} of a host: this may be many times "
-            f"slower. Give --threads {max(1, room // most)}, or leave OMP_NUM_THREADS unset"
+            f"{most * threads} threads share {count(room, 'core')} of a host: this may be slower than "
+            f"--threads {max(1, room // most)}"
         )
     return Shape(counts, threads, bound, crowded, tuple(why))
 

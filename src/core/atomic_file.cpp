@@ -44,17 +44,20 @@ constexpr std::string_view temporary_end = ".tmp";
 /// Returns what to do about an error, with a space before it.
 std::string_view suggestion_for(int error) {
   switch (error) {
-    case ENOENT:
-      return " Make the directory first?";
     case ENOSPC:
     case EDQUOT:
       return " Make room there, or name a file elsewhere.";
+    case ENOENT:
+    case ENAMETOOLONG:
+    case EISDIR:
+    case ELOOP:
+      return " Name another file.";
     case EACCES:
     case EPERM:
     case EROFS:
       return " Name a file in a directory that you may write to.";
     default:
-      return " Name another file.";
+      return "";
   }
 }
 
@@ -118,7 +121,7 @@ Place place_of(const fs::path& file) {
     const int error = errno;
     refuse(file,
            "directory '" + directory.string() + "': " + std::generic_category().message(error),
-           suggestion_for(error));
+           error == ENOENT ? " Make the directory first?" : suggestion_for(error));
   }
   return place;
 }

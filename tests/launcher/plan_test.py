@@ -159,7 +159,7 @@ class ThisMachine(Plans):
             found = planned(replace(LAPTOP, environment={"OMP_NUM_THREADS": threads}))
             told = "128 threads share 8 cores of a host" in "\n".join(found.why)
             self.assertEqual(is_told, told, found.why)
-        self.assertIn("Give --threads 4", "\n".join(planned(LAPTOP, threads=5).why))
+        self.assertIn("slower than --threads 4", "\n".join(planned(LAPTOP, threads=5).why))
 
     def test_refuses_ranks_that_would_take_the_machine_down(self) -> None:
         planned(LAPTOP, ranks=8 * 256)

@@ -93,9 +93,9 @@ def test_sources_alone_say_that_they_are_to_be_installed() -> None:
         )  # fmt: skip
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
-        assert re.search(r"^ImportError: .*not in .*src/python/syncbn \(.*pip install \.", last), (
-            last
-        )
+        assert re.search(
+            r"^ImportError: .*not beside .*src/python/syncbn/__init__.py \(.*pip install \.", last
+        ), last
 
 
 def test_a_build_without_headers_of_python_names_their_package(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,11 +34,16 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = f"{__name__}._core"
     try:
-        core = import_module("._core", __name__)
+        core = import_module(module)
     except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
         raise ImportError(
-            f"the binary module of syncbn is not in {Path(__file__).parent} (these are the sources of the "
+            f"the binary module of syncbn is not beside {__file__} (these are the sources of the "
             "package, or it was built for another Python). Install it with `pip install .` in the "
             "checkout, and leave its directory src/python out of PYTHONPATH."
         ) from error
