@@ -6,9 +6,9 @@
 #
 # With RANKS the same sources also become a program for mpirun (when there is MPI), registered once
 # per count as NAME/mpi/n; NAME itself then runs them with 1 to 4 threads as ranks. Every entry has
-# a time-out (half an hour unless given, 90 s if it is labelled gpu and runs on a device) and reserves as many processors as it
-# has ranks, two where these are threads. The target tests_PART builds all whose names begin with
-# PART/, tests_gpu those labelled gpu.
+# a time-out (half an hour unless given, 90 s if it is labelled gpu and runs on a device) and reserves
+# as many processors as it has ranks, two where these are threads. The target tests_PART builds all
+# whose names begin with PART/, tests_gpu those labelled gpu.
 function(syncbn_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT"
                         "SOURCES;LIBRARIES;LABELS;RANKS")

@@ -151,7 +151,8 @@ endif()
 if(SYNCBN_PYTHON)
   find_package(Python 3.11 QUIET COMPONENTS Interpreter Development.Module)
 endif()
-syncbn_resolve(SYNCBN_PYTHON "Python 3.11 or newer with its headers (Debian's python3-dev)" Python_Development.Module_FOUND)
+syncbn_resolve(SYNCBN_PYTHON "Python 3.11 or newer with its headers (Debian's python3-dev)"
+               Python_Development.Module_FOUND)
 
 if(SYNCBN_TOOL)
   find_package(Boost 1.70 QUIET COMPONENTS program_options)

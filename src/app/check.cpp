@@ -65,7 +65,9 @@ Check::Check()
           "Proves that these ranks give the result of one process that holds the whole batch:\n"
           "outputs, input and parameter gradients and running statistics against an oracle in "
           "extended\n"
-          "precision, and that batch norm without the exchange would not. Exit code 1 on any miss.",
+          "precision, and that batch norm without the exchange would not. On devices that sum over "
+          "NCCL,\n"
+          "a third of the layers is replayed from CUDA graphs, too. Exit code 1 on any miss.",
           RunsOn::cpu_or_cuda) {
   CommandLine& line = command_line();
   line.section("What to check");

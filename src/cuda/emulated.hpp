@@ -42,7 +42,7 @@ void keep_for_streams(const std::shared_ptr<void>& owner);
 /// Throws DeviceError if the calling thread is capturing a stream, in which `doing` is not allowed.
 void refuse_in_capture(const char* doing);
 
-/// A Call is one that a LeavesOut leaves out.
+/// A Call is a function of this directory that LeavesOut can have do nothing.
 enum class Call : std::uint8_t {
   event_hold,    ///< Event::hold
   event_look,    ///< Event::is_done, which then says yes

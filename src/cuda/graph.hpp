@@ -15,7 +15,7 @@ class Graph {
   /// capture. The body must neither wait for the stream nor allocate memory.
   Graph(StreamHandle stream, const std::function<void()>& body);
 
-  /// Puts it all on the stream. It uses the memory that it was captured with.
+  /// Puts the captured work on the stream. It uses the memory that it was captured with.
   void replay(StreamHandle stream) const;
 
  private:

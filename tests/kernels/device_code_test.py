@@ -50,7 +50,7 @@ DEVICES = {80: Device("an A100", 0.9 * 2.039e12, 108, 1.41e9, 164 * 1024, 32),
 LATENCY, REGISTERS, MOST_THREADS, CONVERSIONS = 0.65e-6, 65536, 2048, 16
 THREADS, WARP, VECTOR = 256, 32, 16
 GOAL = 0.85  # of the speed of a copy
-# What falls short of it: a thread of this kernel has a vector of three tensors under way, and registers have room
+# These loops are slower: a thread of this kernel has a vector of three tensors under way, and registers have room
 # for two blocks. A B200 would want a second vector.
 SHORT = {(100, "Elementwise<GradientElements<BFloat16, (Extras)2>, Columns<8> >")}
 

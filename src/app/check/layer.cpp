@@ -64,6 +64,8 @@ class PlacedWeights {
       weights_ = {copy_.as<float>(), weights.size()};
     }
   }
+
+  /// Puts as many other weights in the same memory of the device.
   void put(PositionWeights weights, CudaStream stream) {
     if (copy_.bytes() > 0) {
       copy_.upload(std::as_bytes(weights), stream);
@@ -93,7 +95,7 @@ struct HostTensors {
         weights(weight_of(one, batch, shard)) {}
 };
 
-/// CaseTensors are these tensors where the layer is.
+/// CaseTensors are a rank's tensors in the memory of the layer's device.
 struct CaseTensors {
   PlacedTensor x, dy, y, dx, residual, dresidual;
   PlacedWeights weights;
@@ -107,7 +109,7 @@ struct CaseTensors {
         dresidual(std::move(host.dresidual), device, stream),
         weights(host.weights, device, stream) {}
 
-  /// Puts those of another step in the same memory.
+  /// Puts the tensors of another step in the same memory.
   void put(HostTensors host, CudaStream stream) {
     x.put(std::move(host.x), stream);
     dy.put(std::move(host.dy), stream);

@@ -164,9 +164,8 @@ std::string graphs_text(const Outcome& outcome) {
     return "";
   }
   if (!outcome.selection.graphs) {
-    return "graphs     not run: a graph cannot hold sums that are staged through the host. It "
-           "needs "
-           "NCCL.\n";
+    return "graphs     not run: a graph cannot hold sums that are staged through the host. Take\n"
+           "           --exchange nccl.\n";
   }
   return fmt::format(
       "graphs     {} of the layers trained for a third step; their second and third are replays\n"
