@@ -8,7 +8,8 @@
 namespace syncbn::cuda {
 namespace {
 
-std::array<std::atomic<int>, 4> left_out;  ///< how many LeavesOut live, by Call
+constexpr std::size_t calls = static_cast<std::size_t>(Call::graph_replay) + 1;
+std::array<std::atomic<int>, calls> left_out;  ///< how many LeavesOut live, by Call
 
 }  // namespace
 
