@@ -107,7 +107,8 @@ TEST(Ranks, OfAnotherLauncherAreRefusedAsSinglePrograms) {
   const Ended ended = run_shell("for rank in 0 1; do SLURM_STEP_NUM_TASKS=2 " + quick_check +
                                 " || code=\\$?; done; exit \\$code");
   EXPECT_EQ(ended.code, 1);
-  EXPECT_EQ(count(ended.err, "started as 2 processes by srun (SLURM_STEP_NUM_TASKS=2)"), 2);
+  EXPECT_EQ(count(ended.err, "started as 2 processes by srun (SLURM_STEP_NUM_TASKS=2), but"), 2)
+      << ended.err;
   const std::string within = "env SLURM_STEP_NUM_TASKS=3 " + quick_check;
   EXPECT_EQ(run_pair(within, within).code, 0) << "ranks that know of each other";
 }
