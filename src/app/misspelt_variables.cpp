@@ -2,7 +2,7 @@
 #include "app/misspelt_variables.hpp"
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -13,11 +13,10 @@ namespace syncbn::app {
 
 std::vector<std::string> misspelt_variables(const char* const* environment) {
   constexpr std::string_view prefix = "SYNCBN_";
-  const std::array<std::string, 4> known = {"SYNCBN_TIMEOUT", "SYNCBN_REPORT_AFTER",
-                                            "SYNCBN_FLIGHT_RECORD", "SYNCBN_EXCHANGE"};
+  const std::vector<std::string> known(library_variables.begin(), library_variables.end());
   // Names are compared without the prefix, which would count as likeness.
-  std::array<std::string, known.size()> endings;
-  std::ranges::transform(known, endings.begin(),
+  std::vector<std::string> endings;
+  std::ranges::transform(known, std::back_inserter(endings),
                          [&](const std::string& name) { return name.substr(prefix.size()); });
   std::vector<std::string> warnings;
   for (; *environment != nullptr; ++environment) {
