@@ -19,6 +19,7 @@
 
 #include "app/args.hpp"
 #include "app/command.hpp"
+#include "app/file_digest.hpp"
 #include "app/hosts.hpp"
 #include "app/launcher.hpp"
 #include "app/misspelt_variables.hpp"
@@ -134,6 +135,13 @@ Job read_job(Arguments arguments) {
   return job;
 }
 
+/// Returns the failure of an exchange before the command begins, to which some ranks did not come.
+CommError missing_ranks(const Session& session, const Job& job, std::string_view problem) {
+  const std::string advice =
+      job.command ? "\n  " + job.command->advice_on_silence(session.library()) : "";
+  return CommError(fmt::format("{}: {}{}", problem, session.silence(), advice));
+}
+
 /// Collective. Throws UsageError if the ranks have different arguments. Call it before anything
 /// that a rank might refuse because of its arguments, as it would be alone in doing so.
 void require_same_arguments(const Session& session, const Job& job) {
@@ -144,9 +152,7 @@ void require_same_arguments(const Session& session, const Job& job) {
   const std::optional<bool> same =
       session.all_same(std::hash<std::string>()(joined), job.exchange.deadlines.fail);
   if (!same) {
-    const std::string advice =
-        job.command ? "\n  " + job.command->advice_on_silence(session.library()) : "";
-    throw CommError("not all ranks started in time: " + session.silence() + advice);
+    throw missing_ranks(session, job, "not all ranks started in time");
   }
   if (!*same) {
     throw UsageError("the ranks were started with different arguments. Give all the same.");
@@ -162,7 +168,7 @@ void require_accepted(const Session& session, const Job& job) {
     std::rethrow_exception(job.refusal);
   }
   if (!same) {
-    throw CommError("not all ranks started in time.");
+    throw missing_ranks(session, job, "not all ranks started in time");
   }
   if (!*same) {
     throw OthersFailed();
@@ -176,6 +182,26 @@ std::string program_of(const Arguments& arguments) {
     }
   }
   return "syncbn";
+}
+
+/// Collective. Warns if the ranks run different builds of this program. It is no error, as somebody
+/// may install a build for each kind of processor, of sources that are the same.
+void warn_of_different_builds(const Session& session, const Job& job) {
+  if (session.size() == 1) {
+    return;
+  }
+  const std::size_t build = std::hash<std::string>()(file_digest(own_program));
+  const std::optional<bool> same = session.all_same(build, job.exchange.deadlines.fail);
+  if (!same) {
+    throw missing_ranks(session, job, "not all ranks came to compare their builds");
+  }
+  if (!*same && session.rank() == 0) {
+    print_error(fmt::format(
+        "{}: the ranks run different builds of syncbn, or one cannot read its own file. Builds of "
+        "different sources may not understand each other. `syncbn doctor`, started in the same "
+        "way, tells which rank has which; install one build on all hosts.\n",
+        program_of(job.arguments)));
+  }
 }
 
 int run(const Session& session, const Job& job) {
@@ -201,6 +227,7 @@ int run(const Session& session, const Job& job) {
   }
   if (!job.command->runs_among_strangers()) {
     require_known_processes(session.size(), session.library(), job.command->command_line().text());
+    warn_of_different_builds(session, job);
   }
   if (session.rank() == 0) {
     for (const std::string& warning : misspelt_variables(environ)) {

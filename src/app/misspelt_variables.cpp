@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "app/library_variables.hpp"
 #include "app/option_values.hpp"
 
 namespace syncbn::app {

@@ -95,6 +95,20 @@ TEST(Ranks, AreToldOnceOfAMisspeltVariable) {
   EXPECT_EQ(count(ended.err, "Did you mean 'SYNCBN_TIMEOUT'?"), 1) << ended.err;
 }
 
+TEST(Ranks, AreToldOnceOfDifferentBuilds) {
+  const ScratchDirectory directory;
+  const std::string other = (directory.path() / "syncbn").string();
+  ASSERT_EQ(run_shell("cp " SYNCBN_PROGRAM " " + other + " && echo >> " + other).code, 0);
+  const std::string told = "the ranks run different builds of syncbn";
+  const std::string arguments = " check --quick --dtype f32";
+  const Ended ended = run_pair(quick_check, other + arguments);
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(count(ended.err, told), 1) << ended.err;
+  const Ended alike = run_pair(quick_check, quick_check);
+  EXPECT_EQ(alike.code, 0) << alike.err;
+  EXPECT_EQ(count(alike.err, told), 0) << alike.err;
+}
+
 TEST(Ranks, AFlightDirectoryThatOneAloneCannotMakeEndsAll) {
   const Ended ended = run_pair(quick_check, "env SYNCBN_FLIGHT_RECORD=/dev/null/x " + quick_check);
   EXPECT_EQ(ended.code, 2);

@@ -4,16 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <iterator>
 #include <map>
 #include <optional>
-#include <span>
 #include <string_view>
 #include <utility>
 
-#include <boost/crc.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/utsname.h>
@@ -22,39 +19,21 @@
 #include "syncbn/error.hpp"
 #include "syncbn/version.hpp"
 
-#include "core/regular_file.hpp"
-
+#include "app/file_digest.hpp"
 #include "app/hosts.hpp"
+#include "app/library_variables.hpp"
 
 namespace syncbn::app::doctor {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Change a run's results or its speed, and should be set alike everywhere.
-constexpr const char* variables[] = {
-    "OMP_NUM_THREADS", "OMP_PROC_BIND",   "OMP_PLACES",          "SYNCBN_POLL",
-    "SYNCBN_EXCHANGE", "SYNCBN_TIMEOUT",  "SYNCBN_REPORT_AFTER", "SYNCBN_FLIGHT_RECORD",
-    "NCCL_ALGO",       "NCCL_PROTO",      "NCCL_SOCKET_IFNAME",  "LD_PRELOAD",
-    "GLIBC_TUNABLES",  "MKL_NUM_THREADS", "THP_MEM_ALLOC_ENABLE"};
-
-/// Returns size and CRC-32 of a file, or why it cannot be read.
-std::string digest_of(const fs::path& name) {
-  try {
-    RegularFile file(name);
-    boost::crc_32_type crc;
-    std::vector<std::byte> buffer(1 << 20);
-    for (std::uint64_t left = file.size(); left > 0;) {
-      const std::span part(buffer.data(), std::min<std::uint64_t>(left, buffer.size()));
-      file.read(part);
-      crc.process_bytes(part.data(), part.size());
-      left -= part.size();
-    }
-    return fmt::format("{} bytes, CRC-32 {:08x}", file.size(), crc.checksum());
-  } catch (const Error& error) {
-    return error.what();
-  }
-}
+/// Variables of others that change a run's results or its speed. Like the library's own, they
+/// should be set alike everywhere.
+constexpr const char* other_variables[] = {
+    "OMP_NUM_THREADS", "OMP_PROC_BIND",       "OMP_PLACES", "NCCL_ALGO",
+    "NCCL_PROTO",      "NCCL_SOCKET_IFNAME",  "LD_PRELOAD", "GLIBC_TUNABLES",
+    "MKL_NUM_THREADS", "THP_MEM_ALLOC_ENABLE"};
 
 /// Returns the digests of the regular files of a directory, and what is wrong with it as that of
 /// the directory itself.
@@ -63,7 +42,7 @@ std::map<std::string, std::string> digests_in(const fs::path& directory) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
     if (entry.is_regular_file(error)) {
-      digests[entry.path().filename().string()] = digest_of(entry.path());
+      digests[entry.path().filename().string()] = file_digest(entry.path());
     }
   }
   if (digests.empty()) {
@@ -226,15 +205,17 @@ const Trait traits[] = {
 TraitFacts read_traits(const Environment& environment, const std::string& mpi,
                        const fs::path& data) {
   TraitFacts facts{.version = std::string(version()),
-                   .program = digest_of("/proc/self/exe"),
+                   .program = file_digest(own_program),
                    .mpi = mpi,
                    .instruction_set = std::string(instruction_set()),
                    .kernel_release = kernel_release()};
-  for (const char* name : variables) {
+  const auto note_variable = [&](const char* name) {
     if (const char* value = environment(name)) {
       facts.environment[name] = value;
     }
-  }
+  };
+  std::ranges::for_each(library_variables, note_variable);
+  std::ranges::for_each(other_variables, note_variable);
   if (!data.empty()) {
     facts.data = digests_in(data);
   }
