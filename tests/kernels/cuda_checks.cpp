@@ -14,10 +14,11 @@ namespace {
 const kernels::Kernels& reference = kernels::select(Backend::reference);
 
 // Planes of 256 elements, of vectors or not, of more vectors than a block has threads; tiles with
-// fewer, as many and more columns than 64 vectors, with a tile left over; rows for several blocks.
-constexpr Shape shapes[] = {{2, 3, 255},   {2, 3, 256},  {5, 2, 257},  {3, 2, 4099}, {40, 1, 225},
-                            {3, 600, 2},   {9, 17, 49},  {2, 1030, 1}, {700, 24, 1}, {3, 41, 196},
-                            {2, 1, 20000}, {50, 2, 783}, {3000, 3, 1}};
+// fewer, as many and more columns than 64 vectors, with a tile left over, and with more strands of
+// columns than threads (24x17 of 16 bits: 384); rows for several blocks.
+constexpr Shape shapes[] = {{2, 3, 255},  {2, 3, 256},   {5, 2, 257},  {3, 2, 4099}, {40, 1, 225},
+                            {3, 600, 2},  {4, 24, 17},   {9, 17, 49},  {2, 1030, 1}, {700, 24, 1},
+                            {3, 41, 196}, {2, 1, 20000}, {50, 2, 783}, {3000, 3, 1}};
 
 struct Way {
   bool relu;
