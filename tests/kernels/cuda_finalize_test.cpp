@@ -3,6 +3,7 @@
 // What the CUDA kernels do once per channel is what the layer does, to the bit.
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -141,6 +142,30 @@ TEST(CudaFinalizeTest, GradientsAreAddedToThoseThatWereThere) {
   std::fill(sums.begin(), sums.end(), 0);
   run(nullptr, nullptr);
   EXPECT_EQ(mean_dz, std::vector<double>(length, 0));
+}
+
+TEST(CudaFinalizeTest, AFingerprintIsTheSumOfThoseOfEveryChannel) {
+  const Tensor values = Tensor::normal(DType::f64, {5, channels, 1}, Layout::channels_first, 1, 1);
+  const auto array = [&](std::int64_t row) {
+    std::vector<double> all(length);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      all[static_cast<std::size_t>(c)] = values.at(row, c, 0);
+    }
+    return all;
+  };
+  const std::vector<double> pivot = array(0), mean = array(1), var = array(2), gamma = array(3),
+                            beta = array(4);
+  std::uint64_t expected = 0;
+  for (std::size_t c = 0; c < length; ++c) {
+    const auto number = static_cast<std::int64_t>(c);
+    expected += channels::history_of(number, pivot[c], mean[c], var[c]) +
+                channels::parameters_of(number, gamma[c], beta[c]);
+  }
+  std::uint64_t print = 1;
+  cuda::run_fingerprint(
+      {channels, pivot.data(), mean.data(), var.data(), gamma.data(), beta.data(), &print},
+      OnHost{});
+  EXPECT_EQ(print, expected);
 }
 
 }  // namespace
