@@ -3,11 +3,15 @@
 // The device's tallies, on the host: in whatever order threads and blocks come, the integers are
 // those of the CPU's sums in fixed point, and the magnitudes those of the CPU.
 
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/exact_terms.hpp"
+#include "kernels/cuda/weight_count.hpp"
 #include "kernels/cuda_on_host.hpp"
 #include "kernels/problem.hpp"
 #include "kernels/tallies.hpp"
@@ -127,6 +131,21 @@ TEST_P(CudaTallyTest, SeesTermsOutsideOfTheirWindows) {
     problem.dy.set(1, 1, 7, -value);
     check_forward(problem, run_);
     check_backward(problem, run_, false);
+  }
+}
+
+TEST(CudaTally, WeightsAreCountedAsByTheCpu) {
+  for (const int count : {0, 1, 255, 5000, 2'200'000}) {  // none, to more than a full grid
+    std::vector<float> weight(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < weight.size(); ++i) {
+      weight[i] = i % 11 == 0
+                      ? 0.0F
+                      : std::ldexp(1 + static_cast<float>(i % 7), static_cast<int>(i % 90) - 45);
+    }
+    channels::CountLimbs got{};
+    cuda::run_count_weights({weight.data(), count, got.data()}, OnHost{});
+    channels::carry(got.data());
+    EXPECT_EQ(got, channels::count_weights(weight.data(), count)) << count << " weights";
   }
 }
 
