@@ -64,8 +64,9 @@ if(TARGET syncbn_tool)
   # launcher/run, which is bin/syncbn-run.
   set(launcher "${CMAKE_INSTALL_LIBEXECDIR}/syncbn")
   install(PROGRAMS launcher/run launcher/contained DESTINATION ${launcher} COMPONENT tools)
-  install(FILES launcher/processes.bash launcher/launch_facts.py launcher/launch_plan.py
-          DESTINATION ${launcher} COMPONENT tools)
+  install(FILES launcher/processes.bash DESTINATION ${launcher} COMPONENT tools)
+  install(DIRECTORY launcher/launch DESTINATION ${launcher} COMPONENT tools
+          FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
   file(RELATIVE_PATH run "/${CMAKE_INSTALL_BINDIR}" "/${launcher}/run")
   file(CREATE_LINK "${run}" "${CMAKE_CURRENT_BINARY_DIR}/syncbn-run" SYMBOLIC)
   install(FILES "${CMAKE_CURRENT_BINARY_DIR}/syncbn-run" DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)

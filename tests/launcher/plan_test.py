@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "launcher"))
-from launch_facts import (
+from launch.facts import (
     MPICH,
     OPEN_MPI,
     Facts,
@@ -25,7 +25,8 @@ from launch_facts import (
     numbers,
     words_of_list,
 )
-from launch_plan import Options, Plan, Refusal, plan
+from launch.options import Options, Refusal
+from launch.plan import Plan, plan
 
 OPEN_MPI_4 = Launcher("/usr/bin/mpirun", OPEN_MPI, "Open MPI", "4.1.4")
 MPICH_4 = Launcher("/usr/bin/mpirun.mpich", MPICH, "MPICH", "4.0.2")

@@ -19,8 +19,9 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "launcher"))
-from launch_facts import OPEN_MPI, Facts, Machine, Processor, find_launchers, find_program
-from launch_plan import Options, plan
+from launch.facts import OPEN_MPI, Facts, Machine, Processor, find_launchers, find_program
+from launch.options import Options
+from launch.plan import plan
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "launcher" / "run"
@@ -163,6 +164,14 @@ class Started(unittest.TestCase):
                 done = self.run_it("--dry-run", "--ranks", 2, program, 0)
                 self.assertEqual((0, ""), (done.returncode, done.stdout))
                 self.assertRegex(done.stderr.splitlines()[-1], rf"^== .* -n 2 .*{program} 0$")
+
+    def test_packages_of_others_are_not_taken_for_its_own(self) -> None:
+        (self.directory / "launch").mkdir()
+        (self.directory / "launch" / "__init__.py").write_text("raise SystemExit('of others')")
+        for safe in ("", "1"):
+            others = {"PYTHONPATH": str(self.directory), "PYTHONSAFEPATH": safe}
+            done = self.run_it("--dry-run", "true", **others)
+            self.assertEqual(0, done.returncode, done.stderr)
 
     def test_a_misspelt_option_is_refused_with_where_they_are_listed(self) -> None:
         done = self.run_it("--rank", 2, "printenv")

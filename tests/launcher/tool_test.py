@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "launcher"))
-from launch_facts import MPICH, OPEN_MPI, find_program
+from launch.facts import MPICH, OPEN_MPI, find_program
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "launcher" / "run"

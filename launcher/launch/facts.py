@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds out what a job can run on and what can start it. Decides nothing (launch_plan.py does)."""
+"""Finds out what a job can run on and what can start it. Decides nothing."""
 
 from __future__ import annotations
 
@@ -89,6 +89,11 @@ class Facts:
     hostfiles: Mapping[str, str] | None = None  # texts by path
     root: bool = False
     named_launcher: str = ""  # by --mpirun
+
+    def number(self, variable: str, default: int) -> int:
+        """Returns the number that a variable of the environment has."""
+        text = self.environment.get(variable, "")
+        return int(text) if text.isdigit() else default
 
 
 def gather(program: str, hostfile: str | None, mpirun: str | None) -> Facts:
