@@ -172,6 +172,8 @@ def show(whole):
         for case in counts["cases"]:
             if case["outcome"] != "passed":
                 print(f"  {case['name']} {case['outcome']}: {case.get('reason', 'see tests.log')}")
+    if whole["median_ratios"] and whole["device"].startswith("emulated"):
+        print("rehearsed: the times are of the host, and these ratios tell nothing")
     for name, ratio in whole["median_ratios"].items():
         print(f"{name}: {ratio:.2f}")
 
