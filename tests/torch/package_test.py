@@ -55,7 +55,8 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(
         sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out,
         "-Ccmake.define.SYNCBN_ONE_TARGET=ON", "-Ccmake.define.SYNCBN_UNITY=ON",
-        "-Ccmake.define.SYNCBN_CUDA=OFF", directory,
+        "-Ccmake.define.SYNCBN_CUDA=OFF", "-Cbuild-dir=build", directory,
+        CCACHE_BASEDIR=str(directory),  # so that ccache finds what it compiled in another directory
     )  # fmt: skip
     (made,) = out.iterdir()
     return made
