@@ -23,8 +23,11 @@ import torch.distributed as dist
 
 # How long the other processes may go on once one has failed: they may be waiting for it.
 _AFTER_A_FAILURE = 5.0  # [s]
-# How long they may take to import torch, of which much has to be read from the disk, and to meet.
+# How long the first of them may take to import torch, much of it from the disk, and all to meet.
 _TO_START = 300.0  # [s]
+# Processes are forks of one that has imported torch, which takes seconds, and has done nothing else.
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["torch.distributed"])
 
 
 def _serve(rank: int, count: int, port: int, connection: Connection, stacks: str) -> None:
@@ -55,7 +58,8 @@ def _serve(rank: int, count: int, port: int, connection: Connection, stacks: str
 class Ranks:
     """Some processes of one group. They start with the first call, and live until the end.
 
-    After a call that failed, the next one starts others.
+    After a call that failed, the next one starts others. Their environment is that of the test file
+    when its first process started.
     """
 
     def __init__(self, count: int) -> None:
@@ -145,13 +149,12 @@ class Ranks:
         return Path(self._directory.name) / str(rank)
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
         self._directory = tempfile.TemporaryDirectory()
         # This process holds the store, so that a lost rank 0 does not take it along.
         self._store = dist.TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
         for rank in range(self.count):
-            here, there = context.Pipe()
-            process = context.Process(
+            here, there = _forks.Pipe()
+            process = _forks.Process(
                 target=_serve,
                 args=(rank, self.count, self._store.port, there, str(self._stacks(rank))),
                 daemon=True,
