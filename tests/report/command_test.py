@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,6 +102,21 @@ def test_directory_without_a_run_and_missing_files_are_told(tmp_path: Path) -> N
     assert "has no scale.json" in report(tmp_path, expect=1).stderr
     done = report(tmp_path / "none.json", expect=1)
     assert "cannot read" in done.stderr and "No such file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [(["run"], 0, "$"), (["none"], 1, "syncbn.report: "), ([], 2, "usage: ")],
+)
+def test_module_is_a_command(tmp_path: Path, arguments: list[str], code: int, told: str) -> None:
+    planted.write(tmp_path / "run", SMALL)
+    done = subprocess.run(
+        [sys.executable, "-m", "syncbn.report", *arguments], cwd=tmp_path,
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert re.match(told, done.stderr), done.stderr
+    assert (tmp_path / "run" / "report.html").exists() == (code == 0)
 
 
 def test_wrong_arguments_end_with_2() -> None:
