@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from .. import _core
 from .compat import in_backward, is_sharded
+from .converted import SynchronizedSubclass
 from .function import Pass, record_in_tensor
-from .layer import Synchronized, SynchronizedSubclass, replaced, synchronized_layers
+from .layer import Synchronized, replaced, synchronized_layers
 from .statistics import arguments_of
 
 

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _core
+from .converted import synchronized_class
 from .fuse import unfuse
 from .group import Exchange
-from .layer import Settings, SyncBatchNorm, Synchronized, activate, synchronized_class
+from .layer import SyncBatchNorm, Synchronized
+from .settings import Settings, activate
 
 _Model = TypeVar("_Model", bound=nn.Module)
 

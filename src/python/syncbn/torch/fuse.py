@@ -26,7 +26,8 @@ from torch.nn import functional
 from torch.nn.modules import module as torch_module
 
 from .compat import ambient_state
-from .layer import Synchronized, activate
+from .layer import Synchronized
+from .settings import activate
 
 _Model = TypeVar("_Model", bound=nn.Module)
 

@@ -4,30 +4,23 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from .. import _core
-from . import ops
 from .checkpoint import Forwards, Time, time_of_forward
-from .compat import is_compiling, is_exporting, name_of
+from .compat import is_compiling, is_exporting
 from .function import Bound, Buffers, Normalize, Pass, bind
-from .group import Exchange, device_of, find, who_sums
-
-Activation = Literal["relu", "leaky_relu"]
+from .group import Exchange, device_of, who_sums
+from .settings import Activation, Settings, activate, slope_of
 
 _NO_BUFFERS: Buffers = (None, None, None)
 _HALVES = (torch.float16, torch.bfloat16)
-_instances = itertools.count()
-_classes: dict[type[nn.Module], type[Any]] = {}
 
 
 def _refuse_dtensor(x: Tensor) -> None:
@@ -59,92 +52,6 @@ def _of_positions(weights: Tensor, x: Tensor) -> Tensor:
             "without channels; sizes of 1 expand)."
         )
     return weights.to(torch.float32).expand(positions)
-
-
-def slope_of(activation: Activation | None, negative_slope: float) -> float:
-    """Returns what an activation multiplies negative values by: 1 is no activation, 0 is relu."""
-    if activation == "leaky_relu":
-        if not (math.isfinite(negative_slope) and negative_slope >= 0):
-            raise _core.InvalidArgument(
-                f"negative_slope is {negative_slope} (a finite number, at least 0, is needed)."
-            )
-        return float(negative_slope)
-    if activation not in (None, "relu"):
-        choices = ", ".join(map(repr, get_args(Activation)))
-        raise _core.InvalidArgument(f"activation is {activation!r}. Choose None, {choices}.")
-    if negative_slope != 0.01:
-        raise _core.InvalidArgument(
-            f"negative_slope is {negative_slope}, and activation is {activation!r} (which has no slope). "
-            "Choose activation='leaky_relu', or leave negative_slope out."
-        )
-    return 1.0 if activation is None else 0.0
-
-
-def activate(values: Tensor, slope: float) -> Tensor:
-    """Does in torch's operations what a slope says."""
-    if slope == 1:
-        return values
-    if slope == 0:
-        return torch.nn.functional.relu(values)
-    return torch.nn.functional.leaky_relu(values, slope)
-
-
-class Settings:
-    """What a synchronized layer has besides what torch's batch norm has."""
-
-    __slots__ = (
-        "__weakref__", "_process_group", "exact", "exchange", "group_name", "handle", "instance",
-        "name", "original", "slope",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        process_group: Any = None,
-        name: str = "",
-        exact: bool = False,
-        slope: float = 1.0,
-        exchange: Exchange = "torch",
-        original: type[nn.Module] | None = None,
-    ) -> None:
-        if exchange not in get_args(Exchange):
-            raise _core.InvalidArgument(
-                f"exchange is '{exchange}'. Choose {' or '.join(map(repr, get_args(Exchange)))}."
-            )
-        self.exchange = exchange
-        self.set_group(process_group)
-        self._enter()
-        self.name = name
-        self.exact = exact
-        self.slope = slope  # of the layer's activation, see slope_of
-        self.original = original  # class before the conversion, if it was converted
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A process group belongs to its process; whoever reads this finds that of the same name.
-        kept = ("exact", "exchange", "group_name", "name", "original", "slope")
-        return {slot: getattr(self, slot) for slot in kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for slot, value in state.items():
-            setattr(self, slot, value)
-        self._process_group: dist.ProcessGroup | None = None
-        self._enter()
-
-    def _enter(self) -> None:
-        self.instance = next(_instances)  # tells layers of a process apart
-        self.handle = ops.handle_of(self)
-
-    def set_group(self, group: Any) -> None:
-        """Takes a process group, a DeviceMesh of one dimension, or None for all processes."""
-        if hasattr(group, "get_group"):
-            group = group.get_group()
-        self._process_group = group
-        self.group_name = "" if group is None else name_of(group)
-
-    def group(self) -> dist.ProcessGroup | None:
-        """Returns the process group, None for all processes."""
-        if self._process_group is None and self.group_name:
-            self._process_group = find(self.group_name)
-        return self._process_group
 
 
 class Synchronized(_BatchNorm):
@@ -475,90 +382,3 @@ class SyncBatchNorm(Synchronized):
         from .convert import convert_sync_batchnorm
 
         return convert_sync_batchnorm(module, process_group)
-
-
-class _InPlaceOfTorch(TorchFunctionMode):
-    """Has a synchronized layer compute what a forward asks of torch's batch_norm."""
-
-    def __init__(self, layer: SynchronizedSubclass) -> None:
-        super().__init__()
-        self._layer = layer
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        kwargs = kwargs or {}
-        if function is torch.nn.functional.batch_norm:
-            return self._layer._batch_norm(*args, **kwargs)
-        return function(*args, **kwargs)
-
-
-class SynchronizedSubclass(Synchronized):
-    """The behaviour of a converted layer whose class has a forward of its own.
-
-    That forward runs as it is, but for torch.nn.functional.batch_norm inside it.
-    """
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        count = self.num_batches_tracked
-        before = None
-        if count is not None and not is_compiling():
-            before = count.clone() if time_of_forward() is Time.AGAIN else None
-        try:
-            with _InPlaceOfTorch(self):
-                # The next forward in the order of classes behind ours is the converted class's.
-                return super(Synchronized, self).forward(*args, **kwargs)
-        finally:
-            if before is not None:  # this batch has been counted, the first time
-                self.num_batches_tracked.copy_(before)  # type: ignore[union-attr]
-
-    def _batch_norm(
-        self,
-        input: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        # The forward has counted this batch already, and the library is about to.
-        count = None
-        if running_mean is not None and self.num_batches_tracked is not None:
-            count = self.num_batches_tracked - 1
-        cumulative = self.momentum is None and count is not None
-        return self._normalize(
-            input, weight, bias, (running_mean, running_var, count), eps,
-            None if cumulative else momentum, frozen=not training,
-        )  # fmt: skip
-
-
-def synchronized_class(original: type[nn.Module]) -> type[Any]:
-    """Returns the class that a layer of the class `original` gets: it is still one of that class."""
-    if original not in _classes:
-        _classes[original] = _make_class(original)
-    return _classes[original]
-
-
-def _make_class(original: type[Any]) -> type[Any]:
-    if issubclass(original, nn.SyncBatchNorm):
-        return SyncBatchNorm  # DistributedDataParallel refuses torch's on the CPU
-    plain = original.forward is _BatchNorm.forward
-    base = Synchronized if plain else SynchronizedSubclass
-    members: dict[str, Any] = {
-        "__doc__": f"{original.__name__} with the statistics of the whole group's batch.",
-        "__module__": __name__,
-        "__reduce_ex__": _reduce,
-    }
-    becomes = getattr(original, "cls_to_become", None)
-    if becomes is not None:  # a lazy layer, which becomes another when it sees its first input
-        members["cls_to_become"] = synchronized_class(becomes)
-    return type(f"Sync{original.__name__}", (base, original), members)
-
-
-def _reduce(self: Any, protocol: int) -> Any:
-    return _rebuild, (type(self).__bases__[1],), self.__getstate__()
-
-
-def _rebuild(original: type[nn.Module]) -> Any:
-    cls: Any = synchronized_class(original)
-    return cls.__new__(cls)

@@ -26,7 +26,7 @@ from .function import Bound, Buffers, Pass, bind
 from .group import Exchange, device_of, find, who_sums
 
 if TYPE_CHECKING:
-    from .layer import Settings
+    from .settings import Settings
 
 _NOTE_LENGTH = 9
 
