@@ -351,7 +351,7 @@ def test_two_processes_with_batches_of_any_size_equal_the_whole_batch(
     pair: Ranks, backend: str
 ) -> None:
     for momentum in (0.1, None):
-        for graphs in pair.run(run_compiled, backend, momentum, deadline=180.0):
+        for graphs in pair.run(run_compiled, backend, momentum):
             assert graphs <= GRAPHS
 
 
@@ -385,7 +385,7 @@ def run_models(rank: int, size: int, backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_compiled_model_trains_like_one_that_is_not(pair: Ranks, backend: str) -> None:
-    pair.run(run_models, backend, deadline=120.0)
+    pair.run(run_models, backend)
 
 
 def run_regrouped(rank: int, size: int) -> None:

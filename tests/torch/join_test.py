@@ -298,14 +298,14 @@ def run_failure(rank: int, size: int, what: str) -> str:
 
 
 def test_process_without_batches_is_told_that_the_others_disagree(trio: Ranks) -> None:
-    for text in trio.run(run_failure, "disagrees", deadline=30.0):
+    for text in trio.run(run_failure, "disagrees"):
         assert "the ranks disagree" in text and "forward of 'one'" in text, text
         assert "forward of 'other'" in text, text
     trio.kill()  # gradients have been left half exchanged
 
 
 def test_process_without_batches_does_not_wait_for_ever(trio: Ranks) -> None:
-    of_program, missed, waited = trio.run(run_failure, "stops", deadline=30.0)
+    of_program, missed, waited = trio.run(run_failure, "stops")
     assert of_program == "of the program"
     assert "do not begin an iteration together" in missed, missed
     assert "no batch left, and waits to be told" in waited, waited
@@ -327,7 +327,7 @@ def run_unfinished(rank: int, size: int) -> str:
 
 
 def test_forward_without_its_backward_is_told(pair: Ranks) -> None:
-    missed, told = pair.run(run_unfinished, deadline=30.0)
+    missed, told = pair.run(run_unfinished)
     assert "the others go back through a forward that this process has made" in told, told
     assert "missing: rank 1 of 2" in missed, missed
     pair.kill()
@@ -344,4 +344,4 @@ def run_torchs_join(rank: int, size: int) -> None:
 
 def test_join_of_torch_misses_a_process_in_the_layers(pair: Ranks) -> None:
     """Shows that uneven batches need more than torch does."""
-    pair.run(run_torchs_join, deadline=30.0, lost=frozenset({1}))
+    pair.run(run_torchs_join, lost=frozenset({1}))

@@ -71,7 +71,7 @@ class Ranks:
         self,
         function: Callable[..., Any],
         *arguments: Any,
-        deadline: float = 60.0,
+        deadline: float = 180.0,
         lost: frozenset[int] = frozenset(),
     ) -> list[Any]:
         """Calls function(rank, count, *arguments) in each process and returns the results by rank.
