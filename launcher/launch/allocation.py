@@ -113,8 +113,8 @@ def hostfile_allocation(facts: Facts, by: str, path: str) -> Allocation:
         return Allocation(
             f"{where}; this machine is none of them, so their cores are not known", hosts
         )
-    granted = facts.environment.get("NCPUS", "") if by == "PBS_NODEFILE" else ""
-    domains = usable_domains(facts, int(granted) if granted.isdigit() else None)
+    granted = facts.number("NCPUS", 0) if by == "PBS_NODEFILE" else 0
+    domains = usable_domains(facts, granted or None)
     return Allocation(f"{where}, each {cores_text(domains)} like this machine", hosts, domains)
 
 

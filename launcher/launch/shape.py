@@ -93,12 +93,11 @@ def thread_count(
     facts: Facts, options: Options, allocation: Allocation, ranks: int
 ) -> tuple[int | None, str]:
     """Returns the threads of each of so many ranks on a host, and why."""
-    set_already = facts.environment.get("OMP_NUM_THREADS", "")
+    set_already = facts.number("OMP_NUM_THREADS", 0)
     if options.threads:
         return options.threads, f"{count(options.threads, 'thread')} each: --threads"
-    if set_already.isdigit() and int(set_already) > 0:
-        threads = int(set_already)
-        return threads, f"{count(threads, 'thread')} each: OMP_NUM_THREADS is set"
+    if set_already:
+        return set_already, f"{count(set_already, 'thread')} each: OMP_NUM_THREADS is set"
     if allocation.threads_of_task:
         threads = allocation.threads_of_task
         return threads, f"{count(threads, 'thread')} each: Slurm's processors of a task"

@@ -16,7 +16,6 @@
 #include <sys/utsname.h>
 
 #include "syncbn/backend.hpp"
-#include "syncbn/error.hpp"
 #include "syncbn/version.hpp"
 
 #include "app/file_digest.hpp"
